@@ -1,0 +1,1 @@
+"""Rivals of FisherTune: one file, one fine-tuning method."""

@@ -1,0 +1,1 @@
+"""Readers of official dataset trees, augmentation, and the rendered default."""
