@@ -1,0 +1,194 @@
+"""The interface that every fine-tuning method fills.
+
+A method decides what happens to the *backbone*: which weights train, what is added, with which optimizer.
+All else (data, order, augmentation, decoder and its initial weights, iterations, batch, schedule, decoder
+learning rate, evaluation) belongs to the protocol, and a method has no handle on it.
+
+The training loop calls, in this order::
+
+    attach(backbone, rng)                       once, on pre-trained weights
+    phases(iterations)                          once: the method's share of the protocol's iterations
+    optimizer()                                 once, for the backbone's side only
+    estimate(estimation)                        per iteration of an estimating phase: look, update nothing
+    losses() -> backward -> before_step(t, T)   per iteration of any other phase
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from benchmark.models.backbone import Backbone
+
+Origin = Literal["paper", "ours"]
+
+
+def setting(default: Any, origin: Origin, why: str, **limits: Any) -> Any:
+    """Declare one setting: its default, whether a paper states it or we chose it, and why.
+
+    ``limits`` are pydantic's (``gt``, ``ge``, ``lt``, ``le``), checked when the setting is given.
+    """
+    return Field(default=default, description=why, json_schema_extra={"origin": origin}, **limits)
+
+
+class Settings(BaseModel):
+    """A method's hyper-parameters, validated when made; a misspelt or impossible one is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def origins(self) -> dict[str, str]:
+        """Return, for each setting, where its value comes from: ``paper``, ``ours`` or ``given``."""
+        origins = {}
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            declared = extra["origin"] if isinstance(extra, dict) else "ours"
+            origins[name] = str(declared) if getattr(self, name) == field.default else "given"
+        return origins
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of iterations in which the same things happen.
+
+    Attributes:
+        name: as it stands in the record's times.
+        iterations: its length; a method's phases sum to the iterations it was offered.
+        backbone: whether the method's optimizer steps.
+        decoder: whether the decoder's optimizer steps.
+        estimate: whether :meth:`Method.estimate` replaces the training step altogether.
+    """
+
+    name: str
+    iterations: int
+    backbone: bool = True
+    decoder: bool = True
+    estimate: bool = False
+
+
+@dataclass(frozen=True)
+class Estimation:
+    """What a method may look at in one iteration of an estimating phase.
+
+    Attributes:
+        images: (B, 3, H, W) float, RGB in 0..255, the protocol's own next batch.
+        labels: (B, H, W) int64, 255 where nothing applies.
+        logits: maps images to (B, C, H, W) class logits through backbone and decoder.
+        loss: maps (images, labels) to the training loss, a scalar.
+        rng: the method's own stream for this iteration (CPU).
+        step: iteration within the phase, from 0.
+        steps: length of the phase.
+    """
+
+    images: Tensor
+    labels: Tensor
+    logits: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    rng: torch.Generator
+    step: int
+    steps: int
+
+
+class Method(ABC):
+    """One fine-tuning method; its module's name is its name everywhere (``childtune_d.py``: ``childtune-d``)."""
+
+    label: ClassVar[str]
+    """As printed in tables."""
+    source: ClassVar[str]
+    """The paper, as author, title, venue."""
+    Settings: ClassVar[type[Settings]]
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings: Any = settings if settings is not None else self.Settings()
+        self.backbone: Backbone
+        self._added: dict[str, nn.Module] = {}
+        self._hooks: list[Any] = []
+
+    # -- what a method must say ------------------------------------------------------------------------
+
+    @abstractmethod
+    def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
+        """Prepare the pre-trained ``backbone`` in place: freeze, hook, add modules.
+
+        An implementation first calls :meth:`begin`. New weights are drawn from ``rng`` alone.
+        """
+
+    @abstractmethod
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the backbone side's optimizer groups (``params``, ``lr``, ``weight_decay``); may be empty."""
+
+    # -- what a method may say -------------------------------------------------------------------------
+
+    def phases(self, iterations: int) -> tuple[Phase, ...]:
+        """Divide the iterations that the protocol leaves after the common decoder warm-up."""
+        return (Phase("tune", iterations),)
+
+    def optimizer(self, betas: tuple[float, float], eps: float) -> torch.optim.Optimizer | None:
+        """Return the optimizer of the backbone's side; None where nothing trains."""
+        groups = self.parameter_groups()
+        return torch.optim.AdamW(groups, betas=betas, eps=eps) if groups else None
+
+    def estimate(self, estimation: Estimation) -> None:
+        """Look at one batch's gradients; called in phases that estimate."""
+        raise NotImplementedError(f"{type(self).__name__} has an estimating phase but does not estimate")
+
+    def losses(self) -> dict[str, Tensor]:
+        """Return extra named losses of the forward pass just made; they are added to the decoder's."""
+        return {}
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Act between backward and step; ``step`` counts from 0 to ``steps`` - 1 within the phase."""
+
+    def trainable(self) -> int:
+        """Return how many backbone-side values the method trains (the decoder is never counted)."""
+        return sum(p.numel() for group in self.parameter_groups() for p in group["params"])
+
+    def report(self) -> dict[str, Any]:
+        """Return JSON-ready facts about the finished run that belong into its record."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs beyond weights and optimizer: tensors, numbers, nested dicts."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+
+    # -- what every method can rely on -----------------------------------------------------------------
+
+    def begin(self, backbone: Backbone, *, train_pretrained: bool = False) -> None:
+        """Take hold of the backbone, with all of its pre-trained parameters frozen or all trainable."""
+        self.backbone = backbone
+        self._train_pretrained = train_pretrained
+        backbone.requires_grad_(train_pretrained)
+
+    def add(self, name: str, module: nn.Module) -> None:
+        """Register a new trainable module on the backbone, so that checkpoints and DDP see it."""
+        if hasattr(self.backbone, name):
+            raise ValueError(f"the backbone has a {name!r} already")
+        parameter = next(self.backbone.parameters())
+        self.backbone.add_module(name, module.to(parameter.device))
+        self._added[name] = module
+
+    def hook(self, handle: Any) -> None:
+        """Remember a hook's handle, to be removed by :meth:`detach`."""
+        self._hooks.append(handle)
+
+    def detach(self) -> None:
+        """Undo :meth:`attach`: the backbone computes what its own weights say, all of them trainable."""
+        while self._hooks:
+            self._hooks.pop().remove()
+        while self._added:
+            delattr(self.backbone, self._added.popitem()[0])
+        self.backbone.requires_grad_(True)
+
+    def train_mode(self) -> None:
+        """Set the backbone's side for a training step: what is frozen stays in eval mode (no drop path)."""
+        self.backbone.train(self._train_pretrained)
+        for module in self._added.values():
+            module.train()
