@@ -1,0 +1,99 @@
+"""The weights that sparse methods choose from: query, key, value and feed-forward matrices of the blocks.
+
+This is FisherTune's tunable set θ = {θ_Q, θ_K, θ_V, θ_FFN} (Eq. 3), 276,824,064 weights of a ViT-L: matrices
+only, since biases, norms, embeddings and the attention's output projection are not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+from benchmark.models.backbone import Backbone
+
+Group = Literal["q", "k", "v", "ffn"]
+GROUPS: tuple[Group, ...] = ("q", "k", "v", "ffn")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One group's share of one weight matrix.
+
+    A fused ``qkv`` matrix gives three candidates with the same ``name`` and ``parameter`` and adjacent rows.
+
+    Attributes:
+        name: the parameter's name within the backbone (``vit.blocks.0.attn.qkv.weight``).
+        parameter: the whole matrix (out, in).
+        group: ``q``, ``k``, ``v`` or ``ffn``.
+        block: the block's index, from 0.
+        rows: the group's rows of the matrix.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    group: Group
+    block: int
+    rows: slice
+
+    def numel(self) -> int:
+        """Return how many weights this share holds."""
+        return self.share(self.parameter).numel()
+
+    def share(self, tensor: Tensor) -> Tensor:
+        """Return the view of ``tensor`` (shaped like the whole matrix) that belongs to this group."""
+        return tensor[self.rows]
+
+
+def candidates(backbone: Backbone, groups: tuple[Group, ...] = GROUPS) -> list[Candidate]:
+    """Return the candidates of the given groups, block by block in the backbone's own order.
+
+    Raises:
+        UserError: a block has no query, key and value projections or no feed-forward layers that we know.
+    """
+    names = {id(parameter): name for name, parameter in backbone.named_parameters()}
+    found = []
+    for index, block in enumerate(backbone.blocks):
+        shares = [*_attention(block), *_feed_forward(block)]
+        if {group for _, group, _ in shares} != set(GROUPS):
+            raise UserError(
+                f"backbone {backbone.name!r}: block {index} lacks attn.qkv (or q_proj, k_proj, v_proj) or mlp "
+                "layers; a sparse method cannot choose among its weights"
+            )
+        for weight, group, rows in shares:
+            if group in groups:
+                found.append(Candidate(names[id(weight)], weight, group, index, rows))
+    return found
+
+
+def matrices(backbone: Backbone, groups: tuple[Group, ...] = GROUPS) -> dict[str, nn.Parameter]:
+    """Return each matrix that holds a candidate once, by its name within the backbone."""
+    return {candidate.name: candidate.parameter for candidate in candidates(backbone, groups)}
+
+
+def _attention(block: nn.Module) -> Iterator[tuple[nn.Parameter, Group, slice]]:
+    attention = getattr(block, "attn", nn.Identity())
+    fused = getattr(attention, "qkv", None)
+    if isinstance(fused, nn.Linear):
+        # Queries fill attn.proj's input; with fewer key and value heads the rest is shared by those two.
+        query = attention.proj.in_features
+        key = (fused.out_features - query) // 2
+        yield fused.weight, "q", slice(0, query)
+        yield fused.weight, "k", slice(query, query + key)
+        yield fused.weight, "v", slice(query + key, fused.out_features)
+        return
+    separate: tuple[tuple[str, Group], ...] = (("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v"))
+    for name, group in separate:
+        layer = getattr(attention, name, None)
+        if isinstance(layer, nn.Linear):
+            yield layer.weight, group, slice(0, layer.out_features)
+
+
+def _feed_forward(block: nn.Module) -> Iterator[tuple[nn.Parameter, Group, slice]]:
+    # timm has fc1/fc2, gated fc1_g/fc1_x/fc2 (EVA02) and packed gates: every linear layer of `mlp` is meant.
+    for layer in getattr(block, "mlp", nn.Identity()).modules():
+        if isinstance(layer, nn.Linear):
+            yield layer.weight, "ffn", slice(0, layer.out_features)
