@@ -1,0 +1,74 @@
+"""From a model and a data set to confusion matrices, and from these to IoU.
+
+Confusion is kept per image: the score needs only its sum, the intervals of a table need the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from benchmark.iou import iou, miou
+
+if TYPE_CHECKING:
+    from benchmark.models.segmenter import Segmenter
+    from benchmark.protocol import Evaluation
+
+__all__ = ["confusion", "evaluate", "iou", "miou"]
+
+IGNORE = 255
+
+
+def confusion(prediction: torch.Tensor, label: torch.Tensor, classes: int) -> np.ndarray:
+    """Count pixels by (true class, predicted class).
+
+    Args:
+        prediction: (H, W) integer classes 0..classes - 1.
+        label: (H, W) integer classes, 255 where nothing applies; such pixels are not counted.
+        classes: number of classes C.
+
+    Returns:
+        (C, C) int32; row: truth, column: prediction.
+    """
+    valid = label != IGNORE
+    index = label[valid].long() * classes + prediction[valid].long()
+    counts = torch.bincount(index, minlength=classes * classes)
+    return counts.reshape(classes, classes).cpu().numpy().astype(np.int32)
+
+
+@torch.no_grad()
+def evaluate(
+    segmenter: Segmenter,
+    samples: Iterable[dict[str, torch.Tensor]],
+    classes: int,
+    spec: Evaluation,
+    device: torch.device,
+    tick: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Score a segmenter on a data set.
+
+    Args:
+        segmenter: put into eval mode here.
+        samples: one image each: ``image`` (3, H, W) float in 0..255, ``label`` (H0, W0) at its own size.
+        classes: number of classes C.
+        spec: the protocol's inference mode.
+        device: where the segmenter is.
+        tick: called after each image.
+
+    Returns:
+        (N, C, C) int32, one confusion matrix per image, in order.
+    """
+    segmenter.eval()
+    matrices = []
+    for sample in samples:
+        image, label = sample["image"].to(device), sample["label"].to(device)
+        logits = segmenter.predict(image[None], mode=spec.mode, crop=spec.crop, stride=spec.stride)
+        if logits.shape[-2:] != label.shape:
+            logits = F.interpolate(logits.float(), label.shape, mode="bilinear", align_corners=False)
+        matrices.append(confusion(logits[0].argmax(0), label, classes))
+        tick()
+    return np.stack(matrices)

@@ -1,0 +1,235 @@
+"""The protocol: all that every method shares and none may bend, read from one YAML file, frozen and validated.
+
+A protocol has *variants*: named sections that state only their differences from it (``streets@quick``).
+They are merged key by key, so a variant can never drop a field by overriding its neighbour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from benchmark.errors import UserError, nearest
+
+FOLDER = Path(__file__).parent / "protocols"
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """Base of a protocol's sections: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Split(Part):
+    """Some images of one dataset.
+
+    Attributes:
+        dataset: a registered reader's name.
+        split: as the reader names it (``train``, ``val``, ``val:fog``).
+        limit: the first so many samples in the reader's order; None for all.
+        test_size: (width, height) into which an image is fitted, aspect kept, before inference; scoring is
+            at the label's own size whatever it is. None for the image's own size.
+    """
+
+    dataset: str
+    split: str
+    limit: PositiveInt | None = None
+    test_size: tuple[PositiveInt, PositiveInt] | None = None
+
+
+class Augmentation(Part):
+    """Training transforms, in this order: resize, crop, flip, photometric distortion, padding.
+
+    Attributes:
+        short_edge: smallest and largest length, in pixels, of the randomly resized short edge.
+        crop: side of the square crop, in pixels.
+        cat_max_ratio: a crop is redrawn, up to ten times, while one class fills more than this share of it.
+        flip: probability of a horizontal flip.
+        photometric: whether brightness, contrast, saturation and hue are distorted.
+    """
+
+    short_edge: tuple[PositiveInt, PositiveInt]
+    crop: PositiveInt
+    cat_max_ratio: Annotated[float, Field(gt=0, le=1)] = 0.75
+    flip: Share = 0.5
+    photometric: bool = True
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Augmentation:
+        if self.short_edge[0] > self.short_edge[1]:
+            raise ValueError("short_edge must be [smallest, largest]")
+        return self
+
+
+class DecoderSpec(Part):
+    """The decoder and how it is trained; the same for every method.
+
+    Attributes:
+        name: ``segformer``: mmsegmentation's Feature2Pyramid and SegformerHead.
+        channels: width of the head.
+        lr, weight_decay: of AdamW.
+        warmup: first iterations, in which only the decoder trains, whatever the method.
+        class_weights: ``inverse-sqrt`` weighs cross-entropy by source frequency**-½, ``none`` does not.
+    """
+
+    name: Literal["segformer"] = "segformer"
+    channels: PositiveInt = 64
+    lr: Annotated[float, Field(gt=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    warmup: Annotated[int, Field(ge=0)] = 0
+    class_weights: Literal["inverse-sqrt", "none"] = "none"
+
+
+class Evaluation(Part):
+    """How a model is scored.
+
+    Attributes:
+        mode: ``whole`` image, or ``slide`` a window of ``crop`` by ``stride`` pixels and average its logits.
+        times: scorings, evenly spaced, the last after the last iteration. The last is the score;
+            the others only tell the best-on-target ("oracle") figure that papers often report.
+    """
+
+    mode: Literal["whole", "slide"] = "whole"
+    crop: PositiveInt | None = None
+    stride: PositiveInt | None = None
+    times: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _window(self) -> Evaluation:
+        if self.mode == "slide" and (self.crop is None or self.stride is None or self.stride > self.crop):
+            raise ValueError("mode slide needs crop and stride, stride at most crop")
+        return self
+
+
+class Protocol(Part):
+    """One experiment's fixed conditions.
+
+    Attributes:
+        name: the file's name, with ``@variant`` where one applies.
+        title: one line for people.
+        rendered: the embedded data to render where no data root is given; None needs ``--data-root``.
+        classes: the label set that is trained and scored.
+        source, validation, targets: training images, held-out source images, unseen domains.
+        iterations, batch: optimizer steps and images in each, summed over all processes.
+        power: of the polynomial decay to zero; factor (1 - t/T)^power for iteration t.
+        lr_warmup: iterations of linear warm-up before it.
+        betas, eps: AdamW's, for decoder and backbone alike.
+        precision: ``float32``, or ``auto``: bfloat16 autocast where the accelerator has it.
+        backbone: used unless another is asked for.
+        settings: per method, values found for this protocol's own backbone by the equal search on held-out
+            source images; they are settings of methods, stored with each record, and no part of the protocol.
+    """
+
+    name: str
+    title: str
+    rendered: Literal["streets"] | None = None
+    classes: Literal["cityscapes", "camvid"] = "cityscapes"
+    source: Split
+    validation: Split
+    targets: Annotated[dict[str, Split], Field(min_length=1)]
+    iterations: PositiveInt
+    batch: PositiveInt
+    power: Annotated[float, Field(ge=0)] = 0.9
+    lr_warmup: Annotated[int, Field(ge=0)] = 0
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    precision: Literal["float32", "auto"] = "float32"
+    augmentation: Augmentation
+    decoder: DecoderSpec
+    evaluation: Evaluation = Evaluation()
+    backbone: str
+    settings: dict[str, dict[str, Any]] = {}
+
+    @model_validator(mode="after")
+    def _room(self) -> Protocol:
+        if self.decoder.warmup >= self.iterations:
+            raise ValueError("decoder.warmup must leave iterations for the method")
+        if self.evaluation.times > self.iterations:
+            raise ValueError("evaluation.times cannot exceed iterations")
+        return self
+
+    def fields(self) -> dict[str, Any]:
+        """Return what defines the protocol, JSON-ready: all but title, default backbone and settings."""
+        return self.model_dump(mode="json", exclude={"title", "backbone", "settings"})
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of :meth:`fields` in canonical JSON: equal if and only if results compare."""
+        return hashlib.sha256(json.dumps(self.fields(), sort_keys=True).encode()).hexdigest()
+
+
+def available() -> list[str]:
+    """Return the names of the protocols that come with the benchmark."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(name: str, variant: str | None = None) -> Protocol:
+    """Read a protocol by name (``streets``, ``streets@quick``) or by the path of a YAML file.
+
+    Raises:
+        UserError: no such protocol or variant, not YAML, or a field that is unknown, missing or impossible;
+            the line names the file, the field and the nearest valid name.
+    """
+    base, _, suffix = name.partition("@")
+    variant = variant or suffix or None
+    path = Path(base) if base.endswith((".yaml", ".yml")) else FOLDER / f"{base}.yaml"
+    if not path.is_file():
+        raise UserError(f"unknown protocol {base!r}: {nearest(base, available())} (or give a .yaml file)")
+    content = _yaml(path)
+    variants = content.pop("variants", None) or {}
+    if variant is not None:
+        if not isinstance(variants, dict) or variant not in variants:
+            known = variants if isinstance(variants, dict) else {}
+            raise UserError(f"{path.name}: no variant {variant!r}: {nearest(variant, map(str, known))}")
+        content = merged(content, variants[variant] or {})
+    content["name"] = path.stem + (f"@{variant}" if variant else "")
+    try:
+        return Protocol.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path.name}: {explain(error, Protocol)}") from None
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes`` laid over it, key by key at every depth."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Turn the first validation error into one line that names the field and, for a typo, the nearest one."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "the whole"
+    if first["type"] != "extra_forbidden":
+    XX f"unknown field {where}: {nearest(str(first['loc'][-1]), _siblings(model, first['loc']))}"
+
+
+def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Return the valid names beside the unknown one at ``loc``."""
+    for part in loc[:-1]:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+        elif field is not None and str(part) == "targets":
+            model = Split
+    return list(model.model_fields)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold fields (name: value), not {type(content).__name__}")
+    return content
