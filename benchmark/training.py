@@ -1,0 +1,280 @@
+"""ONE loop for every method. It never asks which method it trains.
+
+All chance inside the model at iteration t (drop path, dropout) comes from the stream (seed, "model", t), and
+sample and augmentation from the position in the data; so a resumed run needs no random state, and ends
+bit-identical to an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from benchmark import checkpoints
+from benchmark.errors import UserError
+from benchmark.method import Estimation, Method, Phase
+from benchmark.models.segmenter import Segmenter
+from benchmark.protocol import Protocol
+from benchmark.streams import number, torch_rng
+
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass
+class Progress:
+    """How far a run has come; part of every checkpoint.
+
+    Attributes:
+        step: iterations done.
+        losses: (iteration, named losses) of every ``LOSS_EVERY``-th iteration and the last.
+        seconds: wall-clock time by phase (``warm-up``, the method's phases, ``evaluation``).
+        cpu_seconds: processor time of this process, all threads.
+        scores: what ``on_score`` returned, in order.
+    """
+
+    step: int = 0
+    losses: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+
+LOSS_EVERY = 10
+
+
+class Losses(nn.Module):
+    """The forward pass as one module call, which is what data-parallel wrappers intercept."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the decoder's named losses for (B, 3, H, W) images in 0..255 and (B, H, W) labels."""
+        return self.segmenter.losses(images, labels)
+
+
+class Trainer:
+    """A run in the making: segmenter, method and both optimizers, and the step that moves them.
+
+    Args:
+        protocol: the fixed conditions.
+        seed: of every random stream.
+        segmenter: backbone and freshly initialised decoder; the method is attached here.
+        method: the fine-tuning method.
+        data: (iterations x batch) training samples by position.
+        accelerator: device, processes, precision.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        seed: int,
+        segmenter: Segmenter,
+        method: Method,
+        data: Dataset[dict[str, Tensor]],
+        accelerator: Accelerator,
+    ) -> None:
+        self.protocol, self.seed, self.segmenter, self.method = protocol, seed, segmenter, method
+        self.data, self.accelerator = data, accelerator
+        self.progress = Progress()
+        segmenter.to(accelerator.device)
+        method.attach(segmenter.backbone, torch_rng(seed, "method"))
+        self.tunable = [p for p in segmenter.backbone.parameters() if p.requires_grad]
+        self.model = accelerator.prepare(Losses(segmenter))
+        spec = protocol.decoder
+        decoder = torch.optim.AdamW(
+            segmenter.decoder.parameters(), spec.lr, protocol.betas, protocol.eps, spec.weight_decay
+        )
+        tuner = method.optimizer(protocol.betas, protocol.eps)
+        self.optimizers = {"decoder": decoder} | ({"backbone": tuner} if tuner is not None else {})
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        self.timeline = timeline(method, protocol)
+
+    # ---------------------------------------------------------------------------------------------------
+    # the training step
+    # ---------------------------------------------------------------------------------------------------
+
+    def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+        """Do iteration ``progress.step`` on one batch and return its named losses."""
+        t = self.progress.step
+        phase, first = self.timeline[t]
+        torch.manual_seed(number(self.seed, "model", t, self.accelerator.process_index))
+        self._enter(phase)
+        if phase.estimate:
+            self.method.estimate(self._estimation(images, labels, phase, t - first))
+            self.model.zero_grad(set_to_none=True)
+            return {}
+        with self.accelerator.autocast():
+            losses = self.model(images, labels)
+            if phase.backbone:
+                losses = losses | self.method.losses()
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"the loss is {total.item()} at iteration {t} (phase {phase.name})")
+        self.accelerator.backward(total)
+        if phase.backbone:
+            self.method.before_step(t - first, phase.iterations)
+        factor = schedule(self.protocol, t)
+        for side, optimizer in self.optimizers.items():
+            if phase.decoder if side == "decoder" else phase.backbone:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["initial_lr"] * factor
+                optimizer.step()
+        self.model.zero_grad(set_to_none=True)
+        return {name: value.item() for name, value in losses.items()}
+
+    # ---------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        score: Callable[[int], dict[str, Any]],
+        save: Path | None = None,
+        key: str = "",
+        tick: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
+    ) -> Progress:
+        """Train from ``progress.step`` to the end.
+
+        Args:
+            score: called with the iterations done whenever the protocol asks for a scoring.
+            save: where to keep the checkpoint; None for none.
+            key: what the checkpoint belongs to; another key's is never resumed.
+            tick: called after each iteration.
+
+        Raises:
+            FloatingPointError: the loss is no longer a number.
+        """
+        if save is not None:
+            self._resume(save, key)
+        progress, total, saved = self.progress, self.protocol.iterations, time.monotonic()
+        due = scorings(self.protocol)
+        try:
+            for images, labels in self._batches():
+                phase, _ = self.timeline[progress.step]
+                with self._timed(phase.name):
+                    losses = self.step(images, labels)
+                progress.step += 1
+                if losses and (progress.step % LOSS_EVERY == 0 or progress.step == total):
+                    progress.losses.append((progress.step, losses))
+                tick(progress.step, losses)
+                if progress.step in due:
+                    with self._timed("evaluation"):
+                        progress.scores.append(score(progress.step))
+                if save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self._save(save, key)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            if save is not None:
+                self._save(save, key)
+            raise
+        return progress
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the protocol's batches from the present iteration on, on the device."""
+        batch = self.protocol.batch
+        positions = range(self.progress.step * batch, self.protocol.iterations * batch)
+        # A generator of its own: a loader draws a number when it starts, which must not move the global one.
+        loader = DataLoader(Subset(self.data, positions), batch, generator=torch.Generator())
+        for item in self.accelerator.prepare_data_loader(loader):
+            yield item["image"], item["label"]
+
+    def _enter(self, phase: Phase) -> None:
+        """Put modules into the phase's mode; a backbone that nobody looks at builds no graph."""
+        self.segmenter.decoder.train(phase.decoder and not phase.estimate)
+        if phase.backbone and not phase.estimate:
+            self.method.train_mode()
+        else:
+            self.segmenter.backbone.eval()
+        for parameter in self.tunable:
+            parameter.requires_grad_(phase.backbone or phase.estimate)
+
+    def _estimation(self, images: Tensor, labels: Tensor, phase: Phase, step: int) -> Estimation:
+        rng = torch_rng(self.seed, "estimation", step)
+        return Estimation(
+            images, labels, self.segmenter, self._loss, rng, step, phase.iterations
+        )
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        return torch.stack(list(self.segmenter.losses(images, labels).values())).sum()
+
+    def _timed(self, name: str) -> _Timer:
+        return _Timer(self.progress, name)
+
+    def _save(self, path: Path, key: str) -> None:
+        state = {
+            "key": key,
+            "progress": vars(self.progress),
+            "segmenter": self.segmenter.state_dict(),
+            "optimizers": {side: optimizer.state_dict() for side, optimizer in self.optimizers.items()},
+            "method": self.method.state_dict(),
+        }
+        if self.accelerator.is_main_process:
+            checkpoints.write(path, state)
+
+    def _resume(self, path: Path, key: str) -> None:
+        state = checkpoints.read(path, key)
+        if state is None:
+            return
+        self.segmenter.load_state_dict(state["segmenter"])
+        self.method.load_state_dict(state["method"])
+        for side, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][side])
+        self.progress = Progress(**state["progress"])
+
+
+class _Timer:
+    """Adds wall-clock and processor time of a block to a run's progress."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self.progress, self.name = progress, name
+
+    def __enter__(self) -> None:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *exception: object) -> None:
+        seconds = self.progress.seconds
+        seconds[self.name] = seconds.get(self.name, 0.0) + time.perf_counter() - self.wall
+        self.progress.cpu_seconds += time.process_time() - self.cpu
+
+
+def schedule(protocol: Protocol, step: int) -> float:
+    """Return the learning-rate factor of iteration ``step``: linear warm-up times (1 - t/T)^power."""
+    factor = (1 - step / protocol.iterations) ** protocol.power
+    if step < protocol.lr_warmup:
+        factor *= (step + 1) / protocol.lr_warmup
+    return factor
+
+
+def scorings(protocol: Protocol) -> set[int]:
+    """Return after how many iterations the model is scored; the last is always among them."""
+    times = protocol.evaluation.times
+    return {protocol.iterations * i // times for i in range(1, times + 1)}
+
+
+def timeline(method: Method, protocol: Protocol) -> list[tuple[Phase, int]]:
+    """Return, for each iteration, its phase and the iteration at which that phase began.
+
+    Raises:
+        UserError: the method's phases do not sum to the iterations it was offered.
+    """
+    warmup = protocol.decoder.warmup
+    phases = (Phase("warm-up", warmup, backbone=False), *method.phases(protocol.iterations - warmup))
+    line: list[tuple[Phase, int]] = []
+    for phase in phases:
+        line += [(phase, len(line))] * phase.iterations
+    if len(line) != protocol.iterations:
+        raise UserError(
+            f"{method.label}: its phases take {len(line) - warmup} iterations of the "
+            f"{protocol.iterations - warmup} that protocol {protocol.name} offers; shorten its estimation"
+        )
+    return line
