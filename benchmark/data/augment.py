@@ -1,0 +1,163 @@
+"""Training augmentation: the recipe of mmsegmentation that Rein and its followers share.
+
+Random resize, random crop, random flip, photometric distortion, padding, in this order. All chance comes from
+the generator passed in, so that one key gives one crop, whatever else is drawn elsewhere. Images are uint8
+RGB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from benchmark.data.labels import IGNORE, Bytes
+
+CROP_TRIES = 10
+BRIGHTNESS = 32.0  # added, in grey levels
+CONTRAST = SATURATION = (0.5, 1.5)  # factors
+HUE = 18  # in half degrees, as OpenCV counts them
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The settings of ``train_transform``.
+
+    Attributes:
+        resize_range: shortest and longest short edge in pixels, both included; aspect is kept.
+        crop: side of the square crop in pixels.
+        cat_max_ratio: a crop is drawn again if one class covers more than this share of its labelled pixels.
+        flip: probability of a left-right flip.
+        photometric: whether colours are distorted.
+    """
+
+    resize_range: tuple[int, int]
+    crop: int
+    cat_max_ratio: float = 0.75
+    flip: float = 0.5
+    photometric: bool = True
+
+    def __call__(self, image: Bytes, label: Bytes, rng: np.random.Generator) -> tuple[Bytes, Bytes]:
+        """Apply ``train_transform`` with these settings."""
+        return train_transform(image, label, rng, **vars(self))
+
+
+def train_transform(
+    image: Bytes,
+    label: Bytes,
+    rng: np.random.Generator,
+    *,
+    resize_range: tuple[int, int],
+    crop: int,
+    cat_max_ratio: float,
+    flip: float,
+    photometric: bool,
+) -> tuple[Bytes, Bytes]:
+    """Return one augmented crop: image (crop, crop, 3) and label (crop, crop), both uint8 and contiguous.
+
+    Where the resized image is smaller than the crop, it is padded below and to the right, image with 0 and
+    label with 255. Settings are explained in ``Augmentation``.
+    """
+    width, height = resized(image.shape[:2], int(rng.integers(resize_range[0], resize_range[1] + 1)))
+    label = np.asarray(cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+    top, left = choose_crop(label, rng, crop, cat_max_ratio)
+    image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    image, label = (plane[top : top + crop, left : left + crop] for plane in (image, label))
+    if rng.random() < flip:
+        image, label = image[:, ::-1], label[:, ::-1]
+    if photometric:
+        image = Distortion.draw(rng)(np.ascontiguousarray(image))
+    return _padded(image, crop, 0), _padded(label, crop, IGNORE)
+
+
+def resized(size: tuple[int, ...], short_edge: int) -> tuple[int, int]:
+    """Return (width, height) of an image of ``size`` (height, width) scaled to ``short_edge``."""
+    height, width = size[:2]
+    scale = short_edge / min(height, width)
+    return int(width * scale + 0.5), int(height * scale + 0.5)
+
+
+def choose_crop(label: Bytes, rng: np.random.Generator, crop: int, cat_max_ratio: float) -> tuple[int, int]:
+    """Return (top, left) of a crop of ``label`` (H, W) in which no class dominates.
+
+    A crop passes if it holds at least two classes and none exceeds ``cat_max_ratio`` of the labelled pixels
+    (255 does not count). After ten failures the next draw is taken as it is.
+    """
+    height, width = label.shape
+    bounds = (max(height - crop, 0) + 1, max(width - crop, 0) + 1)
+    corner = _corner(rng, bounds)
+    if cat_max_ratio >= 1:
+        return corner
+    for _ in range(CROP_TRIES):
+        top, left = corner
+        counts = np.bincount(label[top : top + crop, left : left + crop].ravel(), minlength=256)[:IGNORE]
+        if np.count_nonzero(counts) > 1 and counts.max() < cat_max_ratio * counts.sum():
+            break
+        corner = _corner(rng, bounds)
+    return corner
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """One photometric distortion, drawn; None means that step is left out.
+
+    Every step ends in 8 bits again (cut off, not rounded), as mmsegmentation's does, so the order of the
+    steps matters.
+    """
+
+    brightness: float | None
+    contrast: float | None
+    contrast_first: bool
+    saturation: float | None
+    hue: int | None
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Distortion:
+        """Draw each step with probability 1/2. The hue step excludes +18, as mmsegmentation's does."""
+        brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS) if rng.random() < 0.5 else None
+        contrast = rng.uniform(*CONTRAST) if rng.random() < 0.5 else None
+        saturation = rng.uniform(*SATURATION) if rng.random() < 0.5 else None
+        hue = int(rng.integers(-HUE, HUE)) if rng.random() < 0.5 else None
+        return cls(brightness, contrast, bool(rng.random() < 0.5), saturation, hue)
+
+    def __call__(self, image: Bytes) -> Bytes:
+        """Distort ``image``, RGB (H, W, 3)."""
+        if self.brightness is not None:
+            image = _linear(image, 1.0, self.brightness)
+        if self.contrast is not None and self.contrast_first:
+            image = _linear(image, self.contrast, 0.0)
+        if self.saturation is not None:
+            hsv = _converted(image, cv2.COLOR_RGB2HSV)
+            hsv[..., 1] = _linear(hsv[..., 1], self.saturation, 0.0)
+            image = _converted(hsv, cv2.COLOR_HSV2RGB)
+        if self.hue is not None:
+            hsv = _converted(image, cv2.COLOR_RGB2HSV)
+            hsv[..., 0] = ((np.arange(256) + self.hue) % 180).astype(np.uint8)[hsv[..., 0]]
+            image = _converted(hsv, cv2.COLOR_HSV2RGB)
+        if self.contrast is not None and not self.contrast_first:
+            image = _linear(image, self.contrast, 0.0)
+        return image
+
+
+def _linear(plane: Bytes, factor: float, shift: float) -> Bytes:
+    # The same map for every pixel: 256 values are computed in float32 and looked up.
+    levels = np.arange(256, dtype=np.float32) * factor + shift
+    return np.asarray(cv2.LUT(plane, levels.clip(0, 255).astype(np.uint8)), np.uint8)
+
+
+def _converted(image: Bytes, code: int) -> Bytes:
+    return np.asarray(cv2.cvtColor(image, code), np.uint8)
+
+
+def _corner(rng: np.random.Generator, bounds: tuple[int, int]) -> tuple[int, int]:
+    return int(rng.integers(bounds[0])), int(rng.integers(bounds[1]))
+
+
+def _padded(plane: Bytes, side: int, value: int) -> Bytes:
+    height, width = plane.shape[:2]
+    if (height, width) == (side, side):
+        return np.ascontiguousarray(plane)
+    out = np.full((side, side, *plane.shape[2:]), value, np.uint8)
+    out[:height, :width] = plane
+    return out

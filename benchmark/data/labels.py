@@ -1,0 +1,82 @@
+"""Label tables: from the ids that a dataset stores to train ids.
+
+The facts are in ``labels.json`` beside this file, each with its source. A *table* maps stored ids to train
+ids: the 19 of Cityscapes, or CamVid's own 11 in the order of its SegNet copy. 255 means ignore everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Color = tuple[int, int, int]
+Bytes = NDArray[np.uint8]
+
+IGNORE = 255
+FACTS: Mapping[str, Any] = json.loads(Path(__file__).with_name("labels.json").read_text(encoding="utf-8"))
+
+
+def _classes(name: str) -> tuple[tuple[str, ...], tuple[Color, ...]]:
+    colors = tuple((red, green, blue) for red, green, blue in FACTS[name]["colors"])
+    return tuple(FACTS[name]["names"]), colors
+
+
+CITYSCAPES, CITYSCAPES_COLORS = _classes("cityscapes")
+CAMVID, CAMVID_COLORS = _classes("camvid")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """One encoding of labels.
+
+    Attributes:
+        lut: uint8 (256,), stored id to train id; 255 where the encoding has no such id.
+        known: bool (256,), whether the encoding has that id at all.
+    """
+
+    lut: Bytes
+    known: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, ids: Mapping[int, int]) -> LabelTable:
+        """Build the table that maps exactly ``ids`` (stored id to train id)."""
+        lut, known = np.full(256, IGNORE, np.uint8), np.zeros(256, np.bool_)
+        for stored, train in ids.items():
+            lut[stored], known[stored] = train, True
+        lut.flags.writeable = known.flags.writeable = False
+        return cls(lut, known)
+
+    def unknown(self, ids: Bytes) -> list[int]:
+        """Return the ids in ``ids`` (any shape) that this encoding does not have, sorted."""
+        strangers = ids[~self.known[ids]]
+        return np.unique(strangers).tolist() if strangers.size else []
+
+
+@cache
+def table(name: str) -> LabelTable:
+    """Return the table ``name`` of ``labels.json`` (such as ``"cityscapes_label_ids"``)."""
+    return LabelTable.of({int(stored): train for stored, train in FACTS["tables"][name]["ids"].items()})
+
+
+def lut(name: str) -> Bytes:
+    """Return the look-up table (uint8, 256) of encoding ``name``; ids it does not list give 255."""
+    return table(name).lut
+
+
+def camvid_to_cityscapes(label: Bytes) -> Bytes:
+    """Map CamVid train ids (0-10, 255) of any shape to Cityscapes train ids, for models trained on those."""
+    return lut("camvid_to_cityscapes")[label]
+
+
+def colorize(label: Bytes, colors: tuple[Color, ...]) -> Bytes:
+    """Paint train ids (H, W) as RGB (H, W, 3); ids beyond ``colors``, so also 255, are black."""
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(colors)] = colors
+    return palette[label]

@@ -1,0 +1,173 @@
+"""Torch datasets: an endless, keyed training order, and evaluation images at their own size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TypedDict
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from benchmark.data.augment import Augmentation
+from benchmark.data.labels import Bytes
+from benchmark.data.samples import Reader, Sample
+from benchmark.streams import rng
+
+MEMORY = 2 << 30
+
+
+class TrainingItem(TypedDict):
+    """image: float32 (3, crop, crop) RGB 0-255; label: int64 (crop, crop), 255 = ignore; id: the sample's."""
+
+    image: torch.Tensor
+    label: torch.Tensor
+    id: str
+
+
+class EvaluationItem(TypedDict):
+    """image: float32 (3, H, W) RGB 0-255; label: uint8 (H0, W0) at its own size; id: the sample's."""
+
+    image: torch.Tensor
+    label: torch.Tensor
+    id: str
+
+
+class Frames:
+    """Decoded samples by index, kept in memory if the whole set is expected to fit into ``memory`` bytes.
+
+    The expectation rests on the first frame read. Each worker process of a data loader fills a memory of its
+    own.
+    """
+
+    def __init__(self, reader: Reader, samples: Sequence[Sample], memory: int = MEMORY) -> None:
+        self.samples = tuple(samples)
+        self._reader = reader
+        self._memory = memory
+        self._kept: dict[int, tuple[Bytes, Bytes]] = {}
+        self._keep: bool | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Bytes, Bytes]:
+        """Return image (H, W, 3) and train ids (H, W) of sample ``index``; not to be written to.
+
+        Raises:
+            UserError: a file is bad; see ``Reader.read``.
+        """
+        if index in self._kept:
+            return self._kept[index]
+        image, label = self._reader.read(self.samples[index])
+        if self._keep is None:
+            self._keep = (image.nbytes + label.nbytes) * len(self.samples) <= self._memory
+        if self._keep:
+            self._kept[index] = image, label
+        return image, label
+
+
+class TrainingSet(Dataset[TrainingItem]):
+    """Training crops by position p = 0 ... length-1, where position p is always the same crop.
+
+    Position p belongs to epoch p // n of the n samples; each epoch visits every sample once, in the order of
+    the stream (seed, "order", epoch), and augmentation draws from the stream (seed, "augment", p). So
+    methods, worker counts and resumed runs see the same pixels.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        samples: Sequence[Sample],
+        *,
+        seed: int,
+        length: int,
+        augmentation: Augmentation | Callable[[Bytes, Bytes, np.random.Generator], tuple[Bytes, Bytes]],
+        memory: int = MEMORY,
+    ) -> None:
+        """Prepare the set; ``length`` is iterations times batch size."""
+        self.frames = Frames(reader, samples, memory)
+        self._seed, self._length, self._augment = seed, length, augmentation
+        self._classes = len(reader.classes)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def index(self, position: int) -> int:
+        """Return which sample ``position`` shows."""
+        epoch, step = divmod(position, len(self.frames))
+        return int(_order(self._seed, epoch, len(self.frames))[step])
+
+    def __getitem__(self, position: int) -> TrainingItem:
+        """Return the crop at ``position``.
+
+        Raises:
+            IndexError: the position is outside the training.
+            UserError: a file is bad; see ``Reader.read``.
+        """
+        if not 0 <= position < self._length:
+            raise IndexError(f"position {position} is outside a training of {self._length}")
+        index = self.index(position)
+        image, label = self._augment(*self.frames[index], rng(self._seed, "augment", position))
+        return {
+            "image": planes(image),
+            "label": torch.from_numpy(label.astype(np.int64)),
+            "id": self.frames.samples[index].id,
+        }
+
+    def class_pixels(self) -> NDArray[np.int64]:
+        """Return how many pixels of each class all labels hold, int64 (classes,); reads every file once."""
+        counts = np.zeros(256, np.int64)
+        for index in range(len(self.frames)):
+            counts += np.bincount(self.frames[index][1].ravel(), minlength=256)
+        return counts[: self._classes]
+
+
+class EvaluationSet(Dataset[EvaluationItem]):
+    """Whole images in the order of their ids, with labels at their own size.
+
+    ``test_size`` (two edges in pixels, in any order) scales an image, aspect kept, as large as its long edge
+    stays within the longer and its short edge within the shorter; None leaves its size. Nothing is kept in
+    memory.
+    """
+
+    def __init__(
+        self, reader: Reader, samples: Sequence[Sample], *, test_size: tuple[int, int] | None = None
+    ) -> None:
+        self.samples = tuple(samples)
+        self._reader, self._test_size = reader, test_size
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> EvaluationItem:
+        """Return sample ``index``.
+
+        Raises:
+            UserError: a file is bad; see ``Reader.read``.
+        """
+        sample = self.samples[index]
+        image, label = self._reader.read(sample)
+        if self._test_size is not None:
+            size = fitted(image.shape[:2], self._test_size)
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        return {"image": planes(image), "label": torch.from_numpy(label), "id": sample.id}
+
+
+def planes(image: Bytes) -> torch.Tensor:
+    """Turn an image (H, W, 3) into float32 (3, H, W), values unchanged."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
+
+
+def fitted(size: tuple[int, ...], limits: tuple[int, int]) -> tuple[int, int]:
+    """Return (width, height) of an image of ``size`` (height, width) fitted into ``limits``."""
+    height, width = size[:2]
+    scale = min(max(limits) / max(height, width), min(limits) / min(height, width))
+    return int(width * scale + 0.5), int(height * scale + 0.5)
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return rng(seed, "order", epoch).permutation(count)

@@ -1,0 +1,1 @@
+"""One file per dataset, each exposing ``READER``; found by file name (see ``benchmark.registry``)."""

@@ -1,0 +1,42 @@
+"""BDD100K, its 10k semantic segmentation part (Yu et al., CVPR 2020): American streets in all weathers.
+
+Two generations of the download hold the same ids: the 2021 release (``images/10k/<split>/<id>.jpg``,
+``labels/sem_seg/masks/<split>/<id>.png``) and the one of 2018 (``seg/images/<split>/<id>.jpg``,
+``seg/labels/<split>/<id>_train_id.png``). Both unpack into a folder ``bdd100k/``, which may or may not be the
+root itself. Labels are train ids already.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.data.labels import LabelTable, table
+from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+
+
+class Bdd100k(Reader):
+    """Reader of BDD100K 10k; early zips lacked some files, so frames without partner are left out."""
+
+    name = "bdd100k"
+    home = "BDD100K, bdd-data.berkeley.edu (10k_images_*.zip, bdd100k_sem_seg_labels_trainval.zip)"
+    splits = ("train", "val")
+    tolerates_orphans = True
+
+    def listing(self, root: Path, split: str) -> Listing:
+        """See ``Reader.listing``."""
+        known_split(split, self)
+        tops = (root / "bdd100k", root)
+        images = first_folder(
+            (top / part / split for part in ("images/10k", "seg/images") for top in tops), self
+        )
+        labels = first_folder(
+            (top / part / split for part in ("labels/sem_seg/masks", "seg/labels") for top in tops), self
+        )
+        return Listing(files(images, r"(.+)\.jpg"), files(labels, r"(.+?)(?:_train_id)?\.png"))
+
+    def table(self, label: Path) -> LabelTable:
+        """Return the table of train ids."""
+        return table("train_ids")
+
+
+READER = Bdd100k()

@@ -1,0 +1,44 @@
+"""Cityscapes (Cordts et al., CVPR 2016): streets of fifty cities, mostly German.
+
+Tree: ``leftImg8bit/<split>/<city>/<stem>_leftImg8bit.png`` and
+``gtFine/<split>/<city>/<stem>_gtFine_labelIds.png``; images may lie one level deeper, in
+``leftImg8bit_trainvaltest/`` (and labels in ``gtFine_trainvaltest/``), as the zips are named. Where the
+official script added ``_gtFine_labelTrainIds.png``, the original ``labelIds`` are still preferred.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.data.labels import LabelTable, table
+from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+
+
+class Cityscapes(Reader):
+    """Reader of Cityscapes; the test split's labels are not public."""
+
+    name = "cityscapes"
+    home = "Cityscapes, cityscapes-dataset.com (leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip)"
+    splits = ("train", "val")
+
+    def listing(self, root: Path, split: str) -> Listing:
+        """See ``Reader.listing``."""
+        known_split(split, self)
+        images = _folder(root, "leftImg8bit", split, self)
+        labels = _folder(root, "gtFine", split, self)
+        return Listing(
+            files(images, r"(.+)_leftImg8bit\.png", deep=True),
+            files(labels, r"(.+)_gtFine_labelTrainIds\.png", deep=True)
+            | files(labels, r"(.+)_gtFine_labelIds\.png", deep=True),
+        )
+
+    def table(self, label: Path) -> LabelTable:
+        """Return the table that the file's suffix names."""
+        return table("train_ids" if label.name.endswith("labelTrainIds.png") else "cityscapes_label_ids")
+
+
+def _folder(root: Path, part: str, split: str, reader: Reader) -> Path:
+    return first_folder((root / part / split, root / f"{part}_trainvaltest" / part / split), reader)
+
+
+READER = Cityscapes()

@@ -1,0 +1,249 @@
+"""What every dataset reader shares: pairs of files, and pixels read with suspicion.
+
+A reader finds the (image, label) pairs of an official download as it was unpacked, without conversion, and
+turns its labels into train ids. Whatever is wrong with a file is said in one line that names the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, Bytes, Color, LabelTable
+from benchmark.errors import UserError, nearest
+
+# What Pillow is known to raise on damaged files, from its own parsers and from the codecs beneath.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled frame: its id within the dataset, its image file, its label file."""
+
+    id: str
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of one split by sample id, before they are paired."""
+
+    images: Mapping[str, Path]
+    labels: Mapping[str, Path]
+
+    def pairs(self) -> list[Sample]:
+        """Return the samples that have both files, sorted by id."""
+        both = sorted(self.images.keys() & self.labels.keys())
+        return [Sample(key, self.images[key], self.labels[key]) for key in both]
+
+    def orphans(self) -> list[Path]:
+        """Return the images without label and the labels without image, sorted."""
+        alone = self.images.keys() ^ self.labels.keys()
+        return sorted(
+            path for files in (self.images, self.labels) for key, path in files.items() if key in alone
+        )
+
+
+class Reader(ABC):
+    """One dataset in its official layout.
+
+    Subclasses say where files are (``listing``) and how a label is encoded (``table``); pairing, decoding and
+    checking are done here. ``root`` is always the dataset's own folder.
+
+    Attributes:
+        name: the dataset's name, equal to its file's.
+        home: where the dataset is to be had, in words.
+        splits: how its splits are written.
+        classes: class names, by train id.
+        colors: class colours (RGB), by train id.
+        tolerates_orphans: the release itself lacks some partners, so pair what is there.
+    """
+
+    name: ClassVar[str]
+    home: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]]
+    classes: ClassVar[tuple[str, ...]] = CITYSCAPES
+    colors: ClassVar[tuple[Color, ...]] = CITYSCAPES_COLORS
+    tolerates_orphans: ClassVar[bool] = False
+
+    @abstractmethod
+    def listing(self, root: Path, split: str) -> Listing:
+        """Return the image and label files of ``split``.
+
+        Raises:
+            UserError: a folder is missing, or the dataset has no such split.
+        """
+
+    @abstractmethod
+    def table(self, label: Path) -> LabelTable:
+        """Return the encoding of the file ``label``."""
+
+    def samples(self, root: Path, split: str) -> list[Sample]:
+        """Return the labelled frames of ``split``, sorted by id.
+
+        Raises:
+            UserError: a folder is missing, no pair is found, or (unless the release is known for it) a file
+                lacks its partner.
+        """
+        listing = self.listing(root, split)
+        pairs, orphans = listing.pairs(), listing.orphans()
+        if not pairs:
+            raise UserError(
+                f"{self.name}: no image has its label in split {split!r} under {root} "
+                f"({len(listing.images)} images, {len(listing.labels)} labels); get it from {self.home}"
+            )
+        if orphans and not self.tolerates_orphans:
+            raise UserError(
+                f"{self.name}: {len(orphans)} file(s) of split {split!r} lack their image or label, "
+                f"first {orphans[0]}; complete or remove them"
+            )
+        return pairs
+
+    def read_label(self, sample: Sample) -> Bytes:
+        """Return the label as train ids, uint8 (H, W), 255 = ignore.
+
+        Raises:
+            UserError: the file is unreadable, no label image, or holds an id that its encoding does not have.
+        """
+        ids, table = read_ids(sample.label), self.table(sample.label)
+        if unknown := table.unknown(ids):
+            raise UserError(
+                f"{sample.label}: label id {', '.join(map(str, unknown[:5]))} does not exist in {self.name}; "
+                f"restore the official file from {self.home}"
+            )
+        return table.lut[ids]
+
+    def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
+        """Return image (H, W, 3) and train ids (H, W).
+
+        Raises:
+            UserError: either file is bad (see ``read_image``, ``read_label``), or their sizes differ.
+        """
+        image, label = read_image(sample.image), self.read_label(sample)
+        if image.shape[:2] != label.shape:
+            height, width = label.shape
+            raise UserError(
+                f"{sample.label}: label is {width}x{height}, its image {image.shape[1]}x{image.shape[0]}; "
+                f"restore both from {self.home}"
+            )
+        return image, label
+
+
+def read_image(path: Path) -> Bytes:
+    """Return the photograph at ``path`` (PNG or JPEG) as RGB, uint8 (H, W, 3).
+
+    A camera's EXIF orientation is ignored on purpose: labels were drawn on the stored pixel grid.
+
+    Raises:
+        UserError: missing, empty, truncated, not PNG/JPEG, or no colour picture (a label file, 16 bit, CMYK).
+    """
+    picture = _decode(path)
+    if picture.mode not in ("RGB", "RGBA") and (picture.mode, picture.format) != ("L", "JPEG"):
+        raise UserError(f"{path}: a {_kind(picture)} file where a colour image is expected")
+    return np.array(picture.convert("RGB"))
+
+
+def read_ids(path: Path) -> Bytes:
+    """Return the stored ids of the label PNG at ``path``, uint8 (H, W).
+
+    Palette images give their indices, never their colours. Grey images of fewer than 8 bits (some tools
+    shrink label files so) are scaled to 0-255 by Pillow; that is undone.
+
+    Raises:
+        UserError: missing, empty, truncated, or not an 8-bit single-channel PNG.
+    """
+    picture = _decode(path, ("PNG",))
+    if picture.mode not in ("L", "P", "1"):
+        raise UserError(f"{path}: a {_kind(picture)} file where an 8-bit image of label ids is expected")
+    bits = 1 if picture.mode == "1" else picture.info["grey_bits"]
+    ids = np.array(picture.convert("L") if picture.mode == "1" else picture)
+    return ids if bits == 8 else ids // np.uint8(255 // (2**bits - 1))
+
+
+def known_split(split: str, reader: Reader) -> None:
+    """Check that ``split`` is one of the reader's.
+
+    Raises:
+        UserError: it is not; the message suggests the nearest.
+    """
+    if split not in reader.splits:
+        raise UserError(f"{reader.name}: no split {split!r}; {nearest(split, reader.splits)}")
+
+
+def folder(path: Path, reader: Reader) -> Path:
+    """Return ``path`` if it is a folder.
+
+    Raises:
+        UserError: it is not; the message says where the dataset is to be had.
+    """
+    if not path.is_dir():
+        raise UserError(f"{reader.name}: folder {path} is missing; unpack {reader.home} there")
+    return path
+
+
+def files(where: Path, pattern: str, *, deep: bool = False) -> dict[str, Path]:
+    """Return files in ``where`` whose name matches ``pattern`` entirely, by the pattern's first group.
+
+    ``deep`` descends into subfolders; the key is then preceded by the subfolder's path.
+    """
+    found: dict[str, Path] = {}
+    match = re.compile(pattern).fullmatch
+    for name, path in _walk(where, "") if deep else _entries(where):
+        head, _, tail = name.rpartition("/")
+        if hit := match(tail):
+            found[f"{head}/{hit[1]}" if head else hit[1]] = path
+    return found
+
+
+def first_folder(candidates: Iterable[Path], reader: Reader) -> Path:
+    """Return the first of ``candidates`` that exists, for layouts that differ between releases.
+
+    Raises:
+        UserError: none does; the message names the first.
+    """
+    paths = list(candidates)
+    return next((path for path in paths if path.is_dir()), None) or folder(paths[0], reader)
+
+
+def _entries(where: Path) -> list[tuple[str, Path]]:
+    with os.scandir(where) as entries:
+        # Hidden files are other systems' by-products (._name.png), never frames.
+        return [(e.name, Path(e.path)) for e in entries if e.is_file() and not e.name.startswith(".")]
+
+
+def _walk(where: Path, prefix: str) -> list[tuple[str, Path]]:
+    found = [(prefix + name, path) for name, path in _entries(where)]
+    for sub in sorted(path for path in where.iterdir() if path.is_dir()):
+        found += _walk(sub, f"{prefix}{sub.name}/")
+    return found
+
+
+def _decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
+    try:
+        if path.stat().st_size == 0:
+            raise UserError(f"{path}: file is empty (0 bytes); restore it from the dataset")
+        with Image.open(path, formats=formats) as picture:
+            raw = str(picture.tile[0].args) if picture.tile else ""
+            picture.load()
+    except DAMAGE as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+        kinds = " or ".join(formats)
+        raise UserError(
+            f"{path}: cannot be read as {kinds} ({reason}); restore it from the dataset"
+        ) from error
+    picture.info["grey_bits"] = int(raw[2:]) if re.fullmatch(r"L;[24]", raw) else 8
+    return picture
+
+
+def _kind(picture: Image.Image) -> str:
+    names = {"L": "grey", "P": "palette", "1": "black-and-white", "RGB": "colour", "RGBA": "colour"}
+    return names.get(picture.mode, f"{picture.mode!r}-mode")
