@@ -1,0 +1,82 @@
+"""The backbones that exist, known without importing torch: ``backbones.yaml`` and entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from benchmark.errors import UserError, nearest
+
+GROUP = "dgss_benchmark.backbones"
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """One vision foundation model.
+
+    Another package brings its own by an entry point in the group ``dgss_benchmark.backbones`` that names an
+    instance of this class; its architecture must be known to timm (``timm.models.register_model``).
+
+    Attributes:
+        name: what a user types.
+        timm: timm's name, with the tag of the weights.
+        taps: 0-based blocks whose outputs the decoder reads.
+        weights: ``embedded`` in this repository, from the ``hub``, or ``none`` (random).
+        options: further arguments of ``timm.create_model``.
+        mean: per channel, of RGB in 0..255.
+        std: likewise.
+    """
+
+    name: str
+    timm: str
+    taps: tuple[int, ...]
+    weights: Literal["embedded", "hub", "none"] = "hub"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+def own_backbones() -> dict[str, BackboneSpec]:
+    """Return the backbones of this project, in the table's order."""
+    table = yaml.safe_load(Path(__file__).with_name("backbones.yaml").read_text(encoding="utf-8"))
+    return {name: BackboneSpec(name, **{**row, "taps": tuple(row["taps"])}) for name, row in table.items()}
+
+
+def backbone_names() -> list[str]:
+    """Return every name that :func:`find_backbone` accepts; imports nobody's package.
+
+    Raises:
+        UserError: another package claims a name that is taken.
+    """
+    found = list(own_backbones())
+    for point in entry_points(group=GROUP):
+        if point.name in found:
+            raise UserError(f"backbone {point.name!r} is defined twice, also by {point.value}; rename one")
+        found.append(point.name)
+    return found
+
+
+def find_backbone(name: str) -> BackboneSpec:
+    """Return what ``name`` stands for.
+
+    Raises:
+        UserError: no such name (the nearest is suggested); an entry point that is no :class:`BackboneSpec`.
+    """
+    known = backbone_names()
+    if name not in known:
+        raise UserError(f"unknown backbone {name!r}: {nearest(name, known)}")
+    own = own_backbones()
+    if name in own:
+        return own[name]
+    (point,) = entry_points(group=GROUP, name=name)
+    spec = point.load()
+    if not isinstance(spec, BackboneSpec):
+        raise UserError(f"backbone {name!r}: {point.value} is a {type(spec).__name__}, not a BackboneSpec")
+    return spec

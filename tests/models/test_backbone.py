@@ -1,0 +1,187 @@
+"""Backbones: what timm computes, block by block, under one interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+from benchmark.models.backbone import Backbone, build_backbone
+from benchmark.models.catalogue import BackboneSpec, backbone_names, find_backbone
+from benchmark.models.weights import load_into, weight_hash
+
+# Small members of the families that the table names: class token and LayerScale (DINOv2), rotary positions,
+# separate or fused projections (EVA02), pre-norm (CLIP), registers, windowed 4-D tokens (SAM).
+SAM = {
+    "depth": 3,
+    "embed_dim": 96,
+    "num_heads": 3,
+    "img_size": 64,
+    "window_size": 3,
+    "global_attn_indexes": (1,),
+}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("vit_tiny_patch16_224", {"depth": 3, "img_size": 64}),
+    "dinov2": ("vit_small_patch14_dinov2.lvd142m", {"depth": 3, "img_size": 64, "patch_size": 16}),
+    "registers": ("vit_small_patch14_reg4_dinov2.lvd142m", {"depth": 3, "img_size": 64, "patch_size": 16}),
+    "clip": ("vit_base_patch16_clip_quickgelu_224.openai", {"depth": 3, "embed_dim": 192, "num_heads": 3}),
+    "eva02-fused": ("eva02_small_patch14_224.mim_in22k", {"depth": 3, "img_size": 64, "patch_size": 16}),
+    "eva02-separate": ("eva02_tiny_patch14_224.mim_in22k", {"depth": 3, "img_size": 64, "qkv_fused": False}),
+    "sam": ("samvit_base_patch16.sa1b", SAM),
+}
+
+
+def small(family: str) -> Backbone:
+    name, options = FAMILIES[family]
+    flexible = {} if family == "sam" else {"dynamic_img_size": True}
+    torch.manual_seed(0)
+    vit = timm.create_model(name, num_classes=0, **options, **flexible)
+    for parameter in vit.parameters():  # zero-initialised tables and scales would hide mistakes
+        nn.init.normal_(parameter, std=0.1)
+    return Backbone(vit, BackboneSpec(family, name, taps=(0, 2))).eval()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_features_are_the_tapped_blocks_outputs(family: str) -> None:
+    backbone = small(family)
+    seen: list[Tensor] = []
+    for block in backbone.blocks:
+        block.register_forward_hook(lambda module, args, output: seen.append(output))
+    height, width = 3 * backbone.patch_size, 5 * backbone.patch_size
+    features = backbone(torch.randn(2, 3, height, width))
+    for feature, tokens in zip(features, (seen[0], seen[2]), strict=True):
+        grid = tokens if tokens.ndim == 4 else tokens[:, backbone.prefix_tokens :].unflatten(1, (3, 5))
+        assert feature.shape == (2, backbone.embed_dim, 3, 5)
+        assert torch.equal(feature, grid.permute(0, 3, 1, 2))
+
+
+def test_blocks_run_one_after_the_other_as_a_manual_loop_says() -> None:
+    backbone = small("dinov2")
+    images = torch.randn(2, 3, 32, 48)
+    vit = backbone.vit
+    patches = vit.patch_embed.proj(images).flatten(2).transpose(1, 2)
+    grid = vit.pos_embed[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2)
+    grid = nn.functional.interpolate(grid, size=(2, 3), mode="bicubic", antialias=True)
+    first = (vit.cls_token + vit.pos_embed[:, :1]).expand(2, -1, -1)
+    tokens = torch.cat([first, patches + grid.flatten(2).transpose(1, 2)], 1)
+    outputs = []
+    for block in vit.blocks:
+        tokens = tokens + block.ls1.gamma * block.attn(block.norm1(tokens))
+        tokens = tokens + block.ls2.gamma * block.mlp(block.norm2(tokens))
+        outputs.append(tokens[:, 1:].transpose(1, 2).unflatten(2, (2, 3)))
+    for feature, expected in zip(backbone(images), (outputs[0], outputs[2]), strict=True):
+        torch.testing.assert_close(feature, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_hook_on_a_block_changes_what_later_blocks_and_taps_see(family: str) -> None:
+    backbone = small(family)
+    images = torch.randn(1, 3, 64, 64)
+    before = backbone(images)
+    handle = backbone.blocks[1].register_forward_hook(lambda module, args, output: output + 1)
+    hooked = backbone(images)
+    handle.remove()
+    assert torch.equal(hooked[0], before[0])
+    assert not torch.allclose(hooked[1], before[1])
+    assert torch.equal(backbone(images)[1], before[1])
+
+
+@pytest.mark.parametrize("family", ["plain", "eva02-separate", "sam"])
+def test_odd_sizes_are_padded_at_the_bottom_and_right(family: str) -> None:
+    backbone = small(family)
+    patch = backbone.patch_size
+    images = torch.randn(1, 3, 2 * patch + 1, 4 * patch - 3)
+    padded = torch.zeros(1, 3, 3 * patch, 4 * patch)
+    padded[..., : images.shape[2], : images.shape[3]] = images
+    for feature, expected in zip(backbone(images), backbone(padded), strict=True):
+        assert feature.shape[2:] == (3, 4)
+        assert torch.equal(feature, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("dinov2-l", 304_198_656),
+        ("eva02-l", 304_239_552),
+        ("clip-l", 304_150_528),
+        ("mae-l", 304_149_504),
+        ("sam-h", 632_175_360 + (64**2 - 32**2) * 1280),  # ours keeps SAM's position table at 1024 px
+    ],
+)
+def test_parameter_counts_are_the_published_architectures(name: str, count: int) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(name, pretrained=False)
+    assert sum(p.numel() for p in backbone.parameters()) == count
+
+
+@pytest.mark.parametrize("name", backbone_names())
+def test_every_named_backbone_can_be_built_and_tapped(name: str) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(name, pretrained=False)
+        size = 2 * backbone.patch_size
+        features = backbone(torch.zeros(1, 3, size, size))
+    assert [tuple(f.shape) for f in features] == [(1, backbone.embed_dim, 2, 2)] * 4
+    assert backbone.patch_size == 16
+    assert backbone.taps[-1] == backbone.depth - 1
+
+
+def test_random_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = build_backbone("vit-tiny-random", seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert weight_hash(build_backbone("vit-tiny-random", seed=3)) == weight_hash(first)
+    assert weight_hash(build_backbone("vit-tiny-random", seed=4)) != weight_hash(first)
+
+
+def test_own_weights_come_back_from_a_file(tmp_path: Path) -> None:
+    trained = build_backbone("vit-tiny-random", seed=5)
+    save_file(trained.vit.state_dict(), tmp_path / "w.safetensors")
+    loaded = build_backbone("vit-tiny-random", weights=tmp_path / "w.safetensors")
+    assert weight_hash(loaded) == weight_hash(trained)
+
+
+@pytest.mark.parametrize("how", ["bicubic", "pi"])
+def test_published_file_is_fitted_to_patch_16(tmp_path: Path, how: str) -> None:
+    torch.manual_seed(0)
+    native = timm.create_model("vit_small_patch14_dinov2.lvd142m", num_classes=0)
+    save_file(native.state_dict() | {"head.weight": torch.zeros(2, 384)}, tmp_path / "w.safetensors")
+    backbone = build_backbone("dinov2-s", weights=tmp_path / "w.safetensors", resample=how)  # type: ignore[arg-type]
+    vit, old = backbone.vit, native.pos_embed[0, 1:].T.reshape(1, 384, 37, 37)
+    new = nn.functional.interpolate(old, size=(32, 32), mode="bicubic", antialias=how == "pi")
+    assert torch.equal(vit.pos_embed[0, 1:], new[0].flatten(1).T)
+    assert torch.equal(vit.pos_embed[:, :1], native.pos_embed[:, :1])
+    assert torch.equal(vit.blocks[3].mlp.fc1.weight, native.blocks[3].mlp.fc1.weight)
+    constant = torch.ones(1, 3, 16, 16)
+    vit.requires_grad_(False)
+    native.requires_grad_(False)
+    response = vit.patch_embed.proj(constant) - vit.patch_embed.proj.bias[:, None, None]
+    wanted = native.patch_embed.proj.weight.sum((1, 2, 3))[:, None, None]
+    ratio = float((response * wanted).sum() / (wanted * wanted).sum())
+    assert ratio == pytest.approx(1.0 if how == "pi" else (16 / 14) ** 2, abs=0.05)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file(build_backbone("vit-tiny-random").vit.state_dict(), file)
+    with pytest.raises(UserError, match=r"w\.safetensors: lacks tensor 'blocks\.\d+"):
+        build_backbone("dinov2-s", weights=file)
+
+
+def test_a_tensor_of_the_wrong_shape_is_named(tmp_path: Path) -> None:
+    backbone = build_backbone("vit-tiny-random")
+    tensors = backbone.vit.state_dict() | {"norm.weight": torch.ones(7)}
+    with pytest.raises(UserError, match=r"here: tensor 'norm.weight' is \(7,\), expected \(192,\)"):
+        load_into(backbone.vit, tensors, "here")
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match="unknown backbone 'dino-l': did you mean 'dinov2-l'"):
+        find_backbone("dino-l")

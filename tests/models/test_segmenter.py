@@ -1,0 +1,136 @@
+"""Decoder, loss and inference."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from benchmark.models.backbone import build_backbone
+from benchmark.models.decoder import build_decoder
+from benchmark.models.segmenter import Segmenter, inverse_frequency_weights, windows
+from benchmark.models.weights import weight_hash
+
+SPEC = SimpleNamespace(channels=16)
+
+
+def build(class_weights: Tensor | None = None) -> Segmenter:
+    backbone = build_backbone("vit-tiny-random")
+    return Segmenter(backbone, build_decoder(SPEC, backbone.embed_dim, 5, seed=0), class_weights).eval()
+
+
+def images(*shape: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 255
+
+
+def test_decoder_starts_the_same_whatever_was_drawn_before() -> None:
+    first = build_decoder(SPEC, 192, 5, seed=0)
+    torch.manual_seed(7)
+    torch.rand(3)
+    state = torch.get_rng_state()
+    second = build_decoder(SPEC, 192, 5, seed=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert weight_hash(first) == weight_hash(second)
+    assert weight_hash(first) != weight_hash(build_decoder(SPEC, 192, 5, seed=1))
+
+
+def test_decoder_has_stride_a_quarter_of_the_patch_and_no_batch_statistics() -> None:
+    decoder = build_decoder(SPEC, 64, 5, seed=0)
+    assert decoder([torch.randn(2, 64, 4, 6)] * 4).shape == (2, 5, 16, 24)
+    assert not list(decoder.buffers())
+    assert not [m for m in decoder.modules() if isinstance(m, nn.Dropout | nn.Dropout2d)]
+    features = [torch.randn(3, 64, 4, 6) for _ in range(4)]
+    alone = decoder([f[:1] for f in features])
+    torch.testing.assert_close(decoder(features)[:1], alone, rtol=1e-4, atol=1e-6)
+
+
+def test_normalisation_is_inside() -> None:
+    model = build()
+    batch = images(1, 3, 32, 32)
+    mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+    std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
+    logits = model.decoder(model.backbone((batch - mean) / std))
+    torch.testing.assert_close(model(batch), F.interpolate(logits, scale_factor=4, mode="bilinear"))
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 50), (7, 5)])
+def test_logits_have_the_images_size_and_ignore_the_padding(size: tuple[int, int]) -> None:
+    model = build()
+    batch = images(2, 3, *size)
+    height, width = size[0] + -size[0] % 16, size[1] + -size[1] % 16
+    grey = model.mean.expand(2, 3, height, width).clone()
+    grey[..., : size[0], : size[1]] = batch
+    assert model(batch).shape == (2, 5, *size)
+    torch.testing.assert_close(model(batch), model(grey)[..., : size[0], : size[1]])
+
+
+def test_a_batch_of_one_predicts_what_it_predicts_in_company() -> None:
+    model = build()
+    batch = images(3, 3, 32, 48)
+    torch.testing.assert_close(model.predict(batch[1:2]), model.predict(batch)[1:2], rtol=1e-4, atol=1e-6)
+    assert not model.predict(batch).requires_grad
+
+
+@pytest.mark.parametrize(("crop", "stride"), [(32, 20), (32, 32), (64, 48), (200, 100)])
+def test_sliding_equals_a_naive_average(crop: int, stride: int) -> None:
+    model = build().double()
+    batch = images(2, 3, 50, 83).double()
+    tops = [*range(0, max(50 - crop, 0), stride), max(50 - crop, 0)]
+    lefts = [*range(0, max(83 - crop, 0), stride), max(83 - crop, 0)]
+    votes: dict[tuple[int, int], list[Tensor]] = {}
+    with torch.no_grad():
+        for top in tops:
+            for left in lefts:
+                logits = model(batch[..., top : top + crop, left : left + crop])
+                for y in range(logits.shape[2]):
+                    for x in range(logits.shape[3]):
+                        votes.setdefault((top + y, left + x), []).append(logits[..., y, x])
+    predicted = model.predict(batch, "slide", crop, stride)
+    assert len(votes) == 50 * 83
+    for (y, x), several in votes.items():
+        torch.testing.assert_close(predicted[..., y, x], torch.stack(several).mean(0), rtol=1e-12, atol=1e-12)
+
+
+@given(st.integers(1, 300), st.integers(1, 100), st.integers(1, 100))
+def test_windows_cover_the_side_and_count_as_mmsegmentation_does(length: int, crop: int, stride: int) -> None:
+    stride = min(stride, crop)
+    found = windows(length, crop, stride)
+    assert {i for window in found for i in range(window.start, window.stop)} == set(range(length))
+    assert {window.stop - window.start for window in found} == {min(crop, length)}
+    assert found[-1].stop == length
+    assert len(found) == max(length - crop + stride - 1, 0) // stride + 1
+
+
+def test_loss_is_the_weighted_cross_entropy_of_labelled_pixels() -> None:
+    weights = torch.tensor([0.5, 1.0, 1.5, 2.0, 0.0])
+    model = build(weights)
+    batch = images(2, 3, 32, 32)
+    labels = torch.randint(0, 5, (2, 32, 32), generator=torch.Generator().manual_seed(1))
+    labels[0, :10] = 255
+    log = model(batch).log_softmax(1)
+    total = mass = torch.zeros(())
+    for b, y, x in (labels != 255).nonzero().tolist():
+        weight = weights[labels[b, y, x]]
+        total, mass = total - weight * log[b, labels[b, y, x], y, x], mass + weight
+    torch.testing.assert_close(model.losses(batch, labels)["ce"], total / mass)
+
+
+def test_loss_of_an_unlabelled_batch_is_zero_with_gradients() -> None:
+    for model in (build(), build(torch.ones(5))):
+        loss = model.losses(images(1, 3, 32, 32), torch.full((1, 32, 32), 255))["ce"]
+        loss.backward()
+        assert loss == 0
+        assert all(torch.isfinite(p.grad).all() for p in model.decoder.parameters() if p.grad is not None)
+
+
+def test_class_weights_fall_with_the_root_of_frequency_and_average_one() -> None:
+    weights = inverse_frequency_weights(torch.tensor([100, 400, 0, 900]))
+    assert weights[0] / weights[1] == pytest.approx(2)
+    assert weights[0] / weights[3] == pytest.approx(3)
+    assert weights[2] == 0
+    assert weights.sum() == pytest.approx(3)

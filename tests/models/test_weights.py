@@ -1,0 +1,85 @@
+"""Weight files are read whole or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from benchmark.errors import UserError
+from benchmark.models.weights import load_embedded, load_safetensors, weight_hash
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "weights.safetensors"
+    save_file({"a": torch.arange(1000.0)}, path)
+    return path
+
+
+def test_right_hash_is_read(file: Path) -> None:
+    tensors = load_safetensors(file, hashlib.sha256(file.read_bytes()).hexdigest())
+    assert torch.equal(tensors["a"], torch.arange(1000.0))
+
+
+def test_truncated_file_is_named_with_its_hash(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(UserError, match=rf"weights\.safetensors: truncated or not safetensors.*{sha256}"):
+        load_safetensors(file)
+
+
+def test_changed_byte_is_noticed(file: Path) -> None:
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    changed = bytearray(file.read_bytes())
+    changed[-1] ^= 1
+    file.write_bytes(bytes(changed))
+    with pytest.raises(UserError, match=f"SHA-256 is .*, expected {sha256}"):
+        load_safetensors(file, sha256)
+
+
+def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.safetensors: cannot read weights"):
+        load_safetensors(tmp_path / "absent.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(UserError, match="truncated or not safetensors"):
+        load_safetensors(tmp_path / "text.safetensors")
+
+
+def test_absent_embedded_weights_say_how_to_make_them() -> None:
+    with pytest.raises(UserError, match="python -m benchmark pretrain"):
+        load_embedded("no-such-model")
+
+
+def test_hash_sees_names_values_shapes_and_precision() -> None:
+    layer = nn.Linear(4, 2)
+    first = weight_hash(layer)
+    assert weight_hash(nn.Sequential(layer)) != first
+    assert weight_hash(layer.half().float()) != first
+    with torch.no_grad():
+        layer.weight[0, 0] += 1
+    assert weight_hash(layer) != first
+    assert weight_hash(nn.Conv1d(4, 1, 2)) != weight_hash(nn.Conv1d(4, 2, 1))
+
+
+def test_unreachable_hub_is_one_line(tmp_path: Path) -> None:
+    code = (
+        "from benchmark.errors import UserError\n"
+        "from benchmark.models.backbone import build_backbone\n"
+        "try:\n    build_backbone('dinov2-s')\n"
+        "except UserError as error:\n    print(error)\n"
+    )
+    offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    result = subprocess.run(  # the hub client reads its environment when it is imported
+        [sys.executable, "-c", code], env=offline, capture_output=True, text=True, check=True
+    )
+    (line,) = result.stdout.strip().splitlines()
+    assert line.startswith("timm/vit_small_patch14_dinov2.lvd142m: cannot be fetched from the hub")
+    assert line.endswith("--weights FILE")
