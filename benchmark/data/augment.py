@@ -8,6 +8,7 @@ RGB.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -20,55 +21,49 @@ CONTRAST = SATURATION = (0.5, 1.5)  # factors
 HUE = 18  # in half degrees, as OpenCV counts them
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """The settings of ``train_transform``.
+class Settings(Protocol):
+    """What ``train_transform`` is told; a protocol's augmentation section has these fields.
 
     Attributes:
-        resize_range: shortest and longest short edge in pixels, both included; aspect is kept.
+        short_edge: smallest and largest short edge in pixels, both included; every length between is equally
+            likely and the aspect is kept.
         crop: side of the square crop in pixels.
-        cat_max_ratio: a crop is drawn again if one class covers more than this share of its labelled pixels.
+        cat_max_ratio: a crop is drawn again if one class covers this share of its labelled pixels or more.
         flip: probability of a left-right flip.
         photometric: whether colours are distorted.
     """
 
-    resize_range: tuple[int, int]
-    crop: int
-    cat_max_ratio: float = 0.75
-    flip: float = 0.5
-    photometric: bool = True
-
-    def __call__(self, image: Bytes, label: Bytes, rng: np.random.Generator) -> tuple[Bytes, Bytes]:
-        """Apply ``train_transform`` with these settings."""
-        return train_transform(image, label, rng, **vars(self))
+    @property
+    def short_edge(self) -> tuple[int, int]: ...  # noqa: D102
+    @property
+    def crop(self) -> int: ...  # noqa: D102
+    @property
+    def cat_max_ratio(self) -> float: ...  # noqa: D102
+    @property
+    def flip(self) -> float: ...  # noqa: D102
+    @property
+    def photometric(self) -> bool: ...  # noqa: D102
 
 
 def train_transform(
-    image: Bytes,
-    label: Bytes,
-    rng: np.random.Generator,
-    *,
-    resize_range: tuple[int, int],
-    crop: int,
-    cat_max_ratio: float,
-    flip: float,
-    photometric: bool,
+    image: Bytes, label: Bytes, rng: np.random.Generator, settings: Settings
 ) -> tuple[Bytes, Bytes]:
     """Return one augmented crop: image (crop, crop, 3) and label (crop, crop), both uint8 and contiguous.
 
     Where the resized image is smaller than the crop, it is padded below and to the right, image with 0 and
-    label with 255. Settings are explained in ``Augmentation``.
+    label with 255.
     """
-    width, height = resized(image.shape[:2], int(rng.integers(resize_range[0], resize_range[1] + 1)))
-    label = np.asarray(cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
-    top, left = choose_crop(label, rng, crop, cat_max_ratio)
-    image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    image, label = (plane[top : top + crop, left : left + crop] for plane in (image, label))
-    if rng.random() < flip:
+    low, high = settings.short_edge
+    size, side = resized(image.shape[:2], int(rng.integers(low, high + 1))), settings.crop
+    label = np.asarray(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    top, left = choose_crop(label, rng, side, settings.cat_max_ratio)
+    image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    image, label = (plane[top : top + side, left : left + side] for plane in (image, label))
+    if rng.random() < settings.flip:
         image, label = image[:, ::-1], label[:, ::-1]
-    if photometric:
+    if settings.photometric:
         image = Distortion.draw(rng)(np.ascontiguousarray(image))
-    return _padded(image, crop, 0), _padded(label, crop, IGNORE)
+    return _padded(image, side, 0), _padded(label, side, IGNORE)
 
 
 def resized(size: tuple[int, ...], short_edge: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypedDict
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from benchmark.data.augment import Augmentation
+from benchmark.data.augment import Settings, train_transform
 from benchmark.data.labels import Bytes
 from benchmark.data.samples import Reader, Sample
 from benchmark.streams import rng
@@ -43,7 +43,7 @@ class Frames:
     own.
     """
 
-    def __init__(self, reader: Reader, samples: Sequence[Sample], memory: int = MEMORY) -> None:
+    def __init__(self, samples: Sequence[Sample], reader: Reader, memory: int = MEMORY) -> None:
         self.samples = tuple(samples)
         self._reader = reader
         self._memory = memory
@@ -79,18 +79,17 @@ class TrainingSet(Dataset[TrainingItem]):
 
     def __init__(
         self,
-        reader: Reader,
         samples: Sequence[Sample],
+        reader: Reader,
+        augmentation: Settings,
         *,
         seed: int,
         length: int,
-        augmentation: Augmentation | Callable[[Bytes, Bytes, np.random.Generator], tuple[Bytes, Bytes]],
         memory: int = MEMORY,
     ) -> None:
         """Prepare the set; ``length`` is iterations times batch size."""
-        self.frames = Frames(reader, samples, memory)
-        self._seed, self._length, self._augment = seed, length, augmentation
-        self._classes = len(reader.classes)
+        self.frames = Frames(samples, reader, memory)
+        self._augmentation, self._seed, self._length = augmentation, seed, length
 
     def __len__(self) -> int:
         return self._length
@@ -110,19 +109,13 @@ class TrainingSet(Dataset[TrainingItem]):
         if not 0 <= position < self._length:
             raise IndexError(f"position {position} is outside a training of {self._length}")
         index = self.index(position)
-        image, label = self._augment(*self.frames[index], rng(self._seed, "augment", position))
+        chance = rng(self._seed, "augment", position)
+        image, label = train_transform(*self.frames[index], chance, self._augmentation)
         return {
             "image": planes(image),
             "label": torch.from_numpy(label.astype(np.int64)),
             "id": self.frames.samples[index].id,
         }
-
-    def class_pixels(self) -> NDArray[np.int64]:
-        """Return how many pixels of each class all labels hold, int64 (classes,); reads every file once."""
-        counts = np.zeros(256, np.int64)
-        for index in range(len(self.frames)):
-            counts += np.bincount(self.frames[index][1].ravel(), minlength=256)
-        return counts[: self._classes]
 
 
 class EvaluationSet(Dataset[EvaluationItem]):
@@ -134,7 +127,7 @@ class EvaluationSet(Dataset[EvaluationItem]):
     """
 
     def __init__(
-        self, reader: Reader, samples: Sequence[Sample], *, test_size: tuple[int, int] | None = None
+        self, samples: Sequence[Sample], reader: Reader, *, test_size: tuple[int, int] | None = None
     ) -> None:
         self.samples = tuple(samples)
         self._reader, self._test_size = reader, test_size
