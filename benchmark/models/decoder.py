@@ -54,16 +54,14 @@ def build_decoder(spec: DecoderSpec, embed_dim: int, num_classes: int, seed: int
         torch.manual_seed(streams.number(seed, "decoder"))
         pyramid = Feature2Pyramid(embed_dim, rescales=[4, 2, 1, 0.5], norm_cfg=norm)
         pyramid.downsample_2x.ceil_mode = True  # a grid of one row or column has a coarse level, too
+        # The head insists on a loss; it stays unused, the segmenter compares.
         head = SegformerHead(
             in_channels=[embed_dim] * 4,
             in_index=[0, 1, 2, 3],
             channels=spec.channels,
             num_classes=num_classes,
             dropout_ratio=0.0,
-            loss_decode={
-                "type": "CrossEntropyLoss",
-                "avg_non_ignore": True,
-            },  # unused
+            loss_decode={"type": "CrossEntropyLoss", "avg_non_ignore": True},
         )
         nn.init.normal_(head.conv_seg.weight, std=0.01)  # as mmsegmentation's runner would
         nn.init.zeros_(head.conv_seg.bias)
