@@ -22,27 +22,27 @@ HUE = 18  # in half degrees, as OpenCV counts them
 
 
 class Settings(Protocol):
-    """What ``train_transform`` is told; a protocol's augmentation section has these fields.
-
-    Attributes:
-        short_edge: smallest and largest short edge in pixels, both included; every length between is equally
-            likely and the aspect is kept.
-        crop: side of the square crop in pixels.
-        cat_max_ratio: a crop is drawn again if one class covers this share of its labelled pixels or more.
-        flip: probability of a left-right flip.
-        photometric: whether colours are distorted.
-    """
+    """What ``train_transform`` is told; the augmentation section of a protocol file has these fields."""
 
     @property
-    def short_edge(self) -> tuple[int, int]: ...  # noqa: D102
+    def short_edge(self) -> tuple[int, int]:
+        """Smallest and largest short edge in pixels; each length between, both included, is equally likely."""
+
     @property
-    def crop(self) -> int: ...  # noqa: D102
+    def crop(self) -> int:
+        """Side of the square crop in pixels."""
+
     @property
-    def cat_max_ratio(self) -> float: ...  # noqa: D102
+    def cat_max_ratio(self) -> float:
+        """A crop is drawn again if one class covers this share of its labelled pixels or more."""
+
     @property
-    def flip(self) -> float: ...  # noqa: D102
+    def flip(self) -> float:
+        """Probability of a left-right flip."""
+
     @property
-    def photometric(self) -> bool: ...  # noqa: D102
+    def photometric(self) -> bool:
+        """Whether colours are distorted."""
 
 
 def train_transform(
