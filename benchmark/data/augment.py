@@ -26,7 +26,7 @@ class Settings(Protocol):
 
     @property
     def short_edge(self) -> tuple[int, int]:
-        """Smallest and largest short edge in pixels; each length between, both included, is equally likely."""
+        """Smallest and largest short edge in pixels; any length from one to the other is equally likely."""
 
     @property
     def crop(self) -> int:
