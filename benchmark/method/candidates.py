@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -54,18 +54,18 @@ def candidates(backbone: Backbone, groups: tuple[Group, ...] = GROUPS) -> list[C
     Raises:
         UserError: a block has no query, key and value projections or no feed-forward layers that we know.
     """
-    names = {id(parameter): name for name, parameter in backbone.named_parameters()}
+    known = {id(parameter): (name, parameter) for name, parameter in backbone.named_parameters()}
     found = []
     for index, block in enumerate(backbone.blocks):
         shares = [*_attention(block), *_feed_forward(block)]
         if {group for _, group, _ in shares} != set(GROUPS):
             raise UserError(
-                f"backbone {backbone.name!r}: block {index} lacks attn.qkv (or q_proj, k_proj, v_proj) or mlp "
-                "layers; a sparse method cannot choose among its weights"
+                f"backbone {backbone.name!r}: block {index} lacks attn.qkv (or q_proj, k_proj, v_proj) or "
+                "mlp layers; a method that tunes these cannot serve it"
             )
-        for weight, group, rows in shares:
+        for layer, group, rows in shares:
             if group in groups:
-                found.append(Candidate(names[id(weight)], weight, group, index, rows))
+                found.append(Candidate(*known[id(layer.weight)], group, index, rows))
     return found
 
 
@@ -74,26 +74,27 @@ def matrices(backbone: Backbone, groups: tuple[Group, ...] = GROUPS) -> dict[str
     return {candidate.name: candidate.parameter for candidate in candidates(backbone, groups)}
 
 
-def _attention(block: nn.Module) -> Iterator[tuple[nn.Parameter, Group, slice]]:
-    attention = getattr(block, "attn", nn.Identity())
+def _attention(block: Any) -> Iterator[tuple[nn.Linear, Group, slice]]:
+    attention: Any = getattr(block, "attn", None)
     fused = getattr(attention, "qkv", None)
     if isinstance(fused, nn.Linear):
         # Queries fill attn.proj's input; with fewer key and value heads the rest is shared by those two.
         query = attention.proj.in_features
         key = (fused.out_features - query) // 2
-        yield fused.weight, "q", slice(0, query)
-        yield fused.weight, "k", slice(query, query + key)
-        yield fused.weight, "v", slice(query + key, fused.out_features)
+        yield fused, "q", slice(0, query)
+        yield fused, "k", slice(query, query + key)
+        yield fused, "v", slice(query + key, fused.out_features)
         return
     separate: tuple[tuple[str, Group], ...] = (("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v"))
     for name, group in separate:
         layer = getattr(attention, name, None)
         if isinstance(layer, nn.Linear):
-            yield layer.weight, group, slice(0, layer.out_features)
+            yield layer, group, slice(0, layer.out_features)
 
 
-def _feed_forward(block: nn.Module) -> Iterator[tuple[nn.Parameter, Group, slice]]:
+def _feed_forward(block: Any) -> Iterator[tuple[nn.Linear, Group, slice]]:
     # timm has fc1/fc2, gated fc1_g/fc1_x/fc2 (EVA02) and packed gates: every linear layer of `mlp` is meant.
-    for layer in getattr(block, "mlp", nn.Identity()).modules():
+    layers: nn.Module = getattr(block, "mlp", nn.Identity())
+    for layer in layers.modules():
         if isinstance(layer, nn.Linear):
-            yield layer.weight, "ffn", slice(0, layer.out_features)
+            yield layer, "ffn", slice(0, layer.out_features)

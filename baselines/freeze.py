@@ -1,0 +1,29 @@
+"""Freeze: the foundation model stays as pre-trained; only the decoder learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from benchmark.method import Method, Settings
+from benchmark.models.backbone import Backbone
+
+
+class Freeze(Method):
+    """Nothing of the backbone trains: no gradient, no weight decay, eval mode."""
+
+    label = "Freeze"
+    source = "Wei et al., Stronger, Fewer, & Superior (Rein), CVPR 2024, Table 1"
+    Settings = Settings
+
+    def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
+        """Freeze all of the backbone."""
+        self.begin(backbone)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return no group."""
+        return []
+
+
+METHOD = Freeze

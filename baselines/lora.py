@@ -1,0 +1,101 @@
+"""LoRA on query, key and value projections, by peft."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from benchmark.method import Method, Settings, matrices, setting
+from benchmark.models.backbone import Backbone
+
+
+class LoRASettings(Settings):
+    """Rein's and FisherTune's tables list LoRA, but nobody has published the code behind the rows."""
+
+    rank: int = setting(8, "paper", "0.79 M parameters on a ViT-L (Rein, Table 3) mean 8 on fused qkv", ge=1)
+    alpha: float = setting(8.0, "ours", "unpublished for DGSS; peft's, so that alpha / rank = 1", gt=0)
+    dropout: float = setting(0.0, "ours", "unpublished for DGSS; peft's default", ge=0, lt=1)
+    lr: float = setting(1e-4, "ours", "unpublished for DGSS; that of Rein's adapter", gt=0, le=1)
+    weight_decay: float = setting(
+        0.05, "ours", "unpublished for DGSS; that of matrices in Rein's adapter", ge=0, lt=1
+    )
+
+
+class LoRA(Method):
+    """W + (alpha / rank) B A on the attention's input projections; A Kaiming-uniform, B zero.
+
+    One adapter where timm fuses query, key and value (rank x 4D per block), three where it does not (EVA02:
+    rank x 6D). The function at the start is the pre-trained one.
+    """
+
+    label = "LoRA"
+    source = "Hu et al., LoRA, ICLR 2022"
+    Settings = LoRASettings
+
+    def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
+        """Freeze the backbone and let peft wrap its projections.
+
+        Raises:
+            UserError: a backbone without projections that we know.
+        """
+        from peft import LoraConfig, inject_adapter_in_model  # here, since peft takes seconds to import
+
+        self.begin(backbone)
+        targets = [name.removesuffix(".weight") for name in matrices(backbone, ("q", "k", "v"))]
+        config = LoraConfig(
+            r=self.settings.rank,
+            lora_alpha=self.settings.alpha,
+            lora_dropout=self.settings.dropout,
+            target_modules=targets,
+        )
+        with torch.random.fork_rng(devices=[]):
+            inject_adapter_in_model(config, backbone)
+        self._layers: dict[str, Any] = {name: backbone.get_submodule(name) for name in targets}
+        self._separated: list[Any] = [block for block in backbone.blocks if _separate_bias(block)]
+        for layer in self._layers.values():
+            _draw(layer, rng)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return all A and B."""
+        parts = [part for layer in self._layers.values() for part in (layer.lora_A, layer.lora_B)]
+        params = [parameter for part in parts for parameter in part.parameters()]
+        return [{"params": params, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
+
+    def train_mode(self) -> None:
+        """Turn LoRA's own dropout on, and none of the backbone's."""
+        super().train_mode()
+        for layer in self._layers.values():
+            layer.lora_dropout.train()
+
+    def detach(self) -> None:
+        """Put the original projections back; what LoRA learnt is gone."""
+        for name, layer in self._layers.items():
+            self.backbone.set_submodule(name, layer.base_layer)
+        for block in self._separated:
+            block.attn.qkv_bias_separate = False
+        del self.backbone.peft_config
+        super().detach()
+
+
+def _draw(layer: Any, rng: torch.Generator) -> None:
+    """Redraw A from the method's own stream, as peft does it: uniform in ±1/√in (Kaiming, a = √5)."""
+    weight = layer.lora_A["default"].weight
+    bound = weight.shape[1] ** -0.5
+    with torch.no_grad():
+        weight.copy_(torch.empty(weight.shape).uniform_(-bound, bound, generator=rng))
+
+
+def _separate_bias(block: Any) -> bool:
+    """Make an attention that reads ``qkv.weight`` itself call the module, which is what peft wraps.
+
+    timm's EVA does the former where a fused projection's biases stand apart (EVA02-S), and has this switch.
+    """
+    attention = block.attn
+    reads_weight = getattr(attention, "q_bias", None) is not None and not attention.qkv_bias_separate
+    if reads_weight:
+        attention.qkv_bias_separate = True
+    return reads_weight
+
+
+METHOD = LoRA

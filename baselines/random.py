@@ -1,0 +1,85 @@
+"""A random 5 %: what a sparse update is worth when nothing guides the choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from benchmark.method import (
+    GROUPS,
+    Group,
+    Method,
+    Settings,
+    SparseAdamW,
+    UserError,
+    candidates,
+    setting,
+    top_k,
+)
+from benchmark.models.backbone import Backbone
+
+
+class RandomSettings(Settings):
+    """FisherTune's Table 4 has the row, without the settings behind it."""
+
+    share: float = setting(0.05, "paper", "of the whole backbone: 15.21 M of a ViT-L's 304.20 M", gt=0, le=1)
+    groups: tuple[Group, ...] = setting(GROUPS, "paper", "where to choose; Table 4 also has q, k or v alone")
+    lr: float = setting(1e-4, "ours", "unpublished; that of adapters in Rein", gt=0, le=1)
+    weight_decay: float = setting(0.05, "ours", "unpublished; that of Rein", ge=0, lt=1)
+
+
+class Random(Method):
+    """Weights chosen uniformly among query, key, value and feed-forward matrices, once, before training.
+
+    The control of every guided choice: same candidates, same number, same optimizer. A weight that is not
+    chosen stays bit-identical to the pre-trained one.
+    """
+
+    label = "Random"
+    source = "Zhao et al., FisherTune, CVPR 2025, Table 4"
+    Settings = RandomSettings
+
+    def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
+        """Freeze all but the candidates' matrices.
+
+        Raises:
+            UserError: fewer candidates than weights to choose.
+        """
+        self.begin(backbone)
+        self._rng = rng
+        self._candidates = candidates(backbone, self.settings.groups)
+        self._count = round(self.settings.share * sum(p.numel() for p in backbone.parameters()))
+        available = sum(candidate.numel() for candidate in self._candidates)
+        if self._count > available:
+            raise UserError(
+                f"random: share {self.settings.share} of backbone {backbone.name!r} is {self._count:,} "
+                f"weights, but {', '.join(self.settings.groups)} hold {available:,}; lower share or add groups"
+            )
+        self._matrices = {candidate.name: candidate.parameter for candidate in self._candidates}
+        for matrix in self._matrices.values():
+            matrix.requires_grad_(True)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the matrices that hold candidates; of these, only chosen weights are ever updated."""
+        params = list(self._matrices.values())
+        return [{"params": params, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
+
+    def optimizer(self, betas: tuple[float, float], eps: float) -> SparseAdamW:
+        """Choose, and return the optimizer of the chosen weights."""
+        keys = {f"{c.name}[{c.group}]": c for c in self._candidates}
+        lots = {key: torch.rand(c.share(c.parameter).shape, generator=self._rng) for key, c in keys.items()}
+        masks = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in self._matrices.items()}
+        for key, chosen in top_k(lots, self._count).items():
+            keys[key].share(masks[keys[key].name]).copy_(chosen)
+        optimizer = SparseAdamW(self.parameter_groups(), betas, eps)
+        for name, matrix in self._matrices.items():
+            optimizer.select(matrix, masks[name], name)
+        return optimizer
+
+    def trainable(self) -> int:
+        """Return how many weights are chosen."""
+        return self._count
+
+
+METHOD = Random

@@ -1,0 +1,134 @@
+"""Rein: learnt tokens refine the patch features that a frozen block hands to the next."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from benchmark.method import Method, Settings, setting
+from benchmark.models.backbone import Backbone
+
+QUERY_DIM = 256
+
+
+class ReinSettings(Settings):
+    """All of them are the paper's and its released configuration's."""
+
+    tokens: int = setting(100, "paper", "m; equals the decoder's queries where these are linked", ge=2)
+    rank: int = setting(16, "paper", "r of T = A B", ge=1)
+    scale: float = setting(0.001, "paper", "initial scale of the refinement", gt=0)
+    lr: float = setting(1e-4, "paper", "adapter's", gt=0, le=1)
+    weight_decay: float = setting(
+        0.05, "paper", "of the linear layers, biases included; tokens and scale are exempt", ge=0, lt=1
+    )
+
+
+class Reins(nn.Module):
+    """LoRAReins, its low-rank form, which is the one that the paper's tables use.
+
+    Per block i, with patch features f (..., D) and tokens T_i = A_i B_i (m, D)::
+
+        S = softmax(f T_iᵀ / √D) over the m tokens, then without the first ("null") token, not renormalised
+        f ← f + s · (W_f (S W_t(T_i[1:]) + f) + b_f)
+
+    W_t, W_f (with biases) and the scalar s are shared by all blocks. A and B are uniform in
+    ±√(6 / (3p² + √(rD))) for patch size p, linear layers as torch initialises them.
+
+    Args:
+        depth: number of blocks.
+        tokens: m.
+        rank: r.
+        dim: D.
+        patch: p.
+        scale: initial s.
+        rng: of all initial weights.
+    """
+
+    def __init__(
+        self, depth: int, tokens: int, rank: int, dim: int, patch: int, scale: float, rng: torch.Generator
+    ) -> None:
+        super().__init__()
+        bound = math.sqrt(6 / (3 * patch**2 + math.sqrt(rank * dim)))
+        self.a = nn.Parameter(torch.empty(depth, tokens, rank).uniform_(-bound, bound, generator=rng))
+        self.b = nn.Parameter(torch.empty(depth, rank, dim).uniform_(-bound, bound, generator=rng))
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.token_to_feature = _linear(dim, dim, rng)
+        self.feature = _linear(dim, dim, rng)
+        self.query = _linear(dim, QUERY_DIM, rng)
+        self.merge = _linear(3 * QUERY_DIM, QUERY_DIM, rng)
+
+    def forward(self, features: Tensor, block: int) -> Tensor:
+        """Return the refined patch features of one block, of the same shape (..., D)."""
+        tokens = self.a[block] @ self.b[block]
+        similarity = (features @ tokens.T * features.shape[-1] ** -0.5).softmax(-1)[..., 1:]
+        refinement = similarity @ self.token_to_feature(tokens[1:]) + features
+        return features + self.scale * self.feature(refinement)
+
+    def queries(self) -> Tensor:
+        """Return the query link (m, 256) for a decoder that takes object queries (Mask2Former).
+
+        Per token and query dimension: largest, mean and last value over the blocks, in that order, merged.
+        """
+        each = self.query(self.a @ self.b)
+        summary = torch.stack([each.amax(0), each.mean(0), each[-1]], dim=-1)
+        return self.merge(summary.flatten(-2))
+
+
+class Rein(Method):
+    """Rein on every block's patch tokens; prefix tokens pass untouched, the backbone is frozen in eval mode.
+
+    The query link's two layers (459,264 parameters on a ViT-L) exist and count as published, also with a
+    decoder that has no queries; there they get no gradient, which data-parallel training must be told
+    (unused parameters), and 2,530,817 are live on a ViT-L.
+    """
+
+    label = "Rein"
+    source = "Wei et al., Stronger, Fewer, & Superior (Rein), CVPR 2024"
+    Settings = ReinSettings
+
+    def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
+        """Freeze the backbone; add the tokens and a hook behind each block."""
+        self.begin(backbone)
+        s = self.settings
+        dim, patch = backbone.embed_dim, backbone.patch_size
+        reins = Reins(backbone.depth, s.tokens, s.rank, dim, patch, s.scale, rng)
+        self.add("rein", reins)
+        for index, block in enumerate(backbone.blocks):
+            self.hook(block.register_forward_hook(partial(_refine, reins, index, backbone.prefix_tokens)))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the linear layers with weight decay, tokens and scale without."""
+        reins = self._added["rein"]
+        exempt = [reins.get_parameter(name) for name in ("a", "b", "scale")]
+        linear = [p for child in reins.children() for p in child.parameters()]
+        lr = self.settings.lr
+        return [
+            {"params": linear, "lr": lr, "weight_decay": self.settings.weight_decay},
+            {"params": exempt, "lr": lr, "weight_decay": 0.0},
+        ]
+
+
+def _refine(
+    reins: Reins, index: int, prefix: int, block: nn.Module, args: tuple[Any, ...], output: Tensor
+) -> Tensor:
+    if prefix == 0:  # also SAM's, whose tokens are a map (B, h, w, D)
+        return reins(output, index)
+    return torch.cat([output[:, :prefix], reins(output[:, prefix:], index)], dim=1)
+
+
+def _linear(inputs: int, outputs: int, rng: torch.Generator) -> nn.Linear:
+    """Return a linear layer as torch initialises it, weight and bias uniform in ±1/√in, drawn from ``rng``."""
+    layer = skip_init(nn.Linear, inputs, outputs)
+    bound = inputs**-0.5
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-bound, bound, generator=rng)
+    return layer
+
+
+METHOD = Rein

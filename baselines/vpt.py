@@ -1,0 +1,99 @@
+"""Visual prompt tuning, deep: learnt tokens join the sequence of every block."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.method import Method, Settings, UserError, setting
+from benchmark.models.backbone import Backbone
+
+
+class VPTSettings(Settings):
+    """Rein's and FisherTune's tables list VPT, but nobody has published the code behind the rows."""
+
+    prompts: int = setting(
+        150, "paper", "per block, for a ViT-L at 512: 3.69 M parameters (Rein, Table 3)", ge=1
+    )
+    lr: float = setting(1e-4, "ours", "unpublished for DGSS; that of Rein's adapter", gt=0, le=1)
+    weight_decay: float = setting(
+        0.0, "ours", "unpublished for DGSS; tokens are exempt from decay in Rein", ge=0, lt=1
+    )
+
+
+class Prompts(nn.Module):
+    """The prompts of all blocks, (depth, prompts, D), uniform in ±√(6 / (3p² + D)) for patch size p."""
+
+    def __init__(self, depth: int, prompts: int, dim: int, patch: int, rng: torch.Generator) -> None:
+        super().__init__()
+        bound = math.sqrt(6 / (3 * patch**2 + dim))
+        self.tokens = nn.Parameter(torch.empty(depth, prompts, dim).uniform_(-bound, bound, generator=rng))
+
+
+class VPT(Method):
+    """VPT-deep: prompts stand between prefix and patch tokens, and each block gets fresh ones.
+
+    A block's outputs at its prompts are discarded, so taps and the next block see the usual tokens. Prompts
+    have no place in the image: blocks with rotary position embedding (EVA02, DINOv3) do not rotate them.
+    """
+
+    label = "VPT"
+    source = "Jia et al., Visual Prompt Tuning, ECCV 2022"
+    Settings = VPTSettings
+
+    def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
+        """Freeze the backbone; add prompts and the hooks that insert and discard them.
+
+        Raises:
+            UserError: blocks that take a map rather than a sequence of tokens (SAM).
+        """
+        if any(hasattr(block, "window_size") for block in backbone.blocks):
+            raise UserError(
+                f"vpt cannot serve backbone {backbone.name!r}: its windowed blocks take no further tokens; "
+                "choose a backbone without windows"
+            )
+        self.begin(backbone)
+        count = self.settings.prompts
+        prompts = Prompts(backbone.depth, count, backbone.embed_dim, backbone.patch_size, rng)
+        self.add("vpt", prompts)
+        start = backbone.prefix_tokens
+        for index, block in enumerate(backbone.blocks):
+            self.hook(block.register_forward_pre_hook(partial(_insert, prompts, index, start)))
+            self.hook(block.register_forward_hook(partial(_discard, start, count)))
+        self._count_as_prefix(count)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the prompts."""
+        prompts = self._added["vpt"].parameters()
+        return [{"params": list(prompts), "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
+
+    def detach(self) -> None:
+        """Remove prompts and hooks."""
+        self._count_as_prefix(-self.settings.prompts)
+        super().detach()
+
+    def _count_as_prefix(self, count: int) -> None:
+        # timm's rotary attention rotates what comes after so many tokens, and reads the number for nothing else.
+        for block in self.backbone.blocks:
+            attention: Any = block.attn
+            if hasattr(attention, "num_prefix_tokens"):
+                attention.num_prefix_tokens += count
+
+
+def _insert(
+    prompts: Prompts, index: int, start: int, block: nn.Module, args: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    tokens: Tensor = args[0]
+    new = prompts.tokens[index].to(tokens.dtype).expand(len(tokens), -1, -1)
+    return torch.cat([tokens[:, :start], new, tokens[:, start:]], dim=1), *args[1:]
+
+
+def _discard(start: int, count: int, block: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    return torch.cat([output[:, :start], output[:, start + count :]], dim=1)
+
+
+METHOD = VPT
