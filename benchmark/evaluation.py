@@ -1,4 +1,4 @@
-"""From a model and a data set to confusion matrices, and from these to IoU.
+"""From a model and a data set to confusion matrices.
 
 Confusion is kept per image: the score needs only its sum, the intervals of a table need the images.
 """
@@ -12,13 +12,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmark.iou import iou, miou
-
 if TYPE_CHECKING:
+    from benchmark.data.loader import EvaluationItem
     from benchmark.models.segmenter import Segmenter
     from benchmark.protocol import Evaluation
-
-__all__ = ["confusion", "evaluate", "iou", "miou"]
 
 IGNORE = 255
 
@@ -43,7 +40,7 @@ def confusion(prediction: torch.Tensor, label: torch.Tensor, classes: int) -> np
 @torch.no_grad()
 def evaluate(
     segmenter: Segmenter,
-    samples: Iterable[dict[str, torch.Tensor]],
+    samples: Iterable[EvaluationItem],
     classes: int,
     spec: Evaluation,
     device: torch.device,
@@ -66,7 +63,7 @@ def evaluate(
     matrices = []
     for sample in samples:
         image, label = sample["image"].to(device), sample["label"].to(device)
-        logits = segmenter.predict(image[None], mode=spec.mode, crop=spec.crop, stride=spec.stride)
+        logits = segmenter.predict(image[None], mode=spec.mode, crop=spec.crop or 0, stride=spec.stride or 0)
         if logits.shape[-2:] != label.shape:
             logits = F.interpolate(logits.float(), label.shape, mode="bilinear", align_corners=False)
         matrices.append(confusion(logits[0].argmax(0), label, classes))

@@ -207,8 +207,13 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Turn the first validation error into one line that names the field and, for a typo, the nearest one."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "the whole"
+    if first["type"] == "missing":
+        return f"field {where} is missing"
+    if first["type"] == "value_error":
+        return f"{where}: {first['ctx']['error']}"
     if first["type"] != "extra_forbidden":
-    XX f"unknown field {where}: {nearest(str(first['loc'][-1]), _siblings(model, first['loc']))}"
+        return f"{where}: {first['msg']} (got {str(first['input'])[:60]})"
+    return f"unknown field {where}: {nearest(str(first['loc'][-1]), _siblings(model, first['loc']))}"
 
 
 def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

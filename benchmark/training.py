@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from benchmark import checkpoints
+from benchmark.data.loader import TrainingItem
 from benchmark.errors import UserError
 from benchmark.method import Estimation, Method, Phase
 from benchmark.models.segmenter import Segmenter
@@ -80,7 +81,7 @@ class Trainer:
         seed: int,
         segmenter: Segmenter,
         method: Method,
-        data: Dataset[dict[str, Tensor]],
+        data: Dataset[TrainingItem],
         accelerator: Accelerator,
     ) -> None:
         self.protocol, self.seed, self.segmenter, self.method = protocol, seed, segmenter, method
@@ -149,7 +150,7 @@ class Trainer:
             score: called with the iterations done whenever the protocol asks for a scoring.
             save: where to keep the checkpoint; None for none.
             key: what the checkpoint belongs to; another key's is never resumed.
-            tick: called after each iteration.
+            tick: called at the end of each iteration; may raise KeyboardInterrupt, which saves a checkpoint.
 
         Raises:
             FloatingPointError: the loss is no longer a number.
@@ -166,13 +167,13 @@ class Trainer:
                 progress.step += 1
                 if losses and (progress.step % LOSS_EVERY == 0 or progress.step == total):
                     progress.losses.append((progress.step, losses))
-                tick(progress.step, losses)
                 if progress.step in due:
                     with self._timed("evaluation"):
                         progress.scores.append(score(progress.step))
                 if save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save(save, key)
                     saved = time.monotonic()
+                tick(progress.step, losses)
         except KeyboardInterrupt:
             if save is not None:
                 self._save(save, key)
@@ -200,9 +201,7 @@ class Trainer:
 
     def _estimation(self, images: Tensor, labels: Tensor, phase: Phase, step: int) -> Estimation:
         rng = torch_rng(self.seed, "estimation", step)
-        return Estimation(
-            images, labels, self.segmenter, self._loss, rng, step, phase.iterations
-        )
+        return Estimation(images, labels, self.segmenter, self._loss, rng, step, phase.iterations)
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return torch.stack(list(self.segmenter.losses(images, labels).values())).sum()

@@ -1,0 +1,187 @@
+"""The command line: words in, calls out. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from benchmark import __version__
+from benchmark.errors import UserError
+
+app = typer.Typer(
+    name="python -m benchmark",
+    help="FisherTune and its rivals under one protocol for domain generalised semantic segmentation.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at, check and render data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+ProtocolName = Annotated[str, typer.Option("--protocol", "-p", help="A protocol's name, or a YAML file.")]
+DataRoot = Annotated[
+    Optional[Path], typer.Option(help="Folder with one folder per data set; rendered protocols need none.")
+]
+Records = Annotated[Path, typer.Option(help="Folder of the records.")]
+RUNS = Path("runs")
+
+
+class Format(str, Enum):
+    """Of a printed table."""
+
+    latex = "latex"
+    markdown = "markdown"
+
+
+class Kind(str, Enum):
+    """Of things that can be listed."""
+
+    protocols = "protocols"
+    methods = "methods"
+    backbones = "backbones"
+    datasets = "datasets"
+    runs = "runs"
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"dgss-benchmark {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    protocol: ProtocolName = "streets",
+    all_methods: Annotated[bool, typer.Option("--all", help="Every method.")] = False,
+    methods: Annotated[str, typer.Option("--methods", "-m", help="Methods, separated by commas.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds: 0, 0,1,2 or 0-4.")] = "0",
+    backbone: Annotated[Optional[str], typer.Option(help="Instead of the protocol's own.")] = None,
+    weights: Annotated[
+        Optional[Path], typer.Option(help="Safetensors file with the backbone's weights, not to download them.")
+    ] = None,
+    data_root: DataRoot = None,
+    records: Records = RUNS,
+    quick: Annotated[bool, typer.Option("--quick", help="The protocol's tiny variant: a first look.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Repeat finished runs.")] = False,
+    workers: Annotated[
+        Optional[int], typer.Option(min=1, help="Runs at a time; default: one per core without a GPU, else 1.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads of each run.")] = 1,
+    given: Annotated[
+        Optional[list[str]], typer.Option("--set", help="METHOD.SETTING=VALUE, such as lora.rank=4.")
+    ] = None,
+) -> None:
+    """Train, score and record every due run, then print the table. Finished runs are kept; killed ones resume."""
+    from benchmark import sweep
+
+    sweep.run(
+        sweep.Request(
+            protocol=protocol, all_methods=all_methods, methods=methods, seeds=seeds, backbone=backbone,
+            weights=weights, data_root=data_root, records=records, quick=quick, force=force,
+            workers=workers, threads=threads, given=tuple(given or ()),
+        )
+    )  # fmt: skip
+
+
+@app.command()
+def table(
+    records: Records = RUNS,
+    protocol: Annotated[Optional[str], typer.Option("--protocol", "-p", help="Only this protocol.")] = None,
+    backbone: Annotated[Optional[str], typer.Option(help="Only this backbone.")] = None,
+    output_format: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.latex,
+    output: Annotated[Optional[Path], typer.Option(help="Write here instead of printing.")] = None,
+) -> None:
+    """Print the table that the records make: LaTeX (booktabs), or markdown."""
+    from benchmark import atomic, tables
+    from benchmark.records import read_all
+
+    found = read_all(records)
+    if not found:
+        raise UserError(f"{records}: no records; make some with: python -m benchmark run --all")
+    render = tables.latex if output_format is Format.latex else tables.markdown
+    text = "\n".join(render(each) for each in tables.build(found, protocol=protocol, backbone=backbone))
+    if output is None:
+        typer.echo(text)
+    else:
+        atomic.write(output, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Optional[Kind], typer.Argument(help="What to list; everything by default.")] = None,
+    records: Records = RUNS,
+) -> None:
+    """List protocols, methods, backbones, data sets, and runs with their state."""
+    from benchmark import listing
+
+    listing.show(kind.value if kind else None, records)
+
+
+@data_app.command("show")
+def data_show(
+    protocol: ProtocolName = "streets",
+    data_root: DataRoot = None,
+    output: Annotated[Path, typer.Option(help="The picture to write.")] = Path("contact-sheet.png"),
+    columns: Annotated[int, typer.Option(min=1, max=20, help="Images per domain.")] = 3,
+) -> None:
+    """Draw a contact sheet: images of every domain of a protocol beside their labels."""
+    from benchmark import datacommands
+
+    typer.echo(datacommands.show(protocol, data_root, output, columns))
+
+
+@data_app.command("check")
+def data_check(protocol: ProtocolName = "streets", data_root: DataRoot = None) -> None:
+    """Read every file that a protocol needs, and say what is missing and where it is to be had."""
+    from benchmark import datacommands
+
+    datacommands.check(protocol, data_root)
+
+
+@data_app.command("render")
+def data_render(
+    output: Annotated[Optional[Path], typer.Option(help="Instead of the cache.")] = None,
+) -> None:
+    """Render the embedded default now; a run does it when needed."""
+    from benchmark import datacommands
+
+    typer.echo(datacommands.render(output))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one line and code 2, an interrupt in code 130."""
+    try:
+        code = app(standalone_mode=False)
+    except UserError as error:
+        _fail(f"error: {error}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of a pipe left early, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        # Typer's own usage errors carry their message and code; anything else is a defect and keeps its trace.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(f"error: {error.format_message()} (see --help)", getattr(error, "exit_code", 2))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(line: str, code: int) -> None:
+    print(line, file=sys.stderr)
+    sys.exit(code)

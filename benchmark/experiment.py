@@ -1,0 +1,204 @@
+"""One run, from its conditions to its record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from benchmark import machine, registry
+from benchmark.data.loader import EvaluationSet, TrainingSet
+from benchmark.data.samples import Reader, Sample
+from benchmark.evaluation import evaluate
+from benchmark.jobs import Job
+from benchmark.method import Method
+from benchmark.models.backbone import build_backbone
+from benchmark.models.decoder import build_decoder
+from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
+from benchmark.models.weights import weight_hash
+from benchmark.protocol import Split
+from benchmark.records import SOURCE, Record, Score, write
+from benchmark.statistics import miou
+from benchmark.training import Progress, Trainer
+
+HASHED_BATCHES = 2
+Notify = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One data set of a protocol, found on disk."""
+
+    split: Split
+    reader: Reader
+    samples: list[Sample]
+
+    @classmethod
+    def find(cls, split: Split, data_root: Path) -> Domain:
+        """Look the split's files up below ``data_root``; UserError where they are not."""
+        reader: Reader = registry.find("dataset", split.dataset)
+        samples = reader.samples(data_root / split.dataset, split.split)[: split.limit]
+        return cls(split, reader, samples)
+
+
+class Experiment:
+    """The fixed conditions made concrete: domains found, models built, hashes taken."""
+
+    def __init__(self, job: Job) -> None:
+        protocol = self.protocol = job.protocol
+        self.job = job
+        self.source = Domain.find(protocol.source, job.data_root)
+        self.validation = Domain.find(protocol.validation, job.data_root)
+        self.targets = {name: Domain.find(split, job.data_root) for name, split in protocol.targets.items()}
+        self.classes = len(self.source.reader.classes)
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision="bf16" if protocol.precision == "auto" and torch.cuda.is_available() else "no",
+        )
+        backbone = build_backbone(job.backbone, weights=job.weights)
+        self.weights_hash = weight_hash(backbone)
+        decoder = build_decoder(protocol.decoder, backbone.embed_dim, self.classes, job.seed)
+        self.decoder_hash = weight_hash(decoder)
+        self.decoder_parameters = sum(p.numel() for p in decoder.parameters())
+        self.data = TrainingSet(
+            self.source.samples,
+            self.source.reader,
+            protocol.augmentation,
+            seed=job.seed,
+            length=protocol.iterations * protocol.batch,
+        )
+        weighted = protocol.decoder.class_weights == "inverse-sqrt"
+        weights = inverse_frequency_weights(torch.from_numpy(self.data.class_pixels())) if weighted else None
+        self.segmenter = Segmenter(backbone, decoder, weights)
+
+    def data_hash(self) -> str:
+        """Return a hash of every sample's id and file sizes, over all domains of the protocol."""
+        digest = hashlib.sha256()
+        for name, domain in {"source": self.source, "validation": self.validation, **self.targets}.items():
+            digest.update(f"{name}:{domain.split.dataset}\n".encode())
+            for sample in domain.samples:
+                sizes = f"{sample.image.stat().st_size} {sample.label.stat().st_size}"
+                digest.update(f"{sample.id} {sizes}\n".encode())
+        return digest.hexdigest()
+
+    def batches_hash(self) -> str:
+        """Return a hash of the first batches' ids, pixels and labels: data, order and augmentation at work."""
+        digest = hashlib.sha256()
+        for position in range(min(HASHED_BATCHES * self.protocol.batch, len(self.data))):
+            item = self.data[position]
+            digest.update(str(item["id"]).encode())
+            digest.update(item["image"].numpy().astype(np.uint8).tobytes())
+            digest.update(item["label"].numpy().astype(np.uint8).tobytes())
+        return digest.hexdigest()
+
+    def confusions(self, domain: Domain, tick: Callable[[], None] = lambda: None) -> np.ndarray:
+        """Return one confusion matrix per image of a domain, (N, C, C)."""
+        data = EvaluationSet(domain.samples, domain.reader, test_size=domain.split.test_size)
+        items = (data[index] for index in range(len(data)))
+        return evaluate(self.segmenter, items, self.classes, self.protocol.evaluation, self.accelerator.device, tick)
+
+
+def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
+    """Train, score and record one run; resumes where an interrupted one stopped.
+
+    Args:
+        job: what to run.
+        notify: told ``("stage", text=)``, ``("step", step=, total=, losses=)`` and ``("image",)``.
+
+    Raises:
+        UserError: data, weights, settings or the folder are not as they must be.
+    """
+    started = datetime.now(timezone.utc)
+    notify("stage", text="loading")
+    torch.set_num_threads(job.threads)
+    experiment = Experiment(job)
+    method: Method = job.make_method()
+    protocol, total = job.protocol, job.protocol.iterations
+    trainer = Trainer(protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator)
+    trainable = {"backbone": method.trainable(), "decoder": experiment.decoder_parameters}
+    last: dict[str, np.ndarray] = {}
+
+    def score(step: int) -> dict[str, Any]:
+        notify("stage", text=f"scoring after {step}")
+        domains = experiment.targets | ({SOURCE: experiment.validation} if step == total else {})
+        found = {name: experiment.confusions(domain, lambda: notify("image")) for name, domain in domains.items()}
+        last.update(found)
+        values = {name: float(miou(matrices.sum(0, dtype=np.int64))) for name, matrices in found.items()}
+        source = values.pop(SOURCE, None)
+        average = math.fsum(values.values()) / len(values)
+        return {"iteration": step, "average": average, "targets": values, "source": source}
+
+    conditions = {
+        "protocol": protocol.name,
+        "fingerprint": protocol.fingerprint(),
+        "data_hash": experiment.data_hash(),
+        "batches_hash": experiment.batches_hash(),
+        "decoder_hash": experiment.decoder_hash,
+        "backbone": job.backbone,
+        "weights_hash": experiment.weights_hash,
+        "method": job.method_name,
+        "settings": json.loads(method.settings.model_dump_json()),
+        "seed": job.seed,
+    }
+    key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
+    notify("stage", text="training")
+    facts = {
+        **conditions,
+        "label": job.label(method),
+        "classes": experiment.source.reader.classes,
+        "protocol_fields": protocol.fields(),
+        "origins": job.origins(method),
+        "trainable": trainable,
+        "versions": machine.versions(),
+        "commit": machine.commit(),
+        "machine": machine.describe(job.threads),
+        "started": started.isoformat(timespec="seconds"),
+    }
+    try:
+        progress = trainer.run(
+            score, job.checkpoint, key, lambda step, losses: notify("step", step=step, total=total, losses=losses)
+        )
+    except FloatingPointError as error:
+        record = _record(facts, trainer.progress, state="failed", error=str(error))
+        write(record, {}, {}, job.folder)
+    else:
+        ids = {name: [sample.id for sample in domain.samples] for name, domain in experiment.targets.items()}
+        ids[SOURCE] = [sample.id for sample in experiment.validation.samples]
+        record = _record(facts, progress, state="finished", report=method.report(), **_scores(last, progress))
+        write(record, last, ids, job.folder)
+    job.checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def _record(facts: dict[str, Any], progress: Progress, **rest: Any) -> Record:
+    """Put a run's facts together."""
+    return Record(
+        **facts,
+        losses=progress.losses,
+        evaluations=progress.scores,
+        seconds=progress.seconds,
+        cpu_seconds=progress.cpu_seconds,
+        peak_memory_bytes=machine.peak_memory(),
+        finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **rest,
+    )
+
+
+def _scores(last: dict[str, np.ndarray], progress: Progress) -> dict[str, Any]:
+    """Return the last iterate's scores, and the best-on-target ones apart from them."""
+    scores = {name: Score.of(matrices) for name, matrices in last.items()}
+    return {
+        "source": scores.pop(SOURCE),
+        "targets": scores,
+        "average": progress.scores[-1]["average"],
+        "oracle": max(progress.scores, key=lambda row: row["average"]),
+    }

@@ -1,0 +1,161 @@
+"""Which runs there are: a job names one run's conditions, and where its files lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from benchmark import registry
+from benchmark.errors import UserError, nearest
+from benchmark.protocol import Protocol, explain
+
+if TYPE_CHECKING:
+    from benchmark.method import Method
+
+Given = Mapping[str, Mapping[str, Any]]
+SAFE = re.compile(r"[A-Za-z0-9._+=,\[\]-]+")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run that may be due.
+
+    Attributes:
+        protocol: the fixed conditions.
+        backbone: a known backbone's name.
+        method: a registered method's name.
+        seed: of every random stream.
+        given: settings of the method that the user gave.
+        data_root: holds one folder per dataset.
+        folder: holds all records.
+        weights: a file to load instead of the backbone's own weights.
+        threads: processor threads of the run.
+    """
+
+    protocol: Protocol
+    backbone: str
+    method: str
+    seed: int
+    data_root: Path
+    folder: Path
+    given: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    threads: int = 1
+
+    @property
+    def method_name(self) -> str:
+        """The method with the settings that the user gave: ``lora``, ``lora[rank=4]``."""
+        changes = ",".join(f"{name}={value}" for name, value in sorted(self.given.items()))
+        return f"{self.method}[{changes}]" if changes else self.method
+
+    @property
+    def record(self) -> Path:
+        """Where the run's record lies, or will."""
+        place = self.folder / self.protocol.name / self.backbone / self.method_name
+        return place / f"seed{self.seed}.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run's checkpoint lies while it is unfinished."""
+        return self.record.with_suffix(".checkpoint")
+
+    def make_method(self) -> Method:
+        """Make the method: its own defaults, the protocol's searched values over them, the user's over both.
+
+        Raises:
+            UserError: unknown method, or a setting that is unknown or impossible.
+        """
+        kind: type[Method] = registry.find("method", self.method)
+        values = {**self.protocol.settings.get(self.method, {}), **self.given}
+        try:
+            return kind(kind.Settings(**values))
+        except ValidationError as error:
+            raise UserError(f"method {self.method!r}: {explain(error, kind.Settings)}") from None
+
+    def origins(self, method: Method) -> dict[str, str]:
+        """Return where each setting comes from: ``paper``, ``ours``, ``search`` or ``given``."""
+        searched = dict.fromkeys(self.protocol.settings.get(self.method, {}), "search")
+        return method.settings.origins() | searched | dict.fromkeys(self.given, "given")
+
+    def label(self, method: Method) -> str:
+        """Return the method's name in tables."""
+        return method.label + self.method_name.removeprefix(self.method)
+
+
+def plan(
+    protocol: Protocol,
+    backbone: str,
+    methods: Iterable[str],
+    seeds: Iterable[int],
+    given: Given,
+    **common: Any,
+) -> list[Job]:
+    """Return the jobs, seed by seed so that a first full row of methods is there soonest.
+
+    Raises:
+        UserError: an unknown method; settings for a method that is not run; a name no folder should have.
+    """
+    methods = list(dict.fromkeys(methods))
+    known = registry.names("method")
+    for name in methods:
+        if name not in known:
+            raise UserError(f"unknown method {name!r}: {nearest(name, known)}")
+    for name in given:
+        if name not in methods:
+            raise UserError(f"--set {name}.…: {name!r} is not among the methods to run: {nearest(name, methods)}")
+    jobs = [
+        Job(protocol, backbone, method, seed, given=given.get(method, {}), **common)
+        for seed in dict.fromkeys(seeds)
+        for method in methods
+    ]
+    for job in jobs:
+        if not SAFE.fullmatch(job.method_name):
+            raise UserError(f"--set: {job.method_name!r} cannot name a folder; use letters, digits and . _ + - =")
+    return jobs
+
+
+def parse_given(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Read ``METHOD.SETTING=VALUE`` texts; a value is read as YAML (``1e-3`` as a number too).
+
+    Raises:
+        UserError: a text of another form.
+    """
+    given: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        method, dot, setting = name.partition(".")
+        if not (equals and dot and method and setting and value):
+            raise UserError(f"--set {text}: must read METHOD.SETTING=VALUE, such as lora.rank=4")
+        given.setdefault(method, {})[setting] = _value(value)
+    return given
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read ``0``, ``0,1,2`` or ``0-4``.
+
+    Raises:
+        UserError: anything else.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
+        if match is None:
+            raise UserError(f"--seeds {text}: must be numbers such as 0, 0,1,2 or 0-4")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last - first > 999:
+            raise UserError(f"--seeds {part}: a range runs upwards, over at most 1000 seeds")
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text) if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text) else yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text

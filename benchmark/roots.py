@@ -1,0 +1,54 @@
+"""Where data lies: the user's root, or the cache that holds the rendered default."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmark.errors import UserError
+from benchmark.protocol import Protocol
+
+CACHE = "DGSS_BENCHMARK_CACHE"
+
+
+def cache() -> Path:
+    """Return the folder for what can be made again: ``$DGSS_BENCHMARK_CACHE``, else the system's usual place."""
+    if os.environ.get(CACHE):
+        return Path(os.environ[CACHE])
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "dgss-benchmark"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dgss-benchmark"
+
+
+def data_root_for(protocol: Protocol, given: Path | None, console: Console) -> Path:
+    """Return the folder that holds the protocol's data sets; renders the embedded default on first use.
+
+    Raises:
+        UserError: the protocol needs ``--data-root`` and got none, or one that is no folder.
+    """
+    if given is not None:
+        if not given.is_dir():
+            raise UserError(f"--data-root {given}: no such folder")
+        return given.resolve()
+    if protocol.rendered is None:
+        datasets = sorted({split.dataset for split in (protocol.source, *protocol.targets.values())})
+        raise UserError(f"protocol {protocol.name} needs --data-root: a folder that holds {', '.join(datasets)}")
+    return render(None, console)
+
+
+def render(root: Path | None, console: Console) -> Path:
+    """Render the embedded streets below ``root`` (default: the cache) unless they are there; return the root."""
+    from benchmark.data import streets
+
+    place = root or cache() / f"streets-{streets.VERSION}"
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
+        task = bars.add_task("rendering streets", total=None)
+        streets.prepare(
+            place, workers=os.cpu_count() or 1,
+            progress=lambda done, total: bars.update(task, completed=done, total=total),
+        )  # fmt: skip
+    return place

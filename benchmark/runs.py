@@ -1,0 +1,190 @@
+"""Which runs are due, and where they execute: one process per run, several at once.
+
+A process of its own gives each run its own memory figure and threads, and lets one run fail alone. It is told to
+stop through its pipe and obeys at the next step boundary, with a checkpoint; when the parent dies, so does the
+pipe, and the run stops in the same way.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from benchmark.errors import UserError
+from benchmark.jobs import Job
+from benchmark.records import read
+
+Event = Callable[[Job, str, dict[str, Any]], None]
+"""Told of a job: ``stage``, ``step``, ``image``, then one of ``finished``, ``failed``, ``refused``, ``crashed``,
+``interrupted``."""
+TICK_SECONDS = 0.1
+PRELOAD = ["benchmark.experiment", "mmseg.models.decode_heads", "mmseg.models.necks", "timm"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: ``state`` as in :data:`Event`, ``text`` in one line."""
+
+    job: Job
+    state: str
+    text: str
+
+
+def due(jobs: Sequence[Job], force: bool) -> list[Job]:
+    """Return the jobs without a finished record; all of them with ``force``.
+
+    Raises:
+        UserError: a record is damaged, or was made under other conditions than its name says.
+    """
+    if force:
+        return list(jobs)
+    waiting = []
+    for job in jobs:
+        if not job.record.exists():
+            waiting.append(job)
+            continue
+        record = read(job.record)
+        if record.fingerprint != job.protocol.fingerprint():
+            raise UserError(
+                f"{job.record}: made under another version of protocol {job.protocol.name}; "
+                "repeat it with --force, or keep it and give another --records folder"
+            )
+        if record.state != "finished":
+            waiting.append(job)
+    return waiting
+
+
+def run_here(jobs: Sequence[Job], event: Event) -> list[Outcome]:
+    """Execute jobs one after another in this process (used under ``accelerate launch`` and ``torchrun``)."""
+    from benchmark.experiment import execute
+
+    outcomes = []
+    for job in jobs:
+        record = execute(job, lambda kind, job=job, **facts: event(job, kind, facts))
+        outcomes.append(Outcome(job, record.state, record.error or ""))
+        event(job, record.state, {"text": record.error or ""})
+    return outcomes
+
+
+def run_apart(jobs: Sequence[Job], workers: int, event: Event) -> list[Outcome]:
+    """Execute jobs in processes of their own, ``workers`` at a time.
+
+    A job that fails, is refused or crashes ends alone; the others go on.
+
+    Raises:
+        KeyboardInterrupt: after every running job has stopped, with its checkpoint; a second one stops at once.
+    """
+    pool = _Pool(workers, event)
+    try:
+        return pool.run(list(jobs))
+    except KeyboardInterrupt:
+        pool.stop()
+        raise
+
+
+class _Pool:
+    def __init__(self, workers: int, event: Event) -> None:
+        self.workers, self.event = workers, event
+        self.context = _context()
+        self.running: dict[Connection, tuple[Job, BaseProcess]] = {}
+        self.outcomes: list[Outcome] = []
+
+    def run(self, waiting: list[Job]) -> list[Outcome]:
+        while waiting or self.running:
+            while waiting and len(self.running) < self.workers:
+                self._start(waiting.pop(0))
+            self._listen()
+        return self.outcomes
+
+    def stop(self) -> None:
+        """Ask every running job to stop at its next step, and wait; kill them on a second interrupt."""
+        for pipe in self.running:
+            pipe.send("stop")
+        try:
+            while self.running:
+                self._listen()
+        except KeyboardInterrupt:
+            for _, process in self.running.values():
+                process.kill()
+
+    def _start(self, job: Job) -> None:
+        ours, theirs = self.context.Pipe()
+        os.environ["OMP_NUM_THREADS"] = str(job.threads)
+        process = self.context.Process(target=_work, args=(job, theirs), daemon=True)  # type: ignore[attr-defined]
+        process.start()
+        theirs.close()
+        self.running[ours] = (job, process)
+
+    def _listen(self) -> None:
+        for pipe in wait(list(self.running)):
+            assert isinstance(pipe, Connection)
+            job, process = self.running[pipe]
+            try:
+                kind, facts = pipe.recv()
+            except (EOFError, ConnectionResetError):
+                process.join()
+                text = f"its process ended with code {process.exitcode}; run again to resume"
+                self._end(pipe, job, "crashed", text)
+                continue
+            if kind in ("stage", "step", "image"):
+                self.event(job, kind, facts)
+            else:
+                process.join()
+                self._end(pipe, job, kind, facts["text"])
+
+    def _end(self, pipe: Connection, job: Job, state: str, text: str) -> None:
+        del self.running[pipe]
+        pipe.close()
+        self.outcomes.append(Outcome(job, state, text))
+        self.event(job, state, {"text": text})
+
+
+def _context() -> BaseContext:
+    """Return the cheapest safe way to start a process: libraries are imported once where forking is safe."""
+    if "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin":
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOAD)
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+def _work(job: Job, pipe: Connection) -> None:
+    """Execute one job in this process and tell the parent through ``pipe``."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal would signal both
+    told = 0.0
+
+    def notify(kind: str, **facts: Any) -> None:
+        nonlocal told
+        if kind == "step" and pipe.poll():  # also true when the parent is gone
+            raise KeyboardInterrupt
+        if kind == "stage" or time.monotonic() - told > TICK_SECONDS:
+            told = time.monotonic()
+            pipe.send((kind, facts))
+
+    def tell(state: str, text: str = "") -> None:
+        pipe.send((state, {"text": text}))
+
+    try:
+        from benchmark.experiment import execute
+
+        record = execute(job, notify)
+        tell(record.state, record.error or "")
+    except UserError as error:
+        tell("refused", str(error))
+    except (KeyboardInterrupt, BrokenPipeError):
+        if not pipe.closed:
+            tell("interrupted", "stopped with a checkpoint; run again to resume")
+    except Exception as error:
+        lines = traceback.format_exc().strip().splitlines()
+        tell("crashed", f"{type(error).__name__}: {error} ({lines[-3].strip() if len(lines) > 2 else ''})")
