@@ -1,59 +1,95 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all: write beside, flush to disk, rename."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmark.errors import UserError
+if sys.platform != "win32":
+    import fcntl
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success sync it to disk and rename it into place.
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Write several files of one directory, of which the last vouches for the others.
+
+    The last file exists only beside the others that it was written with: every new content is safe on disk
+    before anything is renamed, the last file's old version goes first and its new one comes last. Killed
+    anywhere, nothing that looks finished is half old and half new. The directory is made where it is absent.
 
     Raises:
-        UserError: the folder cannot be written or the disk is full; nothing is left behind.
+        OSError: no permission, no space; nothing has been changed then.
     """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    paths = list(files)
+    directory = paths[0].parent
+    directory.mkdir(parents=True, exist_ok=True)
+    staged: dict[Path, Path] = {}
+    with _locked(directory) as alone:
+        if alone:
+            _sweep(directory, paths)
+        try:
+            for path, content in files.items():
+                staged[path] = directory / f".{path.name}.{uuid.uuid4().hex}.tmp"
+                _stage(staged[path], content)
+            if len(paths) > 1:
+                paths[-1].unlink(missing_ok=True)
+                sync(directory)
+            for path in paths:
+                os.replace(staged[path], path)
+            sync(directory)
+        finally:
+            for temporary in staged.values():
+                temporary.unlink(missing_ok=True)
 
 
-def write(path: Path, fill: Callable[[Path], object]) -> None:
-    """Write ``path`` through ``fill``, which is given the temporary path."""
-    with whole(path) as temporary:
-        fill(temporary)
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file atomically; see :func:`write_files`."""
+    write_files({path: content})
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself last, where the system can open folders."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
+def sync(directory: Path) -> None:
+    """Flush a directory's entries to disk, so that a rename outlives a power cut (where the system can)."""
+    if sys.platform != "win32":
+        handle = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _stage(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sweep(directory: Path, paths: list[Path]) -> None:
+    """Remove what killed writers left behind; only safe while nobody else is writing here."""
+    starts = tuple(f".{path.name}." for path in paths)
+    for entry in directory.iterdir():
+        if entry.name.startswith(starts) and entry.name.endswith(".tmp"):
+            entry.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[bool]:
+    """Let one writer at a time into ``directory``; the system lets go of the lock even of a killed one.
+
+    Yields whether the lock was had: some network file systems have none, and a reader's checks then remain.
+    """
+    if sys.platform == "win32":
+        yield False
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        alone = False
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            alone = True
+        yield alone
+    finally:
+        os.close(handle)

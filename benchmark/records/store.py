@@ -1,0 +1,223 @@
+"""Where records lie, how they get there, and the checks before one is believed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from benchmark.atomic import write_files
+from benchmark.errors import UserError
+from benchmark.records.model import SCHEMA_VERSION, SOURCE, TOLERANCE, ConfusionFile, Record, Score
+from benchmark.records.seal import edited, sealed
+
+AGAIN = "restore the file, or run it again with --force"
+Matrices = Mapping[str, npt.NDArray[Any]]
+Ids = Mapping[str, Sequence[str]]
+
+
+def path_of(root: Path, protocol: str, backbone: str, method: str, seed: int) -> Path:
+    """Return where the record of one run lies.
+
+    Raises:
+        UserError: a name that cannot be a folder's (a setting given with a slash in its value).
+    """
+    for kind, name in (("protocol", protocol), ("backbone", backbone), ("method", method)):
+        if not name or name.startswith(".") or any(c in "/\\" or not c.isprintable() for c in name):
+            raise UserError(f"{kind} {name!r} cannot name a folder of records; leave out slashes")
+    return Path(root) / protocol / backbone / method / f"seed{seed}.json"
+
+
+def paths(root: Path) -> Iterator[Path]:
+    """Yield every JSON file below ``root``, sorted; hidden ones and those of checkpoints left out."""
+    for folder, below, files in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith(".") and Path(name).suffix != ".checkpoint")
+        for name in sorted(files):
+            if name.endswith(".json") and not name.startswith("."):
+                yield Path(folder, name)
+
+
+# -- writing -------------------------------------------------------------------------------------------
+
+
+def write(record: Record, confusion: Matrices, ids: Ids, root: Path) -> Path:
+    """Write a record and its confusions; return the record's path.
+
+    The record appears last, and an older one goes first: killed anywhere, no record stands beside confusions
+    that are not its own.
+
+    Args:
+        record: of a finished or failed run.
+        confusion: (images, C, C) pixel counts, [truth, prediction], of ``source`` and every target; empty for
+            a failed run.
+        ids: the images' names, in the same order.
+        root: the folder of all records.
+
+    Raises:
+        UserError: no permission or no space; an older record is untouched.
+        ValueError: a score in the record is not what the confusions say.
+    """
+    path = path_of(root, record.protocol, record.backbone, record.method, record.seed)
+    sidecar = path.with_suffix(".npz")
+    packed = b""
+    if record.state == "finished":
+        wrong = _disagreement(record, confusion, ids)
+        if wrong:
+            raise ValueError(f"{record.name}: {wrong}")
+        packed = _pack(confusion, ids)
+        reference = ConfusionFile(file=sidecar.name, sha256=hashlib.sha256(packed).hexdigest())
+        record = record.model_copy(update={"confusion": reference})
+    content = sealed(record.model_dump(mode="json"))
+    try:
+        write_files({sidecar: packed, path: content} if packed else {path: content})
+        if not packed:
+            sidecar.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: the record cannot be written: {_reason(error)}") from error
+    return path
+
+
+def _reason(error: OSError) -> str:
+    remedies = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some of your quota",
+        errno.EFBIG: "allow larger files (ulimit -f)",
+        errno.ENOTDIR: "move the file that stands where a folder is needed",
+        errno.EEXIST: "move the file that stands where a folder is needed",
+    }
+    remedy = remedies.get(error.errno or 0, "make the folder writable or give another one")
+    return f"{error.strerror or error}; {remedy}"
+
+
+def _pack(confusion: Matrices, ids: Ids) -> bytes:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for domain, matrices in confusion.items():
+        if matrices.max(initial=0) > np.iinfo(np.int32).max:
+            raise ValueError(f"{domain}: an image has more pixels than an int32 counts")
+        arrays[f"{domain}/confusion"] = matrices.astype(np.int32)
+        arrays[f"{domain}/ids"] = np.array(list(ids[domain]), dtype=np.str_)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+# -- reading -------------------------------------------------------------------------------------------
+
+
+def read(path: Path, *, verify: bool = True) -> Record:
+    """Read one record and check it; with ``verify``, also against its per-image confusions.
+
+    Raises:
+        UserError: unreadable, truncated, of another schema, edited, or at odds with its confusions; the
+            line names the file, the field and the remedy.
+    """
+    path = Path(path)
+    fields = _parse(path)
+    wrong = edited(fields)
+    if wrong:
+        raise UserError(f"{path}: {', '.join(wrong)}: edited after the run, not to be trusted; {AGAIN}")
+    try:
+        record = Record.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = (f"{place}: " if place else "") + first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {reason}; {AGAIN}") from error
+    record._path = path
+    if verify and record.state == "finished":
+        disagreement = _disagreement(record, *confusions(record))
+        if disagreement:
+            raise UserError(f"{path}: {disagreement}; {AGAIN}")
+    return record
+
+
+def read_all(root: Path, *, verify: bool = False) -> list[Record]:
+    """Read every record below ``root``, sorted by path. Each ``*.json`` has to be one; other files are ignored.
+
+    Args:
+        root: a folder of records, or a part of one.
+        verify: also compute every score again from the confusions, which takes far longer.
+
+    Raises:
+        UserError: as :func:`read`; no record at all; one run recorded twice.
+    """
+    found: dict[str, Record] = {}
+    for path in paths(root):
+        record = read(path, verify=verify)
+        twin = found.setdefault(record.name, record)
+        if twin is not record:
+            raise UserError(f"{path}: seed: the same run is recorded in {twin.path}; remove the copy")
+    if not found:
+        raise UserError(f"{root}: no records here; make some with: python -m benchmark run")
+    return list(found.values())
+
+
+def confusions(record: Record) -> tuple[dict[str, npt.NDArray[np.int32]], dict[str, list[str]]]:
+    """Return a stored record's per-image confusions, (images, C, C) by domain, and the images' names.
+
+    Raises:
+        UserError: the file is absent, or not the one that the record was written with.
+    """
+    if record.path is None or record.confusion is None:
+        raise UserError(f"{record.path or record.name}: confusion: none stored; run it again with --force")
+    path = record.path.with_name(Path(record.confusion.file).name)
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {record.path.name} needs it: {error.strerror or error}; {AGAIN}") from error
+    if hashlib.sha256(packed).hexdigest() != record.confusion.sha256:
+        raise UserError(f"{path}: not the file of {record.path.name} (confusion.sha256 differs); {AGAIN}")
+    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+        domains = [key.removesuffix("/ids") for key in arrays.files if key.endswith("/ids")]
+        matrices = {domain: arrays[f"{domain}/confusion"] for domain in domains}
+        ids = {domain: arrays[f"{domain}/ids"].tolist() for domain in domains}
+    return matrices, ids
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON, truncated perhaps ({error}); {AGAIN}") from error
+    if not isinstance(fields, dict) or "schema_version" not in fields:
+        raise UserError(f"{path}: schema_version: missing, so this is no record; move the file elsewhere")
+    version = fields["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: schema_version: {version!r}, where this program reads {SCHEMA_VERSION}; "
+            "use the program that wrote it, or run it again with --force"
+        )
+    return fields
+
+
+def _disagreement(record: Record, confusion: Matrices, ids: Ids) -> str | None:
+    """Return in what the record's scores differ from those that its confusions give, if in anything."""
+    scores = record.scores()
+    if not set(scores) == set(confusion) == set(ids):
+        return f"confusion: of {', '.join(sorted(confusion))}, the scores of {', '.join(sorted(scores))}"
+    for domain, score in scores.items():
+        field = SOURCE if domain == SOURCE else f"targets.{domain}"
+        classes = len(score.iou)
+        if confusion[domain].shape != (len(ids[domain]), classes, classes):
+            shape = "x".join(map(str, confusion[domain].shape))
+            return f"{field}: confusion of shape {shape}, for {len(ids[domain])} images and {classes} classes"
+        truth = Score.of(confusion[domain])
+        if score.images != truth.images:
+            return f"{field}.images: {score.images}, where there are confusions of {truth.images}"
+        if abs(score.miou - truth.miou) > TOLERANCE:
+            return f"{field}.miou: {score.miou:.9f}, where the confusions give {truth.miou:.9f}"
+        for index, (stated, computed) in enumerate(zip(score.iou, truth.iou, strict=True)):
+            if (stated is None) != (computed is None) or abs((stated or 0) - (computed or 0)) > TOLERANCE:
+                return f"{field}.iou.{index}: {stated}, where the confusions give {computed}"
+    return None
