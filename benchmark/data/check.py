@@ -1,0 +1,127 @@
+"""Is a dataset on disk what its readers expect? Every file is opened, and what is found is counted."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.samples import Reader, Sample
+from benchmark.errors import UserError
+
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one split holds.
+
+    Attributes:
+        dataset, split, root: what was looked at.
+        home: where the dataset is to be had.
+        images, labels: files found.
+        opened: pairs that were decoded, bad ones included.
+        orphans: images without label, labels without image.
+        problems: one line per bad pair, naming the file.
+        sizes: how many images have each (width, height).
+        classes: class names, by train id.
+        pixels: int64 (256,), labelled pixels by train id; entry 255 is what is ignored.
+        frames: int64 (256,), images in which each train id occurs.
+    """
+
+    dataset: str
+    split: str
+    root: Path
+    home: str
+    images: int
+    labels: int
+    opened: int
+    orphans: tuple[Path, ...]
+    problems: tuple[str, ...]
+    sizes: dict[tuple[int, int], int]
+    classes: tuple[str, ...]
+    pixels: NDArray[np.int64]
+    frames: NDArray[np.int64]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every file has its partner and every opened pair is sound."""
+        return not self.orphans and not self.problems
+
+    def text(self) -> str:
+        """Return the report for people to read."""
+        lines = [f"{self.dataset} {self.split}: {self.images} images, {self.labels} labels in {self.root}"]
+        lines += _listed("without partner", [str(path) for path in self.orphans])
+        lines += _listed("bad", list(self.problems))
+        if not self.whole:
+            lines.append(f"  what is missing or damaged is in {self.home}")
+        sizes = ", ".join(f"{width}x{height} ({count})" for (width, height), count in self.sizes.items())
+        lines.append(f"  {self.opened} pairs opened; sizes: {sizes or 'none'}")
+        total = max(int(self.pixels.sum()), 1)
+        for name, index in [*((name, i) for i, name in enumerate(self.classes)), ("(ignored)", 255)]:
+            share = 100 * self.pixels[index] / total
+            lines.append(f"  {name:>14}  {share:7.3f} % of pixels  in {self.frames[index]} images")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    size: tuple[int, int]
+    counts: NDArray[np.int64]
+
+
+def check_tree(
+    reader: Reader,
+    root: Path,
+    split: str,
+    *,
+    limit: int | None = None,
+    tick: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Open every pair of ``split`` (or the first ``limit``) and report what there is.
+
+    Bad files are collected, not raised; ``tick`` is told how many pairs of how many are done.
+
+    Raises:
+        UserError: a folder is missing or the split does not exist, so there is nothing to open.
+    """
+    listing = reader.listing(root, split)
+    pairs = listing.pairs()[:limit]
+    problems, sizes = [], Counter[tuple[int, int]]()
+    pixels, frames = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, found in enumerate(pool.map(lambda sample: _open(reader, sample), pairs), 1):
+            if isinstance(found, str):
+                problems.append(found)
+            else:
+                sizes[found.size] += 1
+                pixels += found.counts
+                frames += found.counts > 0
+            tick(done, len(pairs))
+    return Report(
+        dataset=reader.name, split=split, root=root, home=reader.home,
+        images=len(listing.images), labels=len(listing.labels), opened=len(pairs),
+        orphans=tuple(listing.orphans()), problems=tuple(problems), sizes=dict(sizes.most_common()),
+        classes=reader.classes, pixels=pixels, frames=frames,
+    )  # fmt: skip
+
+
+def _open(reader: Reader, sample: Sample) -> _Frame | str:
+    try:
+        image, label = reader.read(sample)
+    except UserError as error:
+        return str(error)
+    return _Frame((image.shape[1], image.shape[0]), np.bincount(label.ravel(), minlength=256))
+
+
+def _listed(title: str, items: Sequence[str]) -> list[str]:
+    if not items:
+        return []
+    more = [f"    and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return [f"  {len(items)} {title}:", *(f"    {item}" for item in items[:SHOWN]), *more]
