@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from benchmark import atomic
+from benchmark.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +21,12 @@ def write(path: Path, state: dict[str, Any]) -> None:
     Raises:
         UserError: the folder cannot be written or the disk is full; the older checkpoint stays.
     """
-    with atomic.whole(path) as temporary:
-        torch.save(state, temporary)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    try:
+        atomic.write_file(path, buffer.getvalue())
+    except OSError as error:
+        raise UserError(f"{path}: cannot write the checkpoint: {error.strerror or error}") from None
 
 
 def read(path: Path, key: str) -> dict[str, Any] | None:

@@ -118,7 +118,10 @@ def table(
     if output is None:
         typer.echo(text)
     else:
-        atomic.write(output, lambda path: path.write_text(text, encoding="utf-8"))
+        try:
+            atomic.write_file(output, text.encode())
+        except OSError as error:
+            raise UserError(f"{output}: cannot be written: {error.strerror or error}") from None
 
 
 @app.command("list")

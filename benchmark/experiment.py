@@ -77,8 +77,15 @@ class Experiment:
             length=protocol.iterations * protocol.batch,
         )
         weighted = protocol.decoder.class_weights == "inverse-sqrt"
-        weights = inverse_frequency_weights(torch.from_numpy(self.data.class_pixels())) if weighted else None
+        weights = inverse_frequency_weights(self._source_pixels()) if weighted else None
         self.segmenter = Segmenter(backbone, decoder, weights)
+
+    def _source_pixels(self) -> torch.Tensor:
+        """Return how many pixels of each class all source labels hold, (C,)."""
+        counts = np.zeros(256, np.int64)
+        for _, label in self.data.frames:
+            counts += np.bincount(label.ravel(), minlength=256)
+        return torch.from_numpy(counts[: self.classes])
 
     def data_hash(self) -> str:
         """Return a hash of every sample's id and file sizes, over all domains of the protocol."""
@@ -181,16 +188,15 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
 
 def _record(facts: dict[str, Any], progress: Progress, **rest: Any) -> Record:
     """Put a run's facts together."""
-    return Record(
-        **facts,
-        losses=progress.losses,
-        evaluations=progress.scores,
-        seconds=progress.seconds,
-        cpu_seconds=progress.cpu_seconds,
-        peak_memory_bytes=machine.peak_memory(),
-        finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        **rest,
-    )
+    done = {
+        "losses": progress.losses,
+        "evaluations": progress.scores,
+        "seconds": progress.seconds,
+        "cpu_seconds": progress.cpu_seconds,
+        "peak_memory_bytes": machine.peak_memory(),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    return Record.model_validate(facts | done | rest)
 
 
 def _scores(last: dict[str, np.ndarray], progress: Progress) -> dict[str, Any]:

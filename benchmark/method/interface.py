@@ -103,7 +103,7 @@ class Method(ABC):
     """The paper, as author, title, venue."""
     Settings: ClassVar[type[Settings]]
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Any = None) -> None:
         self.settings: Any = settings if settings is not None else self.Settings()
         self.backbone: Backbone
         self._added: dict[str, nn.Module] = {}

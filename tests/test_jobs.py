@@ -1,0 +1,84 @@
+"""From the user's words to runs: seeds, settings, names of folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark import jobs, protocol, registry
+from benchmark.errors import UserError
+from benchmark.method import Method
+
+
+def planned(methods: list[str], given: dict[str, dict[str, Any]] | None = None, seeds: tuple[int, ...] = (0,)) -> Any:
+    fixed = protocol.load("streets")
+    common: dict[str, Any] = {"data_root": Path("data"), "folder": Path("runs")}
+    return jobs.plan(fixed, "vit-tiny-streets", methods, seeds, given or {}, **common)
+
+
+def test_seeds_are_numbers_lists_and_ranges() -> None:
+    assert jobs.parse_seeds("0") == [0]
+    assert jobs.parse_seeds("3,1") == [3, 1]
+    assert jobs.parse_seeds("0-2,7") == [0, 1, 2, 7]
+
+
+@pytest.mark.parametrize("text", ["", "a", "1,,2", "-1", "3-1", "0-99999", "1.5"])
+def test_other_seeds_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--seeds"):
+        jobs.parse_seeds(text)
+
+
+def test_settings_are_read_as_numbers_and_words() -> None:
+    given = jobs.parse_given(["lora.rank=4", "lora.lr=1e-3", "x.y=word", "x.flag=true"])
+    assert given == {"lora": {"rank": 4, "lr": 1e-3}, "x": {"y": "word", "flag": True}}
+
+
+@pytest.mark.parametrize("text", ["lora", "lora.rank", "rank=4", ".rank=4", "lora.=4", "lora.rank="])
+def test_other_settings_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="METHOD.SETTING=VALUE"):
+        jobs.parse_given([text])
+
+
+def test_runs_come_seed_by_seed_and_once() -> None:
+    found = [(job.seed, job.method) for job in planned(["full", "freeze", "full"], seeds=(1, 0, 1))]
+    assert found == [(1, "full"), (1, "freeze"), (0, "full"), (0, "freeze")]
+
+
+def test_given_settings_name_the_folder_and_reach_the_method() -> None:
+    (job,) = planned(["lora"], {"lora": {"rank": 4}})
+    assert job.record == Path("runs/streets/vit-tiny-streets/lora[rank=4]/seed0.json")
+    method = job.make_method()
+    assert method.settings.rank == 4
+    assert job.origins(method)["rank"] == "given"
+    assert job.label(method) == f"{type(method).label}[rank=4]"
+
+
+@pytest.mark.parametrize(
+    ("methods", "given", "line"),
+    [
+        (["lorra"], {}, "unknown method 'lorra': did you mean 'lora'?"),
+        (["full"], {"lora": {"rank": 4}}, "'lora' is not among the methods to run"),
+        (["lora"], {"lora": {"rank": "../../x"}}, "cannot name a folder"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(methods: list[str], given: dict[str, dict[str, Any]], line: str) -> None:
+    with pytest.raises(UserError, match=line.replace("?", r"\?")):
+        planned(methods, given)
+
+
+def test_a_misspelt_setting_is_named_with_the_nearest() -> None:
+    (job,) = planned(["lora"], {"lora": {"rnak": 4}})
+    with pytest.raises(UserError, match="method 'lora': unknown field rnak: did you mean 'rank'"):
+        job.make_method()
+
+
+@pytest.mark.parametrize("name", registry.names("method"))
+def test_every_method_says_where_its_settings_come_from(name: str) -> None:
+    kind: type[Method] = registry.find("method", name)
+    origins = kind().settings.origins()
+    assert set(origins.values()) <= {"paper", "ours"}
+    assert all(field.description for field in kind.Settings.model_fields.values())
+    assert kind.label
+    assert kind.source
