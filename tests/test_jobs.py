@@ -37,7 +37,7 @@ def test_settings_are_read_as_numbers_and_words() -> None:
 
 @pytest.mark.parametrize("text", ["lora", "lora.rank", "rank=4", ".rank=4", "lora.=4", "lora.rank="])
 def test_other_settings_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="METHOD.SETTING=VALUE"):
+    with pytest.raises(UserError, match=r"METHOD\.SETTING=VALUE"):
         jobs.parse_given([text])
 
 
