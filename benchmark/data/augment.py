@@ -45,9 +45,7 @@ class Settings(Protocol):
         """Whether colours are distorted."""
 
 
-def train_transform(
-    image: Bytes, label: Bytes, rng: np.random.Generator, settings: Settings
-) -> tuple[Bytes, Bytes]:
+def train_transform(image: Bytes, label: Bytes, rng: np.random.Generator, settings: Settings) -> tuple[Bytes, Bytes]:
     """Return one augmented crop: image (crop, crop, 3) and label (crop, crop), both uint8 and contiguous.
 
     Where the resized image is smaller than the crop, it is padded below and to the right, image with 0 and

@@ -126,9 +126,7 @@ class EvaluationSet(Dataset[EvaluationItem]):
     memory.
     """
 
-    def __init__(
-        self, samples: Sequence[Sample], reader: Reader, *, test_size: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, samples: Sequence[Sample], reader: Reader, *, test_size: tuple[int, int] | None = None) -> None:
         self.samples = tuple(samples)
         self._reader, self._test_size = reader, test_size
 

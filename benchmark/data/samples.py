@@ -48,9 +48,7 @@ class Listing:
     def orphans(self) -> list[Path]:
         """Return the images without label and the labels without image, sorted."""
         alone = self.images.keys() ^ self.labels.keys()
-        return sorted(
-            path for files in (self.images, self.labels) for key, path in files.items() if key in alone
-        )
+        return sorted(path for files in (self.images, self.labels) for key, path in files.items() if key in alone)
 
 
 class Reader(ABC):
@@ -237,9 +235,7 @@ def _decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Ima
     except DAMAGE as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
         kinds = " or ".join(formats)
-        raise UserError(
-            f"{path}: cannot be read as {kinds} ({reason}); restore it from the dataset"
-        ) from error
+        raise UserError(f"{path}: cannot be read as {kinds} ({reason}); restore it from the dataset") from error
     picture.info["grey_bits"] = int(raw[2:]) if re.fullmatch(r"L;[24]", raw) else 8
     return picture
 

@@ -26,9 +26,7 @@ class Bdd100k(Reader):
         """See ``Reader.listing``."""
         known_split(split, self)
         tops = (root / "bdd100k", root)
-        images = first_folder(
-            (top / part / split for part in ("images/10k", "seg/images") for top in tops), self
-        )
+        images = first_folder((top / part / split for part in ("images/10k", "seg/images") for top in tops), self)
         labels = first_folder(
             (top / part / split for part in ("labels/sem_seg/masks", "seg/labels") for top in tops), self
         )

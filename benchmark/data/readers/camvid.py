@@ -53,9 +53,7 @@ class Camvid(Reader):
         part, _, sequence = split.partition(":")
         known_split(part, self)
         if sequence and sequence not in SEQUENCES:
-            raise UserError(
-                f"camvid: unknown sequence {sequence!r} in split {split!r}; {nearest(sequence, SEQUENCES)}"
-            )
+            raise UserError(f"camvid: unknown sequence {sequence!r} in split {split!r}; {nearest(sequence, SEQUENCES)}")
         parts = PARTS if part == "*" else (part,)
         official = any((root / name).is_dir() for name in STILLS)
         images, labels = self._official(root, parts) if official else self._segnet(root, parts)
@@ -118,9 +116,7 @@ def _painted() -> tuple[NDArray[np.int32], Bytes]:
         for entry in FACTS["camvid_colors"]["classes"].values()
         for red, green, blue in [entry["rgb"]]
     )
-    return np.array([code for code, _ in entries], np.int32), np.array(
-        [train for _, train in entries], np.uint8
-    )
+    return np.array([code for code, _ in entries], np.int32), np.array([train for _, train in entries], np.uint8)
 
 
 READER = Camvid()

@@ -42,9 +42,7 @@ class Gta5(Reader):
         listed = _split(root / "splits.json", split)
         for key in sorted(listed or ()):
             if key not in images or key not in labels:
-                raise UserError(
-                    f"{root / 'splits.json'}: split {split!r} names {key!r}, which has no image or label"
-                )
+                raise UserError(f"{root / 'splits.json'}: split {split!r} names {key!r}, which has no image or label")
         keep = (images.keys() | labels.keys() if listed is None else listed) - UNUSABLE
         return Listing(
             {key: path for key, path in images.items() if key in keep},
@@ -61,9 +59,7 @@ class Gta5(Reader):
             return super().read(sample)
         image, label = read_image(sample.image), self.read_label(sample)
         height, width = image.shape[:2]
-        return image, np.asarray(
-            cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
-        )
+        return image, np.asarray(cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _split(path: Path, split: str) -> frozenset[str] | None:
@@ -79,9 +75,9 @@ def _split(path: Path, split: str) -> frozenset[str] | None:
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(lists, dict) or split not in lists:
-        raise UserError(
-            f"{path}: no split {split!r}; {nearest(split, lists if isinstance(lists, dict) else ())}"
-        )
+        raise UserError(f"{path}: no split {split!r}; {nearest(split, lists if isinstance(lists, dict) else ())}")
+    if not isinstance(lists[split], list):
+        raise UserError(f"{path}: split {split!r} is not a list of frame ids")
     return frozenset(map(str, lists[split]))
 
 

@@ -1,0 +1,131 @@
+"""Training positions always show the same pixels; evaluation keeps labels at their own size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Subset
+
+from benchmark.data.loader import EvaluationSet, TrainingItem, TrainingSet, fitted
+from benchmark.errors import UserError
+from benchmark.protocol import Augmentation
+
+from .trees import Tree, cityscapes_tree, segnet_tree
+
+AUGMENTATION = Augmentation(short_edge=(12, 30), crop=16)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return segnet_tree(tmp_path)
+
+
+def training(tree: Tree, seed: int = 0, length: int = 40, memory: int = 1 << 20) -> TrainingSet:
+    samples = tree.reader.samples(tree.root, tree.split)
+    return TrainingSet(samples, tree.reader, AUGMENTATION, seed=seed, length=length, memory=memory)
+
+
+def same(a: TrainingItem, b: TrainingItem) -> bool:
+    return a["id"] == b["id"] and torch.equal(a["image"], b["image"]) and torch.equal(a["label"], b["label"])
+
+
+def test_item_has_the_promised_form(tree: Tree) -> None:
+    item = training(tree)[3]
+    assert item["image"].shape == (3, 16, 16)
+    assert item["image"].dtype == torch.float32
+    assert item["image"].is_contiguous()
+    assert 1 < item["image"].max() <= 255
+    assert item["label"].shape == (16, 16)
+    assert item["label"].dtype == torch.int64
+    assert set(item["label"].unique().tolist()) <= {*range(11), 255}
+
+
+def test_position_shows_the_same_pixels_in_any_order_and_from_disk_or_memory(tree: Tree) -> None:
+    forward, backward, unkept = training(tree), training(tree), training(tree, memory=0)
+    there = [forward[p] for p in range(40)]
+    back = [backward[p] for p in reversed(range(40))][::-1]
+    assert all(same(a, b) for a, b in zip(there, back, strict=True))
+    assert all(same(there[p], unkept[p]) for p in range(40))
+    assert all(same(there[p], forward[p]) for p in range(40)), "a kept frame was written to"
+
+
+def test_worker_processes_and_a_late_start_change_nothing(tree: Tree) -> None:
+    alone = [training(tree)[p] for p in range(24)]
+    loader = DataLoader(Subset(training(tree), range(8, 24)), batch_size=4, num_workers=2)
+    for number, batch in enumerate(loader):
+        expected = alone[8 + 4 * number : 12 + 4 * number]
+        assert batch["id"] == [item["id"] for item in expected]
+        assert torch.equal(batch["image"], torch.stack([item["image"] for item in expected]))
+        assert torch.equal(batch["label"], torch.stack([item["label"] for item in expected]))
+
+
+def test_epochs_are_different_orders_of_every_sample_once(tree: Tree) -> None:
+    data = training(tree, length=24)
+    epochs = [[data[8 * epoch + step]["id"] for step in range(8)] for epoch in range(3)]
+    assert all(sorted(epoch) == sorted(tree.labels) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert [data.index(p) for p in range(24)] != [training(tree, seed=1).index(p) for p in range(24)]
+
+
+def test_one_sample_looks_different_each_epoch_and_seed(tree: Tree) -> None:
+    data = training(tree, length=80)
+    first = [item for item in map(data.__getitem__, range(80)) if item["id"] == "0016E5_07920"]
+    assert len({item["image"].numpy().tobytes() for item in first}) == 10
+    assert not same(data[0], training(tree, seed=1)[0])
+
+
+def test_length_of_training_does_not_change_its_beginning(tree: Tree) -> None:
+    assert all(same(training(tree, length=8)[p], training(tree, length=400)[p]) for p in range(8))
+
+
+def test_global_generators_are_left_alone(tree: Tree) -> None:
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
+    training(tree)[0]
+    assert torch.equal(before[0], torch.get_rng_state())
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # type: ignore[index]
+
+
+def test_small_sets_are_read_once_large_ones_never_kept(tree: Tree) -> None:
+    kept, unkept = training(tree), training(tree, memory=100)
+    for data in (kept, unkept):
+        for p in range(8):
+            data[p]
+    for sample in tree.reader.samples(tree.root, tree.split):
+        sample.image.write_bytes(b"")
+    assert kept[8]["image"].shape == (3, 16, 16)
+    with pytest.raises(UserError, match="file is empty"):
+        unkept[8]
+
+
+@pytest.mark.parametrize("position", [-1, 40])
+def test_positions_outside_the_training(tree: Tree, position: int) -> None:
+    with pytest.raises(IndexError):
+        training(tree)[position]
+
+
+def test_evaluation_keeps_the_label_at_its_own_size(tmp_path: Path) -> None:
+    tree = cityscapes_tree(tmp_path)
+    samples = tree.reader.samples(tree.root, "val")
+    for index, sample in enumerate(samples):
+        image, label = tree.reader.read(sample)
+        plain = EvaluationSet(samples, tree.reader)[index]
+        small = EvaluationSet(samples, tree.reader, test_size=(16, 8))[index]
+        np.testing.assert_array_equal(plain["image"].numpy(), image.transpose(2, 0, 1))
+        size = mmcv.rescale_size(label.shape[::-1], (16, 8))
+        np.testing.assert_array_equal(small["image"].numpy(), mmcv.imresize(image, size).transpose(2, 0, 1))
+        for item in (plain, small):
+            assert item["id"] == sample.id
+            assert item["label"].dtype == torch.uint8
+            np.testing.assert_array_equal(item["label"].numpy(), label)
+    assert len(EvaluationSet(samples, tree.reader)) == 2
+
+
+@given(*[st.integers(1, 3000)] * 4)
+def test_fitted_is_mmcvs_rule(height: int, width: int, long: int, short: int) -> None:
+    assert fitted((height, width), (long, short)) == mmcv.rescale_size((width, height), (long, short))

@@ -1,0 +1,253 @@
+"""Every reader on a miniature of every official layout: exact train ids, and a clear line for every fault."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.data.readers import acdc, bdd100k, camvid, cityscapes, gta5, mapillary
+from benchmark.data.samples import read_ids, read_image
+from benchmark.errors import UserError
+
+from .trees import TREES, Tree, acdc_tree, gta5_tree, segnet_tree, write_image, write_label
+
+READERS = [gta5.READER, cityscapes.READER, bdd100k.READER, mapillary.READER, acdc.READER, camvid.READER]
+
+
+@pytest.fixture(params=TREES)
+def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
+    return TREES[request.param](tmp_path)
+
+
+def test_every_layout_gives_exact_train_ids(tree: Tree) -> None:
+    samples = tree.reader.samples(tree.root, tree.split)
+    assert [sample.id for sample in samples] == sorted(tree.labels)
+    for sample in samples:
+        image, label = tree.reader.read(sample)
+        np.testing.assert_array_equal(label, tree.labels[sample.id])
+        assert label.dtype == np.uint8
+        np.testing.assert_array_equal(image, np.asarray(Image.open(sample.image)))
+
+
+@pytest.mark.parametrize("which", ["image", "label"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "noise", "gone"])
+def test_damaged_file_is_named(tree: Tree, which: str, damage: str) -> None:
+    sample = tree.reader.samples(tree.root, tree.split)[0]
+    path: Path = getattr(sample, which)
+    whole = path.read_bytes()
+    path.write_bytes({"truncated": whole[: len(whole) * 2 // 3], "noise": b"\x00\xff" * 400}.get(damage, b""))
+    if damage == "gone":
+        path.unlink()
+    with pytest.raises(UserError) as raised:
+        tree.reader.read(sample)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_label_of_another_size_is_named(tree: Tree) -> None:
+    sample = tree.reader.samples(tree.root, tree.split)[0]
+    height, width = tree.labels[sample.id].shape
+    write_image(sample.image, (height + 1, width))
+    with pytest.raises(UserError, match=f"label is {width}x{height}, its image {width}x{height + 1}") as raised:
+        tree.reader.read(sample)
+    assert str(sample.label) in str(raised.value)
+
+
+def test_unknown_id_is_named(tree: Tree) -> None:
+    sample = tree.reader.samples(tree.root, tree.split)[0]
+    if sample.label.stem.endswith("_L"):
+        colors = np.array(Image.open(sample.label))
+        colors[3, 4] = (1, 2, 3)
+        Image.fromarray(colors).save(sample.label)
+        stranger = r"colour \(1, 2, 3\)"
+    else:
+        ids = np.array(Image.open(sample.label))
+        ids[3, 4] = 200
+        write_label(sample.label, ids)
+        stranger = "label id 200"
+    with pytest.raises(UserError, match=stranger) as raised:
+        tree.reader.read_label(sample)
+    assert str(sample.label) in str(raised.value)
+
+
+def test_missing_labels_folder_names_path_and_remedy(tree: Tree) -> None:
+    folder = tree.reader.samples(tree.root, tree.split)[0].label.parent
+    while folder.parent != tree.root:
+        folder = folder.parent
+    shutil.rmtree(folder)
+    with pytest.raises(UserError) as raised:
+        tree.reader.samples(tree.root, tree.split)
+    assert str(tree.root) in str(raised.value)
+    assert tree.reader.home in str(raised.value)
+
+
+def test_no_pair_at_all_counts_what_is_there(tree: Tree) -> None:
+    for sample in tree.reader.samples(tree.root, tree.split):
+        sample.label.unlink()
+        for other in sample.label.parent.glob(f"{sample.id.rsplit('/')[-1]}*"):
+            other.unlink()
+    with pytest.raises(UserError, match=r"images, 0 labels\); get it from"):
+        tree.reader.samples(tree.root, tree.split)
+
+
+def test_orphans_stop_every_reader_but_that_of_a_release_known_for_them(tree: Tree) -> None:
+    samples = tree.reader.samples(tree.root, tree.split)
+    samples[0].image.unlink()
+    if tree.reader.name == "bdd100k":
+        assert tree.reader.samples(tree.root, tree.split) == samples[1:]
+    else:
+        with pytest.raises(UserError, match=r"1 file\(s\)") as raised:
+            tree.reader.samples(tree.root, tree.split)
+        assert str(samples[0].label) in str(raised.value)
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+def test_root_that_is_not_there(reader: acdc.Acdc, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing") as raised:
+        reader.samples(tmp_path / "nowhere", "train")
+    assert str(tmp_path / "nowhere") in str(raised.value)
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+def test_misspelt_split_gets_a_suggestion(reader: acdc.Acdc, tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "splits.json").write_text('{"train": [], "val": []}')
+    with pytest.raises(UserError, match=r"no split 'trian'; did you mean 'train'\?"):
+        reader.samples(tmp_path, "trian")
+
+
+def test_gta5_splits_file(tmp_path: Path) -> None:
+    tree = gta5_tree(tmp_path)
+    with pytest.raises(UserError, match=r"'val' needs .*splits\.json"):
+        gta5.READER.samples(tmp_path, "val")
+    lists = tmp_path / "splits.json"
+    lists.write_text(json.dumps({"train": ["00001"], "val": ["24966"]}))
+    assert [s.id for s in gta5.READER.samples(tmp_path, "train")] == ["00001"]
+    assert [s.id for s in gta5.READER.samples(tmp_path, "val")] == ["24966"]
+    assert [s.id for s in gta5.READER.samples(tmp_path, "all")] == sorted(tree.labels)
+    lists.write_text(json.dumps({"train": ["00002"]}))
+    with pytest.raises(UserError, match=r"splits\.json: split 'train' names '00002'"):
+        gta5.READER.samples(tmp_path, "train")
+    faults = {
+        "[": "not valid JSON",
+        "[]": "no split 'train'",
+        '{"train": "00001"}': "is not a list",
+        '{"train": [1]}': "'1'",
+    }
+    for wrong, fault in faults.items():
+        lists.write_text(wrong)
+        with pytest.raises(UserError, match=rf"splits\.json: .*{fault}"):
+            gta5.READER.samples(tmp_path, "train")
+
+
+def test_gta5_known_faults(tmp_path: Path) -> None:
+    for key, size in {"15188": (4, 6), "17705": (4, 6), "20801": (8, 12), "00001": (8, 12)}.items():
+        write_image(tmp_path / f"images/{key}.png", size)
+        write_label(tmp_path / f"labels/{key}.png", np.array([[7, 8], [11, 34]], np.uint8), palette=True)
+    samples = gta5.READER.samples(tmp_path, "all")
+    assert [sample.id for sample in samples] == ["00001", "20801"]
+    with pytest.raises(UserError, match="label is 2x2"):
+        gta5.READER.read(samples[0])
+    np.testing.assert_array_equal(
+        gta5.READER.read(samples[1])[1], np.kron([[0, 1], [2, 255]], np.ones((4, 6))).astype(np.uint8)
+    )
+
+
+def test_acdc_conditions(tmp_path: Path) -> None:
+    tree = acdc_tree(tmp_path)
+    assert [s.id for s in acdc.READER.samples(tmp_path, "val:night")] == [k for k in tree.labels if "night" in k]
+    with pytest.raises(UserError, match="unknown condition 'nihgt' in split 'val:nihgt'; did you mean 'night'"):
+        acdc.READER.samples(tmp_path, "val:nihgt")
+    shutil.rmtree(tmp_path / "gt" / "rain")
+    assert len(acdc.READER.samples(tmp_path, "val:snow")) == 1
+    with pytest.raises(UserError, match="rain"):
+        acdc.READER.samples(tmp_path, "val")
+
+
+def test_mapillary_config_must_be_there_and_known(tmp_path: Path) -> None:
+    tree = TREES["mapillary"](tmp_path)
+    sample = mapillary.READER.samples(tmp_path, "val")[0]
+    config = tmp_path / "config.json"
+    entries = json.loads(config.read_text())["labels"]
+    # A config in another order gives other train ids: it is read, not assumed.
+    config.write_text(json.dumps({"labels": entries[::-1]}))
+    assert not np.array_equal(mapillary.READER.read_label(sample), tree.labels[sample.id])
+    config.write_text(json.dumps({"labels": [{**entries[0], "readable": "Traffic Ligth"}, *entries[1:]]}))
+    with pytest.raises(UserError, match=r"config\.json: unknown class 'Traffic Ligth'; did you mean 'Traffic Light'"):
+        mapillary.READER.read_label(sample)
+    config.write_text("{}")
+    with pytest.raises(UserError, match=r"config\.json: no list 'labels'"):
+        mapillary.READER.read_label(sample)
+    config.unlink()
+    with pytest.raises(UserError, match=r"config\.json is missing"):
+        mapillary.READER.read_label(sample)
+
+
+@pytest.mark.parametrize("layout", ["camvid-segnet", "camvid-official"])
+def test_camvid_parts_and_sequences(layout: str, tmp_path: Path) -> None:
+    TREES[layout](tmp_path)
+
+    def ids(split: str) -> list[str]:
+        return [sample.id for sample in camvid.READER.samples(tmp_path, split)]
+
+    assert ids("train") == ["0001TP_008520", "0006R0_f00930", "0016E5_07920", "0016E5_08190"]
+    assert ids("train:0016E5") == ["0016E5_07920", "0016E5_08190"]
+    assert ids("val:0016E5") == ["0016E5_07959", "0016E5_08159"] == ids("val")
+    assert ids("*:0001TP") == ["0001TP_008520", "0001TP_008550"]
+    assert ids("test:Seq05VD") == ["Seq05VD_f00000"]
+    with pytest.raises(UserError, match="unknown sequence '0016E6' in split 'val:0016E6'; did you mean '0016E5'"):
+        ids("val:0016E6")
+    with pytest.raises(UserError, match="no image has its label in split 'val:Seq05VD'"):
+        ids("val:Seq05VD")
+
+
+def test_hidden_by_products_are_no_frames(tmp_path: Path) -> None:
+    tree = segnet_tree(tmp_path)
+    for part in ("train", "trainannot"):
+        (tmp_path / part / "._0006R0_f00930.png").write_bytes(b"resource fork")
+    assert len(camvid.READER.samples(tmp_path, "*")) == len(tree.labels)
+
+
+def test_label_in_place_of_an_image(tmp_path: Path) -> None:
+    for palette in (False, True):
+        write_label(tmp_path / "a.png", np.zeros((4, 4), np.uint8), palette=palette)
+        with pytest.raises(UserError, match=r"a\.png: a (grey|palette) file where a colour image is expected"):
+            read_image(tmp_path / "a.png")
+
+
+def test_sixteen_bit_and_colour_files_are_no_labels(tmp_path: Path) -> None:
+    tree = TREES["cityscapes"](tmp_path)
+    sample = cityscapes.READER.samples(tmp_path, "val")[0]
+    for pixels in (np.zeros((11, 23), np.uint16), np.zeros((11, 23, 3), np.uint8)):
+        Image.fromarray(pixels).save(sample.label)
+        with pytest.raises(UserError, match="where an 8-bit image of label ids is expected") as raised:
+            tree.reader.read_label(sample)
+        assert str(sample.label) in str(raised.value)
+
+
+def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (10, 20, 3)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_label_files_shrunk_to_fewer_bits_keep_their_ids(bits: int, tmp_path: Path) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    ids = np.arange(8) % 2**bits
+    row = np.packbits(((ids[:, None] >> np.arange(bits)[::-1]) & 1).astype(np.uint8)).tobytes()
+    header = struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0)
+    body = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0" + row)), chunk(b"IEND", b"")]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(body))
+    np.testing.assert_array_equal(read_ids(tmp_path / "a.png"), ids[None])
