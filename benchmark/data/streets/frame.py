@@ -1,0 +1,67 @@
+"""One rendered picture and everything known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import UserError, nearest
+
+from . import materials as m
+from .dice import Dice
+from .domains import DOMAINS, VERSION, Domain
+from .layout import lay_out
+from .materials import MATERIALS
+from .raster import Surfaces, rasterise
+from .style import shade
+from .texture import Pattern, pattern
+
+__all__ = ["DOMAINS", "MATERIALS", "VERSION", "Domain", "Frame", "render", "restyle"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of H x W pixels."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    label: NDArray[np.uint8]  # (H, W) Cityscapes label ids 0..33
+    material: NDArray[np.uint8]  # (H, W) index into MATERIALS, 255 none
+    instance: NDArray[np.int32]  # (H, W) 1.. for everything that stands or drives, 0 ground and sky
+    depth: NDArray[np.float32]  # (H, W) metres along the optical axis, inf in the sky
+    normal: NDArray[np.float32]  # (H, W, 3) unit, camera axes (x right, y down, z forward), 0 in the sky
+    surfaces: Surfaces
+    pattern: Pattern
+
+
+def _domain(name: str) -> Domain:
+    if name not in DOMAINS:
+        raise UserError(f"unknown domain {name!r}; {nearest(name, DOMAINS)}")
+    return DOMAINS[name]
+
+
+def render(domain: str, seed: int, size: tuple[int, int] = (128, 256), style: int | None = None) -> Frame:
+    """Render picture number `seed` of a domain.
+
+    The domain's name is part of every seed, so no two domains ever share a street. `style` (default: the
+    seed) draws the appearance alone.
+    """
+    chosen = _domain(domain)
+    placed, camera = lay_out(Dice("layout", VERSION, domain, seed), chosen.layout)
+    surfaces = rasterise(placed, camera, size)
+    texture = pattern(surfaces)
+    image = shade(surfaces, texture, Dice("style", VERSION, domain, seed if style is None else style), chosen.look)
+    polygons, seen, front = surfaces.polygons, surfaces.seen, surfaces.front
+    material = polygons.material[seen]
+    glass = texture.second & ((polygons.texture == m.WINDOWS) | (polygons.texture == m.SHOPS))[seen]
+    material[glass] = m.GLASS
+    with np.errstate(divide="ignore"):
+        depth = np.float32(1.0) / surfaces.inverse_depth
+    return Frame(image, polygons.label[front], material, polygons.instance[front], depth, polygons.normal[seen], surfaces, texture)
+
+
+def restyle(frame: Frame, domain: str, style: int) -> Frame:
+    """Return the same street under another appearance of a domain (any domain)."""
+    dice = Dice("style", VERSION, domain, style)
+    return replace(frame, image=shade(frame.surfaces, frame.pattern, dice, _domain(domain).look))

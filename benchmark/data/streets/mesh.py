@@ -1,0 +1,168 @@
+"""Objects as lists of flat polygons: templates built once, placed many times.
+
+Axes of the world and of a template: x right, y up, z forward (the way the object faces or drives), metres.
+A polygon's corners run bottom left, bottom right, top right, top left as seen from its outer side, so that
+its first edge and its last span the surface coordinates of its texture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dice import RING12
+
+Point = tuple[float, float, float]
+CORNERS = 12  # the most that a polygon may have
+_NO_PARAMS = (1.0, 1.0, 0.5, 0.0)
+
+
+@dataclass(frozen=True)
+class Template:
+    """An object's polygons as arrays over P polygons."""
+
+    corners: NDArray[np.float64]  # (P, CORNERS, 3), padded with the last corner
+    count: NDArray[np.int64]  # (P,) true number of corners
+    group_centre: NDArray[np.float64]  # (P, 3) centre of the convex piece that the polygon belongs to
+    group_bias: NDArray[np.float64]  # (P,) metres by which the piece counts as farther away
+    label: NDArray[np.uint8]
+    material: NDArray[np.uint8]
+    slot: NDArray[np.int64]  # palette slot of the albedo
+    slot2: NDArray[np.int64]  # palette slot of the texture's second colour
+    texture: NDArray[np.uint8]
+    params: NDArray[np.float64]  # (P, 4) of the texture
+    one_sided: NDArray[np.bool_]
+    hollow: NDArray[np.bool_]  # label and instance of this polygon, but what lies behind shows through
+    radius: float
+
+
+@dataclass
+class Shape:
+    """Collects polygons; `label` and `group` hold for those that follow."""
+
+    label: int
+    rows: list[tuple] = field(default_factory=list)
+    _group: int = 0
+    _biases: list[float] = field(default_factory=lambda: [0.0])
+
+    def piece(self, bias: float = 0.0) -> None:
+        """Start a new convex piece, painted in order of distance; a positive bias paints it earlier."""
+        self._group += 1
+        self._biases.append(bias)
+
+    def poly(
+        self, corners: Sequence[Point], slot: int, material: int, *, texture: int = 0, slot2: int = 0,
+        params: tuple[float, float, float, float] = _NO_PARAMS, one_sided: bool = False, hollow: bool = False,
+        label: int | None = None,
+    ) -> None:  # fmt: skip
+        """Add a flat polygon of three to CORNERS corners."""
+        used = self.label if label is None else label
+        self.rows.append(
+            (corners, self._group, used, material, slot, slot2, texture, params, one_sided, hollow)
+        )
+
+    def disc(self, centre: Point, radius: float, slot: int, material: int, *, axis: str = "z", **more: object) -> None:
+        """Add a twelve-cornered disc whose normal is the axis ("z" faces the viewer, "x" the side)."""
+        x, y, z = centre
+        if axis == "z":
+            points = [(x + radius * c, y + radius * s, z) for c, s in RING12]
+        elif axis == "y":
+            points = [(x + radius * c, y, z + radius * s) for c, s in RING12]
+        else:
+            points = [(x, y + radius * s, z - radius * c) for c, s in RING12]
+            if axis == "+x":
+                points = [(x, y + radius * s, z + radius * c) for c, s in RING12]
+        self.poly(points, slot, material, **more)  # type: ignore[arg-type]
+
+    def loft(
+        self, lower: tuple[float, float, float, float], y0: float, upper: tuple[float, float, float, float], y1: float,
+        slot: int, material: int, *, faces: str = "bflrt", **more: object,
+    ) -> dict[str, list[Point]]:  # fmt: skip
+        """Add a box whose lower and upper rectangles (x0, x1, z0, z1) may differ; return its faces' corners."""
+        a0, a1, c0, c1 = lower
+        b0, b1, d0, d1 = upper
+        sides: dict[str, list[Point]] = {
+            "b": [(a0, y0, c0), (a1, y0, c0), (b1, y1, d0), (b0, y1, d0)],
+            "f": [(a1, y0, c1), (a0, y0, c1), (b0, y1, d1), (b1, y1, d1)],
+            "l": [(a0, y0, c1), (a0, y0, c0), (b0, y1, d0), (b0, y1, d1)],
+            "r": [(a1, y0, c0), (a1, y0, c1), (b1, y1, d1), (b1, y1, d0)],
+            "t": [(b0, y1, d0), (b1, y1, d0), (b1, y1, d1), (b0, y1, d1)],
+            "u": [(a1, y0, c0), (a0, y0, c0), (a0, y0, c1), (a1, y0, c1)],
+        }
+        for name in faces:
+            self.poly(sides[name], slot, material, one_sided=True, **more)  # type: ignore[arg-type]
+        return sides
+
+    def box(
+        self, x0: float, x1: float, y0: float, y1: float, z0: float, z1: float, slot: int, material: int,
+        **more: object,
+    ) -> dict[str, list[Point]]:  # fmt: skip
+        """Add an upright box."""
+        rectangle = (x0, x1, z0, z1)
+        return self.loft(rectangle, y0, rectangle, y1, slot, material, **more)  # type: ignore[arg-type]
+
+    def decal(
+        self, face: list[Point], u0: float, u1: float, v0: float, v1: float, slot: int, material: int, **more: object
+    ) -> None:
+        """Paint a rectangle, in fractions of a face's width and height, on that face."""
+        self.poly([_on(face, u, v) for u, v in ((u0, v0), (u1, v0), (u1, v1), (u0, v1))], slot, material,
+                  one_sided=True, **more)  # type: ignore[arg-type]  # fmt: skip
+
+    def done(self) -> Template:
+        """Return the collected polygons as arrays."""
+        rows = self.rows
+        corners = np.empty((len(rows), CORNERS, 3))
+        sums: dict[int, list[float]] = {}
+        for index, row in enumerate(rows):
+            points = row[0]
+            corners[index, : len(points)] = points
+            corners[index, len(points) :] = points[-1]
+            total = sums.setdefault(row[1], [0.0, 0.0, 0.0, 0.0])
+            for x, y, z in points:
+                total[0] += x
+                total[1] += y
+                total[2] += z
+                total[3] += 1.0
+        centre = np.array([[sums[row[1]][k] / sums[row[1]][3] for k in range(3)] for row in rows])
+        squared = corners[..., 0] ** 2 + corners[..., 1] ** 2 + corners[..., 2] ** 2
+        return Template(
+            corners=corners,
+            count=np.array([len(row[0]) for row in rows]),
+            group_centre=centre,
+            group_bias=np.array([self._biases[row[1]] for row in rows]),
+            label=np.array([row[2] for row in rows], np.uint8),
+            material=np.array([row[3] for row in rows], np.uint8),
+            slot=np.array([row[4] for row in rows]),
+            slot2=np.array([row[5] for row in rows]),
+            texture=np.array([row[6] for row in rows], np.uint8),
+            params=np.array([row[7] for row in rows], np.float64),
+            one_sided=np.array([row[8] for row in rows]),
+            hollow=np.array([row[9] for row in rows]),
+            radius=float(np.sqrt(squared.max())),
+        )
+
+
+def _on(face: list[Point], u: float, v: float) -> Point:
+    """Return the point at fractions (u, v) of a four-cornered face."""
+    a, b, c, d = face
+    w = (1 - u) * (1 - v), u * (1 - v), u * v, (1 - u) * v
+    return tuple(w[0] * a[k] + w[1] * b[k] + w[2] * c[k] + w[3] * d[k] for k in range(3))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A template set into the world."""
+
+    template: Template
+    x: float
+    y: float
+    z: float
+    kind: str  # which colours the style draws for it
+    heading: tuple[float, float] = (1.0, 0.0)  # cosine, sine of its turn about the vertical
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    instance: bool = True
+    farther: float = 0.0  # metres added to its distance in the painter's order
+    shadow: tuple[float, float, float] | None = None  # half width, half length, height of what casts it

@@ -1,0 +1,359 @@
+"""How a street looks: colours of things, light, weather, lens. Integers from the first pixel to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from . import materials as m
+from .dice import Dice, circle
+from .palette import Colours, palettes
+from .raster import Surfaces
+from .texture import Pattern
+
+Range = tuple[float, float]
+Rgb = tuple[int, int, int]
+Image = NDArray[np.int32]  # (H, W, 3)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A distribution over appearances. Ranges are uniform."""
+
+    colours: Colours = field(default_factory=Colours)
+    sun: Range = (0.5, 0.9)  # direct light
+    ambient: Range = (0.55, 0.7)
+    elevation: Range = (0.25, 0.6)  # half-angle tangent of the sun's height
+    warm: Range = (0.0, 0.1)  # sunlight's yellowness
+    sky: tuple[tuple[Rgb, Rgb], ...] = (((70, 130, 215), (190, 215, 240)),)  # zenith, horizon
+    clouds: Range = (0.0, 0.5)
+    haze: Range = (250.0, 600.0)  # metres at which half the light is lost
+    lamps: float = 0.0  # chance that lamps and windows are lit
+    night: Range = (0.0, 0.0)  # darkness of sky and ambient light
+    wet: Range = (0.0, 0.0)
+    snow: Range = (0.0, 0.0)
+    streaks: float = 0.0  # chance of rain streaks
+    flakes: float = 0.0
+    drops: float = 0.0  # chance of drops on the lens
+    exposure: Range = (0.95, 1.1)
+    saturation: Range = (0.9, 1.1)
+    contrast: Range = (0.95, 1.1)
+    cast: tuple[Rgb, ...] = ((256, 256, 256),)  # gain per channel, 256 = 1
+    cast_spread: int = 6
+    lift: Range = (0.0, 4.0)  # added to black
+    vignette: Range = (0.0, 0.05)
+    noise: Range = (1.0, 3.0)
+    blur: Mapping[int, float] = field(default_factory=lambda: {0: 1.0})  # passes of a small blur
+    chroma: float = 0.0  # chance of colour at half resolution, as JPEG keeps it
+    mix: float = 0.0  # strength of a random mixture of the colour channels
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One appearance drawn from a Look."""
+
+    look: Look
+    sun: float
+    ambient: float
+    direction: tuple[float, float, float]  # towards the sun, world axes
+    warm: float
+    zenith: Rgb
+    horizon: Rgb
+    night: float
+    lit: bool
+    wet: float
+    snow: float
+
+    @staticmethod
+    def draw(dice: Dice, look: Look) -> Sample:
+        """Draw light and weather."""
+        c, s = circle(dice.uniform(*look.elevation))
+        a, b = circle(dice.uniform(-1.0, 1.0) if dice.chance(0.6) else dice.uniform(-3.0, 3.0))
+        zenith, horizon = dice.pick(look.sky)
+        # The sun stands mostly behind the viewer or to the side: a is the cosine of its bearing from there.
+        return Sample(look, dice.uniform(*look.sun), dice.uniform(*look.ambient), (c * b, s, -c * a), dice.uniform(*look.warm),
+                      zenith, horizon, dice.uniform(*look.night), dice.chance(look.lamps), dice.uniform(*look.wet),
+                      dice.uniform(*look.snow))  # fmt: skip
+
+
+def shade(surfaces: Surfaces, pattern: Pattern, dice: Dice, look: Look) -> NDArray[np.uint8]:
+    """Return the picture (H, W, 3) RGB of these surfaces under one appearance."""
+    sample = Sample.draw(dice, look)
+    table = palettes(surfaces.placed, look.colours, dice)
+    image, glow = _surfaces(surfaces, pattern, sample, table)
+    depth = _depth(surfaces)
+    if sample.snow > 0:
+        _snow(image, surfaces, pattern, sample)
+    _haze(image, depth, sample, dice)
+    _sky(image, surfaces, sample, dice)
+    if sample.wet > 0:
+        _reflect(image, surfaces, sample)
+    if sample.lit or sample.night > 0:
+        _bloom(image, glow)
+    _weather(image, look, dice)
+    return _lens(image, look, dice)
+
+
+def _fixed(value: float) -> int:
+    return int(value * 256.0 + 0.5)
+
+
+def _depth(surfaces: Surfaces) -> NDArray[np.int32]:
+    """Return whole decimetres, the sky at 9000."""
+    inverse = np.maximum(surfaces.inverse_depth, np.float32(1.0 / 900.0))
+    return np.floor(np.float32(10.0) / inverse).astype(np.int32)
+
+
+def _surfaces(surfaces: Surfaces, pattern: Pattern, sample: Sample, table: NDArray[np.int32]) -> tuple[Image, Image]:
+    """Return lit surfaces and what shines by itself."""
+    polygons, seen = surfaces.polygons, surfaces.seen
+    first = table[polygons.owner, polygons.slot]
+    other = table[polygons.owner, polygons.slot2]
+    colour = np.where(pattern.second[..., None], other[seen], first[seen])
+    shines = (polygons.material == m.LIGHT)[seen]
+    lights = _emitters(surfaces, pattern, sample, colour, shines)
+    ambient, sun = _light(polygons.normal, surfaces, sample)
+    cover, contact = _shadows(surfaces, sample)
+    light = (ambient[seen] * contact[..., None] >> 8) + (sun[seen] * cover[..., None] >> 8)
+    image = (colour * pattern.tone[..., None] >> 8) * light >> 8
+    if sample.night > 0:
+        image = image * _headlights(surfaces, sample)[..., None] >> 8
+    np.maximum(image, lights, out=image)
+    return image, lights
+
+
+def _emitters(surfaces: Surfaces, pattern: Pattern, sample: Sample, colour: Image, shines: NDArray[np.bool_]) -> Image:
+    """Return the light of lamps, and of some windows after dark."""
+    polygons, seen = surfaces.polygons, surfaces.seen
+    always = (shines & (polygons.label == m.TRAFFIC_LIGHT)[seen]) | (shines & (polygons.slot == m.AMBER)[seen])
+    on = shines if sample.lit else always
+    lights = np.where(on[..., None], colour, 0)
+    if sample.lit and sample.night > 0:
+        windows = pattern.second & ((polygons.texture == m.WINDOWS) | (polygons.texture == m.SHOPS))[seen] & (pattern.cell < 88)
+        warm = np.array([236, 190, 112], np.int32) * (150 + (pattern.cell[..., None].astype(np.int32))) >> 8
+        lights = np.where(windows[..., None], warm, lights)
+    return lights
+
+
+def _light(normal: NDArray[np.float32], surfaces: Surfaces, sample: Sample) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return ambient and direct light of every polygon, (P, 3) in 1/256."""
+    right, down, forward = surfaces.camera.axes()
+    d = sample.direction
+    sun = [axis[0] * d[0] + axis[1] * d[1] + axis[2] * d[2] for axis in (right, down, forward)]
+    up = (right[1], down[1], forward[1])
+    n = normal.astype(np.float64)
+    towards = np.maximum(n[:, 0] * sun[0] + n[:, 1] * sun[1] + n[:, 2] * sun[2], 0.0)
+    upward = n[:, 0] * up[0] + n[:, 1] * up[1] + n[:, 2] * up[2]
+    dim = 1.0 - sample.night
+    ambient = sample.ambient * (0.86 + 0.14 * upward) * (dim * dim * 0.75 + 0.25 * dim + 0.07 * sample.night)
+    direct = sample.sun * towards * dim * dim
+    cold, warm = (0.97, 1.0, 1.04), (1.0 + 0.5 * sample.warm, 1.0, 1.0 - 1.5 * sample.warm)
+    return (
+        np.stack([np.floor(ambient * k * 256.0 + 0.5) for k in cold], axis=-1).astype(np.int32),
+        np.stack([np.floor(direct * k * 256.0 + 0.5) for k in warm], axis=-1).astype(np.int32),
+    )
+
+
+def _shadows(surfaces: Surfaces, sample: Sample) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return (H, W) how much sun, and how much ambient light, reaches the ground; 256 elsewhere."""
+    shape = surfaces.seen.shape
+    casters = [p for p in surfaces.placed if p.shadow is not None]
+    cast, under = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    d = sample.direction
+    reach = min(1.0 / max(d[1], 0.2), 2.5)
+    if casters:
+        box = np.array([p.shadow for p in casters])
+        pose = np.array([(p.x, p.z, *p.heading) for p in casters])
+        corners = np.empty((len(casters), 8, 3))
+        for k, (a, b) in enumerate(((-1, -1), (1, -1), (1, 1), (-1, 1))):
+            x, z = a * box[:, 0], b * box[:, 1]
+            corners[:, k, 0] = pose[:, 0] + pose[:, 2] * x + pose[:, 3] * z
+            corners[:, k, 2] = pose[:, 1] + pose[:, 2] * z - pose[:, 3] * x
+            corners[:, k + 4, 0] = corners[:, k, 0] - d[0] * reach * box[:, 2]
+            corners[:, k + 4, 2] = corners[:, k, 2] - d[2] * reach * box[:, 2]
+        corners[..., 1] = 0.0
+        seen = surfaces.camera.to_camera(corners)
+        depth = seen[..., 2]
+        safe = np.maximum(depth, 0.5)
+        focal = surfaces.camera.focal * shape[1]
+        points = np.empty((*depth.shape, 2), np.int32)
+        points[..., 0] = np.clip(np.floor(seen[..., 0] / safe * focal + 0.5 * shape[1]), -4000, 4000)
+        points[..., 1] = np.clip(np.floor(seen[..., 1] / safe * focal + surfaces.camera.centre * shape[0]), -4000, 4000)
+        for k in np.flatnonzero(depth[:, :4].max(1) > 0.8).tolist():
+            cv2.fillConvexPoly(under, points[k, :4], 255)
+        if sample.sun * (1.0 - sample.night) > 0.15:
+            for k in np.flatnonzero(depth.max(1) > 0.8).tolist():
+                cv2.fillConvexPoly(cast, cv2.convexHull(points[k])[:, 0], 255)
+    ground = np.array([p.kind == "ground" for p in surfaces.placed] + [False])[surfaces.polygons.owner][surfaces.seen]
+    cover = 256 - blur(blur(cast.astype(np.int32)))
+    contact = 256 - (blur(blur(blur(under.astype(np.int32)))) * 150 >> 8)
+    return np.where(ground, cover, 256), np.where(ground, contact, 256)
+
+
+def _headlights(surfaces: Surfaces, sample: Sample) -> NDArray[np.int32]:
+    """Return how the ego vehicle's lamps and the street lighting brighten what is near, 256 = not at all."""
+    depth = np.float32(1.0) / np.maximum(surfaces.inverse_depth, np.float32(1.0 / 200.0))
+    gain = np.float32(sample.night * 2.2 * 14.0 * 14.0) / (np.float32(14.0 * 14.0) + depth * depth)
+    return np.floor((np.float32(1.0) + gain) * np.float32(256.0)).astype(np.int32)
+
+
+def _haze(image: Image, depth: NDArray[np.int32], sample: Sample, dice: Dice) -> None:
+    """Blend far surfaces into the horizon's colour."""
+    half = 10.0 * dice.uniform(*sample.look.haze)
+    steps = np.arange(9001, dtype=np.float64)
+    share = steps * steps / (steps * steps + half * half) * 0.6 + steps / (steps + half) * 0.4
+    alpha = np.floor(share * 256.0).astype(np.int32)[np.minimum(depth, 9000)][..., None]
+    image += (np.array(_sky_colours(sample)[1], np.int32) - image) * alpha >> 8
+
+
+def _sky_colours(sample: Sample) -> tuple[list[int], list[int]]:
+    dim = 1.0 - 0.88 * sample.night
+    tint = (0.9, 0.95, 1.15) if sample.night > 0 else (1.0, 1.0, 1.0)
+    return ([int(v * dim * t) for v, t in zip(sample.zenith, tint, strict=True)],
+            [int(v * dim * t) for v, t in zip(sample.horizon, tint, strict=True)])  # fmt: skip
+
+
+def _sky(image: Image, surfaces: Surfaces, sample: Sample, dice: Dice) -> None:
+    """Paint gradient and clouds where nothing stands."""
+    height, width = surfaces.seen.shape
+    zenith, horizon = (np.array(c, np.int32) for c in _sky_colours(sample))
+    camera = surfaces.camera
+    level = camera.centre * height - camera.pitch * 2.0 * camera.focal * width
+    rows = np.clip(np.floor((level - np.arange(height)) * (256.0 / (0.55 * height))), 0, 256).astype(np.int32)
+    sky = horizon + ((zenith - horizon) * rows[:, None] >> 8)
+    amount = _fixed(dice.uniform(*sample.look.clouds))
+    coarse, fine = dice.bytes(7, 9), dice.bytes(19, 27)
+    cloud = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR_EXACT).astype(np.int32)
+    cloud = (cloud * 3 + cv2.resize(fine, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)) >> 2
+    cover = np.clip((cloud - 120) * 4, 0, 255) * amount >> 8
+    bright = np.minimum(horizon + (255 - horizon) * 3 // 4, 255) if sample.night == 0 else horizon + 12
+    painted = sky[:, None, :] + ((bright - sky[:, None, :]) * cover[..., None] >> 8)
+    np.copyto(image, painted, where=(surfaces.seen == 0)[..., None])
+
+
+def _snow(image: Image, surfaces: Surfaces, pattern: Pattern, sample: Sample) -> None:
+    """Whiten what faces upwards, in patches."""
+    right, down, forward = surfaces.camera.axes()
+    n = surfaces.polygons.normal
+    up = n[:, 0] * np.float32(right[1]) + n[:, 1] * np.float32(down[1]) + n[:, 2] * np.float32(forward[1])
+    polygons = surfaces.polygons
+    holds = np.where(polygons.material == m.FOLIAGE, 0.45, np.where(up > 0.6, 1.0, 0.0))
+    holds = np.where(polygons.label == m.ROAD, 0.55, holds)
+    holds = np.where(polygons.label == m.EGO, 0.15, holds)
+    depth = surfaces.inverse_depth
+    del depth
+    noise = (pattern.tone - 256) * 2 + _patches(surfaces)
+    amount = np.floor(holds * sample.snow * 256.0).astype(np.int32)[surfaces.seen]
+    alpha = np.clip(amount * 2 - 200 + noise, 0, 235)
+    alpha = np.where(amount == 0, 0, alpha)[..., None]
+    white = np.array([226, 231, 238], np.int32) * _fixed(min(1.0, sample.ambient + 0.3)) >> 8
+    image += (white - image) * alpha >> 8
+
+
+def _patches(surfaces: Surfaces) -> NDArray[np.int32]:
+    """Return soft patches, -64..63, fixed to the surface."""
+    from .texture import hashed
+
+    i = np.floor(surfaces.s * np.float32(0.8)).astype(np.int32)
+    j = np.floor(surfaces.t * np.float32(0.4)).astype(np.int32)
+    return blur(blur((hashed(i, j, 7).astype(np.int32) >> 1) - 64))
+
+
+def _reflect(image: Image, surfaces: Surfaces, sample: Sample) -> None:
+    """Mirror the scene in a wet road."""
+    height = image.shape[0]
+    camera = surfaces.camera
+    level = int(camera.centre * height - camera.pitch * 2.0 * camera.focal * image.shape[1])
+    rows = np.clip(2 * level - np.arange(height), 0, height - 1)
+    mirror = image[rows]
+    for _ in range(2):
+        mirror = (mirror + mirror[np.minimum(np.arange(height) + 2, height - 1)] + 2 * mirror[np.maximum(np.arange(height) - 2, 0)]) >> 2
+    wet = (surfaces.polygons.label == m.ROAD)[surfaces.seen] | (surfaces.polygons.label == m.SIDEWALK)[surfaces.seen]
+    alpha = np.where(wet, _fixed(sample.wet * 0.62), 0)[..., None]
+    image += ((mirror * 230 >> 8) - image) * alpha >> 8
+
+
+def _bloom(image: Image, glow: Image) -> None:
+    """Let what shines spread."""
+    height, width = glow.shape[:2]
+    small = glow[: height // 4 * 4, : width // 4 * 4].reshape(height // 4, 4, width // 4, 4, 3)
+    spread = np.minimum(small.sum(axis=(1, 3)) >> 2, 255)
+    wide = blur(blur(spread))
+    wider = blur(blur(blur(blur(wide))))
+    total = np.minimum(wide + (wider >> 1), 255).astype(np.uint8)
+    image += cv2.resize(total, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
+
+
+def blur(image: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the 1-2-1 blur of (H, W) or (H, W, 3), the edge repeated."""
+    across = image * 2
+    across[:, 1:] += image[:, :-1]
+    across[:, :1] += image[:, :1]
+    across[:, :-1] += image[:, 1:]
+    across[:, -1:] += image[:, -1:]
+    down = across * 2
+    down[1:] += across[:-1]
+    down[:1] += across[:1]
+    down[:-1] += across[1:]
+    down[-1:] += across[-1:]
+    return down >> 4
+
+
+def _weather(image: Image, look: Look, dice: Dice) -> None:
+    """Add rain streaks, snowflakes or drops on the lens."""
+    height, width = image.shape[:2]
+    if dice.chance(look.streaks):
+        for _ in range(40 + dice.below(80)):
+            x, y, long = dice.below(width), dice.below(height), 4 + dice.below(9)
+            part = image[y : y + long, x]
+            part += (np.array([206, 210, 216], np.int32) - part) * (40 + dice.below(40)) >> 8
+    if dice.chance(look.flakes):
+        for _ in range(60 + dice.below(160)):
+            x, y, side = dice.below(width), dice.below(height), 1 + (dice.below(5) == 0)
+            part = image[y : y + side, x : x + side]
+            part += (np.array([240, 243, 246], np.int32) - part) * (120 + dice.below(90)) >> 8
+    if dice.chance(look.drops):
+        for _ in range(3 + dice.below(8)):
+            x, y, side = dice.below(width - 8), dice.below(height - 8), 4 + dice.below(6)
+            part = image[y : y + side, x : x + side]
+            soft = blur(blur(blur(part[::-1])))
+            part += (soft + 8 - part) * 150 >> 8
+
+
+def _lens(image: Image, look: Look, dice: Dice) -> NDArray[np.uint8]:
+    """Apply exposure, colour, contrast, blur, noise and vignetting."""
+    height, width = image.shape[:2]
+    for _ in range(dice.weighted(tuple(look.blur.items()))):
+        image = blur(image)
+    gains = [_fixed(dice.uniform(*look.exposure)) * (g + dice.below(2 * look.cast_spread + 1) - look.cast_spread) >> 8 for g in dice.pick(look.cast)]
+    image = image * np.array(gains, np.int32) >> 8
+    if look.mix > 0:
+        weights = [[_fixed(look.mix * dice.uniform(0.0, 0.6)) if i != j else 0 for j in range(3)] for i in range(3)]
+        r, g, b = (image[..., k] for k in range(3))
+        image = np.stack([(w[0] * r + w[1] * g + w[2] * b + (256 - sum(w)) * image[..., k]) >> 8 for k, w in enumerate(weights)], axis=-1)
+    grey = (image[..., 0] * 77 + image[..., 1] * 150 + image[..., 2] * 29 >> 8)[..., None]
+    image = grey + ((image - grey) * _fixed(dice.uniform(*look.saturation)) >> 8)
+    if dice.chance(look.chroma):
+        luma = (image[..., 0] * 77 + image[..., 1] * 150 + image[..., 2] * 29 >> 8)[..., None]
+        soft = blur(blur(image - luma + 256)) - 256
+        image = luma + soft
+    edge = _fixed(dice.uniform(*look.vignette))
+    y = np.arange(height, dtype=np.int32)[:, None] * 2 - height
+    x = np.arange(width, dtype=np.int32)[None, :] * 2 - width
+    radius = (x * x * 256 // (width * width)) + (y * y * 256 // (height * height))
+    image = image * (256 - (radius * edge >> 9))[..., None] >> 8
+    noise = _fixed(dice.uniform(*look.noise)) >> 2
+    grain = dice.bytes(2, height, width, 3).astype(np.int32)
+    image = image + ((grain[0] + grain[1] - 255) * noise >> 13)
+    contrast, lift = _fixed(dice.uniform(*look.contrast)), int(dice.uniform(*look.lift))
+    steps = np.arange(-256, 1024, dtype=np.int32)
+    curve = 118 + ((np.clip(steps, 0, 1023) - 118) * contrast >> 8)
+    # A soft shoulder: full highlights bend towards 255 instead of being cut.
+    over = np.maximum(curve - 200, 0)
+    curve = np.minimum(curve, 200) + 55 * over // (over + 55)
+    tone = np.clip(lift + curve * (255 - lift) // 246, 0, 255).astype(np.uint8)
+    return tone[np.clip(image, -256, 1023) + 256]
