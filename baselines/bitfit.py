@@ -13,9 +13,7 @@ from benchmark.models.backbone import Backbone
 class BitFitSettings(Settings):
     """No paper states BitFit's values for segmentation with a VFM."""
 
-    lr: float = setting(
-        1e-3, "ours", "unpublished for DGSS; few values need larger steps than matrices", gt=0, le=1
-    )
+    lr: float = setting(1e-3, "ours", "unpublished for DGSS; few values need larger steps than matrices", gt=0, le=1)
     weight_decay: float = setting(
         0.0, "ours", "unpublished for DGSS; decay would pull pre-trained biases to zero", ge=0, lt=1
     )

@@ -17,9 +17,7 @@ class LoRASettings(Settings):
     alpha: float = setting(8.0, "ours", "unpublished for DGSS; peft's, so that alpha / rank = 1", gt=0)
     dropout: float = setting(0.0, "ours", "unpublished for DGSS; peft's default", ge=0, lt=1)
     lr: float = setting(1e-4, "ours", "unpublished for DGSS; that of Rein's adapter", gt=0, le=1)
-    weight_decay: float = setting(
-        0.05, "ours", "unpublished for DGSS; that of matrices in Rein's adapter", ge=0, lt=1
-    )
+    weight_decay: float = setting(0.05, "ours", "unpublished for DGSS; that of matrices in Rein's adapter", ge=0, lt=1)
 
 
 class LoRA(Method):

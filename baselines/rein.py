@@ -113,9 +113,7 @@ class Rein(Method):
         ]
 
 
-def _refine(
-    reins: Reins, index: int, prefix: int, block: nn.Module, args: tuple[Any, ...], output: Tensor
-) -> Tensor:
+def _refine(reins: Reins, index: int, prefix: int, block: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
     if prefix == 0:  # also SAM's, whose tokens are a map (B, h, w, D)
         return reins(output, index)
     return torch.cat([output[:, :prefix], reins(output[:, prefix:], index)], dim=1)

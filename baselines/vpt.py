@@ -16,13 +16,9 @@ from benchmark.models.backbone import Backbone
 class VPTSettings(Settings):
     """Rein's and FisherTune's tables list VPT, but nobody has published the code behind the rows."""
 
-    prompts: int = setting(
-        150, "paper", "per block, for a ViT-L at 512: 3.69 M parameters (Rein, Table 3)", ge=1
-    )
+    prompts: int = setting(150, "paper", "per block, for a ViT-L at 512: 3.69 M parameters (Rein, Table 3)", ge=1)
     lr: float = setting(1e-4, "ours", "unpublished for DGSS; that of Rein's adapter", gt=0, le=1)
-    weight_decay: float = setting(
-        0.0, "ours", "unpublished for DGSS; tokens are exempt from decay in Rein", ge=0, lt=1
-    )
+    weight_decay: float = setting(0.0, "ours", "unpublished for DGSS; tokens are exempt from decay in Rein", ge=0, lt=1)
 
 
 class Prompts(nn.Module):
@@ -84,9 +80,7 @@ class VPT(Method):
                 attention.num_prefix_tokens += count
 
 
-def _insert(
-    prompts: Prompts, index: int, start: int, block: nn.Module, args: tuple[Any, ...]
-) -> tuple[Any, ...]:
+def _insert(prompts: Prompts, index: int, start: int, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     tokens: Tensor = args[0]
     new = prompts.tokens[index].to(tokens.dtype).expand(len(tokens), -1, -1)
     return torch.cat([tokens[:, :start], new, tokens[:, start:]], dim=1), *args[1:]
