@@ -1,0 +1,65 @@
+"""Whether records may stand in one table: only those of runs under identical conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.errors import UserError
+from benchmark.records import Record
+
+SHARED = ("data_hash", "weights_hash", "classes")
+OF_SEED = ("batches_hash", "decoder_hash")
+
+
+def check(records: Sequence[Record]) -> None:
+    """Refuse to mix: protocol, data and pre-trained weights are one, and so are each seed's batches and decoder.
+
+    Raises:
+        UserError: naming the field that differs, between which two records.
+    """
+    for record in records[1:]:
+        _check_pair(records[0], record)
+    for name in (*SHARED, *OF_SEED):
+        first: dict[int | None, Record] = {}
+        for record in records:
+            value = getattr(record, name)
+            if not value:  # a run that failed early does not know it
+                continue
+            other = first.setdefault(record.seed if name in OF_SEED else None, record)
+            if getattr(other, name) != value:
+                _refuse(other, record, f"{name} is {_short(getattr(other, name))} in one, {_short(value)} in the other")
+
+
+def _check_pair(one: Record, other: Record) -> None:
+    found = difference(one.protocol_fields, other.protocol_fields)
+    if found:
+        place, left, right = found
+        _refuse(one, other, f"protocol field {place} is {_short(left)} in one, {_short(right)} in the other")
+    if one.fingerprint != other.fingerprint:
+        left, right = _short(one.fingerprint), _short(other.fingerprint)
+        _refuse(one, other, f"fingerprint is {left} in one, {right} in the other")
+
+
+def difference(left: Any, right: Any, place: str = "") -> tuple[str, Any, Any] | None:
+    """Return the dotted place of the first difference between two JSON values, and both values there."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in [*left, *(key for key in right if key not in left)]:
+            inner = f"{place}.{key}" if place else str(key)
+            found = difference(left.get(key), right.get(key), inner)
+            if found:
+                return found
+        return None
+    return None if left == right else (place, left, right)
+
+
+def _refuse(one: Record, other: Record, what: str) -> None:
+    raise UserError(
+        f"{one.path or one.name} and {other.path or other.name} cannot share a table: {what}; "
+        "run one of them again with --force, or keep them in different folders"
+    )
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"

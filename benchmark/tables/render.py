@@ -1,0 +1,111 @@
+"""A table as LaTeX (booktabs) and as markdown; the only place that knows markup."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+from tabulate import tabulate
+
+from benchmark.tables.layout import Cell, Column, Table
+
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedblright{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}",
+    "±": r"$\pm$", "×": r"$\times$", "…": r"\ldots{}", "–": r"\textendash{}", "—": r"\textemdash{}", "ß": r"\ss{}",
+}  # fmt: skip
+"""Brackets and stars are braced, since at the start of a row they would belong to the line break before it."""
+ACCENTS = "\u0300\u0301\u0302\u0303\u0308\u030a\u0327"
+GREEK = {
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
+    "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+    "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega",
+}  # fmt: skip
+
+
+def latex(table: Table) -> str:
+    """Return a ``table`` float, shrunk where the page is too narrow; the document has to load booktabs and graphicx."""
+    heads = " & ".join(["Method", *(escape_latex(column.head) for column in table.columns)])
+    rows = []
+    for row in table.rows:
+        cells = [_latex_cell(cell, column) for cell, column in zip(row.cells, table.columns, strict=True)]
+        rows.append("    " + " & ".join([escape_latex(row.label), *cells]) + r" \\")
+    notes = " ".join(escape_latex(note) for note in table.notes)
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs,graphicx}",
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{escape_latex(table.caption)}}}",
+            rf"  \label{{tab:{re.sub('[^a-z0-9]+', '-', table.name.lower()).strip('-')}}}",
+            r"  \par\smallskip\footnotesize",
+            r"  \setlength{\tabcolsep}{3pt}",
+            r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"  \begin{{tabular}}{{@{{}}l{'r' * len(table.columns)}@{{}}}}",
+            r"    \toprule",
+            rf"    {heads} \\",
+            r"    \midrule",
+            *rows,
+            r"    \bottomrule",
+            r"  \end{tabular}}",
+            rf"  \par\smallskip\raggedright\scriptsize {notes}\par",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def markdown(table: Table) -> str:
+    """Return a GitHub table between its caption and its notes."""
+    heads = ["Method", *(escape_markdown(column.head) for column in table.columns)]
+    rows = [[escape_markdown(row.label), *map(_markdown_cell, row.cells, table.columns)] for row in table.rows]
+    align = ("left", *("right" for _ in table.columns))
+    grid = tabulate(rows, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
+    notes = " ".join(escape_markdown(note) for note in table.notes)
+    return f"{escape_markdown(table.caption)}\n\n{grid}\n\n{notes}\n"
+
+
+def escape_latex(text: str) -> str:
+    """Return text that LaTeX prints as it stands; what pdfLaTeX's fonts lack appears as its code point."""
+    plain = unicodedata.normalize("NFC", " ".join(text.split()))
+    escaped = "".join(LATEX.get(sign) or _latex_sign(sign) for sign in plain)
+    return re.sub(r"([-'])(?=\1)", r"\1{}", escaped)  # two in a row would join into one sign
+
+
+def escape_markdown(text: str) -> str:
+    """Return text that markdown prints as it stands, inside a table too."""
+    return re.sub(r"([\\`*_{}\[\]<>|~#&])", r"\\\1", " ".join(text.split()))
+
+
+def _latex_sign(sign: str) -> str:
+    if " " <= sign <= "~":
+        return sign
+    name = unicodedata.name(sign, "")
+    greek = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", name)
+    if greek:
+        letter = greek[2].lower().replace("lamda", "lambda")
+        letter = letter if greek[1] == "SMALL" else letter.capitalize()
+        if letter in GREEK:
+            return rf"$\{letter}$"
+    parts = unicodedata.normalize("NFD", sign)
+    if len(parts) == 2 and parts[0].isascii() and parts[1] in ACCENTS:
+        return sign
+    return f"{{[}}U+{ord(sign):04X}{{]}}"
+
+
+def _latex_cell(cell: Cell, column: Column) -> str:
+    return _cell(cell, column, r"\textbf{%s}", r"{\scriptsize$\pm$%s}")
+
+
+def _markdown_cell(cell: Cell, column: Column) -> str:
+    return _cell(cell, column, "**%s**", " ± %s")
+
+
+def _cell(cell: Cell, column: Column, bold: str, spread: str) -> str:
+    if cell.mean is None:
+        return ""
+    number: Callable[[float], str] = f"{{:.{column.decimals}f}}".format
+    mean = number(cell.mean)
+    return (bold % mean if cell.best else mean) + ("" if cell.spread is None else spread % number(cell.spread))
