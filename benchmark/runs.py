@@ -27,7 +27,7 @@ Event = Callable[[Job, str, dict[str, Any]], None]
 """Told of a job: ``stage``, ``step``, ``image``, then one of ``finished``, ``failed``, ``refused``, ``crashed``,
 ``interrupted``."""
 TICK_SECONDS = 0.1
-PRELOAD = ["benchmark.experiment", "mmseg.models.decode_heads", "mmseg.models.necks", "timm"]
+PRELOAD = ["benchmark.experiment", "benchmark.models.mmseg_parts", "timm"]
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,7 @@ def build_decoder(spec: DecoderSpec, embed_dim: int, num_classes: int, seed: int
         seed: the run's; the weights come from the stream (seed, "decoder"), torch's global generator stays
             as it is.
     """
-    from mmseg.models.decode_heads import SegformerHead  # here, since importing mmseg takes seconds
-    from mmseg.models.necks import Feature2Pyramid
+    from benchmark.models.mmseg_parts import Feature2Pyramid, SegformerHead
 
     norm: dict[str, Any] = {"type": "GN", "num_groups": math.gcd(32, embed_dim), "requires_grad": True}
     with torch.random.fork_rng(devices=[]):
