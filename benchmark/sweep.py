@@ -61,7 +61,7 @@ def run(request: Request) -> None:
     started = time.monotonic()
     if len(due) < len(wanted):
         console.print(f"{len(wanted) - len(due)} of {len(wanted)} runs are finished already", highlight=False)
-    outcomes = _execute(due, request, console)
+    outcomes = _execute(due, request, console) if due else []
     _close(wanted, console, time.monotonic() - started)
     unfinished = [outcome for outcome in outcomes if outcome.state != "finished"]
     for outcome in unfinished:
