@@ -48,10 +48,11 @@ def render(domain: str, seed: int, size: tuple[int, int] = (128, 256), style: in
     seed) draws the appearance alone.
     """
     chosen = _domain(domain)
-    placed, camera = lay_out(Dice("layout", VERSION, domain, seed), chosen.layout)
+    dice = Dice("layout", VERSION, domain, seed)
+    placed, camera = lay_out(dice, dice.pick(chosen.layouts))
     surfaces = rasterise(placed, camera, size)
     texture = pattern(surfaces)
-    image = shade(surfaces, texture, Dice("style", VERSION, domain, seed if style is None else style), chosen.look)
+    image = _shade(surfaces, texture, chosen, seed if style is None else style)
     polygons, seen, front = surfaces.polygons, surfaces.seen, surfaces.front
     material = polygons.material[seen]
     glass = texture.second & ((polygons.texture == m.WINDOWS) | (polygons.texture == m.SHOPS))[seen]
@@ -63,5 +64,9 @@ def render(domain: str, seed: int, size: tuple[int, int] = (128, 256), style: in
 
 def restyle(frame: Frame, domain: str, style: int) -> Frame:
     """Return the same street under another appearance of a domain (any domain)."""
-    dice = Dice("style", VERSION, domain, style)
-    return replace(frame, image=shade(frame.surfaces, frame.pattern, dice, _domain(domain).look))
+    return replace(frame, image=_shade(frame.surfaces, frame.pattern, _domain(domain), style))
+
+
+def _shade(surfaces: Surfaces, texture: Pattern, domain: Domain, style: int) -> NDArray[np.uint8]:
+    dice = Dice("style", VERSION, domain.name, style)
+    return shade(surfaces, texture, dice, dice.pick(domain.looks))

@@ -42,9 +42,12 @@ class Colours:
 
 def vary(dice: Dice, colour: Rgb, spread: int) -> Rgb:
     """Return a colour nearby: brighter or darker, and a little of another hue."""
-    level = dice.below(2 * spread + 1) - spread
-    tint = spread // 3 + 1
-    return tuple(min(255, max(0, c + level + dice.below(2 * tint + 1) - tint)) for c in colour)  # type: ignore[return-value]
+    bits, tint = dice.raw() >> 4, spread // 3 + 1
+    level, span = (bits & 0xFFFF) % (2 * spread + 1) - spread - tint, 2 * tint + 1
+    red = colour[0] + level + (bits >> 16 & 0xFFF) % span
+    green = colour[1] + level + (bits >> 28 & 0xFFF) % span
+    blue = colour[2] + level + (bits >> 40 & 0xFFF) % span
+    return min(255, max(0, red)), min(255, max(0, green)), min(255, max(0, blue))
 
 
 def _dark(colour: Rgb, share: float) -> Rgb:

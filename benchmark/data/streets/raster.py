@@ -57,6 +57,7 @@ class Surfaces:
 def rasterise(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> Surfaces:
     """Paint the objects, ground first, then far to near."""
     height, width = size
+    placed = _in_view(placed, camera, size)
     corners, counts, polygons, hollow = _assemble(placed, camera)
     focal = camera.focal * width
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -68,9 +69,11 @@ def rasterise(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> Su
     for index in clipped.tolist():
         own[index] = _clip(corners[index, : counts[index]], camera.near)
     inside = (xs.max(1) > -1) & (xs.min(1) < width) & (ys.max(1) > -1) & (ys.min(1) < height)
+    # What is smaller than half a pixel both ways would still be painted as a whole one.
+    inside &= (xs.max(1) - xs.min(1) > 0.5) | (ys.max(1) - ys.min(1) > 0.5)
     inside[clipped] = True
     points = np.empty((len(xs), xs.shape[1], 2), np.int32)
-    limit = 30000.0
+    limit = 1e6
     points[..., 0] = np.floor(np.clip(xs, -limit, limit) * (1 << _FIXED) + 0.5)
     points[..., 1] = np.floor(np.clip(ys, -limit, limit) * (1 << _FIXED) + 0.5)
     front = np.zeros((height, width), np.uint16)
@@ -97,6 +100,17 @@ def rasterise(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> Su
     seen = np.where(see_through[front], under, front)
     inverse_depth, s, t = _surface(polygons.plane, seen, camera, size)
     return Surfaces(camera, placed, polygons, front, seen, inverse_depth, s, t)
+
+
+def _in_view(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> list[Placed]:
+    """Leave out objects that the picture's left or right edge, or the camera's plane, cuts off entirely."""
+    reach = np.array([p.template.radius * max(p.scale) for p in placed])
+    centre = camera.to_camera(np.array([(p.x, p.y, p.z) for p in placed]))
+    # The picture's diagonal, so that roll changes nothing.
+    slope = 0.5 * (size[1] + size[0]) / (camera.focal * size[1])
+    margin = reach * (1.0 + slope)
+    keep = (centre[:, 2] + reach > camera.near) & (np.abs(centre[:, 0]) - margin < np.maximum(centre[:, 2], 0.0) * slope)
+    return [item for item, kept in zip(placed, keep.tolist(), strict=True) if kept]
 
 
 def _assemble(

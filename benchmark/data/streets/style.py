@@ -17,7 +17,7 @@ from .texture import Pattern
 
 Range = tuple[float, float]
 Rgb = tuple[int, int, int]
-Image = NDArray[np.int32]  # (H, W, 3)
+Image = NDArray[np.int32]  # (3, H, W), 0..255 but free to leave it on the way
 
 
 @dataclass(frozen=True)
@@ -110,37 +110,46 @@ def _depth(surfaces: Surfaces) -> NDArray[np.int32]:
 
 def _surfaces(surfaces: Surfaces, pattern: Pattern, sample: Sample, table: NDArray[np.int32]) -> tuple[Image, Image]:
     """Return lit surfaces and what shines by itself."""
-    polygons, seen = surfaces.polygons, surfaces.seen
-    first = table[polygons.owner, polygons.slot]
-    other = table[polygons.owner, polygons.slot2]
-    colour = np.where(pattern.second[..., None], other[seen], first[seen])
-    shines = (polygons.material == m.LIGHT)[seen]
-    lights = _emitters(surfaces, pattern, sample, colour, shines)
+    polygons = surfaces.polygons
+    seen = surfaces.seen.astype(np.intp)
+    count = len(polygons.owner)
+    both = np.concatenate([table[polygons.owner, polygons.slot], table[polygons.owner, polygons.slot2]]).T
+    colour = np.take(np.ascontiguousarray(both), seen + count * pattern.second, axis=1)
+    lights = _emitters(surfaces, pattern, sample, colour, seen)
     ambient, sun = _light(polygons.normal, surfaces, sample)
-    cover, contact = _shadows(surfaces, sample)
-    light = (ambient[seen] * contact[..., None] >> 8) + (sun[seen] * cover[..., None] >> 8)
-    image = (colour * pattern.tone[..., None] >> 8) * light >> 8
+    cover, contact = _shadows(surfaces, sample, seen)
+    shadowless = (ambient[seen] * contact >> 8) * pattern.tone >> 8
+    direct = (sun[seen] * cover >> 8) * pattern.tone >> 8
     if sample.night > 0:
-        image = image * _headlights(surfaces, sample)[..., None] >> 8
+        near = _headlights(surfaces, sample)
+        shadowless, direct = shadowless * near >> 8, direct * near >> 8
+    cold, warm = (248, 256, 266), (256 + _fixed(0.5 * sample.warm), 256, 256 - _fixed(1.5 * sample.warm))
+    image = np.empty_like(colour)
+    for k in range(3):
+        np.multiply(colour[k], (shadowless * cold[k] + direct * warm[k]) >> 8, out=image[k])
+    image >>= 8
     np.maximum(image, lights, out=image)
     return image, lights
 
 
-def _emitters(surfaces: Surfaces, pattern: Pattern, sample: Sample, colour: Image, shines: NDArray[np.bool_]) -> Image:
+def _emitters(surfaces: Surfaces, pattern: Pattern, sample: Sample, colour: Image, seen: NDArray[np.intp]) -> Image:
     """Return the light of lamps, and of some windows after dark."""
-    polygons, seen = surfaces.polygons, surfaces.seen
-    always = (shines & (polygons.label == m.TRAFFIC_LIGHT)[seen]) | (shines & (polygons.slot == m.AMBER)[seen])
-    on = shines if sample.lit else always
-    lights = np.where(on[..., None], colour, 0)
+    polygons = surfaces.polygons
+    shines = polygons.material == m.LIGHT
+    if not sample.lit:
+        shines &= (polygons.label == m.TRAFFIC_LIGHT) | (polygons.slot == m.AMBER)
+    lights = colour * shines[seen]
     if sample.lit and sample.night > 0:
-        windows = pattern.second & ((polygons.texture == m.WINDOWS) | (polygons.texture == m.SHOPS))[seen] & (pattern.cell < 88)
-        warm = np.array([236, 190, 112], np.int32) * (150 + (pattern.cell[..., None].astype(np.int32))) >> 8
-        lights = np.where(windows[..., None], warm, lights)
+        glass = (polygons.texture == m.WINDOWS) | (polygons.texture == m.SHOPS)
+        windows = pattern.second & glass[seen] & (pattern.cell < 88)
+        level = np.where(windows, 150 + pattern.cell.astype(np.int32), 0)
+        for k, warm in enumerate((236, 190, 112)):
+            np.maximum(lights[k], level * warm >> 8, out=lights[k])
     return lights
 
 
 def _light(normal: NDArray[np.float32], surfaces: Surfaces, sample: Sample) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return ambient and direct light of every polygon, (P, 3) in 1/256."""
+    """Return ambient and direct light of every polygon, in 1/256."""
     right, down, forward = surfaces.camera.axes()
     d = sample.direction
     sun = [axis[0] * d[0] + axis[1] * d[1] + axis[2] * d[2] for axis in (right, down, forward)]
@@ -151,14 +160,10 @@ def _light(normal: NDArray[np.float32], surfaces: Surfaces, sample: Sample) -> t
     dim = 1.0 - sample.night
     ambient = sample.ambient * (0.86 + 0.14 * upward) * (dim * dim * 0.75 + 0.25 * dim + 0.07 * sample.night)
     direct = sample.sun * towards * dim * dim
-    cold, warm = (0.97, 1.0, 1.04), (1.0 + 0.5 * sample.warm, 1.0, 1.0 - 1.5 * sample.warm)
-    return (
-        np.stack([np.floor(ambient * k * 256.0 + 0.5) for k in cold], axis=-1).astype(np.int32),
-        np.stack([np.floor(direct * k * 256.0 + 0.5) for k in warm], axis=-1).astype(np.int32),
-    )
+    return np.floor(ambient * 256.0 + 0.5).astype(np.int32), np.floor(direct * 256.0 + 0.5).astype(np.int32)
 
 
-def _shadows(surfaces: Surfaces, sample: Sample) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _shadows(surfaces: Surfaces, sample: Sample, at: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return (H, W) how much sun, and how much ambient light, reaches the ground; 256 elsewhere."""
     shape = surfaces.seen.shape
     casters = [p for p in surfaces.placed if p.shadow is not None]
@@ -188,10 +193,10 @@ def _shadows(surfaces: Surfaces, sample: Sample) -> tuple[NDArray[np.int32], NDA
         if sample.sun * (1.0 - sample.night) > 0.15:
             for k in np.flatnonzero(depth.max(1) > 0.8).tolist():
                 cv2.fillConvexPoly(cast, cv2.convexHull(points[k])[:, 0], 255)
-    ground = np.array([p.kind == "ground" for p in surfaces.placed] + [False])[surfaces.polygons.owner][surfaces.seen]
-    cover = 256 - blur(blur(cast.astype(np.int32)))
-    contact = 256 - (blur(blur(blur(under.astype(np.int32)))) * 150 >> 8)
-    return np.where(ground, cover, 256), np.where(ground, contact, 256)
+    ground = np.array([p.kind == "ground" for p in surfaces.placed] + [False])[surfaces.polygons.owner][at]
+    cover = 256 - blur(blur(cast.astype(np.int32))) * ground
+    contact = 256 - (blur(blur(blur(under.astype(np.int32)))) * 150 >> 8) * ground
+    return cover, contact
 
 
 def _headlights(surfaces: Surfaces, sample: Sample) -> NDArray[np.int32]:
@@ -206,8 +211,17 @@ def _haze(image: Image, depth: NDArray[np.int32], sample: Sample, dice: Dice) ->
     half = 10.0 * dice.uniform(*sample.look.haze)
     steps = np.arange(9001, dtype=np.float64)
     share = steps * steps / (steps * steps + half * half) * 0.6 + steps / (steps + half) * 0.4
-    alpha = np.floor(share * 256.0).astype(np.int32)[np.minimum(depth, 9000)][..., None]
-    image += (np.array(_sky_colours(sample)[1], np.int32) - image) * alpha >> 8
+    alpha = np.take(np.floor(share * 256.0).astype(np.int32), depth, mode="clip")
+    for k, horizon in enumerate(_sky_colours(sample)[1]):
+        _blend(image[k], horizon, alpha)
+
+
+def _blend(channel: NDArray[np.int32], other: NDArray[np.int32] | int, alpha: NDArray[np.int32] | int) -> None:
+    """Move a channel towards another by alpha / 256, in place."""
+    step = other - channel
+    step *= alpha
+    step >>= 8
+    channel += step
 
 
 def _sky_colours(sample: Sample) -> tuple[list[int], list[int]]:
@@ -220,38 +234,39 @@ def _sky_colours(sample: Sample) -> tuple[list[int], list[int]]:
 def _sky(image: Image, surfaces: Surfaces, sample: Sample, dice: Dice) -> None:
     """Paint gradient and clouds where nothing stands."""
     height, width = surfaces.seen.shape
-    zenith, horizon = (np.array(c, np.int32) for c in _sky_colours(sample))
     camera = surfaces.camera
-    level = camera.centre * height - camera.pitch * 2.0 * camera.focal * width
-    rows = np.clip(np.floor((level - np.arange(height)) * (256.0 / (0.55 * height))), 0, 256).astype(np.int32)
-    sky = horizon + ((zenith - horizon) * rows[:, None] >> 8)
     amount = _fixed(dice.uniform(*sample.look.clouds))
     coarse, fine = dice.bytes(7, 9), dice.bytes(19, 27)
-    cloud = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR_EXACT).astype(np.int32)
-    cloud = (cloud * 3 + cv2.resize(fine, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)) >> 2
+    free = surfaces.seen == 0
+    used = int(np.flatnonzero(free.any(axis=1))[-1]) + 1 if free.any() else 0
+    if not used:
+        return
+    level = camera.centre * height - camera.pitch * 2.0 * camera.focal * width
+    rows = np.clip(np.floor((level - np.arange(used)) * (256.0 / (0.55 * height))), 0, 256).astype(np.int32)
+    cloud = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)[:used].astype(np.int32)
+    cloud = (cloud * 3 + cv2.resize(fine, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)[:used]) >> 2
     cover = np.clip((cloud - 120) * 4, 0, 255) * amount >> 8
-    bright = np.minimum(horizon + (255 - horizon) * 3 // 4, 255) if sample.night == 0 else horizon + 12
-    painted = sky[:, None, :] + ((bright - sky[:, None, :]) * cover[..., None] >> 8)
-    np.copyto(image, painted, where=(surfaces.seen == 0)[..., None])
+    for k, (top, low) in enumerate(zip(*_sky_colours(sample), strict=True)):
+        bright = low + (255 - low) * 3 // 4 if sample.night == 0 else low + 12
+        sky = np.broadcast_to((low + ((top - low) * rows >> 8))[:, None], cover.shape).copy()
+        _blend(sky, bright, cover)
+        np.copyto(image[k, :used], sky, where=free[:used])
 
 
 def _snow(image: Image, surfaces: Surfaces, pattern: Pattern, sample: Sample) -> None:
     """Whiten what faces upwards, in patches."""
     right, down, forward = surfaces.camera.axes()
-    n = surfaces.polygons.normal
-    up = n[:, 0] * np.float32(right[1]) + n[:, 1] * np.float32(down[1]) + n[:, 2] * np.float32(forward[1])
     polygons = surfaces.polygons
-    holds = np.where(polygons.material == m.FOLIAGE, 0.45, np.where(up > 0.6, 1.0, 0.0))
-    holds = np.where(polygons.label == m.ROAD, 0.55, holds)
-    holds = np.where(polygons.label == m.EGO, 0.15, holds)
-    depth = surfaces.inverse_depth
-    del depth
-    noise = (pattern.tone - 256) * 2 + _patches(surfaces)
-    amount = np.floor(holds * sample.snow * 256.0).astype(np.int32)[surfaces.seen]
-    alpha = np.clip(amount * 2 - 200 + noise, 0, 235)
-    alpha = np.where(amount == 0, 0, alpha)[..., None]
-    white = np.array([226, 231, 238], np.int32) * _fixed(min(1.0, sample.ambient + 0.3)) >> 8
-    image += (white - image) * alpha >> 8
+    n = polygons.normal
+    up = n[:, 0] * np.float32(right[1]) + n[:, 1] * np.float32(down[1]) + n[:, 2] * np.float32(forward[1])
+    holds = np.where(up > 0.6, 1.0, np.where(polygons.material == m.FOLIAGE, 0.5, 0.0))
+    holds = np.where(polygons.label == m.ROAD, 0.55, np.where(polygons.label == m.EGO, 0.15, holds))
+    amount = np.floor(holds * sample.snow * 512.0).astype(np.int32)
+    alpha = amount[surfaces.seen] - 200 + (pattern.tone >> 1) - 128 + _patches(surfaces)
+    alpha = np.clip(alpha, 0, 235) * (amount > 0)[surfaces.seen]
+    level = _fixed(min(1.0, sample.ambient + 0.25)) * (256 - _fixed(0.8 * sample.night)) >> 8
+    for k, white in enumerate((226, 231, 238)):
+        _blend(image[k], white * level >> 8, alpha)
 
 
 def _patches(surfaces: Surfaces) -> NDArray[np.int32]:
@@ -265,95 +280,123 @@ def _patches(surfaces: Surfaces) -> NDArray[np.int32]:
 
 def _reflect(image: Image, surfaces: Surfaces, sample: Sample) -> None:
     """Mirror the scene in a wet road."""
-    height = image.shape[0]
+    height, width = surfaces.seen.shape
     camera = surfaces.camera
-    level = int(camera.centre * height - camera.pitch * 2.0 * camera.focal * image.shape[1])
-    rows = np.clip(2 * level - np.arange(height), 0, height - 1)
-    mirror = image[rows]
-    for _ in range(2):
-        mirror = (mirror + mirror[np.minimum(np.arange(height) + 2, height - 1)] + 2 * mirror[np.maximum(np.arange(height) - 2, 0)]) >> 2
-    wet = (surfaces.polygons.label == m.ROAD)[surfaces.seen] | (surfaces.polygons.label == m.SIDEWALK)[surfaces.seen]
-    alpha = np.where(wet, _fixed(sample.wet * 0.62), 0)[..., None]
-    image += ((mirror * 230 >> 8) - image) * alpha >> 8
+    level = max(int(camera.centre * height - camera.pitch * 2.0 * camera.focal * width), 0)
+    if level >= height:
+        return
+    rows = np.arange(level, height)
+    mirror = image[:, np.clip(2 * level - rows, 0, height - 1)]
+    mirror = (mirror + image[:, np.clip(2 * level - rows - 3, 0, height - 1)]) >> 1
+    labels = surfaces.polygons.label
+    alpha = (((labels == m.ROAD) | (labels == m.SIDEWALK)) * _fixed(sample.wet * 0.62))[surfaces.seen[level:]]
+    for k in range(3):
+        _blend(image[k, level:], mirror[k] * 230 >> 8, alpha)
 
 
 def _bloom(image: Image, glow: Image) -> None:
     """Let what shines spread."""
-    height, width = glow.shape[:2]
-    small = glow[: height // 4 * 4, : width // 4 * 4].reshape(height // 4, 4, width // 4, 4, 3)
-    spread = np.minimum(small.sum(axis=(1, 3)) >> 2, 255)
-    wide = blur(blur(spread))
-    wider = blur(blur(blur(blur(wide))))
+    height, width = glow.shape[1:]
+    small = glow[:, : height // 4 * 4, : width // 4 * 4]
+    spread = small[:, :, 0::4] + small[:, :, 1::4] + small[:, :, 2::4] + small[:, :, 3::4]
+    spread = spread[:, 0::4] + spread[:, 1::4] + spread[:, 2::4] + spread[:, 3::4]
+    wide = blur(blur(np.minimum(spread >> 2, 255)))
+    wider = blur(blur(blur(wide)))
     total = np.minimum(wide + (wider >> 1), 255).astype(np.uint8)
-    image += cv2.resize(total, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
+    for k in range(3):
+        image[k] += cv2.resize(total[k], (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
 
 
 def blur(image: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the 1-2-1 blur of (H, W) or (H, W, 3), the edge repeated."""
+    """Return the 1-2-1 blur of (H, W) or (3, H, W), the edge repeated."""
     across = image * 2
-    across[:, 1:] += image[:, :-1]
-    across[:, :1] += image[:, :1]
-    across[:, :-1] += image[:, 1:]
-    across[:, -1:] += image[:, -1:]
+    across[..., 1:] += image[..., :-1]
+    across[..., :1] += image[..., :1]
+    across[..., :-1] += image[..., 1:]
+    across[..., -1:] += image[..., -1:]
     down = across * 2
-    down[1:] += across[:-1]
-    down[:1] += across[:1]
-    down[:-1] += across[1:]
-    down[-1:] += across[-1:]
-    return down >> 4
+    down[..., 1:, :] += across[..., :-1, :]
+    down[..., :1, :] += across[..., :1, :]
+    down[..., :-1, :] += across[..., 1:, :]
+    down[..., -1:, :] += across[..., -1:, :]
+    down >>= 4
+    return down
 
 
 def _weather(image: Image, look: Look, dice: Dice) -> None:
     """Add rain streaks, snowflakes or drops on the lens."""
-    height, width = image.shape[:2]
+    height, width = image.shape[1:]
     if dice.chance(look.streaks):
-        for _ in range(40 + dice.below(80)):
+        for _ in range(30 + dice.below(60)):
             x, y, long = dice.below(width), dice.below(height), 4 + dice.below(9)
-            part = image[y : y + long, x]
-            part += (np.array([206, 210, 216], np.int32) - part) * (40 + dice.below(40)) >> 8
+            _blend(image[:, y : y + long, x], 210, 40 + dice.below(40))
     if dice.chance(look.flakes):
-        for _ in range(60 + dice.below(160)):
-            x, y, side = dice.below(width), dice.below(height), 1 + (dice.below(5) == 0)
-            part = image[y : y + side, x : x + side]
-            part += (np.array([240, 243, 246], np.int32) - part) * (120 + dice.below(90)) >> 8
+        for _ in range(40 + dice.below(110)):
+            x, y, side = dice.below(width), dice.below(height), 1 + (dice.below(4) == 0)
+            _blend(image[:, y : y + side, x : x + side], 243, 120 + dice.below(90))
     if dice.chance(look.drops):
-        for _ in range(3 + dice.below(8)):
+        for _ in range(3 + dice.below(6)):
             x, y, side = dice.below(width - 8), dice.below(height - 8), 4 + dice.below(6)
-            part = image[y : y + side, x : x + side]
-            soft = blur(blur(blur(part[::-1])))
-            part += (soft + 8 - part) * 150 >> 8
+            part = image[:, y : y + side, x : x + side]
+            _blend(part, blur(blur(part[:, ::-1])) + 8, 170)
+
+
+def _grey(image: Image) -> NDArray[np.int32]:
+    """Return the luma (Rec. 601)."""
+    return (image[0] * 77 + image[1] * 150 + image[2] * 29) >> 8
 
 
 def _lens(image: Image, look: Look, dice: Dice) -> NDArray[np.uint8]:
-    """Apply exposure, colour, contrast, blur, noise and vignetting."""
-    height, width = image.shape[:2]
+    """Apply blur, exposure, colour, vignetting, noise and contrast; return (H, W, 3)."""
+    height, width = image.shape[1:]
     for _ in range(dice.weighted(tuple(look.blur.items()))):
         image = blur(image)
-    gains = [_fixed(dice.uniform(*look.exposure)) * (g + dice.below(2 * look.cast_spread + 1) - look.cast_spread) >> 8 for g in dice.pick(look.cast)]
-    image = image * np.array(gains, np.int32) >> 8
+    exposure, cast = _fixed(dice.uniform(*look.exposure)), dice.pick(look.cast)
+    for k in range(3):
+        image[k] *= exposure * (cast[k] + dice.below(2 * look.cast_spread + 1) - look.cast_spread) >> 8
+    image >>= 8
     if look.mix > 0:
-        weights = [[_fixed(look.mix * dice.uniform(0.0, 0.6)) if i != j else 0 for j in range(3)] for i in range(3)]
-        r, g, b = (image[..., k] for k in range(3))
-        image = np.stack([(w[0] * r + w[1] * g + w[2] * b + (256 - sum(w)) * image[..., k]) >> 8 for k, w in enumerate(weights)], axis=-1)
-    grey = (image[..., 0] * 77 + image[..., 1] * 150 + image[..., 2] * 29 >> 8)[..., None]
-    image = grey + ((image - grey) * _fixed(dice.uniform(*look.saturation)) >> 8)
-    if dice.chance(look.chroma):
-        luma = (image[..., 0] * 77 + image[..., 1] * 150 + image[..., 2] * 29 >> 8)[..., None]
-        soft = blur(blur(image - luma + 256)) - 256
-        image = luma + soft
-    edge = _fixed(dice.uniform(*look.vignette))
-    y = np.arange(height, dtype=np.int32)[:, None] * 2 - height
-    x = np.arange(width, dtype=np.int32)[None, :] * 2 - width
-    radius = (x * x * 256 // (width * width)) + (y * y * 256 // (height * height))
-    image = image * (256 - (radius * edge >> 9))[..., None] >> 8
-    noise = _fixed(dice.uniform(*look.noise)) >> 2
-    grain = dice.bytes(2, height, width, 3).astype(np.int32)
-    image = image + ((grain[0] + grain[1] - 255) * noise >> 13)
-    contrast, lift = _fixed(dice.uniform(*look.contrast)), int(dice.uniform(*look.lift))
-    steps = np.arange(-256, 1024, dtype=np.int32)
-    curve = 118 + ((np.clip(steps, 0, 1023) - 118) * contrast >> 8)
-    # A soft shoulder: full highlights bend towards 255 instead of being cut.
+        image = _mixed(image, look.mix, dice)
+    grey = _grey(image)
+    saturation, chroma = _fixed(dice.uniform(*look.saturation)), dice.chance(look.chroma)
+    edge, noise = _fixed(dice.uniform(*look.vignette)), _fixed(dice.uniform(*look.noise)) >> 2
+    y, x = np.arange(height, dtype=np.int32)[:, None] * 2 - height, np.arange(width, dtype=np.int32) * 2 - width
+    fall = 256 - ((x * x * 256 // (width * width) + y * y * 256 // (height * height)) * edge >> 9)
+    grain = dice.bytes(2, 3, height, width)
+    grain_sum = np.add(grain[0], grain[1], dtype=np.int32)
+    for k in range(3):
+        colour = image[k] - grey
+        if chroma:
+            colour = blur(blur(colour))
+        colour *= saturation
+        colour >>= 8
+        colour += grey
+        colour *= fall
+        colour >>= 8
+        image[k] = colour
+    grain_sum -= 255
+    grain_sum *= noise
+    grain_sum >>= 13
+    image += grain_sum
+    tone = _tone(_fixed(dice.uniform(*look.contrast)), int(dice.uniform(*look.lift)))
+    image += 256
+    finished = np.take(tone, image, mode="clip")
+    return np.ascontiguousarray(finished.transpose(1, 2, 0))
+
+
+def _mixed(image: Image, strength: float, dice: Dice) -> Image:
+    """Mix the colour channels at random."""
+    mixed = np.empty_like(image)
+    for k in range(3):
+        weight = [_fixed(strength * dice.uniform(0.0, 0.6)) for _ in range(3)]
+        weight[k] = 256 - sum(w for i, w in enumerate(weight) if i != k)
+        mixed[k] = (weight[0] * image[0] + weight[1] * image[1] + weight[2] * image[2]) >> 8
+    return mixed
+
+
+def _tone(contrast: int, lift: int) -> NDArray[np.uint8]:
+    """Return the tone curve over -256..1023: contrast about middle grey, a soft shoulder, lifted blacks."""
+    curve = 118 + ((np.arange(-256, 1024, dtype=np.int32) - 118) * contrast >> 8)
     over = np.maximum(curve - 200, 0)
     curve = np.minimum(curve, 200) + 55 * over // (over + 55)
-    tone = np.clip(lift + curve * (255 - lift) // 246, 0, 255).astype(np.uint8)
-    return tone[np.clip(image, -256, 1023) + 256]
+    return np.clip(lift + curve * (255 - lift) // 246, 0, 255).astype(np.uint8)

@@ -12,7 +12,7 @@ from .raster import Surfaces
 
 # Per material: side of a grain in metres, strength of the grain in 1/256.
 _GRAIN = {
-    m.ASPHALT: (0.12, 44), m.PAINT: (0.2, 10), m.PAVING: (0.3, 36), m.MASONRY: (0.25, 44), m.PLASTER: (0.7, 14),
+    m.ASPHALT: (0.05, 26), m.PAINT: (0.2, 10), m.PAVING: (0.1, 20), m.MASONRY: (0.25, 44), m.PLASTER: (0.7, 14),
     m.CONCRETE: (0.4, 22), m.TILE: (0.3, 56), m.GLASS: (0.6, 24), m.CLOTH: (0.12, 22), m.WOOD: (0.15, 44),
     m.FOLIAGE: (0.14, 90), m.GRASS: (0.16, 70), m.SOIL: (0.3, 50), m.PANEL: (0.5, 6), m.METAL: (0.3, 16),
 }  # fmt: skip
