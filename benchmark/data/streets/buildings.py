@@ -14,7 +14,7 @@ FACADES = {"brick": MASONRY, "plaster": PLASTER, "concrete": CONCRETE, "boards":
 DEPTH = 11.0
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def building(facade: str, floors: int, wide: int, roof: str, shop: bool, period: float) -> Template:
     """Return a building whose street front is the plane x = 0, facing +x, from z = -wide/2 to wide/2.
 

@@ -98,7 +98,7 @@ _US_COLOURS = Colours(
     asphalt=((88, 90, 96), (112, 112, 116), (74, 76, 82)),
 )  # fmt: skip
 _DASHCAM = Look(
-    colours=_US_COLOURS, sun=(0.3, 0.8), ambient=(0.5, 0.66), elevation=(0.15, 0.5), warm=(0.0, 0.2),
+    colours=_US_COLOURS, sun=(0.3, 0.75), ambient=(0.6, 0.76), elevation=(0.15, 0.5), warm=(0.0, 0.2),
     sky=(((96, 140, 200), (206, 216, 226)), ((226, 230, 232), (240, 240, 238)), ((120, 150, 190), (230, 226, 214))),
     clouds=(0.0, 0.9), haze=(160.0, 500.0), exposure=(0.8, 1.12), saturation=(0.6, 0.95), contrast=(0.95, 1.2),
     cast=((256, 256, 256), (246, 254, 266), (252, 250, 262)), lift=(2.0, 14.0), vignette=(0.05, 0.3), noise=(2.0, 5.0),
@@ -106,15 +106,16 @@ _DASHCAM = Look(
 )  # fmt: skip
 _DASHCAM_DULL = replace(_DASHCAM, sun=(0.0, 0.15), ambient=(0.78, 0.95), sky=_DULL, clouds=(0.2, 0.8), lamps=0.4, exposure=(0.75, 1.0))
 _DASHCAM_DUSK = replace(
-    _DASHCAM, sun=(0.05, 0.25), ambient=(0.5, 0.6), night=(0.2, 0.42), lamps=1.0, sky=_DUSK, warm=(0.2, 0.4), exposure=(1.0, 1.2),
+    _DASHCAM, sun=(0.05, 0.25), ambient=(0.6, 0.72), night=(0.2, 0.4), lamps=1.0, sky=_DUSK, warm=(0.2, 0.4), exposure=(1.0, 1.2),
     cast=((268, 250, 248), (256, 250, 262)), noise=(3.0, 6.0),
 )  # fmt: skip
 _DASHCAM_NIGHT = replace(
-    _DASHCAM, sun=(0.0, 0.05), night=(0.62, 0.8), lamps=1.0, exposure=(1.3, 1.6), clouds=(0.0, 0.2), noise=(4.0, 8.0),
+    _DASHCAM, sun=(0.0, 0.05), ambient=(0.8, 0.95), night=(0.6, 0.76), lamps=1.0, exposure=(1.4, 1.75), clouds=(0.0, 0.2),
+    noise=(3.0, 6.0), contrast=(0.95, 1.1), lift=(4.0, 14.0),
     cast=((276, 250, 222), (258, 254, 254)), blur={1: 0.7, 2: 0.3},
 )  # fmt: skip
 _PHONE = Look(
-    sun=(0.3, 0.85), ambient=(0.5, 0.68), warm=(0.0, 0.25), sky=(*_CLEAR, *_DULL), clouds=(0.0, 0.9), haze=(150.0, 600.0),
+    sun=(0.25, 0.7), ambient=(0.66, 0.82), warm=(0.0, 0.25), sky=(*_CLEAR, *_DULL), clouds=(0.0, 0.9), haze=(150.0, 600.0),
     colours=Colours(
         walls=((204, 186, 156), (186, 120, 96), (222, 214, 200), (146, 150, 152), (160, 176, 170), (210, 160, 140)),
         leaves=((74, 112, 46), (96, 118, 46), (60, 92, 62)), grass=((112, 132, 70), (160, 148, 94)),
@@ -132,16 +133,16 @@ _FOG = replace(
     sky=(((206, 210, 210), (208, 212, 210)), ((188, 194, 198), (194, 200, 202))),
 )  # fmt: skip
 _NIGHT = replace(
-    _GREENISH, sun=(0.0, 0.05), night=(0.7, 0.86), lamps=1.0, exposure=(1.3, 1.65), clouds=(0.0, 0.2), noise=(4.0, 8.0),
-    cast=((272, 252, 226), (262, 256, 246), (250, 256, 262)), lift=(0.0, 8.0), blur={1: 1.0},
+    _GREENISH, sun=(0.0, 0.05), ambient=(0.85, 1.0), night=(0.68, 0.82), lamps=1.0, exposure=(1.45, 1.8), clouds=(0.0, 0.2), noise=(3.0, 7.0),
+    cast=((272, 252, 226), (262, 256, 246), (250, 256, 262)), lift=(4.0, 12.0), blur={1: 1.0}, contrast=(0.95, 1.1),
 )  # fmt: skip
 _RAIN = replace(
-    _GREENISH, sun=(0.0, 0.08), ambient=(0.68, 0.82), haze=(60.0, 140.0), wet=(0.5, 1.0), streaks=0.7, drops=0.7, lamps=0.7,
+    _GREENISH, sun=(0.0, 0.08), ambient=(0.68, 0.82), haze=(60.0, 140.0), wet=(0.5, 1.0), exposure=(0.95, 1.12), streaks=0.7, drops=0.7, lamps=0.7,
     sky=(((150, 156, 162), (176, 182, 184)), ((176, 180, 184), (196, 200, 200))), cast=((246, 256, 262), (250, 258, 252)),
     blur={1: 1.0},
 )  # fmt: skip
 _SNOW = replace(
-    _GREENISH, sun=(0.0, 0.15), ambient=(0.7, 0.85), haze=(60.0, 160.0), snow=(0.45, 0.95), flakes=0.7, lamps=0.4,
+    _GREENISH, sun=(0.0, 0.15), ambient=(0.7, 0.85), haze=(60.0, 160.0), snow=(0.5, 0.95), exposure=(0.9, 1.08), flakes=0.7, lamps=0.4,
     sky=(((198, 204, 210), (216, 220, 224)),), cast=((250, 256, 264), (256, 256, 256)),
 )  # fmt: skip
 
@@ -158,7 +159,8 @@ _WORLD_LOOKS = (
     replace(_ANY, mix=0.0, colours=Colours(spread=25), saturation=(0.6, 1.3)),
     replace(_ANY, mix=0.0, colours=Colours(spread=25), saturation=(0.4, 1.0), contrast=(0.8, 1.1)),
     replace(_ANY, mix=0.2, haze=(20.0, 60.0), sun=(0.0, 0.1), ambient=(0.7, 0.9), clouds=(0.0, 0.1), sky=_DULL),
-    replace(_ANY, mix=0.3, night=(0.5, 0.85), lamps=1.0, exposure=(1.2, 1.7), noise=(2.0, 9.0), lift=(0.0, 10.0), blur={0: 0.2, 1: 0.8}),
+    replace(_ANY, mix=0.3, ambient=(0.75, 1.0), night=(0.5, 0.8), lamps=1.0,
+            exposure=(1.3, 1.8), noise=(2.0, 8.0), lift=(4.0, 20.0), contrast=(0.9, 1.2), blur={0: 0.2, 1: 0.8}),
     replace(_ANY, mix=0.2, night=(0.15, 0.5), lamps=1.0, exposure=(0.9, 1.3), sky=_DUSK),
     replace(_ANY, mix=0.2, wet=(0.3, 1.0), streaks=0.6, drops=0.5, haze=(60.0, 250.0), sun=(0.0, 0.2), sky=_DULL, lamps=0.6),
     replace(_ANY, mix=0.2, snow=(0.3, 1.0), flakes=0.6, sun=(0.0, 0.4), ambient=(0.6, 0.85), haze=(60.0, 300.0)),

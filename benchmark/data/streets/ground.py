@@ -93,7 +93,6 @@ def _markings(street: Street, shape: Shape) -> None:
     for _ in range(dice.below(4)):
         x, z = dice.uniform(-left + 1.0, right - 2.0), dice.uniform(2.0, 25.0)
         _quad(shape, bend, x, x + dice.uniform(0.6, 2.0), z, z + dice.uniform(1.0, 6.0), 5, m.ASPHALT, m.ROAD)
-    middle = -0.5 * lane * street.side
     edges = sorted({round(c + 0.5 * lane, 3) for c in street.same + street.oncoming} |
                    {round(c - 0.5 * lane, 3) for c in street.same + street.oncoming})  # fmt: skip
     middle = min(street.same, key=lambda c: c * street.side) - 0.5 * lane * street.side
@@ -115,13 +114,10 @@ def _markings(street: Street, shape: Shape) -> None:
     if dice.chance(0.5):
         for x in (edges[0], edges[-1]):
             _strip(shape, bend, x - wide / 2, x + wide / 2, 3, m.PAINT, m.ROAD, gap=street.junction)
-    zebra = None
     if street.junction is not None:
-        zebra = street.junction - 4.2 if dice.chance(0.8) else None
         low, high = (-0.5 * lane, max(edges)) if street.side > 0 else (min(edges), 0.5 * lane)
         _quad(shape, bend, low, high, street.junction - 5.4, street.junction - 5.0, *paint)
-    elif dice.chance(0.15):
-        zebra = dice.uniform(9.0, 20.0)
+    zebra = street.zebra
     if zebra is not None:
         x = -left + 0.4
         while x < right - 0.5:

@@ -9,10 +9,11 @@ from math import sqrt
 from . import buildings, people, street_furniture, vegetation, vehicles
 from .camera import Camera
 from .dice import Dice
-from .ground import Section, ground
+from .ground import Section, bonnet, ground
 from .mesh import Placed
 
 Range = tuple[float, float]
+_MOVING = ("car", "truck", "bus", "tram", "cycle")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Layout:
     verge: float = 0.3
     setback: Range = (0.0, 3.0)
     frontage: Mapping[str, float] = field(
-        default_factory=lambda: {"house": 6.0, "wall": 1.0, "fence": 1.0, "park": 0.8, "hedge": 0.4}
+        default_factory=lambda: {"house": 6.0, "wall": 1.7, "fence": 2.0, "park": 0.8, "hedge": 0.4}
     )
     floors: tuple[int, int] = (2, 5)
     facades: tuple[str, ...] = ("plaster", "brick", "concrete")
@@ -52,12 +53,12 @@ class Layout:
     signs: tuple[str, ...] = ("limit", "warning", "priority", "parking", "yield", "noentry", "stop", "direction", "plate")
     wooden_poles: float = 0.0
     arm_lights: float = 0.3
-    tram: float = 0.22
+    tram: float = 0.28
     hills: float = 0.3
     # Chances that one more of these stands near the camera, so that small classes can be learnt.
     near: Mapping[str, float] = field(
         default_factory=lambda: {
-            "person": 0.8, "cyclist": 0.5, "motorcyclist": 0.35, "bicycle": 0.5, "motorcycle": 0.35,
+            "person": 0.85, "cyclist": 0.5, "motorcyclist": 0.35, "bicycle": 0.5, "motorcycle": 0.35,
             "light": 0.55, "sign": 0.7, "truck": 0.3, "bus": 0.28,
         }
     )  # fmt: skip
@@ -85,6 +86,11 @@ class Street:
         self.sections = {
             s: Section.draw(dice, spec, s, max(c * s for c in centres) + 0.5 * self.lane, self.parking[s]) for s in (-1, 1)
         }
+        self.zebra: float | None = None
+        if self.junction is not None:
+            self.zebra = self.junction - 4.2 if dice.chance(0.8) else None
+        elif dice.chance(0.2):
+            self.zebra = dice.uniform(9.0, 20.0)
         self.taken: dict[int, list[tuple[float, float]]] = {-1: [], 1: []}
         self.camera = self._camera()
 
@@ -137,10 +143,9 @@ def lay_out(dice: Dice, spec: Layout) -> tuple[list[Placed], Camera]:
         _furnish(street, side)
         _park(street, side)
     _traffic(street)
+    _crossing(street)
     _near(street)
     if dice.chance(spec.bonnet):
-        from .ground import bonnet
-
         street.placed.append(bonnet(dice, street.camera))
     return street.placed, street.camera
 
@@ -300,10 +305,13 @@ def _park(street: Street, side: int) -> None:
         z += dice.uniform(5.4, 7.5)
 
 
-def _vehicle(street: Street, kind: str, x: float, z: float, *, ahead: bool) -> None:
-    """Place a vehicle that drives with the ego vehicle or towards it."""
+def _vehicle(
+    street: Street, kind: str, x: float, z: float, *, ahead: bool, heading: tuple[float, float] | None = None
+) -> None:
+    """Place a vehicle that drives with the ego vehicle or towards it, or with another heading."""
     dice = street.dice
-    heading = (1.0, 0.0) if ahead else (-1.0, 0.0)
+    if heading is None:
+        heading = (1.0, 0.0) if ahead else (-1.0, 0.0)
     if kind == "car":
         template, size = vehicles.car(dice.pick(street.spec.bodies)), (0.93, 2.3, 1.5)
     elif kind == "truck":
@@ -338,6 +346,28 @@ def _traffic(street: Street) -> None:
                 z += 0.5 * length + dice.uniform(*spec.traffic) * dice.uniform(0.5, 1.5)
 
 
+def _crossing(street: Street) -> None:
+    """Let vehicles wait in or pass through the side street, and people walk over the zebra crossing."""
+    dice = street.dice
+    if street.junction is not None:
+        for ahead in (-1, 1):
+            if not dice.chance(0.45):
+                continue
+            kind = dice.weighted((("car", 5.0), ("truck", 1.0), ("bus", 1.2), ("motorcycle", 0.8), ("bicycle", 0.8)))
+            x = dice.uniform(-14.0, 14.0)
+            z = street.junction + 4.5 - 2.2 * ahead * street.side
+            if any(abs(p.z - z) < 7.0 and abs(p.x - street.bend * z * z - x) < 7.5 for p in street.placed if p.kind in _MOVING):
+                continue
+            if kind in ("motorcycle", "bicycle"):
+                _cycle(street, kind, x, z, ridden=True, view="side")
+            else:
+                _vehicle(street, kind, x, z, ahead=True, heading=(0.0, float(ahead)))
+    if street.zebra is not None and dice.chance(0.6):
+        for _ in range(1 + dice.below(3)):
+            x = dice.uniform(-street.sections[-1].kerb, street.sections[1].kerb)
+            _person(street, x, street.zebra + dice.uniform(0.6, 2.4))
+
+
 def _near(street: Street) -> None:
     """Add things near the camera."""
     dice = street.dice
@@ -357,6 +387,8 @@ def _near(street: Street) -> None:
             continue
         if name == "person":
             _person(street, walk, z)
+            if dice.chance(0.5):
+                _person(street, walk + dice.uniform(0.6, 0.9), z + dice.uniform(-0.3, 0.6))
         elif name in ("bicycle", "motorcycle"):
             _cycle(street, name, walk if dice.chance(0.5) else strip, z, ridden=False, view="side" if dice.chance(0.8) else None)
         elif name in ("cyclist", "motorcyclist"):

@@ -188,7 +188,8 @@ def _shadows(surfaces: Surfaces, sample: Sample, at: NDArray[np.intp]) -> tuple[
         points = np.empty((*depth.shape, 2), np.int32)
         points[..., 0] = np.clip(np.floor(seen[..., 0] / safe * focal + 0.5 * shape[1]), -4000, 4000)
         points[..., 1] = np.clip(np.floor(seen[..., 1] / safe * focal + surfaces.camera.centre * shape[0]), -4000, 4000)
-        for k in np.flatnonzero(depth[:, :4].max(1) > 0.8).tolist():
+        standing = np.array([p.kind != "building" for p in casters])
+        for k in np.flatnonzero(standing & (depth[:, :4].min(1) > 0.5)).tolist():
             cv2.fillConvexPoly(under, points[k, :4], 255)
         if sample.sun * (1.0 - sample.night) > 0.15:
             for k in np.flatnonzero(depth.max(1) > 0.8).tolist():
@@ -260,9 +261,9 @@ def _snow(image: Image, surfaces: Surfaces, pattern: Pattern, sample: Sample) ->
     n = polygons.normal
     up = n[:, 0] * np.float32(right[1]) + n[:, 1] * np.float32(down[1]) + n[:, 2] * np.float32(forward[1])
     holds = np.where(up > 0.6, 1.0, np.where(polygons.material == m.FOLIAGE, 0.5, 0.0))
-    holds = np.where(polygons.label == m.ROAD, 0.55, np.where(polygons.label == m.EGO, 0.15, holds))
+    holds = np.where(polygons.label == m.ROAD, 0.6, np.where(polygons.label == m.EGO, 0.15, holds))
     amount = np.floor(holds * sample.snow * 512.0).astype(np.int32)
-    alpha = amount[surfaces.seen] - 200 + (pattern.tone >> 1) - 128 + _patches(surfaces)
+    alpha = amount[surfaces.seen] - 120 + (pattern.tone >> 1) - 128 + _patches(surfaces)
     alpha = np.clip(alpha, 0, 235) * (amount > 0)[surfaces.seen]
     level = _fixed(min(1.0, sample.ambient + 0.25)) * (256 - _fixed(0.8 * sample.night)) >> 8
     for k, white in enumerate((226, 231, 238)):
