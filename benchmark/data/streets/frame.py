@@ -13,12 +13,9 @@ from . import materials as m
 from .dice import Dice
 from .domains import DOMAINS, VERSION, Domain
 from .layout import lay_out
-from .materials import MATERIALS
 from .raster import Surfaces, rasterise
 from .style import shade
 from .texture import Pattern, pattern
-
-__all__ = ["DOMAINS", "MATERIALS", "VERSION", "Domain", "Frame", "render", "restyle"]
 
 
 @dataclass(frozen=True)

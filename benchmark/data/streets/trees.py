@@ -1,0 +1,256 @@
+"""Rendered domains on disk, in the official tree and label format of the dataset that each stands for.
+
+A dataset is written into a folder beside its place and renamed when whole; ``manifest.json`` in it says what
+it holds, so that the next call returns at once.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmark.errors import UserError
+
+from .domains import VERSION
+
+MANIFEST = "manifest.json"
+CHUNK = 25  # pictures per task of a worker
+# Pictures per dataset and split; ACDC's are per condition.
+COUNTS: Mapping[str, Mapping[str, int]] = {
+    "gta5": {"train": 600, "val": 100},
+    "cityscapes": {"train": 300, "val": 150},
+    "bdd100k": {"train": 300, "val": 150},
+    "mapillary": {"train": 300, "val": 150},
+    "acdc": {"train": 75, "val": 60},
+}
+CONDITIONS = ("fog", "night", "rain", "snow")
+# First seed of a split: no picture of one is ever in another, whatever the counts.
+FIRST_SEED = {"train": 0, "val": 100_000_000}
+_CITIES = ("altstadt", "hafen", "neuberg")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to write."""
+
+    dataset: str
+    domain: str
+    seed: int
+    image: str  # paths relative to the dataset's folder
+    label: str
+
+
+def prepare(
+    root: Path,
+    *,
+    counts: Mapping[str, Mapping[str, int]] = COUNTS,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write every dataset of ``counts`` below ``root`` that is not there already as asked.
+
+    Args:
+        root: gets one folder per dataset.
+        counts: pictures per dataset and split, in the form of :data:`COUNTS`.
+        workers: processes; 1 renders in this one.
+        progress: called with pictures done and pictures to render.
+
+    Raises:
+        UserError: ``root`` cannot be written, or a folder is in the way that was not rendered.
+    """
+    due = [name for name in counts if not is_whole(root / name, counts[name])]
+    jobs = {name: list(_jobs(name, counts[name])) for name in due}
+    total = sum(map(len, jobs.values()))
+    done = 0
+
+    def tick(pictures: int) -> None:
+        nonlocal done
+        done += pictures
+        if progress:
+            progress(done, total)
+
+    try:
+        for name in due:
+            _write(root / name, jobs[name], counts[name], workers, tick)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot write rendered streets below {root}: {reason}; free space or name another folder") from error
+
+
+def is_whole(place: Path, counts: Mapping[str, int]) -> bool:
+    """Tell whether a dataset of this version and these counts lies there, every file with its full size."""
+    manifest = _manifest(place)
+    if manifest is None or manifest.get("version") != VERSION or manifest.get("counts") != dict(counts):
+        return False
+    sizes: dict[str, int] = manifest["sizes"]
+    try:
+        return all(os.stat(place / path).st_size == size for path, size in sizes.items())
+    except OSError:
+        return False
+
+
+def _manifest(place: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("sizes"), dict) else None
+
+
+def _write(place: Path, jobs: list[Job], counts: Mapping[str, int], workers: int, tick: Callable[[int], None]) -> None:
+    """Render a dataset beside its place, then put it there."""
+    if place.exists() and not (place / MANIFEST).is_file() and any(place.iterdir()):
+        raise UserError(f"{place}: holds files that were not rendered here; remove it or name another folder")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(place)
+    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir()
+        written = dict(_fixed_files(place.name, jobs, partial))
+        for part in _run(partial, jobs, workers):
+            written.update(part)
+            tick(len(part) // 2)
+        manifest = {
+            "version": VERSION,
+            "counts": dict(counts),
+            "content": content(written),
+            "sizes": {path: size for path, (size, _) in sorted(written.items())},
+        }
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=0) + "\n", encoding="utf-8")
+        _put(partial, place, counts)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put(partial: Path, place: Path, counts: Mapping[str, int]) -> None:
+    """Move a whole dataset to its place; where another process was quicker, keep what it put there."""
+    old = partial.with_suffix(".old")
+    try:
+        if place.exists():
+            if is_whole(place, counts):
+                return
+            place.rename(old)
+        partial.rename(place)
+    except OSError:
+        if not is_whole(place, counts):
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what processes that are no more left behind."""
+    for entry in place.parent.glob(f".{place.name}.*"):
+        number = entry.name[len(place.name) + 2 :].partition(".")[0]
+        if entry.suffix in (".partial", ".old") and number.isdigit() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def content(written: Mapping[str, tuple[int, str]]) -> str:
+    """Return the hash over every relative path and its file's hash."""
+    return sha256("\n".join(f"{path} {digest}" for path, (_, digest) in sorted(written.items())).encode()).hexdigest()
+
+
+def _run(partial: Path, jobs: list[Job], workers: int) -> Iterator[dict[str, tuple[int, str]]]:
+    """Yield size and hash of the written files, chunk by chunk."""
+    stream = iter(jobs)
+    chunks = list(iter(lambda: list(islice(stream, CHUNK)), []))
+    if workers <= 1 or len(chunks) == 1:
+        for chunk in chunks:
+            yield write_pictures(partial, chunk)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), multiprocessing.get_context("spawn"), initializer=_alone)
+    try:
+        for future in as_completed([pool.submit(write_pictures, partial, chunk) for chunk in chunks]):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _alone() -> None:
+    """Keep a worker to one thread."""
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
+def write_pictures(folder: Path, jobs: list[Job]) -> dict[str, tuple[int, str]]:
+    """Render and write some pictures; return every file's size and hash by its relative path."""
+    from .files import encode
+    from .frame import render
+
+    written = {}
+    for job in jobs:
+        image, label = encode(job.dataset, render(job.domain, job.seed))
+        written[job.image] = _save(folder / job.image, image)
+        written[job.label] = _save(folder / job.label, label)
+    return written
+
+
+def _save(path: Path, data: bytes) -> tuple[int, str]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return len(data), sha256(data).hexdigest()
+
+
+def _fixed_files(dataset: str, jobs: list[Job], folder: Path) -> Iterator[tuple[str, tuple[int, str]]]:
+    """Write the files beside the pictures: GTA5's splits, Mapillary's config."""
+    if dataset == "gta5":
+        splits: dict[str, list[str]] = {"train": [], "val": []}
+        for job in jobs:
+            splits["val" if job.seed >= FIRST_SEED["val"] else "train"].append(Path(job.image).stem)
+        yield "splits.json", _save(folder / "splits.json", (json.dumps(splits) + "\n").encode())
+    elif dataset == "mapillary":
+        labels = [
+            {"name": name.lower().replace(" ", "-"), "readable": name, "color": color, "evaluate": name != "Unlabeled"}
+            for name, color in facts()["mapillary_v1.2"]["labels"]
+        ]
+        text = json.dumps({"version": "1.2", "labels": labels}, indent=1)
+        yield "config.json", _save(folder / "config.json", (text + "\n").encode())
+
+
+@cache
+def facts() -> dict[str, Any]:
+    """Return ``formats.json``."""
+    loaded: dict[str, Any] = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def _jobs(dataset: str, counts: Mapping[str, int]) -> Iterator[Job]:
+    """List a dataset's pictures."""
+    for split, count in counts.items():
+        first = FIRST_SEED[split]
+        for k in range(count):
+            if dataset == "acdc":
+                for domain in CONDITIONS:
+                    stem = f"{domain}/{split}/STREET{k // 50:04d}/STREET{k // 50:04d}_frame_{k:06d}"
+                    yield Job(dataset, domain, first + k, f"rgb_anon/{stem}_rgb_anon.png", f"gt/{stem}_gt_labelIds.png")
+            else:
+                number = k + 1 + (counts["train"] if split == "val" else 0)
+                yield Job(dataset, dataset, first + k, *_places(dataset, split, k, number))
+
+
+def _places(dataset: str, split: str, k: int, number: int) -> tuple[str, str]:
+    """Return where image and label of a split's picture k lie; `number` counts through both splits."""
+    if dataset == "gta5":
+        return f"images/{number:05d}.png", f"labels/{number:05d}.png"
+    if dataset == "cityscapes":
+        city = _CITIES[k % len(_CITIES)] if split == "train" else "musterstadt"
+        stem = f"{split}/{city}/{city}_{k:06d}_000019"
+        return f"leftImg8bit/{stem}_leftImg8bit.png", f"gtFine/{stem}_gtFine_labelIds.png"
+    if dataset == "bdd100k":
+        return f"images/10k/{split}/{number:08x}-00000000.jpg", f"labels/sem_seg/masks/{split}/{number:08x}-00000000.png"
+    folder = {"train": "training", "val": "validation"}[split]
+    return f"{folder}/images/street{number:06d}.jpg", f"{folder}/labels/street{number:06d}.png"
