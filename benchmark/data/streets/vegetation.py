@@ -60,6 +60,8 @@ def tree(kind: str, variant: int) -> Template:
         return shape.done()
     wide, high = {"round": (1.9, 2.1), "tall": (1.0, 2.9), "broad": (2.8, 1.7)}[kind]
     middle_y = trunk + high
+    shape.poly([(0.82 * wide * c, middle_y + 0.92 * high * s, 0.0) for c, s in RING12], 0, FOLIAGE, texture=LEAVES, slot2=1,
+               params=(0.5, 0.5, 0.5, 0.0))  # fmt: skip
     for k, (c, s) in enumerate(RING12):
         if k % 2 == variant % 2:
             _lump(shape, dice, 0.72 * wide * c, middle_y + 0.72 * high * s, 0.52 * wide if kind != "tall" else 0.7, 1 if s < 0.3 else 0)
