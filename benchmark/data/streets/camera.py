@@ -41,9 +41,9 @@ class Camera:
         )
 
     def to_camera(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return world points (..., 3) in camera axes; products and sums only, no BLAS."""
-        x, y, z = points[..., 0] - self.x, points[..., 1] - self.height, points[..., 2]
-        return np.stack([row[0] * x + row[1] * y + row[2] * z for row in self.axes()], axis=-1)
+        """Return world points (3, ...) in camera axes; products and sums only, no BLAS."""
+        x, y, z = points[0] - self.x, points[1] - self.height, points[2]
+        return np.stack([row[0] * x + row[1] * y + row[2] * z for row in self.axes()])
 
     def rays(self, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return for every pixel centre the x and y of its ray at z = 1: (1, W) and (H, 1)."""

@@ -170,7 +170,7 @@ def _frontage(street: Street, side: int) -> None:
     turned = (1.0, 0.0) if side < 0 else (-1.0, 0.0)
     facades = [dice.pick(spec.facades) for _ in range(3)]
     z = dice.uniform(-8.0, 2.0)
-    while z < 120.0:
+    while z < 110.0:
         if street.junction is not None and street.junction - 1.0 < z + 4.0 < street.junction + 11.0:
             z = street.junction + 11.5
             continue
@@ -230,7 +230,7 @@ def _furnish(street: Street, side: int) -> None:
     if dice.chance(spec.trees):
         kind, gap = dice.pick(spec.tree_kinds), dice.uniform(7.0, 14.0)
         z = dice.uniform(3.0, 3.0 + gap)
-        while z < 85.0:
+        while z < 75.0:
             size = dice.uniform(0.75, 1.15)
             street.taken[side].append((z, 0.8))
             street.put(vegetation.tree(kind, dice.below(vegetation.VARIANTS)), strip + side * dice.uniform(0.0, 0.6), z, "tree",
@@ -291,7 +291,7 @@ def _park(street: Street, side: int) -> None:
         return
     x = side * (section.kerb - 1.15)
     z = dice.uniform(3.0, 12.0)
-    while z < 80.0:
+    while z < 72.0:
         blocked = street.junction is not None and street.junction - 5.0 < z + 2.5 < street.junction + 15.0
         if blocked:
             z += 4.0
@@ -338,7 +338,7 @@ def _traffic(street: Street) -> None:
                            heading=(1.0, 0.0) if ahead else (-1.0, 0.0), shadow=(1.2, 8.0, 3.4))  # fmt: skip
                 continue
             z = dice.uniform(9.0, 22.0) if x == 0.0 else dice.uniform(5.0, 20.0)
-            while z < 100.0:
+            while z < 85.0:
                 kind = dice.weighted(fleet)
                 length = {"car": 4.6, "truck": 9.0, "bus": 12.0}.get(kind, 2.0)
                 z += 0.5 * length

@@ -16,32 +16,40 @@ from numpy.typing import NDArray
 from .dice import RING12
 
 Point = tuple[float, float, float]
-CORNERS = 12  # the most that a polygon may have
 _NO_PARAMS = (1.0, 1.0, 0.5, 0.0)
+
+
+# What is known of every polygon, before it is placed.
+POLYGON = np.dtype(
+    [
+        ("start", np.int64),  # its first corner
+        ("count", np.int64),  # its corners
+        ("label", np.uint8),
+        ("material", np.uint8),
+        ("slot", np.int64),  # palette slot of its colour
+        ("slot2", np.int64),  # palette slot of its texture's second colour
+        ("texture", np.uint8),
+        ("params", np.float32, 4),  # of the texture
+        ("one_sided", np.bool_),
+        ("hollow", np.bool_),  # gives label and instance, but what lies behind shows through
+        ("centre", np.float64, 3),  # of the convex piece that it belongs to
+        ("bias", np.float64),  # metres by which that piece counts as farther away
+    ]
+)
 
 
 @dataclass(frozen=True)
 class Template:
-    """An object's polygons as arrays over P polygons."""
+    """An object's P polygons with C corners in all."""
 
-    corners: NDArray[np.float64]  # (P, CORNERS, 3), padded with the last corner
-    count: NDArray[np.int64]  # (P,) true number of corners
-    group_centre: NDArray[np.float64]  # (P, 3) centre of the convex piece that the polygon belongs to
-    group_bias: NDArray[np.float64]  # (P,) metres by which the piece counts as farther away
-    label: NDArray[np.uint8]
-    material: NDArray[np.uint8]
-    slot: NDArray[np.int64]  # palette slot of the albedo
-    slot2: NDArray[np.int64]  # palette slot of the texture's second colour
-    texture: NDArray[np.uint8]
-    params: NDArray[np.float64]  # (P, 4) of the texture
-    one_sided: NDArray[np.bool_]
-    hollow: NDArray[np.bool_]  # label and instance of this polygon, but what lies behind shows through
-    radius: float
+    corners: NDArray[np.float64]  # (3, C), polygon after polygon
+    polygons: NDArray[np.void]  # (P,) POLYGON
+    radius: float  # of the sphere about the origin that holds it
 
 
 @dataclass
 class Shape:
-    """Collects polygons; `label` and `group` hold for those that follow."""
+    """Collects polygons; the label and the piece hold for those that follow."""
 
     label: int
     rows: list[tuple] = field(default_factory=list)
@@ -58,7 +66,7 @@ class Shape:
         params: tuple[float, float, float, float] = _NO_PARAMS, one_sided: bool = False, hollow: bool = False,
         label: int | None = None,
     ) -> None:  # fmt: skip
-        """Add a flat polygon of three to CORNERS corners."""
+        """Add a flat polygon of three corners or more, convex."""
         used = self.label if label is None else label
         self.rows.append(
             (corners, self._group, used, material, slot, slot2, texture, params, one_sided, hollow)
@@ -113,36 +121,24 @@ class Shape:
 
     def done(self) -> Template:
         """Return the collected polygons as arrays."""
-        rows = self.rows
-        corners = np.empty((len(rows), CORNERS, 3))
-        sums: dict[int, list[float]] = {}
-        for index, row in enumerate(rows):
-            points = row[0]
-            corners[index, : len(points)] = points
-            corners[index, len(points) :] = points[-1]
-            total = sums.setdefault(row[1], [0.0, 0.0, 0.0, 0.0])
+        table = np.zeros(len(self.rows), POLYGON)
+        corners: list[Point] = []
+        sums = [[0.0, 0.0, 0.0, 0.0] for _ in self._biases]
+        for index, (points, group, *rest) in enumerate(self.rows):
+            label, material, slot, slot2, texture, params, one_sided, hollow = rest
+            table[index] = (len(corners), len(points), label, material, slot, slot2, texture, params, one_sided, hollow,
+                            (0.0, 0.0, 0.0), self._biases[group])  # fmt: skip
+            corners.extend(points)
+            total = sums[group]
             for x, y, z in points:
                 total[0] += x
                 total[1] += y
                 total[2] += z
                 total[3] += 1.0
-        centre = np.array([[sums[row[1]][k] / sums[row[1]][3] for k in range(3)] for row in rows])
-        squared = corners[..., 0] ** 2 + corners[..., 1] ** 2 + corners[..., 2] ** 2
-        return Template(
-            corners=corners,
-            count=np.array([len(row[0]) for row in rows]),
-            group_centre=centre,
-            group_bias=np.array([self._biases[row[1]] for row in rows]),
-            label=np.array([row[2] for row in rows], np.uint8),
-            material=np.array([row[3] for row in rows], np.uint8),
-            slot=np.array([row[4] for row in rows]),
-            slot2=np.array([row[5] for row in rows]),
-            texture=np.array([row[6] for row in rows], np.uint8),
-            params=np.array([row[7] for row in rows], np.float64),
-            one_sided=np.array([row[8] for row in rows]),
-            hollow=np.array([row[9] for row in rows]),
-            radius=float(np.sqrt(squared.max())),
-        )
+        table["centre"] = [[sums[row[1]][k] / sums[row[1]][3] for k in range(3)] for row in self.rows]
+        packed = np.array(corners).T.copy()
+        radius = np.sqrt((packed[0] ** 2 + packed[1] ** 2 + packed[2] ** 2).max())
+        return Template(packed, table, float(radius))
 
 
 def _on(face: list[Point], u: float, v: float) -> Point:

@@ -11,6 +11,7 @@ alike everywhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import cv2
 import numpy as np
@@ -18,10 +19,13 @@ from numpy.typing import NDArray
 
 from . import materials as m
 from .camera import Camera
-from .mesh import Placed
+from .mesh import POLYGON, Placed
+
+Floats = NDArray[np.float64]
 
 _FIXED = 4  # fractional bits of the polygon filler's coordinates
 _FAR = 900.0
+_LIMIT = 1e6  # pixels beyond which the filler's fixed point would overflow
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,25 @@ class Polygons:
     """What is in view, in painting order, over P polygons (row 0 stands for the sky)."""
 
     owner: NDArray[np.int64]  # (P,) index into the placed objects, -1 for the sky
-    label: NDArray[np.uint8]
     instance: NDArray[np.int32]
-    material: NDArray[np.uint8]
-    texture: NDArray[np.uint8]
-    params: NDArray[np.float32]  # (4, P)
-    slot: NDArray[np.int64]
-    slot2: NDArray[np.int64]
-    normal: NDArray[np.float32]  # (P, 3), camera axes, towards the camera
+    table: NDArray[np.void]  # (P,) mesh.POLYGON
+    normal: NDArray[np.float32]  # (3, P), camera axes, towards the camera
     plane: NDArray[np.float32]  # (13, P): 1/z (3), its bounds (2), s (4), t (4)
+
+    @property
+    def label(self) -> NDArray[np.uint8]:
+        """Label ids."""
+        return self.table["label"]
+
+    @property
+    def material(self) -> NDArray[np.uint8]:
+        """Indices into MATERIALS."""
+        return self.table["material"]
+
+    @property
+    def texture(self) -> NDArray[np.uint8]:
+        """Texture codes."""
+        return self.table["texture"]
 
 
 @dataclass(frozen=True)
@@ -47,57 +61,36 @@ class Surfaces:
     camera: Camera
     placed: list[Placed]
     polygons: Polygons
-    front: NDArray[np.uint16]  # (H, W) polygon that gives label and instance
-    seen: NDArray[np.uint16]  # (H, W) polygon whose surface is seen: differs where `front` is hollow
+    front: NDArray[np.intp]  # (H, W) polygon that gives label and instance
+    seen: NDArray[np.intp]  # (H, W) polygon whose surface is seen: differs where `front` is hollow
     inverse_depth: NDArray[np.float32]  # (H, W), 0 for the sky
     s: NDArray[np.float32]  # (H, W) surface coordinates of what is seen, metres
     t: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """Every polygon's corners in camera axes."""
+
+    corners: Floats  # (3, C)
+    table: NDArray[np.void]  # (P,) POLYGON, `start` counting through all corners
+    owner: NDArray[np.int64]  # (P,)
+    normal: Floats  # (3, P), unit
+    facing: Floats  # (P,) negative where the outer side looks at the camera
+    centre: Floats  # (3, P) of the convex pieces
+
+    def at(self, offset: NDArray[np.int64] | int) -> Floats:
+        """Return one corner of every polygon, by its number."""
+        return self.corners[:, self.table["start"] + offset]
+
+
 def rasterise(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> Surfaces:
     """Paint the objects, ground first, then far to near."""
-    height, width = size
     placed = _in_view(placed, camera, size)
-    corners, counts, polygons, hollow = _assemble(placed, camera)
-    focal = camera.focal * width
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = 1.0 / corners[..., 2]
-    xs = corners[..., 0] * inverse * focal + (0.5 * width - 0.5)
-    ys = corners[..., 1] * inverse * focal + (camera.centre * height - 0.5)
-    clipped = np.flatnonzero((corners[..., 2] < camera.near).any(axis=1))
-    own: dict[int, NDArray[np.float64]] = {}
-    for index in clipped.tolist():
-        own[index] = _clip(corners[index, : counts[index]], camera.near)
-    inside = (xs.max(1) > -1) & (xs.min(1) < width) & (ys.max(1) > -1) & (ys.min(1) < height)
-    # What is smaller than half a pixel both ways would still be painted as a whole one.
-    inside &= (xs.max(1) - xs.min(1) > 0.5) | (ys.max(1) - ys.min(1) > 0.5)
-    inside[clipped] = True
-    points = np.empty((len(xs), xs.shape[1], 2), np.int32)
-    limit = 1e6
-    points[..., 0] = np.floor(np.clip(xs, -limit, limit) * (1 << _FIXED) + 0.5)
-    points[..., 1] = np.floor(np.clip(ys, -limit, limit) * (1 << _FIXED) + 0.5)
-    front = np.zeros((height, width), np.uint16)
-    under = np.zeros((height, width), np.uint16)
-    see_through = np.zeros(len(xs) + 1, np.bool_)
-    see_through[1:] = hollow
-    fill = cv2.fillConvexPoly
-    hollows = set(np.flatnonzero(hollow).tolist())
-    count_list = counts.tolist()
-    for index in np.flatnonzero(inside).tolist():
-        if index in own:
-            piece = own[index]
-            if len(piece) < 3:
-                continue
-            scaled = np.empty((len(piece), 2), np.float64)
-            scaled[:, 0] = piece[:, 0] / piece[:, 2] * focal + (0.5 * width - 0.5)
-            scaled[:, 1] = piece[:, 1] / piece[:, 2] * focal + (camera.centre * height - 0.5)
-            outline = np.floor(np.clip(scaled, -limit, limit) * (1 << _FIXED) + 0.5).astype(np.int32)
-        else:
-            outline = points[index, : count_list[index]]
-        if index in hollows:
-            _keep_under(front, under, see_through, outline)
-        fill(front, outline, index + 1, 8, _FIXED)
-    seen = np.where(see_through[front], under, front)
+    scene = _assemble(placed, camera)
+    order = _painting_order(placed, scene, camera)
+    polygons = _tables(placed, scene, order)
+    front, seen = _paint(scene, order, camera, size)
     inverse_depth, s, t = _surface(polygons.plane, seen, camera, size)
     return Surfaces(camera, placed, polygons, front, seen, inverse_depth, s, t)
 
@@ -105,93 +98,137 @@ def rasterise(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> Su
 def _in_view(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> list[Placed]:
     """Leave out objects that the picture's left or right edge, or the camera's plane, cuts off entirely."""
     reach = np.array([p.template.radius * max(p.scale) for p in placed])
-    centre = camera.to_camera(np.array([(p.x, p.y, p.z) for p in placed]))
-    # The picture's diagonal, so that roll changes nothing.
-    slope = 0.5 * (size[1] + size[0]) / (camera.focal * size[1])
-    margin = reach * (1.0 + slope)
-    keep = (centre[:, 2] + reach > camera.near) & (np.abs(centre[:, 0]) - margin < np.maximum(centre[:, 2], 0.0) * slope)
+    x, _, z = camera.to_camera(np.array([(p.x, p.y, p.z) for p in placed]).T)
+    # Half the picture's width, and a little of its height for roll.
+    slope = 0.5 * (size[1] + 0.2 * size[0]) / (camera.focal * size[1])
+    margin = reach * sqrt(1.0 + slope * slope)
+    keep = (z + reach > camera.near) & (np.abs(x) - margin < np.maximum(z, 0.0) * slope)
     return [item for item, kept in zip(placed, keep.tolist(), strict=True) if kept]
 
 
-def _assemble(
-    placed: list[Placed], camera: Camera
-) -> tuple[NDArray[np.float64], NDArray[np.int64], Polygons, NDArray[np.bool_]]:
-    """Move every template into camera axes, cull, sort; return (corners, counts, tables, hollow)."""
+def _assemble(placed: list[Placed], camera: Camera) -> _Scene:
+    """Move every template into camera axes."""
     templates = [item.template for item in placed]
-    sizes = np.array([len(template.count) for template in templates])
-    owner = np.repeat(np.arange(len(placed)), sizes)
-    pose = np.array([(p.x, p.y, p.z, *p.heading, *p.scale) for p in placed])[owner]
-    local = np.concatenate([template.corners for template in templates])
-    world = _turn(local, pose[:, None, :])
-    corners = camera.to_camera(world)
-    count = np.concatenate([template.count for template in templates])
-    rows = np.arange(len(count))
-    a, b, c = corners[:, 0], corners[rows, count // 3], corners[rows, 2 * count // 3]
+    owner = np.repeat(np.arange(len(placed)), [len(t.polygons) for t in templates])
+    pose = np.array([(p.x, p.y, p.z, *p.heading, *p.scale) for p in placed]).T
+    # As bytes: NumPy would copy structured rows field by field.
+    table = np.concatenate([t.polygons.view(np.uint8) for t in templates]).view(POLYGON)
+    counts = [t.corners.shape[1] for t in templates]
+    table["start"] += (np.cumsum(counts) - counts)[owner]
+    corners = _turn(np.concatenate([t.corners for t in templates], axis=1), np.repeat(pose, counts, axis=1))
+    corners = camera.to_camera(corners)
+    a = corners[:, table["start"]]
+    b = corners[:, table["start"] + table["count"] // 3]
+    c = corners[:, table["start"] + 2 * table["count"] // 3]
     normal = _cross(b - a, c - a)
-    length = np.sqrt(_dot(normal, normal))
-    normal /= np.maximum(length, 1e-12)[:, None]
-    facing = _dot(normal, a)
-    one_sided = np.concatenate([template.one_sided for template in templates])
-    keep = (~one_sided | (facing < 0)) & (corners[..., 2].max(1) > camera.near)
-    centres = np.concatenate([template.group_centre for template in templates])
-    centre = camera.to_camera(_turn(centres, pose))
-    bias = np.concatenate([template.group_bias for template in templates])
-    near_first = np.sqrt(_dot(centre, centre)) + bias
-    axis = camera.to_camera(np.array([(p.x, camera.height, p.z) for p in placed]))
-    object_key = axis[:, 2] + 0.6 * np.abs(axis[:, 0]) + np.array([p.farther for p in placed])
-    chosen = np.flatnonzero(keep)
-    order = np.lexsort((chosen, -near_first[chosen], owner[chosen], -object_key[owner[chosen]]))
-    index = chosen[order]
-    flip = np.where(facing[index] > 0, -1.0, 1.0)[:, None]
-
-    def gather(name: str) -> NDArray:
-        return np.concatenate([getattr(template, name) for template in templates])[index]
-
-    identity = np.cumsum([p.instance for p in placed]) * np.array([p.instance for p in placed])
-    polygons = Polygons(
-        owner=_with_sky(owner[index], -1),
-        label=_with_sky(gather("label"), m.SKY),
-        instance=_with_sky(identity[owner[index]], 0).astype(np.int32),
-        material=_with_sky(gather("material"), m.AIR),
-        texture=_with_sky(gather("texture"), m.PLAIN),
-        params=np.ascontiguousarray(_with_sky(gather("params"), 1.0).T, np.float32),
-        slot=_with_sky(gather("slot"), 0),
-        slot2=_with_sky(gather("slot2"), 0),
-        normal=_with_sky(normal[index] * flip, 0.0).astype(np.float32),
-        plane=_planes(corners[index], count[index], normal[index]),
-    )
-    return corners[index], count[index], polygons, gather("hollow")
+    normal /= np.maximum(np.sqrt(_dot(normal, normal)), 1e-12)
+    centre = camera.to_camera(_turn(table["centre"].T, pose[:, owner]))
+    return _Scene(corners, table, owner, normal, _dot(normal, a), centre)
 
 
-def _planes(
-    corners: NDArray[np.float64], count: NDArray[np.int64], normal: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def _painting_order(placed: list[Placed], scene: _Scene, camera: Camera) -> NDArray[np.intp]:
+    """Return the visible polygons' numbers: objects far to near, in them pieces far to near, then as built."""
+    farthest = np.maximum.reduceat(scene.corners[2], scene.table["start"])
+    chosen = np.flatnonzero((~scene.table["one_sided"] | (scene.facing < 0)) & (farthest > camera.near))
+    piece = np.sqrt(_dot(scene.centre, scene.centre)) + scene.table["bias"]
+    axis = camera.to_camera(np.array([(p.x, camera.height, p.z) for p in placed]).T)
+    thing = axis[2] + 0.6 * np.abs(axis[0]) + np.array([p.farther for p in placed])
+    owner = scene.owner[chosen]
+    return chosen[np.lexsort((chosen, -piece[chosen], owner, -thing[owner]))]
+
+
+def _tables(placed: list[Placed], scene: _Scene, order: NDArray[np.intp]) -> Polygons:
+    """Return the look-up tables in painting order, the sky first."""
+    things = np.array([p.instance for p in placed])
+    identity = np.cumsum(things) * things
+    owner = np.concatenate([[-1], scene.owner[order]])
+    table = np.zeros(len(order) + 1, POLYGON)
+    rows = scene.table.view(np.uint8).reshape(-1, POLYGON.itemsize)
+    table.view(np.uint8).reshape(-1, POLYGON.itemsize)[1:] = rows[order]
+    table[0]["label"], table[0]["material"], table[0]["params"] = m.SKY, m.AIR, 1.0
+    instance = identity[owner].astype(np.int32)
+    instance[0] = 0
+    normal = np.zeros((3, len(order) + 1), np.float32)
+    normal[:, 1:] = scene.normal[:, order] * np.where(scene.facing[order] > 0, -1.0, 1.0)
+    return Polygons(owner, instance, table, normal, _planes(scene, order))
+
+
+def _planes(scene: _Scene, order: NDArray[np.intp]) -> NDArray[np.float32]:
     """Return the (13, P + 1) coefficients of 1/z and of the surface coordinates."""
-    origin = corners[:, 0]
-    distance = _dot(normal, origin)
-    depth = np.maximum(corners[..., 2], 0.2)
+    start, count = scene.table["start"], scene.table["count"]
+    depth = np.maximum(scene.corners[2], 0.2)
+    nearest, farthest = np.minimum.reduceat(depth, start)[order], np.maximum.reduceat(depth, start)[order]
+    start, count, normal, distance = start[order], count[order], scene.normal[:, order], scene.facing[order]
+    origin = scene.corners[:, start]
     edge_on = np.abs(distance) < 1e-3
-    safe = np.where(edge_on, 1.0, distance)
-    inverse = normal / safe[:, None]
-    inverse[edge_on] = 0.0
-    inverse[edge_on, 2] = 1.0 / depth[edge_on, 0]
-    first = corners[:, 1] - origin
-    first /= np.maximum(np.sqrt(_dot(first, first)), 1e-9)[:, None]
-    last = corners[np.arange(len(count)), count - 1] - origin
-    second = last - first * _dot(last, first)[:, None]
-    second /= np.maximum(np.sqrt(_dot(second, second)), 1e-9)[:, None]
-    columns = [
-        inverse[:, 0], inverse[:, 1], inverse[:, 2], 1.0 / depth.max(1), 1.0 / depth.min(1),
-        first[:, 0], first[:, 1], first[:, 2], _dot(first, origin),
-        second[:, 0], second[:, 1], second[:, 2], _dot(second, origin),
-    ]  # fmt: skip
-    table = np.zeros((len(columns), len(count) + 1), np.float32)
-    table[:, 1:] = np.stack(columns)
+    inverse = normal / np.where(edge_on, 1.0, distance)
+    inverse[:, edge_on] = 0.0
+    inverse[2, edge_on] = 1.0 / depth[start[edge_on]]
+    first = scene.corners[:, start + 1] - origin
+    first /= np.maximum(np.sqrt(_dot(first, first)), 1e-9)
+    last = scene.corners[:, start + count - 1] - origin
+    second = last - first * _dot(last, first)
+    second /= np.maximum(np.sqrt(_dot(second, second)), 1e-9)
+    table = np.zeros((13, len(order) + 1), np.float32)
+    table[0:3, 1:], table[3, 1:], table[4, 1:] = inverse, 1.0 / farthest, 1.0 / nearest
+    table[5:8, 1:], table[8, 1:] = first, _dot(first, origin)
+    table[9:12, 1:], table[12, 1:] = second, _dot(second, origin)
     return table
 
 
+def _paint(
+    scene: _Scene, order: NDArray[np.intp], camera: Camera, size: tuple[int, int]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Fill the polygons in order; return per pixel the frontmost one and the one that is seen, 0 the sky."""
+    start, count = scene.table["start"], scene.table["count"]
+    points = _project(scene.corners, camera, size)
+    xs, ys, zs = points[0], points[1], scene.corners[2]
+    low_x, high_x = np.minimum.reduceat(xs, start), np.maximum.reduceat(xs, start)
+    low_y, high_y = np.minimum.reduceat(ys, start), np.maximum.reduceat(ys, start)
+    cut = np.minimum.reduceat(zs, start) < camera.near
+    # What is smaller than half a pixel both ways would still be painted as a whole one.
+    drawn = cut | (
+        (high_x > -1) & (low_x < size[1]) & (high_y > -1) & (low_y < size[0])
+        & ((high_x - low_x > 0.5) | (high_y - low_y > 0.5))
+    )  # fmt: skip
+    outlines = np.ascontiguousarray(_fixed_point(points).T)
+    front, under = np.zeros(size, np.uint16), np.zeros(size, np.uint16)
+    see_through = np.concatenate([[False], scene.table["hollow"][order]])
+    numbers = np.flatnonzero(drawn[order])
+    chosen = order[numbers]
+    rows = zip(numbers.tolist(), start[chosen].tolist(), count[chosen].tolist(), cut[chosen].tolist(), strict=True)
+    for number, begin, corners, is_cut in rows:
+        outline = outlines[begin : begin + corners]
+        if is_cut:
+            clipped = _clip(scene.corners[:, begin : begin + corners], camera.near)
+            if clipped is None:
+                continue
+            outline = np.ascontiguousarray(_fixed_point(_project(clipped, camera, size)).T)
+        if see_through[number + 1]:
+            _keep_under(front, under, see_through, outline)
+        cv2.fillConvexPoly(front, outline, number + 1, 8, _FIXED)
+    shown = front.astype(np.intp)
+    return shown, np.where(see_through[shown], under, shown)
+
+
+def _project(corners: Floats, camera: Camera, size: tuple[int, int]) -> Floats:
+    """Return pixel coordinates (2, C), pixel centres at whole numbers; nonsense behind the camera."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = 1.0 / corners[2]
+    focal = camera.focal * size[1]
+    points = corners[:2] * inverse * focal
+    points[0] += 0.5 * size[1] - 0.5
+    points[1] += camera.centre * size[0] - 0.5
+    return points
+
+
+def _fixed_point(points: Floats) -> NDArray[np.int32]:
+    """Return the polygon filler's coordinates."""
+    return np.floor(np.clip(points, -_LIMIT, _LIMIT) * (1 << _FIXED) + 0.5).astype(np.int32)
+
+
 def _surface(
-    plane: NDArray[np.float32], seen: NDArray[np.uint16], camera: Camera, size: tuple[int, int]
+    plane: NDArray[np.float32], seen: NDArray[np.intp], camera: Camera, size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Return per pixel 1/z and the surface coordinates (s, t)."""
     u, v = camera.rays(size)
@@ -204,7 +241,10 @@ def _surface(
 
 
 def _keep_under(
-    front: NDArray[np.uint16], under: NDArray[np.uint16], see_through: NDArray[np.bool_], outline: NDArray[np.int32]
+    front: NDArray[np.uint16],
+    under: NDArray[np.uint16],
+    see_through: NDArray[np.bool_],
+    outline: NDArray[np.int32],
 ) -> None:
     """Remember what a hollow polygon is about to cover."""
     low = (outline.min(axis=0) >> _FIXED) - 1
@@ -214,9 +254,9 @@ def _keep_under(
     under[box] = np.where(see_through[now], under[box], now)
 
 
-def _clip(corners: NDArray[np.float64], near: float) -> NDArray[np.float64]:
-    """Cut a polygon at the near plane (Sutherland and Hodgman)."""
-    points = corners.tolist()
+def _clip(corners: Floats, near: float) -> Floats | None:
+    """Cut a polygon (3, C) at the near plane (Sutherland and Hodgman); None where nothing is left."""
+    points = corners.T.tolist()
     kept: list[list[float]] = []
     for a, b in zip(points, points[1:] + points[:1], strict=True):
         if a[2] >= near:
@@ -224,32 +264,21 @@ def _clip(corners: NDArray[np.float64], near: float) -> NDArray[np.float64]:
         if (a[2] >= near) != (b[2] >= near):
             w = (near - a[2]) / (b[2] - a[2])
             kept.append([a[0] + w * (b[0] - a[0]), a[1] + w * (b[1] - a[1]), near])
-    return np.array(kept).reshape(-1, 3)
+    return np.array(kept).T if len(kept) > 2 else None
 
 
-def _turn(points: NDArray[np.float64], pose: NDArray[np.float64]) -> NDArray[np.float64]:
+def _turn(points: Floats, pose: Floats) -> Floats:
     """Scale, turn about the vertical and move; pose holds (x, y, z, cosine, sine, scale x, y, z)."""
-    x, y, z = (points[..., k] * pose[..., 5 + k] for k in range(3))
-    c, s = pose[..., 3], pose[..., 4]
-    return np.stack([c * x + s * z + pose[..., 0], y + pose[..., 1], c * z - s * x + pose[..., 2]], axis=-1)
+    x, y, z = points * pose[5:8]
+    c, s = pose[3], pose[4]
+    return np.stack([c * x + s * z + pose[0], y + pose[1], c * z - s * x + pose[2]])
 
 
-def _dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+def _dot(a: Floats, b: Floats) -> Floats:
+    products = a * b
+    total: Floats = products[0] + products[1] + products[2]
+    return total
 
 
-def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.stack(
-        [
-            a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
-            a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2],
-            a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0],
-        ],
-        axis=-1,
-    )
-
-
-def _with_sky(values: NDArray, sky: float) -> NDArray:
-    """Return the table with a first row for the sky."""
-    head = np.full((1, *values.shape[1:]), sky, values.dtype)
-    return np.concatenate([head, values])
+def _cross(a: Floats, b: Floats) -> Floats:
+    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])

@@ -111,9 +111,9 @@ def _depth(surfaces: Surfaces) -> NDArray[np.int32]:
 def _surfaces(surfaces: Surfaces, pattern: Pattern, sample: Sample, table: NDArray[np.int32]) -> tuple[Image, Image]:
     """Return lit surfaces and what shines by itself."""
     polygons = surfaces.polygons
-    seen = surfaces.seen.astype(np.intp)
+    seen = surfaces.seen
     count = len(polygons.owner)
-    both = np.concatenate([table[polygons.owner, polygons.slot], table[polygons.owner, polygons.slot2]]).T
+    both = np.concatenate([table[polygons.owner, polygons.table["slot"]], table[polygons.owner, polygons.table["slot2"]]]).T
     colour = np.take(np.ascontiguousarray(both), seen + count * pattern.second, axis=1)
     lights = _emitters(surfaces, pattern, sample, colour, seen)
     ambient, sun = _light(polygons.normal, surfaces, sample)
@@ -137,7 +137,7 @@ def _emitters(surfaces: Surfaces, pattern: Pattern, sample: Sample, colour: Imag
     polygons = surfaces.polygons
     shines = polygons.material == m.LIGHT
     if not sample.lit:
-        shines &= (polygons.label == m.TRAFFIC_LIGHT) | (polygons.slot == m.AMBER)
+        shines &= (polygons.label == m.TRAFFIC_LIGHT) | (polygons.table["slot"] == m.AMBER)
     lights = colour * shines[seen]
     if sample.lit and sample.night > 0:
         glass = (polygons.texture == m.WINDOWS) | (polygons.texture == m.SHOPS)
@@ -155,8 +155,8 @@ def _light(normal: NDArray[np.float32], surfaces: Surfaces, sample: Sample) -> t
     sun = [axis[0] * d[0] + axis[1] * d[1] + axis[2] * d[2] for axis in (right, down, forward)]
     up = (right[1], down[1], forward[1])
     n = normal.astype(np.float64)
-    towards = np.maximum(n[:, 0] * sun[0] + n[:, 1] * sun[1] + n[:, 2] * sun[2], 0.0)
-    upward = n[:, 0] * up[0] + n[:, 1] * up[1] + n[:, 2] * up[2]
+    towards = np.maximum(n[0] * sun[0] + n[1] * sun[1] + n[2] * sun[2], 0.0)
+    upward = n[0] * up[0] + n[1] * up[1] + n[2] * up[2]
     dim = 1.0 - sample.night
     ambient = sample.ambient * (0.86 + 0.14 * upward) * (dim * dim * 0.75 + 0.25 * dim + 0.07 * sample.night)
     direct = sample.sun * towards * dim * dim
@@ -173,21 +173,20 @@ def _shadows(surfaces: Surfaces, sample: Sample, at: NDArray[np.intp]) -> tuple[
     if casters:
         box = np.array([p.shadow for p in casters])
         pose = np.array([(p.x, p.z, *p.heading) for p in casters])
-        corners = np.empty((len(casters), 8, 3))
+        corners = np.zeros((3, len(casters), 8))
         for k, (a, b) in enumerate(((-1, -1), (1, -1), (1, 1), (-1, 1))):
             x, z = a * box[:, 0], b * box[:, 1]
-            corners[:, k, 0] = pose[:, 0] + pose[:, 2] * x + pose[:, 3] * z
-            corners[:, k, 2] = pose[:, 1] + pose[:, 2] * z - pose[:, 3] * x
-            corners[:, k + 4, 0] = corners[:, k, 0] - d[0] * reach * box[:, 2]
-            corners[:, k + 4, 2] = corners[:, k, 2] - d[2] * reach * box[:, 2]
-        corners[..., 1] = 0.0
+            corners[0, :, k] = pose[:, 0] + pose[:, 2] * x + pose[:, 3] * z
+            corners[2, :, k] = pose[:, 1] + pose[:, 2] * z - pose[:, 3] * x
+            corners[0, :, k + 4] = corners[0, :, k] - d[0] * reach * box[:, 2]
+            corners[2, :, k + 4] = corners[2, :, k] - d[2] * reach * box[:, 2]
         seen = surfaces.camera.to_camera(corners)
-        depth = seen[..., 2]
+        depth = seen[2]
         safe = np.maximum(depth, 0.5)
         focal = surfaces.camera.focal * shape[1]
         points = np.empty((*depth.shape, 2), np.int32)
-        points[..., 0] = np.clip(np.floor(seen[..., 0] / safe * focal + 0.5 * shape[1]), -4000, 4000)
-        points[..., 1] = np.clip(np.floor(seen[..., 1] / safe * focal + surfaces.camera.centre * shape[0]), -4000, 4000)
+        points[..., 0] = np.clip(np.floor(seen[0] / safe * focal + 0.5 * shape[1]), -4000, 4000)
+        points[..., 1] = np.clip(np.floor(seen[1] / safe * focal + surfaces.camera.centre * shape[0]), -4000, 4000)
         standing = np.array([p.kind != "building" for p in casters])
         for k in np.flatnonzero(standing & (depth[:, :4].min(1) > 0.5)).tolist():
             cv2.fillConvexPoly(under, points[k, :4], 255)
@@ -259,7 +258,7 @@ def _snow(image: Image, surfaces: Surfaces, pattern: Pattern, sample: Sample) ->
     right, down, forward = surfaces.camera.axes()
     polygons = surfaces.polygons
     n = polygons.normal
-    up = n[:, 0] * np.float32(right[1]) + n[:, 1] * np.float32(down[1]) + n[:, 2] * np.float32(forward[1])
+    up = n[0] * np.float32(right[1]) + n[1] * np.float32(down[1]) + n[2] * np.float32(forward[1])
     holds = np.where(up > 0.6, 1.0, np.where(polygons.material == m.FOLIAGE, 0.5, 0.0))
     holds = np.where(polygons.label == m.ROAD, 0.6, np.where(polygons.label == m.EGO, 0.15, holds))
     amount = np.floor(holds * sample.snow * 512.0).astype(np.int32)

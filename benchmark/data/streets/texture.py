@@ -56,12 +56,13 @@ def pattern(surfaces: Surfaces) -> Pattern:
     second = np.zeros(seen.shape, np.bool_)
     cell = np.zeros(seen.shape, np.uint8)
     codes = polygons.texture[seen]
+    params = np.ascontiguousarray(polygons.table["params"].T)
     flat_codes = codes.ravel()
     for code, paint in _PAINTERS.items():
         at = np.flatnonzero(flat_codes == code)
         if at.size:
             index = seen.ravel()[at]
-            paint(surfaces.s.ravel()[at], surfaces.t.ravel()[at], polygons.params[:, index], index, footprint.ravel()[at],
+            paint(surfaces.s.ravel()[at], surfaces.t.ravel()[at], params[:, index], index, footprint.ravel()[at],
                   at, tone.reshape(-1), second.reshape(-1), cell.reshape(-1))  # fmt: skip
     return Pattern(second, np.maximum(tone, 0), cell)
 
