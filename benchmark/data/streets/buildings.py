@@ -5,7 +5,19 @@ from __future__ import annotations
 from functools import lru_cache
 
 from .materials import (
-    BUILDING, CLOTH, CONCRETE, GLASS, MASONRY, PAINT, PANEL, PLASTER, SHOPS, TILE, WINDOW, WINDOWS, WOOD,
+    BUILDING,
+    CLOTH,
+    CONCRETE,
+    GLASS,
+    MASONRY,
+    PAINT,
+    PANEL,
+    PLASTER,
+    SHOPS,
+    TILE,
+    WINDOW,
+    WINDOWS,
+    WOOD,
 )  # fmt: skip
 from .mesh import Shape, Template
 

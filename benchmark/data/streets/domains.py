@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .layout import Layout
+from .look import Look
 from .palette import Colours, Rgb
-from .style import Look
+from .street import Layout
 
 # Changes whenever a picture changes.
 VERSION = "1"
@@ -142,7 +142,7 @@ _RAIN = replace(
     blur={1: 1.0},
 )  # fmt: skip
 _SNOW = replace(
-    _GREENISH, sun=(0.0, 0.15), ambient=(0.7, 0.85), haze=(60.0, 160.0), snow=(0.5, 0.95), exposure=(0.9, 1.08), flakes=0.7, lamps=0.4,
+    _GREENISH, sun=(0.0, 0.15), ambient=(0.7, 0.85), haze=(60.0, 160.0), snow=(0.55, 1.0), exposure=(1.0, 1.16), contrast=(0.95, 1.1), flakes=0.7, lamps=0.4,
     sky=(((198, 204, 210), (216, 220, 224)),), cast=((250, 256, 264), (256, 256, 256)),
 )  # fmt: skip
 

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from . import materials as m
 from .camera import Camera
 from .dice import Dice
 from .mesh import Placed, Shape
-
-if TYPE_CHECKING:
-    from .layout import Layout, Street
+from .street import Street
 
 # The ground's own colours: 0 road, 1 pavement, 2 grass, 3 markings, 4 kerb, 5 patches of road, 6 rails, 7 second line.
 _SLABS = (-4.0, 4.0, 9.0, 16.0, 26.0, 42.0, 70.0, 120.0, 260.0)
-
-
-@dataclass(frozen=True)
-class Section:
-    """One side's cross-section: distances from the ego lane's centre, metres."""
-
-    kerb: float  # edge of the road
-    walk: float  # where the pavement begins (beyond a verge)
-    pavement: float  # its width
-    front: float  # where the lots begin
-    material: int  # of the pavement
-    raised: float  # height of the kerb
-    soil: bool
-
-    @staticmethod
-    def draw(dice: Dice, spec: Layout, side: int, lanes: float, parking: bool) -> Section:
-        """Draw a cross-section outside the lanes."""
-        del side
-        kerb = lanes + (2.3 if parking else 0.3)
-        verge = dice.uniform(1.0, 2.6) if dice.chance(spec.verge) else 0.0
-        pavement = dice.uniform(*spec.pavement)
-        material = dice.weighted(((m.PAVING, 0.6), (m.ASPHALT, 0.15), (m.CONCRETE, 0.25)))
-        strip = dice.uniform(0.5, 2.0) if dice.chance(0.3) else 0.0
-        return Section(kerb, kerb + verge, pavement, kerb + verge + pavement + strip, material, 0.13, dice.chance(0.15))
 
 
 def ground(street: Street) -> None:

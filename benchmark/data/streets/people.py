@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from math import sqrt
 
 from .dice import RING10, RING12
 from .materials import (
-    BICYCLE, BLACK, CHROME, CLOTH, DARK, GLASS, HEADLAMP, LIGHT, METAL, MOTORCYCLE, PANEL, PERSON, PLASTIC, RIDER,
-    RUBBER, SKIN, TAILLAMP,
+    BICYCLE,
+    BLACK,
+    CHROME,
+    CLOTH,
+    DARK,
+    GLASS,
+    HEADLAMP,
+    LIGHT,
+    METAL,
+    MOTORCYCLE,
+    PANEL,
+    PERSON,
+    PLASTIC,
+    RIDER,
+    RUBBER,
+    SKIN,
+    TAILLAMP,
 )  # fmt: skip
 from .mesh import Shape, Template
 
@@ -40,7 +55,7 @@ def _head(shape: Shape, x: float, y: float, *, behind: bool, helmet: bool) -> No
         shape.poly([(x + 0.115 * c, y + 0.04 + 0.115 * s, 0.0) for c, s in RING12[:7]], HAIR, CLOTH)
 
 
-@lru_cache(maxsize=None)
+@cache
 def person(pose: str) -> Template:
     """Return a person of 1.75 m in one of POSES, facing the viewer or turned away."""
     shape = Shape(PERSON)
@@ -165,7 +180,7 @@ def _rider_end(shape: Shape, seat: float, front: bool, helmet: bool) -> None:
     _head(shape, 0.0, seat + 0.76, behind=not front, helmet=helmet)
 
 
-@lru_cache(maxsize=None)
+@cache
 def cycle(vehicle: str, view: str, ridden: bool, helmet: bool = True) -> Template:
     """Return a "bicycle" or "motorcycle" seen from the "side", "front" or "back", with or without rider."""
     shape = Shape(BICYCLE)

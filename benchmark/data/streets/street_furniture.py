@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from .dice import RING8, RING12
 from .materials import (
-    AMBER, BLACK, BLOCKS, BLUE, CONCRETE, DARK, FENCE, GLASS, GREEN, GREY, LAMP, LIGHT, MASONRY, METAL, PAINT, PLASTER,
-    PLASTIC, POLE, RED, STATIC, TRAFFIC_LIGHT, TRAFFIC_SIGN, WALL, WHITE, WOOD, YELLOW,
+    AMBER,
+    BLACK,
+    BLOCKS,
+    BLUE,
+    CONCRETE,
+    DARK,
+    FENCE,
+    GLASS,
+    GREEN,
+    GREY,
+    LAMP,
+    LIGHT,
+    MASONRY,
+    METAL,
+    PAINT,
+    PLASTER,
+    PLASTIC,
+    POLE,
+    RED,
+    STATIC,
+    TRAFFIC_LIGHT,
+    TRAFFIC_SIGN,
+    WALL,
+    WHITE,
+    WOOD,
+    YELLOW,
 )  # fmt: skip
 from .mesh import Point, Shape, Template
 
@@ -26,7 +50,7 @@ def _post(shape: Shape, x: float, y0: float, y1: float, wide: float, slot: int =
                1, material, label=POLE)  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def lamp(reach: float, high: float, wood: bool) -> Template:
     """Return a street lamp whose arm reaches this far to the right (negative: left; 0: a lantern on top)."""
     shape = Shape(POLE)
@@ -44,7 +68,7 @@ def lamp(reach: float, high: float, wood: bool) -> Template:
     return shape.done()
 
 
-@lru_cache(maxsize=None)
+@cache
 def utility_pole(lines: int) -> Template:
     """Return a wooden pole with cross-arms."""
     shape = Shape(POLE)
@@ -74,7 +98,7 @@ def _head(shape: Shape, x: float, y: float, lit: int, big: float) -> None:
     shape.label = POLE
 
 
-@lru_cache(maxsize=None)
+@cache
 def traffic_light(reach: float, lit: int, big: float) -> Template:
     """Return lights on a pole; with an arm (metres, signed) a second head hangs over the road."""
     shape = Shape(POLE)
@@ -106,7 +130,7 @@ _SQUARE = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 _OCTAGON = ((0.92, 0.38), (0.38, 0.92), (-0.38, 0.92), (-0.92, 0.38), (-0.92, -0.38), (-0.38, -0.92), (0.38, -0.92), (0.92, -0.38))
 
 
-@lru_cache(maxsize=None)
+@cache
 def sign(kind: str, high: float, big: float) -> Template:
     """Return a road sign on its post; `kind` is one of SIGNS."""
     shape = Shape(POLE)
@@ -158,7 +182,7 @@ def sign(kind: str, high: float, big: float) -> Template:
     return shape.done()
 
 
-@lru_cache(maxsize=None)
+@cache
 def fence(kind: str, high: float) -> Template:
     """Return a panel along z, 3 m long and centred; the gaps of bars and mesh let the view through."""
     shape = Shape(FENCE)
@@ -188,7 +212,7 @@ def fence(kind: str, high: float) -> Template:
     return shape.done()
 
 
-@lru_cache(maxsize=None)
+@cache
 def wall(kind: str) -> Template:
     """Return a piece of wall along z, 4 m long, 1 m high (scale it) and 30 cm thick, with its coping."""
     shape = Shape(WALL)
@@ -199,7 +223,7 @@ def wall(kind: str) -> Template:
     return shape.done()
 
 
-@lru_cache(maxsize=None)
+@cache
 def clutter(kind: str) -> Template:
     """Return a thing that no class names: bin, bench, switch box, bus shelter, bollard, skip."""
     shape = Shape(STATIC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from .dice import RING12, Dice
 from .materials import FOLIAGE, LEAVES, VEGETATION, WOOD
@@ -25,7 +25,7 @@ def _branch(shape: Shape, a: tuple[float, float], b: tuple[float, float], wide: 
                 (b[0] - thin / 2, b[1], 0.0)], 3, WOOD)  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def tree(kind: str, variant: int) -> Template:
     """Return a tree about 7 m high; `kind` is one of TREES."""
     shape = Shape(VEGETATION)
@@ -73,7 +73,7 @@ def tree(kind: str, variant: int) -> Template:
     return shape.done()
 
 
-@lru_cache(maxsize=None)
+@cache
 def bush(variant: int) -> Template:
     """Return a bush 1.4 m high."""
     shape = Shape(VEGETATION)
@@ -83,7 +83,7 @@ def bush(variant: int) -> Template:
     return shape.done()
 
 
-@lru_cache(maxsize=None)
+@cache
 def hedge() -> Template:
     """Return a clipped hedge along z, 4 m long, 1 m high (scale it)."""
     shape = Shape(VEGETATION)
@@ -91,7 +91,7 @@ def hedge() -> Template:
     return shape.done()
 
 
-@lru_cache(maxsize=None)
+@cache
 def hill(variant: int) -> Template:
     """Return a wooded ridge on the horizon, 240 m wide."""
     shape = Shape(VEGETATION)

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from .materials import (
-    AMBER, BLACK, BUS, CAR, CHROME, CLOTH, DARK, GLASS, GREY, HEADLAMP, LIGHT, METAL, PANEL, PLASTIC, PLATE,
-    RIBS, RUBBER, TAILLAMP, TRAIN, TRUCK, WINDOW, WOOD,
+    AMBER,
+    BLACK,
+    BUS,
+    CAR,
+    CHROME,
+    CLOTH,
+    DARK,
+    GLASS,
+    GREY,
+    HEADLAMP,
+    LIGHT,
+    METAL,
+    PANEL,
+    PLASTIC,
+    PLATE,
+    RIBS,
+    RUBBER,
+    TAILLAMP,
+    TRAIN,
+    TRUCK,
+    WINDOW,
+    WOOD,
 )  # fmt: skip
 from .mesh import Shape, Template
 
@@ -41,7 +61,7 @@ def _discs(shape: Shape, half: float, radius: float, places: tuple[float, ...]) 
             shape.disc((x, radius, z), 0.6 * radius, CHROME, METAL, axis=axis, one_sided=True)
 
 
-@lru_cache(maxsize=None)
+@cache
 def car(body: str) -> Template:
     """Return a car; its own colours are 0 body, 1 roof."""
     half, length, sill, belt, roof, at_belt, at_roof = _CARS[body]
@@ -77,7 +97,7 @@ def car(body: str) -> Template:
     return shape.done()
 
 
-@lru_cache(maxsize=None)
+@cache
 def truck(body: str) -> Template:
     """Return a lorry with a box, a tarpaulin or an open bed; own colours 0 cab, 1 load."""
     shape = Shape(TRUCK)
@@ -134,7 +154,7 @@ def _flank(shape: Shape, face: list, length: float, low: float, high: float, doo
         shape.decal(face, u + 0.65 / length, u + 1.1 / length, 0.10, high - 0.02, WINDOW, GLASS)
 
 
-@lru_cache(maxsize=None)
+@cache
 def bus(decks: int) -> Template:
     """Return a bus of one or two decks; own colours 0 body, 1 band."""
     shape = Shape(BUS)
@@ -169,7 +189,7 @@ def bus(decks: int) -> Template:
     return shape.done()
 
 
-@lru_cache(maxsize=None)
+@cache
 def tram(cars: int) -> Template:
     """Return a tram of this many cars with its pantograph; own colours 0 body, 1 band."""
     shape = Shape(TRAIN)

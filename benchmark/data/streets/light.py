@@ -1,0 +1,124 @@
+"""Light: what the sun, the sky and lamps make of surfaces."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from . import materials as m
+from .look import Sample
+from .pixels import Image, blur, fixed
+from .raster import Surfaces
+from .texture import Pattern
+
+
+def lit_surfaces(surfaces: Surfaces, pattern: Pattern, sample: Sample, table: NDArray[np.int32]) -> tuple[Image, Image]:
+    """Return lit surfaces and what shines by itself."""
+    polygons = surfaces.polygons
+    seen = surfaces.seen
+    count = len(polygons.owner)
+    both = np.concatenate([table[polygons.owner, polygons.table["slot"]], table[polygons.owner, polygons.table["slot2"]]]).T
+    colour = np.take(np.ascontiguousarray(both), seen + count * pattern.second, axis=1)
+    lights = _emitters(surfaces, pattern, sample, colour, seen)
+    ambient, sun = _light(polygons.normal, surfaces, sample)
+    cover, contact = _shadows(surfaces, sample, seen)
+    shadowless = (ambient[seen] * contact >> 8) * pattern.tone >> 8
+    direct = (sun[seen] * cover >> 8) * pattern.tone >> 8
+    if sample.night > 0:
+        near = _headlights(surfaces, sample)
+        shadowless, direct = shadowless * near >> 8, direct * near >> 8
+    cold, warm = (248, 256, 266), (256 + fixed(0.5 * sample.warm), 256, 256 - fixed(1.5 * sample.warm))
+    image = np.empty_like(colour)
+    for k in range(3):
+        np.multiply(colour[k], (shadowless * cold[k] + direct * warm[k]) >> 8, out=image[k])
+    image >>= 8
+    np.maximum(image, lights, out=image)
+    return image, lights
+
+
+def _emitters(surfaces: Surfaces, pattern: Pattern, sample: Sample, colour: Image, seen: NDArray[np.intp]) -> Image:
+    """Return the light of lamps, and of some windows after dark."""
+    polygons = surfaces.polygons
+    shines = polygons.material == m.LIGHT
+    if not sample.lit:
+        shines &= (polygons.label == m.TRAFFIC_LIGHT) | (polygons.table["slot"] == m.AMBER)
+    lights = colour * shines[seen]
+    if sample.lit and sample.night > 0:
+        glass = (polygons.texture == m.WINDOWS) | (polygons.texture == m.SHOPS)
+        windows = pattern.second & glass[seen] & (pattern.cell < 88)
+        level = np.where(windows, 150 + pattern.cell.astype(np.int32), 0)
+        for k, warm in enumerate((236, 190, 112)):
+            np.maximum(lights[k], level * warm >> 8, out=lights[k])
+    return lights
+
+
+def _light(normal: NDArray[np.float32], surfaces: Surfaces, sample: Sample) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return ambient and direct light of every polygon, in 1/256."""
+    right, down, forward = surfaces.camera.axes()
+    d = sample.direction
+    sun = [axis[0] * d[0] + axis[1] * d[1] + axis[2] * d[2] for axis in (right, down, forward)]
+    up = (right[1], down[1], forward[1])
+    n = normal.astype(np.float64)
+    towards = np.maximum(n[0] * sun[0] + n[1] * sun[1] + n[2] * sun[2], 0.0)
+    upward = n[0] * up[0] + n[1] * up[1] + n[2] * up[2]
+    dim = 1.0 - sample.night
+    ambient = sample.ambient * (0.86 + 0.14 * upward) * (dim * dim * 0.75 + 0.25 * dim + 0.07 * sample.night)
+    direct = sample.sun * towards * dim * dim
+    return np.floor(ambient * 256.0 + 0.5).astype(np.int32), np.floor(direct * 256.0 + 0.5).astype(np.int32)
+
+
+def _shadows(surfaces: Surfaces, sample: Sample, at: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return (H, W) how much sun, and how much ambient light, reaches the ground; 256 elsewhere."""
+    shape = surfaces.seen.shape
+    casters = [p for p in surfaces.placed if p.shadow is not None]
+    cast, under = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    d = sample.direction
+    reach = min(1.0 / max(d[1], 0.2), 2.5)
+    if casters:
+        box = np.array([p.shadow for p in casters])
+        pose = np.array([(p.x, p.z, *p.heading) for p in casters])
+        corners = np.zeros((3, len(casters), 8))
+        for k, (a, b) in enumerate(((-1, -1), (1, -1), (1, 1), (-1, 1))):
+            x, z = a * box[:, 0], b * box[:, 1]
+            corners[0, :, k] = pose[:, 0] + pose[:, 2] * x + pose[:, 3] * z
+            corners[2, :, k] = pose[:, 1] + pose[:, 2] * z - pose[:, 3] * x
+            corners[0, :, k + 4] = corners[0, :, k] - d[0] * reach * box[:, 2]
+            corners[2, :, k + 4] = corners[2, :, k] - d[2] * reach * box[:, 2]
+        seen = surfaces.camera.to_camera(corners)
+        depth = seen[2]
+        safe = np.maximum(depth, 0.5)
+        focal = surfaces.camera.focal * shape[1]
+        points = np.empty((*depth.shape, 2), np.int32)
+        points[..., 0] = np.clip(np.floor(seen[0] / safe * focal + 0.5 * shape[1]), -4000, 4000)
+        points[..., 1] = np.clip(np.floor(seen[1] / safe * focal + surfaces.camera.centre * shape[0]), -4000, 4000)
+        standing = np.array([p.kind != "building" for p in casters])
+        for k in np.flatnonzero(standing & (depth[:, :4].min(1) > 0.5)).tolist():
+            cv2.fillConvexPoly(under, points[k, :4], 255)
+        if sample.sun * (1.0 - sample.night) > 0.15:
+            for k in np.flatnonzero(depth.max(1) > 0.8).tolist():
+                cv2.fillConvexPoly(cast, cv2.convexHull(points[k])[:, 0], 255)
+    ground = np.array([p.kind == "ground" for p in surfaces.placed] + [False])[surfaces.polygons.owner][at]
+    cover = 256 - blur(blur(cast.astype(np.int32))) * ground
+    contact = 256 - (blur(blur(blur(under.astype(np.int32)))) * 150 >> 8) * ground
+    return cover, contact
+
+
+def _headlights(surfaces: Surfaces, sample: Sample) -> NDArray[np.int32]:
+    """Return how the ego vehicle's lamps and the street lighting brighten what is near, 256 = not at all."""
+    depth = np.float32(1.0) / np.maximum(surfaces.inverse_depth, np.float32(1.0 / 200.0))
+    gain = np.float32(sample.night * 2.2 * 14.0 * 14.0) / (np.float32(14.0 * 14.0) + depth * depth)
+    return np.floor((np.float32(1.0) + gain) * np.float32(256.0)).astype(np.int32)
+
+
+def bloom(image: Image, glow: Image) -> None:
+    """Let what shines spread."""
+    height, width = glow.shape[1:]
+    small = glow[:, : height // 4 * 4, : width // 4 * 4]
+    spread = small[:, :, 0::4] + small[:, :, 1::4] + small[:, :, 2::4] + small[:, :, 3::4]
+    spread = spread[:, 0::4] + spread[:, 1::4] + spread[:, 2::4] + spread[:, 3::4]
+    wide = blur(blur(np.minimum(spread >> 2, 255)))
+    wider = blur(blur(blur(wide)))
+    total = np.minimum(wide + (wider >> 1), 255).astype(np.uint8)
+    for k in range(3):
+        image[k] += cv2.resize(total[k], (width, height), interpolation=cv2.INTER_LINEAR_EXACT)

@@ -1,0 +1,42 @@
+"""Arithmetic on pictures: planes of int32, so that nothing is ever rounded differently elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Plane = NDArray[np.int32]  # (H, W)
+Image = NDArray[np.int32]  # (3, H, W), 0..255 but free to leave it on the way
+
+
+def fixed(value: float) -> int:
+    return int(value * 256.0 + 0.5)
+
+
+def blend(channel: NDArray[np.int32], other: NDArray[np.int32] | int, alpha: NDArray[np.int32] | int) -> None:
+    """Move a channel towards another by alpha / 256, in place."""
+    step = other - channel
+    step *= alpha
+    step >>= 8
+    channel += step
+
+
+def blur(image: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the 1-2-1 blur of (H, W) or (3, H, W), the edge repeated."""
+    across = image * 2
+    across[..., 1:] += image[..., :-1]
+    across[..., :1] += image[..., :1]
+    across[..., :-1] += image[..., 1:]
+    across[..., -1:] += image[..., -1:]
+    down = across * 2
+    down[..., 1:, :] += across[..., :-1, :]
+    down[..., :1, :] += across[..., :1, :]
+    down[..., :-1, :] += across[..., 1:, :]
+    down[..., -1:, :] += across[..., -1:, :]
+    down >>= 4
+    return down
+
+
+def luma(image: Image) -> NDArray[np.int32]:
+    """Return the luma (Rec. 601)."""
+    return (image[0] * 77 + image[1] * 150 + image[2] * 29) >> 8
