@@ -5,19 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from .materials import (
-    BUILDING,
-    CLOTH,
-    CONCRETE,
-    GLASS,
-    MASONRY,
-    PAINT,
-    PANEL,
-    PLASTER,
-    SHOPS,
-    TILE,
-    WINDOW,
-    WINDOWS,
-    WOOD,
+    BUILDING, CLOTH, CONCRETE, GLASS, MASONRY, PAINT, PANEL, PLASTER, SHOPS, TILE, WINDOW, WINDOWS, WOOD,
 )  # fmt: skip
 from .mesh import Shape, Template
 
@@ -38,55 +26,66 @@ def building(facade: str, floors: int, wide: int, roof: str, shop: bool, period:
     storey = 3.3 if facade in ("glass", "concrete") else 2.95
     top = ground + storey * (floors - 1)
     fill = 0.80 if facade == "glass" else 0.50
-    base = shape.box(-DEPTH, 0.0, 0.0, ground, -half, half, 1 if shop else 0, material, faces="bf",
-                     texture=WINDOWS, slot2=WINDOW, params=(period, ground, fill, 0.0))  # fmt: skip
+    windows = {"texture": WINDOWS, "slot2": WINDOW}
+    grid = (period, ground, fill, 0.0)
+    base = shape.box(
+        -DEPTH, 0.0, 0.0, ground, -half, half, 1 if shop else 0, material, faces="bf", params=grid, **windows
+    )
     if shop:
-        shape.poly(base["r"], 1, material, texture=SHOPS, slot2=WINDOW, params=(wide / max(1, round(wide / 4.5)), ground, 0.84, 0.0),
-                   one_sided=True)  # fmt: skip
+        pane = (wide / max(1, round(wide / 4.5)), ground, 0.84, 0.0)
+        shape.poly(base["r"], 1, material, texture=SHOPS, slot2=WINDOW, params=pane, one_sided=True)
         shape.decal(base["r"], 0.02, 0.98, 0.76, 0.94, 4, PAINT)
     else:
-        shape.poly(base["r"], 0, material, texture=WINDOWS, slot2=WINDOW, params=(period, ground, fill, 0.0), one_sided=True)
+        shape.poly(base["r"], 0, material, params=grid, one_sided=True, **windows)
         shape.decal(base["r"], 0.0, 1.0, 0.0, 0.14, 1, CONCRETE)
         for u in (0.18, 0.68):
             shape.decal(base["r"], u - 0.35 / wide, u + 1.35 / wide, 0.0, 0.84, 3, CONCRETE)
             shape.decal(base["r"], u, u + 1.0 / wide, 0.0, 0.76, 5, WOOD)
     if floors > 1:
         shape.piece(bias=-0.1)
-        upper = shape.box(-DEPTH, 0.0, ground, top, -half, half, 0, material, faces="bfr", texture=WINDOWS, slot2=WINDOW,
-                          params=(period, storey, fill, 0.0))  # fmt: skip
+        grid = (period, storey, fill, 0.0)
+        upper = shape.box(-DEPTH, 0.0, ground, top, -half, half, 0, material, faces="bfr", params=grid, **windows)
         shape.decal(upper["r"], 0.0, 1.0, 0.0, 0.25 / max(top - ground, 1.0), 3, CONCRETE)
-    shape.piece(bias=-0.2)
-    if roof == "flat":
-        shape.box(-DEPTH - 0.1, 0.2, top, top + 0.5, -half, half, 3, CONCRETE, faces="bfrl")
-    else:
-        shape.box(-DEPTH, 0.25, top, top + 0.25, -half, half, 3, WOOD, faces="bfr")
-        shape.piece(bias=-0.3)
-        ridge = top + 0.25 + (2.2 if wide < 13 else 2.8)
-        shape.loft((-DEPTH, 0.3, -half, half), top + 0.25, (-0.62 * DEPTH, -0.38 * DEPTH, -half, half), ridge, 2, TILE,
-                   faces="rlbf")  # fmt: skip
-        for z in (-0.3 * wide, 0.3 * wide):
-            shape.piece(bias=-0.6)
-            shape.box(-0.40 * DEPTH, -0.34 * DEPTH, ridge - 1.2, ridge + 0.7, z, z + 0.8, 1, MASONRY, faces="bfr")
+    _roof(shape, roof, wide, top)
     if shop:
-        shape.piece(bias=-0.6)
-        for z in (-0.36 * wide, 0.10 * wide):
-            shape.poly([(1.2, 2.35, z), (1.2, 2.35, z + 0.28 * wide), (0.0, 2.9, z + 0.28 * wide), (0.0, 2.9, z)], 4, CLOTH)
-            shape.poly([(0.0, 2.5, z), (1.2, 2.35, z), (0.0, 2.9, z)], 4, CLOTH)
+        _awnings(shape, wide)
     return shape.done()
+
+
+def _roof(shape: Shape, kind: str, wide: int, top: float) -> None:
+    half = 0.5 * wide
+    shape.piece(bias=-0.2)
+    if kind == "flat":
+        shape.box(-DEPTH - 0.1, 0.2, top, top + 0.5, -half, half, 3, CONCRETE, faces="bfrl")
+        return
+    shape.box(-DEPTH, 0.25, top, top + 0.25, -half, half, 3, WOOD, faces="bfr")
+    shape.piece(bias=-0.3)
+    ridge = top + 0.25 + (2.2 if wide < 13 else 2.8)
+    eaves, crest = (-DEPTH, 0.3, -half, half), (-0.62 * DEPTH, -0.38 * DEPTH, -half, half)
+    shape.loft(eaves, top + 0.25, crest, ridge, 2, TILE, faces="rlbf")
+    for z in (-0.3 * wide, 0.3 * wide):
+        shape.piece(bias=-0.6)
+        shape.box(-0.40 * DEPTH, -0.34 * DEPTH, ridge - 1.2, ridge + 0.7, z, z + 0.8, 1, MASONRY, faces="bfr")
+
+
+def _awnings(shape: Shape, wide: int) -> None:
+    shape.piece(bias=-0.6)
+    for z in (-0.36 * wide, 0.10 * wide):
+        end = z + 0.28 * wide
+        shape.poly([(1.2, 2.35, z), (1.2, 2.35, end), (0.0, 2.9, end), (0.0, 2.9, z)], 4, CLOTH)
+        shape.poly([(0.0, 2.5, z), (1.2, 2.35, z), (0.0, 2.9, z)], 4, CLOTH)
 
 
 @lru_cache(maxsize=64)
 def skyline(kind: str, wide: int, high: int) -> Template:
-    """Return a far block facing the viewer; towers carry windows, sheds do not."""
+    """Return a far block facing the viewer: a "tower" with windows or a "shed" with a pitched roof."""
     shape = Shape(BUILDING)
-    half = 0.5 * wide
-    texture = WINDOWS if kind == "tower" else 0
-    shape.poly([(-half, 0.0, 0.0), (half, 0.0, 0.0), (half, float(high), 0.0), (-half, float(high), 0.0)], 0,
-               CONCRETE if kind == "tower" else PLASTER, texture=texture, slot2=WINDOW, params=(3.2, 3.3, 0.6, 0.0))  # fmt: skip
-    if kind == "shed":
-        shape.poly([(-half, float(high), 0.0), (half, float(high), 0.0), (0.3 * half, high + 3.0, 0.0), (-0.3 * half, high + 3.0, 0.0)],
-                   2, TILE)  # fmt: skip
+    half, top = 0.5 * wide, float(high)
+    if kind == "tower":
+        grid = (3.2, 3.3, 0.6, 0.0)
+        shape.rect(-half, half, 0.0, top, 0, CONCRETE, texture=WINDOWS, slot2=WINDOW, params=grid)
+        shape.rect(-0.4 * half, 0.3 * half, top, top + 2.5, 0, GLASS)
     else:
-        shape.poly([(-0.4 * half, float(high), 0.0), (0.3 * half, float(high), 0.0), (0.3 * half, high + 2.5, 0.0),
-                    (-0.4 * half, high + 2.5, 0.0)], 0, GLASS)  # fmt: skip
+        shape.rect(-half, half, 0.0, top, 0, PLASTER)
+        shape.flat([(-half, top), (half, top), (0.3 * half, top + 3.0), (-0.3 * half, top + 3.0)], 2, TILE)
     return shape.done()

@@ -56,7 +56,16 @@ def render(domain: str, seed: int, size: tuple[int, int] = (128, 256), style: in
     material[glass] = m.GLASS
     with np.errstate(divide="ignore"):
         depth = np.float32(1.0) / surfaces.inverse_depth
-    return Frame(image, polygons.label[front], material, polygons.instance[front], depth, np.ascontiguousarray(polygons.normal.T)[seen], surfaces, texture)
+    return Frame(
+        image,
+        polygons.label[front],
+        material,
+        polygons.instance[front],
+        depth,
+        np.ascontiguousarray(polygons.normal.T)[seen],
+        surfaces,
+        texture,
+    )
 
 
 def restyle(frame: Frame, domain: str, style: int) -> Frame:

@@ -106,10 +106,15 @@ def bonnet(dice: Dice, camera: Camera) -> Placed:
     z, drop = 1.0, 0.5 / (2.0 * camera.focal)
     high, flat = dice.uniform(0.05, 0.11), dice.uniform(0.5, 0.8)
     half = 0.62 / camera.focal
-    outline = [(half * u, -drop + high * (1.0 - u * u * flat) - 0.01, 0.0) for u in (1.0, 0.75, 0.5, 0.25, 0.0, -0.25, -0.5, -0.75, -1.0)]
+    outline = [
+        (half * u, -drop + high * (1.0 - u * u * flat) - 0.01, 0.0)
+        for u in (1.0, 0.75, 0.5, 0.25, 0.0, -0.25, -0.5, -0.75, -1.0)
+    ]
     shape.poly([(-half, -drop - 0.3, 0.0), (half, -drop - 0.3, 0.0), *outline], 0, m.PANEL)
     edge = outline[::1]
-    shape.poly([(-half, -drop - 0.3, 0.0), (half, -drop - 0.3, 0.0), *[(x, y - 0.025, 0.0) for x, y, _ in edge]], 1, m.PANEL)
+    shape.poly(
+        [(-half, -drop - 0.3, 0.0), (half, -drop - 0.3, 0.0), *[(x, y - 0.025, 0.0) for x, y, _ in edge]], 1, m.PANEL
+    )
     right, down, forward = camera.axes()
     del right, down
     return Placed(shape.done(), camera.x + z * forward[0], camera.height + z * forward[1], z * forward[2], "bonnet", instance=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import buildings, street_furniture, vegetation
+from . import barriers, buildings, signals, vegetation
 from .camera import Camera
 from .dice import Dice
 from .ground import bonnet, ground
@@ -86,14 +86,23 @@ def _border(street: Street, side: int, z: float, wide: float, kind: str) -> None
     dice = street.dice
     x = side * (street.sections[side].front + 0.1)
     if kind == "fence":
-        style, high = dice.pick(street_furniture.FENCES), dice.pick((1.1, 1.5, 1.9))
+        style, high = dice.pick(barriers.FENCES), dice.pick((1.1, 1.5, 1.9))
         for k in range(int(wide / 3.0)):
-            street.put(street_furniture.fence(style, high), x, z + 1.5 + 3.0 * k, "fence", farther=1.0)
+            street.put(barriers.fence(style, high), x, z + 1.5 + 3.0 * k, "fence", farther=1.0)
     elif kind in ("wall", "hedge"):
         high = dice.uniform(1.1, 2.5)
-        template = vegetation.hedge() if kind == "hedge" else street_furniture.wall(dice.pick(tuple(street_furniture.WALLS)))
+        template = (
+            vegetation.hedge() if kind == "hedge" else barriers.wall(dice.pick(tuple(barriers.WALLS)))
+        )
         for k in range(int(wide / 4.0)):
-            street.put(template, x, z + 2.0 + 4.0 * k, "tree" if kind == "hedge" else "wall", scale=(1.0, high, 1.0), farther=1.5)
+            street.put(
+                template,
+                x,
+                z + 2.0 + 4.0 * k,
+                "tree" if kind == "hedge" else "wall",
+                scale=(1.0, high, 1.0),
+                farther=1.5,
+            )
     elif kind == "park":
         for _ in range(2):
             size = dice.uniform(0.7, 1.5)
@@ -118,20 +127,20 @@ def _furnish(street: Street, side: int) -> None:
     z, gap = dice.uniform(5.0, 20.0), dice.uniform(16.0, 30.0)
     reach = -side * dice.pick((0.0, 1.6, 2.4))
     while z < 90.0:
-        template = (street_furniture.utility_pole(2) if wooden
-                    else street_furniture.lamp(reach, 3.4 if reach == 0.0 else dice.pick((6.5, 8.0)), False))  # fmt: skip
+        template = (signals.utility_pole(2) if wooden
+                    else signals.lamp(reach, 3.4 if reach == 0.0 else dice.pick((6.5, 8.0))))  # fmt: skip
         street.put(template, strip, z, "pole", shadow=(0.1, 0.1, 6.0))
         z += gap
     for _ in range(1 + dice.below(3)):
         where = street.room(side, 7.0, 40.0, 1.2)
         if where is not None:
-            sign = street_furniture.sign(dice.pick(spec.signs), dice.pick((2.2, 2.6)), dice.pick((1.0, 1.25)))
+            sign = signals.sign(dice.pick(spec.signs), dice.pick((2.2, 2.6)), dice.pick((1.0, 1.25)))
             street.put(sign, strip, where, "sign", shadow=(0.1, 0.1, 2.5))
     if dice.chance(0.5):
         where = street.room(side, 5.0, 25.0, 2.5)
         if where is not None:
-            kind = dice.pick(street_furniture.CLUTTER)
-            street.put(street_furniture.clutter(kind), side * (section.kerb + 1.0), where, "clutter",
+            kind = dice.pick(barriers.CLUTTER)
+            street.put(barriers.clutter(kind), side * (section.kerb + 1.0), where, "clutter",
                        heading=(float(-side), 0.0), shadow=(0.4, 0.4, 1.0))  # fmt: skip
     if section.pavement > 1.5:
         for _ in range(dice.below(5)):
@@ -141,8 +150,14 @@ def _furnish(street: Street, side: int) -> None:
     if street.junction is not None:
         lit, big = dice.below(3), dice.pick((1.0, 1.2))
         reach = -side * (0.0 if not dice.chance(spec.arm_lights) else dice.pick((3.0, 4.5)))
-        street.put(street_furniture.traffic_light(reach, lit, big), strip, street.junction - 2.0, "light", shadow=(0.1, 0.1, 3.0))
-        street.put(street_furniture.traffic_light(0.0, lit, big), strip, street.junction + 11.0, "light")
+        street.put(
+            signals.traffic_light(reach, lit, big),
+            strip,
+            street.junction - 2.0,
+            "light",
+            shadow=(0.1, 0.1, 3.0),
+        )
+        street.put(signals.traffic_light(0.0, lit, big), strip, street.junction + 11.0, "light")
 
 
 def _near(street: Street) -> None:
@@ -167,12 +182,31 @@ def _near(street: Street) -> None:
             if dice.chance(0.5):
                 add_person(street, walk + dice.uniform(0.6, 0.9), z + dice.uniform(-0.3, 0.6))
         elif name in ("bicycle", "motorcycle"):
-            add_cycle(street, name, walk if dice.chance(0.5) else strip, z, ridden=False, view="side" if dice.chance(0.8) else None)
+            add_cycle(
+                street,
+                name,
+                walk if dice.chance(0.5) else strip,
+                z,
+                ridden=False,
+                view="side" if dice.chance(0.8) else None,
+            )
         elif name in ("cyclist", "motorcyclist"):
-            x = side * (section.kerb - dice.uniform(0.5, 1.2)) if not street.parking[side] else side * (section.kerb - 2.8)
+            x = (
+                side * (section.kerb - dice.uniform(0.5, 1.2))
+                if not street.parking[side]
+                else side * (section.kerb - 2.8)
+            )
             add_cycle(street, "bicycle" if name == "cyclist" else "motorcycle", x, z + 1.0, ridden=True,
                    view="side" if dice.chance(0.6) else None)  # fmt: skip
         elif name == "light":
-            street.put(street_furniture.traffic_light(0.0, dice.below(4), 1.3), strip, z + 2.0, "light", shadow=(0.1, 0.1, 3.0))
+            street.put(
+                signals.traffic_light(0.0, dice.below(4), 1.3), strip, z + 2.0, "light", shadow=(0.1, 0.1, 3.0)
+            )
         else:
-            street.put(street_furniture.sign(dice.pick(street.spec.signs), 2.3, 1.35), strip, z + 1.0, "sign", shadow=(0.1, 0.1, 2.5))
+            street.put(
+                signals.sign(dice.pick(street.spec.signs), 2.3, 1.35),
+                strip,
+                z + 1.0,
+                "sign",
+                shadow=(0.1, 0.1, 2.5),
+            )

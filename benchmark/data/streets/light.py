@@ -18,7 +18,9 @@ def lit_surfaces(surfaces: Surfaces, pattern: Pattern, sample: Sample, table: ND
     polygons = surfaces.polygons
     seen = surfaces.seen
     count = len(polygons.owner)
-    both = np.concatenate([table[polygons.owner, polygons.table["slot"]], table[polygons.owner, polygons.table["slot2"]]]).T
+    both = np.concatenate(
+        [table[polygons.owner, polygons.table["slot"]], table[polygons.owner, polygons.table["slot2"]]]
+    ).T
     colour = np.take(np.ascontiguousarray(both), seen + count * pattern.second, axis=1)
     lights = _emitters(surfaces, pattern, sample, colour, seen)
     ambient, sun = _light(polygons.normal, surfaces, sample)
@@ -53,7 +55,9 @@ def _emitters(surfaces: Surfaces, pattern: Pattern, sample: Sample, colour: Imag
     return lights
 
 
-def _light(normal: NDArray[np.float32], surfaces: Surfaces, sample: Sample) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _light(
+    normal: NDArray[np.float32], surfaces: Surfaces, sample: Sample
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return ambient and direct light of every polygon, in 1/256."""
     right, down, forward = surfaces.camera.axes()
     d = sample.direction

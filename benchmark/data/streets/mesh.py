@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from .dice import RING12
 
 Point = tuple[float, float, float]
+Face = list[Point]  # four corners
 _NO_PARAMS = (1.0, 1.0, 0.5, 0.0)
 
 
@@ -68,11 +70,19 @@ class Shape:
     ) -> None:  # fmt: skip
         """Add a flat polygon of three corners or more, convex."""
         used = self.label if label is None else label
-        self.rows.append(
-            (corners, self._group, used, material, slot, slot2, texture, params, one_sided, hollow)
-        )
+        self.rows.append((corners, self._group, used, material, slot, slot2, texture, params, one_sided, hollow))
 
-    def disc(self, centre: Point, radius: float, slot: int, material: int, *, axis: str = "z", **more: object) -> None:
+    def flat(self, outline: Sequence[tuple[float, float]], slot: int, material: int, z: float = 0.0, **more: Any) -> None:
+        """Add a polygon that faces the viewer, from (x, y) corners."""
+        self.poly([(x, y, z) for x, y in outline], slot, material, **more)
+
+    def rect(
+        self, x0: float, x1: float, y0: float, y1: float, slot: int, material: int, z: float = 0.0, **more: Any
+    ) -> None:
+        """Add an upright rectangle that faces the viewer."""
+        self.flat([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], slot, material, z, **more)
+
+    def disc(self, centre: Point, radius: float, slot: int, material: int, *, axis: str = "z", **more: Any) -> None:
         """Add a twelve-cornered disc whose normal is the axis ("z" faces the viewer, "x" the side)."""
         x, y, z = centre
         if axis == "z":
@@ -83,16 +93,16 @@ class Shape:
             points = [(x, y + radius * s, z - radius * c) for c, s in RING12]
             if axis == "+x":
                 points = [(x, y + radius * s, z + radius * c) for c, s in RING12]
-        self.poly(points, slot, material, **more)  # type: ignore[arg-type]
+        self.poly(points, slot, material, **more)
 
     def loft(
         self, lower: tuple[float, float, float, float], y0: float, upper: tuple[float, float, float, float], y1: float,
-        slot: int, material: int, *, faces: str = "bflrt", **more: object,
-    ) -> dict[str, list[Point]]:  # fmt: skip
+        slot: int, material: int, *, faces: str = "bflrt", **more: Any,
+    ) -> dict[str, Face]:  # fmt: skip
         """Add a box whose lower and upper rectangles (x0, x1, z0, z1) may differ; return its faces' corners."""
         a0, a1, c0, c1 = lower
         b0, b1, d0, d1 = upper
-        sides: dict[str, list[Point]] = {
+        sides: dict[str, Face] = {
             "b": [(a0, y0, c0), (a1, y0, c0), (b1, y1, d0), (b0, y1, d0)],
             "f": [(a1, y0, c1), (a0, y0, c1), (b0, y1, d1), (b1, y1, d1)],
             "l": [(a0, y0, c1), (a0, y0, c0), (b0, y1, d0), (b0, y1, d1)],
@@ -101,23 +111,23 @@ class Shape:
             "u": [(a1, y0, c0), (a0, y0, c0), (a0, y0, c1), (a1, y0, c1)],
         }
         for name in faces:
-            self.poly(sides[name], slot, material, one_sided=True, **more)  # type: ignore[arg-type]
+            self.poly(sides[name], slot, material, one_sided=True, **more)
         return sides
 
     def box(
         self, x0: float, x1: float, y0: float, y1: float, z0: float, z1: float, slot: int, material: int,
-        **more: object,
-    ) -> dict[str, list[Point]]:  # fmt: skip
+        **more: Any,
+    ) -> dict[str, Face]:  # fmt: skip
         """Add an upright box."""
         rectangle = (x0, x1, z0, z1)
-        return self.loft(rectangle, y0, rectangle, y1, slot, material, **more)  # type: ignore[arg-type]
+        return self.loft(rectangle, y0, rectangle, y1, slot, material, **more)
 
     def decal(
-        self, face: list[Point], u0: float, u1: float, v0: float, v1: float, slot: int, material: int, **more: object
+        self, face: Face, u0: float, u1: float, v0: float, v1: float, slot: int, material: int, **more: Any
     ) -> None:
         """Paint a rectangle, in fractions of a face's width and height, on that face."""
         self.poly([_on(face, u, v) for u, v in ((u0, v0), (u1, v0), (u1, v1), (u0, v1))], slot, material,
-                  one_sided=True, **more)  # type: ignore[arg-type]  # fmt: skip
+                  one_sided=True, **more)  # fmt: skip
 
     def done(self) -> Template:
         """Return the collected polygons as arrays."""
@@ -141,7 +151,7 @@ class Shape:
         return Template(packed, table, float(radius))
 
 
-def _on(face: list[Point], u: float, v: float) -> Point:
+def _on(face: Face, u: float, v: float) -> Point:
     """Return the point at fractions (u, v) of a four-cornered face."""
     a, b, c, d = face
     w = (1 - u) * (1 - v), u * (1 - v), u * v, (1 - u) * v

@@ -64,12 +64,28 @@ def _any(dice: Dice) -> Rgb:
 
 def _building(d: Dice, c: Colours) -> Sequence[Rgb]:
     wall = vary(d, d.pick(c.walls), c.spread)
-    return wall, vary(d, _dark(wall, 0.75), 8), vary(d, d.pick(c.roofs), c.spread), _light(wall, 0.35), d.pick(_CLOTHES), vary(d, (92, 66, 48), 20)
+    return (
+        wall,
+        vary(d, _dark(wall, 0.75), 8),
+        vary(d, d.pick(c.roofs), c.spread),
+        _light(wall, 0.35),
+        d.pick(_CLOTHES),
+        vary(d, (92, 66, 48), 20),
+    )
 
 
 def _ground(d: Dice, c: Colours) -> Sequence[Rgb]:
     road, walk = vary(d, d.pick(c.asphalt), c.spread), vary(d, d.pick(c.pavement), c.spread)
-    return road, walk, vary(d, d.pick(c.grass), c.spread), (232, 232, 228), _light(walk, 0.18), _dark(road, 0.8), (118, 112, 108), c.centre_line
+    return (
+        road,
+        walk,
+        vary(d, d.pick(c.grass), c.spread),
+        (232, 232, 228),
+        _light(walk, 0.18),
+        _dark(road, 0.8),
+        (118, 112, 108),
+        c.centre_line,
+    )
 
 
 def _tree(d: Dice, c: Colours) -> Sequence[Rgb]:
@@ -89,12 +105,16 @@ def _truck(d: Dice, c: Colours) -> Sequence[Rgb]:
 
 
 def _bus(d: Dice, c: Colours) -> Sequence[Rgb]:
-    body = vary(d, d.pick(((196, 34, 32), (236, 186, 40), (226, 224, 218), (44, 104, 168), (64, 138, 84), (226, 120, 36))), 12)
+    body = vary(
+        d, d.pick(((196, 34, 32), (236, 186, 40), (226, 224, 218), (44, 104, 168), (64, 138, 84), (226, 120, 36))), 12
+    )
     return body, d.pick(((236, 234, 228), (52, 54, 60), (180, 30, 34), (30, 70, 140)))
 
 
 def _tram(d: Dice, c: Colours) -> Sequence[Rgb]:
-    body = vary(d, d.pick(((222, 200, 60), (214, 214, 206), (176, 36, 40), (60, 130, 90), (216, 120, 50), (80, 120, 170))), 12)
+    body = vary(
+        d, d.pick(((222, 200, 60), (214, 214, 206), (176, 36, 40), (60, 130, 90), (216, 120, 50), (80, 120, 170))), 12
+    )
     return body, d.pick(((232, 230, 222), (44, 50, 60), (140, 24, 30)))
 
 
@@ -106,7 +126,13 @@ def _person(d: Dice, c: Colours) -> Sequence[Rgb]:
 def _cycle(d: Dice, c: Colours) -> Sequence[Rgb]:
     own = list(_person(d, c))
     own[3] = d.pick((own[3], (230, 230, 228), (180, 30, 34), (40, 44, 52)))
-    return [*own, vary(d, d.pick(((178, 30, 32), (40, 80, 150), (34, 36, 40), (60, 130, 70), (210, 210, 208), (214, 120, 34))), 12), (40, 36, 34)]
+    return [
+        *own,
+        vary(
+            d, d.pick(((178, 30, 32), (40, 80, 150), (34, 36, 40), (60, 130, 70), (210, 210, 208), (214, 120, 34))), 12
+        ),
+        (40, 36, 34),
+    ]
 
 
 def _metal(d: Dice, c: Colours) -> Sequence[Rgb]:
@@ -120,7 +146,9 @@ def _sign(d: Dice, c: Colours) -> Sequence[Rgb]:
 
 
 def _fence(d: Dice, c: Colours) -> Sequence[Rgb]:
-    main = vary(d, d.pick(((40, 44, 44), (128, 96, 64), (196, 192, 184), (52, 82, 62), (110, 112, 114), (84, 62, 44))), 12)
+    main = vary(
+        d, d.pick(((40, 44, 44), (128, 96, 64), (196, 192, 184), (52, 82, 62), (110, 112, 114), (84, 62, 44))), 12
+    )
     return main, _dark(main, 0.85)
 
 
@@ -130,7 +158,9 @@ def _wall(d: Dice, c: Colours) -> Sequence[Rgb]:
 
 
 def _clutter(d: Dice, c: Colours) -> Sequence[Rgb]:
-    return vary(d, d.pick(((60, 84, 66), (92, 94, 96), (176, 120, 40), (52, 70, 110), (120, 84, 56))), 14), d.pick(_CLOTHES)
+    return vary(d, d.pick(((60, 84, 66), (92, 94, 96), (176, 120, 40), (52, 70, 110), (120, 84, 56))), 14), d.pick(
+        _CLOTHES
+    )
 
 
 def _bonnet(d: Dice, c: Colours) -> Sequence[Rgb]:

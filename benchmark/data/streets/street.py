@@ -48,7 +48,17 @@ class Layout:
         default_factory=lambda: {"car": 10.0, "truck": 1.4, "bus": 1.2, "motorcycle": 1.0, "bicycle": 1.0}
     )
     bodies: tuple[str, ...] = ("hatch", "saloon", "estate", "suv", "van")
-    signs: tuple[str, ...] = ("limit", "warning", "priority", "parking", "yield", "noentry", "stop", "direction", "plate")
+    signs: tuple[str, ...] = (
+        "limit",
+        "warning",
+        "priority",
+        "parking",
+        "yield",
+        "noentry",
+        "stop",
+        "direction",
+        "plate",
+    )
     wooden_poles: float = 0.0
     arm_lights: float = 0.3
     tram: float = 0.28
@@ -106,7 +116,8 @@ class Street:
         self.rails = dice.pick(self.oncoming[:1] + self.same[-1:]) if dice.chance(spec.tram) else None
         self.junction = dice.uniform(16.0, 34.0) if dice.chance(spec.junction) else None
         self.sections = {
-            s: Section.draw(dice, spec, s, max(c * s for c in centres) + 0.5 * self.lane, self.parking[s]) for s in (-1, 1)
+            s: Section.draw(dice, spec, s, max(c * s for c in centres) + 0.5 * self.lane, self.parking[s])
+            for s in (-1, 1)
         }
         self.zebra: float | None = None
         if self.junction is not None:

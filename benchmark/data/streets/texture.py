@@ -47,11 +47,15 @@ def pattern(surfaces: Surfaces) -> Pattern:
     """Evaluate every texture of a picture."""
     polygons, seen = surfaces.polygons, surfaces.seen
     material = polygons.material[seen]
-    footprint = np.float32(1.0 / (surfaces.camera.focal * seen.shape[1])) / np.maximum(surfaces.inverse_depth, np.float32(1e-3))
+    footprint = np.float32(1.0 / (surfaces.camera.focal * seen.shape[1])) / np.maximum(
+        surfaces.inverse_depth, np.float32(1e-3)
+    )
     size = _GRAIN_SIZE[material]
     cells = np.maximum(size, footprint)
     noise = hashed(_floor(surfaces.s / cells), _floor(surfaces.t / cells), material).astype(np.int32) - 128
-    strength = (_GRAIN_STRENGTH[material] * np.minimum(np.float32(1.0), np.float32(2.0) * size / np.maximum(footprint, size))).astype(np.int32)
+    strength = (
+        _GRAIN_STRENGTH[material] * np.minimum(np.float32(1.0), np.float32(2.0) * size / np.maximum(footprint, size))
+    ).astype(np.int32)
     tone = 256 + ((noise * strength) >> 7)
     second = np.zeros(seen.shape, np.bool_)
     cell = np.zeros(seen.shape, np.uint8)

@@ -76,7 +76,11 @@ def add_crossing(street: Street) -> None:
             kind = dice.weighted((("car", 5.0), ("truck", 1.0), ("bus", 1.2), ("motorcycle", 0.8), ("bicycle", 0.8)))
             x = dice.uniform(-14.0, 14.0)
             z = street.junction + 4.5 - 2.2 * ahead * street.side
-            if any(abs(p.z - z) < 7.0 and abs(p.x - street.bend * z * z - x) < 7.5 for p in street.placed if p.kind in _MOVING):
+            if any(
+                abs(p.z - z) < 7.0 and abs(p.x - street.bend * z * z - x) < 7.5
+                for p in street.placed
+                if p.kind in _MOVING
+            ):
                 continue
             if kind in ("motorcycle", "bicycle"):
                 add_cycle(street, kind, x, z, ridden=True, view="side")

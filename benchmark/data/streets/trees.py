@@ -86,7 +86,9 @@ def prepare(
             _write(root / name, jobs[name], counts[name], workers, tick)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"cannot write rendered streets below {root}: {reason}; free space or name another folder") from error
+        raise UserError(
+            f"cannot write rendered streets below {root}: {reason}; free space or name another folder"
+        ) from error
 
 
 def is_whole(place: Path, counts: Mapping[str, int]) -> bool:
@@ -251,6 +253,9 @@ def _places(dataset: str, split: str, k: int, number: int) -> tuple[str, str]:
         stem = f"{split}/{city}/{city}_{k:06d}_000019"
         return f"leftImg8bit/{stem}_leftImg8bit.png", f"gtFine/{stem}_gtFine_labelIds.png"
     if dataset == "bdd100k":
-        return f"images/10k/{split}/{number:08x}-00000000.jpg", f"labels/sem_seg/masks/{split}/{number:08x}-00000000.png"
+        return (
+            f"images/10k/{split}/{number:08x}-00000000.jpg",
+            f"labels/sem_seg/masks/{split}/{number:08x}-00000000.png",
+        )
     folder = {"train": "training", "val": "validation"}[split]
     return f"{folder}/images/street{number:06d}.jpg", f"{folder}/labels/street{number:06d}.png"

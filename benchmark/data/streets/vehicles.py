@@ -28,7 +28,7 @@ from .materials import (
     WINDOW,
     WOOD,
 )  # fmt: skip
-from .mesh import Shape, Template
+from .mesh import Face, Shape, Template
 
 # Per body: half width, length, sill, belt, roof, cabin from/to (fractions of the length at belt and roof).
 _CARS = {
@@ -70,7 +70,9 @@ def car(body: str) -> Template:
     places = (z0 + 0.19 * length, z0 + 0.81 * length)
     _wheels(shape, half - 0.04, 0.34, places)
     shape.piece(bias=0.6)
-    lower = shape.loft((-half, half, z0 + 0.06, z1 - 0.1), sill, (-half + 0.05, half - 0.05, z0, z1 - 0.16), belt, 0, PANEL)
+    lower = shape.loft(
+        (-half, half, z0 + 0.06, z1 - 0.1), sill, (-half + 0.05, half - 0.05, z0, z1 - 0.16), belt, 0, PANEL
+    )
     for name in "bf":
         shape.decal(lower[name], 0.0, 1.0, 0.0, 0.28, DARK, PLASTIC)
         shape.decal(lower[name], 0.36, 0.64, 0.22, 0.42, PLATE, PLASTIC)
@@ -84,9 +86,7 @@ def car(body: str) -> Template:
     shape.piece()
     low = z0 + at_belt[0] * length, z0 + at_belt[1] * length
     high = z0 + at_roof[0] * length, z0 + at_roof[1] * length
-    cabin = shape.loft(
-        (-half + 0.06, half - 0.06, *low), belt, (-half + 0.2, half - 0.2, *high), roof, 1, PANEL
-    )
+    cabin = shape.loft((-half + 0.06, half - 0.06, *low), belt, (-half + 0.2, half - 0.2, *high), roof, 1, PANEL)
     shape.decal(cabin["b"], 0.10, 0.90, 0.16, 0.86, WINDOW, GLASS)
     shape.decal(cabin["f"], 0.06, 0.94, 0.06, 0.90, WINDOW, GLASS)
     for name in "lr":
@@ -97,32 +97,29 @@ def car(body: str) -> Template:
     return shape.done()
 
 
+# Per body: length, half width, top of the load, its material, distance between ribs.
+_TRUCKS = {
+    "box": (7.4, 1.22, 3.3, PANEL, 0.55),
+    "tarp": (9.2, 1.25, 3.7, CLOTH, 0.9),
+    "bed": (6.6, 1.2, 1.55, WOOD, 0.9),
+}
+TRUCKS = tuple(_TRUCKS)
+
+
 @cache
 def truck(body: str) -> Template:
-    """Return a lorry with a box, a tarpaulin or an open bed; own colours 0 cab, 1 load."""
+    """Return a lorry with a box, a tarpaulin or an open bed; own colours 0 cab, 1 load, 2 its sign or freight."""
     shape = Shape(TRUCK)
-    length, half, top = {"box": (7.4, 1.22, 3.3), "tarp": (9.2, 1.25, 3.7), "bed": (6.6, 1.2, 2.0)}[body]
+    length, half, top, material, rib = _TRUCKS[body]
     z0, z1 = -0.5 * length, 0.5 * length
     places = (z0 + 1.2, z0 + 2.3, z1 - 1.1) if body == "tarp" else (z0 + 1.5, z1 - 1.1)
     _wheels(shape, half - 0.05, 0.5, places)
     shape.piece(bias=1.5)
     shape.box(-half + 0.1, half - 0.1, 0.45, 0.95, z0, z1 - 0.3, DARK, METAL)
-    shape.piece()
-    cab = shape.loft((-half + 0.06, half - 0.06, z1 - 2.0, z1), 0.45, (-half + 0.1, half - 0.1, z1 - 2.0, z1 - 0.25),
-                     2.75, 0, PANEL)  # fmt: skip
-    shape.decal(cab["f"], 0.06, 0.94, 0.50, 0.88, WINDOW, GLASS)
-    shape.decal(cab["f"], 0.0, 1.0, 0.0, 0.16, DARK, PLASTIC)
-    shape.decal(cab["f"], 0.25, 0.75, 0.24, 0.42, BLACK, PLASTIC)
-    for u in (0.03, 0.79):
-        shape.decal(cab["f"], u, u + 0.18, 0.17, 0.27, HEADLAMP, LIGHT)
-    for name in "lr":
-        shape.decal(cab[name], 0.30, 0.85, 0.50, 0.86, WINDOW, GLASS)
+    _cab(shape, half, z1)
     _discs(shape, half - 0.04, 0.5, places[-1:])
     shape.piece()
-    bottom = 0.95
-    material = {"box": PANEL, "tarp": CLOTH, "bed": WOOD}[body]
-    load = shape.box(-half, half, bottom, top if body != "bed" else 1.55, z0, z1 - 2.15, 1, material, texture=RIBS,
-                     slot2=1, params=(0.55 if body == "box" else 0.9, 1.0, 0.12, 0.86))  # fmt: skip
+    load = shape.box(-half, half, 0.95, top, z0, z1 - 2.15, 1, material, texture=RIBS, slot2=1, params=(rib, 1.0, 0.12, 0.86))
     if body == "bed":
         shape.piece(bias=-0.5)
         shape.box(-half + 0.2, half - 0.3, 1.55, 2.15, z0 + 0.4, z1 - 3.2, 2, CLOTH)
@@ -133,16 +130,28 @@ def truck(body: str) -> Template:
         for name in "lr":
             shape.decal(load[name], 0.25, 0.75, 0.36, 0.72, 2, material)
     for u in (0.02, 0.80):
-        shape.poly([(-half + 2 * half * u, 0.62, z0 - 0.02), (-half + 2 * half * (u + 0.18), 0.62, z0 - 0.02),
-                    (-half + 2 * half * (u + 0.18), 0.92, z0 - 0.02), (-half + 2 * half * u, 0.92, z0 - 0.02)],
-                   TAILLAMP, LIGHT, one_sided=True)  # fmt: skip
-    shape.poly([(-0.3, 0.62, z0 - 0.02), (0.3, 0.62, z0 - 0.02), (0.3, 0.85, z0 - 0.02), (-0.3, 0.85, z0 - 0.02)],
-               PLATE, PLASTIC, one_sided=True)  # fmt: skip
+        left, right = -half + 2 * half * u, -half + 2 * half * (u + 0.18)
+        shape.rect(left, right, 0.62, 0.92, TAILLAMP, LIGHT, z=z0 - 0.02, one_sided=True)
+    shape.rect(-0.3, 0.3, 0.62, 0.85, PLATE, PLASTIC, z=z0 - 0.02, one_sided=True)
     _discs(shape, half - 0.02, 0.5, places[:-1])
     return shape.done()
 
 
-def _flank(shape: Shape, face: list, length: float, low: float, high: float, doors: tuple[float, ...]) -> None:
+def _cab(shape: Shape, half: float, z1: float) -> None:
+    """Add a lorry's cab, its front at z1."""
+    shape.piece()
+    lower, upper = (-half + 0.06, half - 0.06, z1 - 2.0, z1), (-half + 0.1, half - 0.1, z1 - 2.0, z1 - 0.25)
+    cab = shape.loft(lower, 0.45, upper, 2.75, 0, PANEL)
+    shape.decal(cab["f"], 0.06, 0.94, 0.50, 0.88, WINDOW, GLASS)
+    shape.decal(cab["f"], 0.0, 1.0, 0.0, 0.16, DARK, PLASTIC)
+    shape.decal(cab["f"], 0.25, 0.75, 0.24, 0.42, BLACK, PLASTIC)
+    for u in (0.03, 0.79):
+        shape.decal(cab["f"], u, u + 0.18, 0.17, 0.27, HEADLAMP, LIGHT)
+    for name in "lr":
+        shape.decal(cab[name], 0.30, 0.85, 0.50, 0.86, WINDOW, GLASS)
+
+
+def _flank(shape: Shape, face: Face, length: float, low: float, high: float, doors: tuple[float, ...]) -> None:
     """Paint a row of windows and doors on a long side."""
     count = max(3, int(length / 1.6))
     for k in range(count):
@@ -207,23 +216,26 @@ def tram(cars: int) -> Template:
         for name in "lr":
             shape.decal(hull[name], 0.0, 1.0, 0.06, 0.2, 1, PANEL)
             _flank(shape, hull[name], part, 0.30, 0.78, (0.2, 0.62))
-        for name, shown in (("b", back), ("f", front)):
-            if not shown:
-                continue
-            shape.decal(hull[name], 0.0, 1.0, 0.05, 0.22, 1, PANEL)
-            shape.decal(hull[name], 0.12, 0.88, 0.32, 0.74, WINDOW, GLASS)
-            shape.decal(hull[name], 0.25, 0.75, 0.78, 0.92, BLACK, PLASTIC)
-            shape.decal(hull[name], 0.32, 0.68, 0.81, 0.89, AMBER, LIGHT)
-            for u in (0.06, 0.78):
-                shape.decal(hull[name], u, u + 0.16, 0.12, 0.20, HEADLAMP if name == "f" else TAILLAMP, LIGHT)
-        if not front:
+        if back:
+            _tram_end(shape, hull["b"], TAILLAMP)
+        if front:
+            _tram_end(shape, hull["f"], HEADLAMP)
+        else:
             shape.piece()
             shape.box(-half + 0.2, half - 0.2, 0.4, top - 0.2, z1, z1 + 0.5, DARK, RUBBER)
     shape.piece()
     shape.box(-0.7, 0.7, top, top + 0.25, -1.5, 1.5, GREY, METAL)
     for x0, x1 in ((-0.7, 0.1), (0.7, -0.1)):
-        shape.poly([(x0, top + 0.2, -0.4), (x0 + 0.1, top + 0.2, -0.4), (x1 + 0.1, top + 1.3, -0.4), (x1, top + 1.3, -0.4)],
-                   DARK, METAL)  # fmt: skip
-    shape.poly([(-0.9, top + 1.28, -0.4), (0.9, top + 1.28, -0.4), (0.9, top + 1.42, -0.4), (-0.9, top + 1.42, -0.4)],
-               DARK, METAL)  # fmt: skip
+        low, high = top + 0.2, top + 1.3
+        shape.flat([(x0, low), (x0 + 0.1, low), (x1 + 0.1, high), (x1, high)], DARK, METAL, z=-0.4)
+    shape.rect(-0.9, 0.9, top + 1.28, top + 1.42, DARK, METAL, z=-0.4)
     return shape.done()
+
+
+def _tram_end(shape: Shape, face: Face, lamp: int) -> None:
+    shape.decal(face, 0.0, 1.0, 0.05, 0.22, 1, PANEL)
+    shape.decal(face, 0.12, 0.88, 0.32, 0.74, WINDOW, GLASS)
+    shape.decal(face, 0.25, 0.75, 0.78, 0.92, BLACK, PLASTIC)
+    shape.decal(face, 0.32, 0.68, 0.81, 0.89, AMBER, LIGHT)
+    for u in (0.06, 0.78):
+        shape.decal(face, u, u + 0.16, 0.12, 0.20, lamp, LIGHT)
