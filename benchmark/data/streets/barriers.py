@@ -6,7 +6,22 @@ from functools import cache
 from typing import Any
 
 from .materials import (
-    BLOCKS, CONCRETE, DARK, FENCE, GLASS, GREY, LIGHT, MASONRY, METAL, PAINT, PLASTER, PLASTIC, STATIC, WALL, WHITE, WOOD,
+    BLOCKS,
+    CONCRETE,
+    DARK,
+    FENCE,
+    GLASS,
+    GREY,
+    LIGHT,
+    MASONRY,
+    METAL,
+    PAINT,
+    PLASTER,
+    PLASTIC,
+    STATIC,
+    WALL,
+    WHITE,
+    WOOD,
 )
 from .mesh import Shape, Template
 

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from .materials import (
-    BUILDING, CLOTH, CONCRETE, GLASS, MASONRY, PAINT, PANEL, PLASTER, SHOPS, TILE, WINDOW, WINDOWS, WOOD,
+    BUILDING,
+    CLOTH,
+    CONCRETE,
+    GLASS,
+    MASONRY,
+    PAINT,
+    PANEL,
+    PLASTER,
+    SHOPS,
+    TILE,
+    WINDOW,
+    WINDOWS,
+    WOOD,
 )  # fmt: skip
 from .mesh import Shape, Template
 
@@ -26,7 +39,7 @@ def building(facade: str, floors: int, wide: int, roof: str, shop: bool, period:
     storey = 3.3 if facade in ("glass", "concrete") else 2.95
     top = ground + storey * (floors - 1)
     fill = 0.80 if facade == "glass" else 0.50
-    windows = {"texture": WINDOWS, "slot2": WINDOW}
+    windows: dict[str, Any] = {"texture": WINDOWS, "slot2": WINDOW}
     grid = (period, ground, fill, 0.0)
     base = shape.box(
         -DEPTH, 0.0, 0.0, ground, -half, half, 1 if shop else 0, material, faces="bf", params=grid, **windows

@@ -43,8 +43,10 @@ _GERMAN = Layout(
     verge=0.25, floors=(3, 6), gable=0.6, facades=("plaster", "plaster", "brick"), trees=0.65, traffic=(8.0, 20.0),
 )  # fmt: skip
 _AMERICAN = Layout(
-    height=(1.2, 1.5), bonnet=0.45, lanes={1: 0.2, 2: 0.5, 3: 0.3}, lane_width=(3.3, 3.8), parking=0.45, pavement=(1.6, 3.0),
-    setback=(0.0, 6.0), floors=(1, 5), gable=0.45, facades=("boards", "plaster", "brick", "concrete", "glass"), verge=0.5,
+    height=(1.2, 1.5), bonnet=0.45, lanes={1: 0.2, 2: 0.5, 3: 0.3}, lane_width=(3.3, 3.8), parking=0.45,
+    pavement=(1.6, 3.0),
+    setback=(0.0, 6.0), floors=(1, 5), gable=0.45, facades=("boards", "plaster", "brick", "concrete", "glass"),
+    verge=0.5,
     arm_lights=0.8, wooden_poles=0.5, tree_kinds=("round", "broad", "tall", "palm", "conifer"), focal=(0.62, 0.8),
     bodies=("saloon", "suv", "pickup", "suv", "van", "hatch"), signs=_US_SIGNS,
 )  # fmt: skip
@@ -69,7 +71,9 @@ _ON_FOOT = replace(
     pitch=(-0.02, 0.05), roll=0.02, left_hand=0.3, floors=(2, 6),
 )  # fmt: skip
 _FROM_ABOVE = replace(_BUSY, bonnet=0.0, height=(2.2, 3.2), pitch=(0.03, 0.10), roll=0.02, yaw=0.08)
-_WIDE_ANGLE = replace(_AMERICAN, bonnet=0.2, focal=(0.42, 0.56), yaw=0.1, roll=0.02, pitch=(-0.02, 0.05), height=(1.1, 2.0))
+_WIDE_ANGLE = replace(
+    _AMERICAN, bonnet=0.2, focal=(0.42, 0.56), yaw=0.1, roll=0.02, pitch=(-0.02, 0.05), height=(1.1, 2.0)
+)
 _TELE = replace(_GERMAN, bonnet=0.0, focal=(0.85, 1.1), height=(1.2, 2.0), left_hand=0.4)
 
 # ---- looks ---------------------------------------------------------------------------------------------
@@ -77,10 +81,12 @@ _GAME_LOOK = Look(
     colours=Colours(
         walls=((222, 178, 108), (232, 208, 160), (206, 120, 82), (226, 226, 214), (196, 150, 96)),
         leaves=((66, 132, 34), (88, 146, 40), (54, 112, 36)), grass=((120, 160, 52), (176, 166, 84)),
-        asphalt=((94, 92, 94), (110, 104, 100)), pavement=((196, 180, 154), (186, 178, 166)), centre_line=(232, 180, 46),
+        asphalt=((94, 92, 94), (110, 104, 100)), pavement=((196, 180, 154), (186, 178, 166)),
+        centre_line=(232, 180, 46),
     ),
     sun=(0.6, 0.85), ambient=(0.55, 0.66), warm=(0.05, 0.2), clouds=(0.0, 0.9), haze=(300.0, 800.0),
-    sky=(*_CLEAR, ((60, 104, 196), (236, 206, 170))), exposure=(1.0, 1.12), saturation=(1.2, 1.4), contrast=(1.05, 1.18),
+    sky=(*_CLEAR, ((60, 104, 196), (236, 206, 170))), exposure=(1.0, 1.12), saturation=(1.2, 1.4),
+    contrast=(1.05, 1.18),
     noise=(0.0, 0.8), lift=(0.0, 1.0),
 )  # fmt: skip
 _MUTED = Colours(
@@ -91,10 +97,12 @@ _MUTED = Colours(
 _GREENISH = Look(
     colours=_MUTED, sun=(0.1, 0.45), ambient=(0.72, 0.9), sky=(*_DULL, ((150, 176, 190), (212, 222, 218))),
     clouds=(0.2, 0.7), haze=(120.0, 300.0), exposure=(0.86, 1.02), saturation=(0.55, 0.75), contrast=(0.85, 1.0),
-    cast=((240, 262, 238), (236, 258, 242)), lift=(6.0, 14.0), vignette=(0.05, 0.15), noise=(1.5, 3.5), blur={0: 0.5, 1: 0.5},
+    cast=((240, 262, 238), (236, 258, 242)), lift=(6.0, 14.0), vignette=(0.05, 0.15), noise=(1.5, 3.5),
+    blur={0: 0.5, 1: 0.5},
 )  # fmt: skip
 _US_COLOURS = Colours(
-    walls=((170, 160, 146), (196, 190, 182), (136, 96, 80), (120, 124, 130), (150, 150, 132)), centre_line=(206, 168, 60),
+    walls=((170, 160, 146), (196, 190, 182), (136, 96, 80), (120, 124, 130), (150, 150, 132)),
+    centre_line=(206, 168, 60),
     asphalt=((88, 90, 96), (112, 112, 116), (74, 76, 82)),
 )  # fmt: skip
 _DASHCAM = Look(
@@ -104,51 +112,69 @@ _DASHCAM = Look(
     cast=((256, 256, 256), (246, 254, 266), (252, 250, 262)), lift=(2.0, 14.0), vignette=(0.05, 0.3), noise=(2.0, 5.0),
     blur={0: 0.2, 1: 0.6, 2: 0.2}, chroma=1.0,
 )  # fmt: skip
-_DASHCAM_DULL = replace(_DASHCAM, sun=(0.0, 0.15), ambient=(0.78, 0.95), sky=_DULL, clouds=(0.2, 0.8), lamps=0.4, exposure=(0.75, 1.0))
+_DASHCAM_DULL = replace(
+    _DASHCAM, sun=(0.0, 0.15), ambient=(0.78, 0.95), sky=_DULL, clouds=(0.2, 0.8), lamps=0.4, exposure=(0.75, 1.0)
+)
 _DASHCAM_DUSK = replace(
-    _DASHCAM, sun=(0.05, 0.25), ambient=(0.6, 0.72), night=(0.2, 0.4), lamps=1.0, sky=_DUSK, warm=(0.2, 0.4), exposure=(1.0, 1.2),
+    _DASHCAM, sun=(0.05, 0.25), ambient=(0.6, 0.72), night=(0.2, 0.4), lamps=1.0, sky=_DUSK, warm=(0.2, 0.4),
+    exposure=(1.0, 1.2),
     cast=((268, 250, 248), (256, 250, 262)), noise=(3.0, 6.0),
 )  # fmt: skip
 _DASHCAM_NIGHT = replace(
-    _DASHCAM, sun=(0.0, 0.05), ambient=(0.8, 0.95), night=(0.6, 0.76), lamps=1.0, exposure=(1.4, 1.75), clouds=(0.0, 0.2),
+    _DASHCAM, sun=(0.0, 0.05), ambient=(0.8, 0.95), night=(0.6, 0.76), lamps=1.0, exposure=(1.4, 1.75),
+    clouds=(0.0, 0.2),
     noise=(3.0, 6.0), contrast=(0.95, 1.1), lift=(4.0, 14.0),
     cast=((276, 250, 222), (258, 254, 254)), blur={1: 0.7, 2: 0.3},
 )  # fmt: skip
 _PHONE = Look(
-    sun=(0.25, 0.7), ambient=(0.66, 0.82), warm=(0.0, 0.25), sky=(*_CLEAR, *_DULL), clouds=(0.0, 0.9), haze=(150.0, 600.0),
+    sun=(0.25, 0.7), ambient=(0.66, 0.82), warm=(0.0, 0.25), sky=(*_CLEAR, *_DULL), clouds=(0.0, 0.9),
+    haze=(150.0, 600.0),
     colours=Colours(
         walls=((204, 186, 156), (186, 120, 96), (222, 214, 200), (146, 150, 152), (160, 176, 170), (210, 160, 140)),
         leaves=((74, 112, 46), (96, 118, 46), (60, 92, 62)), grass=((112, 132, 70), (160, 148, 94)),
-        asphalt=((84, 84, 88), (124, 120, 116), (140, 130, 120)), pavement=((176, 150, 132), (150, 148, 146), (190, 186, 178)), spread=18,
+        asphalt=((84, 84, 88), (124, 120, 116), (140, 130, 120)),
+        pavement=((176, 150, 132), (150, 148, 146), (190, 186, 178)), spread=18,
     ),
-    exposure=(0.85, 1.15), saturation=(0.7, 1.15), contrast=(0.9, 1.2), lift=(0.0, 12.0), vignette=(0.1, 0.5), noise=(1.5, 4.5),
-    cast=((270, 256, 236), (240, 256, 272), (262, 252, 262), (250, 262, 244)), cast_spread=10, blur={0: 0.4, 1: 0.6}, chroma=0.8,
+    exposure=(0.85, 1.15), saturation=(0.7, 1.15), contrast=(0.9, 1.2), lift=(0.0, 12.0), vignette=(0.1, 0.5),
+    noise=(1.5, 4.5),
+    cast=((270, 256, 236), (240, 256, 272), (262, 252, 262), (250, 262, 244)), cast_spread=10, blur={0: 0.4, 1: 0.6},
+    chroma=0.8,
 )  # fmt: skip
-_PHONE_OLD = replace(_PHONE, saturation=(0.45, 0.7), contrast=(0.78, 0.95), lift=(14.0, 30.0), blur={1: 0.5, 2: 0.5}, noise=(3.0, 6.0))
-_PHONE_WARM = replace(_PHONE, cast=((284, 256, 214), (276, 250, 226)), warm=(0.2, 0.5), elevation=(0.1, 0.3), sky=(*_DUSK, *_CLEAR))
+_PHONE_OLD = replace(
+    _PHONE, saturation=(0.45, 0.7), contrast=(0.78, 0.95), lift=(14.0, 30.0), blur={1: 0.5, 2: 0.5}, noise=(3.0, 6.0)
+)
+_PHONE_WARM = replace(
+    _PHONE, cast=((284, 256, 214), (276, 250, 226)), warm=(0.2, 0.5), elevation=(0.1, 0.3), sky=(*_DUSK, *_CLEAR)
+)
 _PHONE_COLD = replace(_PHONE, cast=((226, 250, 284), (236, 250, 272)), sun=(0.0, 0.2), sky=_DULL, saturation=(0.6, 0.9))
 
 _FOG = replace(
-    _GREENISH, sun=(0.0, 0.08), ambient=(0.85, 0.98), haze=(20.0, 45.0), clouds=(0.0, 0.0), lamps=0.5, contrast=(0.95, 1.1),
+    _GREENISH, sun=(0.0, 0.08), ambient=(0.85, 0.98), haze=(20.0, 45.0), clouds=(0.0, 0.0), lamps=0.5,
+    contrast=(0.95, 1.1),
     sky=(((206, 210, 210), (208, 212, 210)), ((188, 194, 198), (194, 200, 202))),
 )  # fmt: skip
 _NIGHT = replace(
-    _GREENISH, sun=(0.0, 0.05), ambient=(0.85, 1.0), night=(0.68, 0.82), lamps=1.0, exposure=(1.45, 1.8), clouds=(0.0, 0.2), noise=(3.0, 7.0),
+    _GREENISH, sun=(0.0, 0.05), ambient=(0.85, 1.0), night=(0.68, 0.82), lamps=1.0, exposure=(1.45, 1.8),
+    clouds=(0.0, 0.2), noise=(3.0, 7.0),
     cast=((272, 252, 226), (262, 256, 246), (250, 256, 262)), lift=(4.0, 12.0), blur={1: 1.0}, contrast=(0.95, 1.1),
 )  # fmt: skip
 _RAIN = replace(
-    _GREENISH, sun=(0.0, 0.08), ambient=(0.68, 0.82), haze=(60.0, 140.0), wet=(0.5, 1.0), exposure=(0.95, 1.12), streaks=0.7, drops=0.7, lamps=0.7,
-    sky=(((150, 156, 162), (176, 182, 184)), ((176, 180, 184), (196, 200, 200))), cast=((246, 256, 262), (250, 258, 252)),
+    _GREENISH, sun=(0.0, 0.08), ambient=(0.68, 0.82), haze=(60.0, 140.0), wet=(0.5, 1.0), exposure=(0.95, 1.12),
+    streaks=0.7, drops=0.7, lamps=0.7,
+    sky=(((150, 156, 162), (176, 182, 184)), ((176, 180, 184), (196, 200, 200))),
+    cast=((246, 256, 262), (250, 258, 252)),
     blur={1: 1.0},
 )  # fmt: skip
 _SNOW = replace(
-    _GREENISH, sun=(0.0, 0.15), ambient=(0.7, 0.85), haze=(60.0, 160.0), snow=(0.55, 1.0), exposure=(1.0, 1.16), contrast=(0.95, 1.1), flakes=0.7, lamps=0.4,
+    _GREENISH, sun=(0.0, 0.15), ambient=(0.7, 0.85), haze=(60.0, 160.0), snow=(0.55, 1.0), exposure=(1.0, 1.16),
+    contrast=(0.95, 1.1), flakes=0.7, lamps=0.4,
     sky=(((198, 204, 210), (216, 220, 224)),), cast=((250, 256, 264), (256, 256, 256)),
 )  # fmt: skip
 
 _ANY = Look(
     colours=Colours(wild=0.35, spread=40), sun=(0.0, 0.9), ambient=(0.55, 0.9), elevation=(0.1, 0.7), warm=(0.0, 0.4),
-    sky=(*_CLEAR, *_DULL, *_DUSK, ((30, 60, 120), (120, 180, 230)), ((200, 180, 120), (240, 230, 200))), clouds=(0.0, 1.0),
+    sky=(*_CLEAR, *_DULL, *_DUSK, ((30, 60, 120), (120, 180, 230)), ((200, 180, 120), (240, 230, 200))),
+    clouds=(0.0, 1.0),
     haze=(60.0, 800.0), exposure=(0.75, 1.3), saturation=(0.2, 1.9), contrast=(0.8, 1.35), lift=(0.0, 30.0), lamps=0.3,
     cast=((256, 256, 256), (290, 250, 210), (210, 250, 290), (250, 280, 230), (280, 230, 270)), cast_spread=20,
     vignette=(0.0, 0.5), noise=(0.0, 9.0), blur={0: 0.4, 1: 0.4, 2: 0.2}, chroma=0.4, mix=0.5,
@@ -162,7 +188,8 @@ _WORLD_LOOKS = (
     replace(_ANY, mix=0.3, ambient=(0.75, 1.0), night=(0.5, 0.8), lamps=1.0,
             exposure=(1.3, 1.8), noise=(2.0, 8.0), lift=(4.0, 20.0), contrast=(0.9, 1.2), blur={0: 0.2, 1: 0.8}),
     replace(_ANY, mix=0.2, night=(0.15, 0.5), lamps=1.0, exposure=(0.9, 1.3), sky=_DUSK),
-    replace(_ANY, mix=0.2, wet=(0.3, 1.0), streaks=0.6, drops=0.5, haze=(60.0, 250.0), sun=(0.0, 0.2), sky=_DULL, lamps=0.6),
+    replace(_ANY, mix=0.2, wet=(0.3, 1.0), streaks=0.6, drops=0.5, haze=(60.0, 250.0), sun=(0.0, 0.2), sky=_DULL,
+            lamps=0.6),
     replace(_ANY, mix=0.2, snow=(0.3, 1.0), flakes=0.6, sun=(0.0, 0.4), ambient=(0.6, 0.85), haze=(60.0, 300.0)),
 )  # fmt: skip
 _ALL_TREES = ("round", "tall", "broad", "conifer", "palm", "bare")
@@ -170,8 +197,8 @@ _WORLD_LAYOUTS = tuple(
     replace(layout, bonnet=0.2, roll=0.03, tree_kinds=_ALL_TREES, hills=0.4, left_hand=0.4)
     for layout in (
         _GAME, _GERMAN, _AMERICAN, _SUBURB, _BUSY, _ARTERIAL, _ON_FOOT, _FROM_ABOVE, _WIDE_ANGLE, _TELE,
-        replace(_GERMAN, height=(0.9, 2.4), focal=(0.5, 0.95), pitch=(-0.04, 0.08), yaw=0.12, floors=(1, 9), setback=(0.0, 6.0),
-                facades=("plaster", "brick", "concrete", "boards", "glass"), curve=0.003),
+        replace(_GERMAN, height=(0.9, 2.4), focal=(0.5, 0.95), pitch=(-0.04, 0.08), yaw=0.12, floors=(1, 9),
+                setback=(0.0, 6.0), facades=("plaster", "brick", "concrete", "boards", "glass"), curve=0.003),
     )
 )  # fmt: skip
 
@@ -182,7 +209,8 @@ DOMAINS: dict[str, Domain] = {
     for domain in (
         Domain("gta5", (_GAME,), (_GAME_LOOK,)),
         Domain("cityscapes", (_GERMAN,), (_GREENISH,)),
-        Domain("bdd100k", (_AMERICAN, _AMERICAN, _ARTERIAL), (_DASHCAM, _DASHCAM, _DASHCAM_DULL, _DASHCAM_DUSK, _DASHCAM_NIGHT)),
+        Domain("bdd100k", (_AMERICAN, _AMERICAN, _ARTERIAL),
+               (_DASHCAM, _DASHCAM, _DASHCAM_DULL, _DASHCAM_DUSK, _DASHCAM_NIGHT)),
         Domain("mapillary", (_ON_FOOT, _FROM_ABOVE, _BUSY, _SUBURB, _WIDE_ANGLE, _TELE),
                (_PHONE, _PHONE, _PHONE_OLD, _PHONE_WARM, _PHONE_COLD)),
         Domain("fog", (_ADVERSE,), (_FOG,)),

@@ -66,6 +66,16 @@ class Sample:
         a, b = circle(dice.uniform(-1.0, 1.0) if dice.chance(0.6) else dice.uniform(-3.0, 3.0))
         zenith, horizon = dice.pick(look.sky)
         # The sun stands mostly behind the viewer or to the side: a is the cosine of its bearing from there.
-        return Sample(look, dice.uniform(*look.sun), dice.uniform(*look.ambient), (c * b, s, -c * a), dice.uniform(*look.warm),
-                      zenith, horizon, dice.uniform(*look.night), dice.chance(look.lamps), dice.uniform(*look.wet),
-                      dice.uniform(*look.snow))  # fmt: skip
+        return Sample(
+            look=look,
+            sun=dice.uniform(*look.sun),
+            ambient=dice.uniform(*look.ambient),
+            direction=(c * b, s, -c * a),
+            warm=dice.uniform(*look.warm),
+            zenith=zenith,
+            horizon=horizon,
+            night=dice.uniform(*look.night),
+            lit=dice.chance(look.lamps),
+            wet=dice.uniform(*look.wet),
+            snow=dice.uniform(*look.snow),
+        )

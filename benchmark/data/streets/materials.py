@@ -19,7 +19,7 @@ MATERIALS: tuple[str, ...] = (
 NO_MATERIAL = 255
 
 # Procedural textures, evaluated per pixel in surface coordinates (metres).
-PLAIN, WINDOWS, SHOPS, BLOCKS, BARS, LEAVES, SPOKES, RIBS = range(8)
+PLAIN, WINDOWS, SHOPS, BLOCKS, LEAVES, RIBS = range(6)
 
 # Palette slots: 0-7 belong to the object (drawn by the style), the others are the same for all.
 OWN = 8

@@ -72,7 +72,9 @@ class Shape:
         used = self.label if label is None else label
         self.rows.append((corners, self._group, used, material, slot, slot2, texture, params, one_sided, hollow))
 
-    def flat(self, outline: Sequence[tuple[float, float]], slot: int, material: int, z: float = 0.0, **more: Any) -> None:
+    def flat(
+        self, outline: Sequence[tuple[float, float]], slot: int, material: int, z: float = 0.0, **more: Any
+    ) -> None:
         """Add a polygon that faces the viewer, from (x, y) corners."""
         self.poly([(x, y, z) for x, y in outline], slot, material, **more)
 

@@ -71,8 +71,20 @@ def person(pose: str) -> Template:
         shape.flat([(side * swing + 0.055 * c, 0.80 + 0.06 * s) for c, s in RING10], FLESH, SKIN)
     hem = 0.55 if pose == "dress" else 0.80
     flare = 0.30 if pose == "dress" else 0.18
-    shape.flat([(-flare, hem), (flare, hem), (0.19, 1.05), (0.24, 1.40), (0.12, 1.48),
-                (-0.12, 1.48), (-0.24, 1.40), (-0.19, 1.05)], TOP, CLOTH)
+    shape.flat(
+        [
+            (-flare, hem),
+            (flare, hem),
+            (0.19, 1.05),
+            (0.24, 1.40),
+            (0.12, 1.48),
+            (-0.12, 1.48),
+            (-0.24, 1.40),
+            (-0.19, 1.05),
+        ],
+        TOP,
+        CLOTH,
+    )
     if pose == "back":
         shape.flat([(-0.15, 0.98), (0.15, 0.98), (0.16, 1.40), (-0.16, 1.40)], BAG, CLOTH)
     elif pose == "walk":
@@ -87,9 +99,16 @@ def _wheel(shape: Shape, x: float, radius: float) -> None:
     shape.flat([(x + radius * c, radius + radius * s) for c, s in RING12], BLACK, RUBBER, hollow=True)
     inner, outer = radius * 0.80, radius
     for (c0, s0), (c1, s1) in zip(RING12, RING12[1:] + RING12[:1], strict=True):
-        shape.flat([(x + outer * c0, radius + outer * s0), (x + outer * c1, radius + outer * s1),
-                    (x + inner * c1, radius + inner * s1), (x + inner * c0, radius + inner * s0)],
-                   BLACK, RUBBER)
+        shape.flat(
+            [
+                (x + outer * c0, radius + outer * s0),
+                (x + outer * c1, radius + outer * s1),
+                (x + inner * c1, radius + inner * s1),
+                (x + inner * c0, radius + inner * s0),
+            ],
+            BLACK,
+            RUBBER,
+        )
 
 
 def _bicycle(shape: Shape) -> None:
@@ -126,8 +145,11 @@ def _motorcycle(shape: Shape) -> None:
     _limb(shape, (0.70, 0.34), (0.42, 0.98), 0.09, CHROME, METAL)
     _limb(shape, (-0.70, 0.34), (0.10, 0.40), 0.12, DARK, METAL)
     shape.flat([(-0.28, 0.22), (0.34, 0.22), (0.40, 0.60), (-0.30, 0.60)], DARK, METAL)
-    shape.flat([(-0.98, 0.66), (-0.40, 0.52), (0.36, 0.56), (0.52, 0.86), (0.12, 0.98),
-                (-0.30, 0.78), (-0.98, 0.84)], FRAME, PANEL)
+    shape.flat(
+        [(-0.98, 0.66), (-0.40, 0.52), (0.36, 0.56), (0.52, 0.86), (0.12, 0.98), (-0.30, 0.78), (-0.98, 0.84)],
+        FRAME,
+        PANEL,
+    )
     _limb(shape, (-0.76, 0.84), (-0.06, 0.84), 0.11, SEAT, CLOTH)
     _limb(shape, (0.26, 1.06), (0.50, 0.98), 0.07, DARK, METAL)
     shape.flat([(0.52 + 0.10 * c, 0.88 + 0.10 * s) for c, s in RING10], HEADLAMP, LIGHT)
@@ -138,14 +160,11 @@ def _motorcycle_end(shape: Shape, front: bool) -> None:
     """Add a motorcycle seen along the road."""
     shape.label = MOTORCYCLE
     _limb(shape, (0.0, 0.0), (0.0, 0.66), 0.18, BLACK, RUBBER)
-    shape.flat([(-0.22, 0.36), (0.22, 0.36), (0.26, 0.80), (0.15, 0.98), (-0.15, 0.98),
-                (-0.26, 0.80)], FRAME, PANEL)
+    shape.flat([(-0.22, 0.36), (0.22, 0.36), (0.26, 0.80), (0.15, 0.98), (-0.15, 0.98), (-0.26, 0.80)], FRAME, PANEL)
     _limb(shape, (0.0, 0.0), (0.0, 0.46), 0.15, BLACK, RUBBER)
     _limb(shape, (-0.42, 1.02), (0.42, 1.02), 0.07, DARK, METAL)
     for x in (-0.36, 0.36):
-        shape.flat(
-            [(x - 0.07, 1.05), (x + 0.07, 1.05), (x + 0.07, 1.17), (x - 0.07, 1.17)], DARK, GLASS
-        )
+        shape.flat([(x - 0.07, 1.05), (x + 0.07, 1.05), (x + 0.07, 1.17), (x - 0.07, 1.17)], DARK, GLASS)
     lamp = HEADLAMP if front else TAILLAMP
     shape.flat([(0.12 * c, 0.80 + 0.10 * s) for c, s in RING10], lamp, LIGHT)
     if not front:
@@ -161,9 +180,17 @@ def _rider_side(shape: Shape, hip: Spot, hands: Spot, feet: tuple[tuple[Spot, fl
         _limb(shape, hip, knee, 0.19, TROUSERS, CLOTH)
         _limb(shape, knee, foot, 0.15, TROUSERS, CLOTH)
         _limb(shape, (foot[0] - 0.08, foot[1]), (foot[0] + 0.16, foot[1]), 0.10, SHOES, RUBBER)
-    shape.flat([(hip[0] - 0.14, hip[1] - 0.04), (hip[0] + 0.18, hip[1] - 0.04),
-                (shoulder[0] + 0.14, shoulder[1] - 0.06), (shoulder[0] + 0.06, shoulder[1] + 0.10),
-                (shoulder[0] - 0.12, shoulder[1] + 0.06)], TOP, CLOTH)
+    shape.flat(
+        [
+            (hip[0] - 0.14, hip[1] - 0.04),
+            (hip[0] + 0.18, hip[1] - 0.04),
+            (shoulder[0] + 0.14, shoulder[1] - 0.06),
+            (shoulder[0] + 0.06, shoulder[1] + 0.10),
+            (shoulder[0] - 0.12, shoulder[1] + 0.06),
+        ],
+        TOP,
+        CLOTH,
+    )
     _limb(shape, shoulder, hands, 0.12, TOP, CLOTH)
     shape.flat([(hands[0] + 0.05 * c, hands[1] + 0.05 * s) for c, s in RING10], FLESH, SKIN)
     _head(shape, shoulder[0] + 0.10, shoulder[1] + 0.24, behind=False, helmet=helmet)
@@ -176,8 +203,18 @@ def _rider_end(shape: Shape, seat: float, front: bool, helmet: bool) -> None:
         _limb(shape, (side * 0.16, seat - 0.55), (side * 0.14, seat + 0.02), 0.17, TROUSERS, CLOTH)
         _limb(shape, (side * 0.16 - 0.06, seat - 0.58), (side * 0.16 + 0.06, seat - 0.58), 0.12, SHOES, RUBBER)
         _limb(shape, (side * 0.30, seat + 0.14), (side * 0.23, seat + 0.55), 0.12, TOP, CLOTH)
-    shape.flat([(-0.19, seat - 0.06), (0.19, seat - 0.06), (0.25, seat + 0.52), (0.12, seat + 0.62),
-                (-0.12, seat + 0.62), (-0.25, seat + 0.52)], TOP, CLOTH)
+    shape.flat(
+        [
+            (-0.19, seat - 0.06),
+            (0.19, seat - 0.06),
+            (0.25, seat + 0.52),
+            (0.12, seat + 0.62),
+            (-0.12, seat + 0.62),
+            (-0.25, seat + 0.52),
+        ],
+        TOP,
+        CLOTH,
+    )
     if not front:
         _limb(shape, (0.0, seat + 0.12), (0.0, seat + 0.50), 0.28, BAG, CLOTH)
     _head(shape, 0.0, seat + 0.76, behind=not front, helmet=helmet)

@@ -10,6 +10,7 @@ Image = NDArray[np.int32]  # (3, H, W), 0..255 but free to leave it on the way
 
 
 def fixed(value: float) -> int:
+    """Return a factor in 1/256, rounded."""
     return int(value * 256.0 + 0.5)
 
 

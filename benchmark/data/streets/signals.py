@@ -7,7 +7,25 @@ from functools import cache
 
 from .dice import RING8, RING12
 from .materials import (
-    AMBER, BLACK, BLUE, DARK, GLASS, GREEN, GREY, LAMP, LIGHT, METAL, PAINT, PLASTIC, POLE, RED, TRAFFIC_LIGHT, TRAFFIC_SIGN, WHITE, WOOD, YELLOW,
+    AMBER,
+    BLACK,
+    BLUE,
+    DARK,
+    GLASS,
+    GREEN,
+    GREY,
+    LAMP,
+    LIGHT,
+    METAL,
+    PAINT,
+    PLASTIC,
+    POLE,
+    RED,
+    TRAFFIC_LIGHT,
+    TRAFFIC_SIGN,
+    WHITE,
+    WOOD,
+    YELLOW,
 )
 from .mesh import Shape, Template
 

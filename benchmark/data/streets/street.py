@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import sqrt
+from typing import Any
 
 from . import materials as m
 from .camera import Camera
 from .dice import Dice
-from .mesh import Placed
+from .mesh import Placed, Template
 
 Range = tuple[float, float]
 
@@ -48,16 +49,8 @@ class Layout:
         default_factory=lambda: {"car": 10.0, "truck": 1.4, "bus": 1.2, "motorcycle": 1.0, "bicycle": 1.0}
     )
     bodies: tuple[str, ...] = ("hatch", "saloon", "estate", "suv", "van")
-    signs: tuple[str, ...] = (
-        "limit",
-        "warning",
-        "priority",
-        "parking",
-        "yield",
-        "noentry",
-        "stop",
-        "direction",
-        "plate",
+    signs: tuple[str, ...] = tuple(
+        ["limit", "warning", "priority", "parking", "yield", "noentry", "stop", "direction", "plate"]
     )
     wooden_poles: float = 0.0
     arm_lights: float = 0.3
@@ -81,19 +74,17 @@ class Section:
     pavement: float  # its width
     front: float  # where the lots begin
     material: int  # of the pavement
-    raised: float  # height of the kerb
-    soil: bool
+    soil: bool  # whether the strip along the lots is bare
 
     @staticmethod
-    def draw(dice: Dice, spec: Layout, side: int, lanes: float, parking: bool) -> Section:
+    def draw(dice: Dice, spec: Layout, lanes: float, parking: bool) -> Section:
         """Draw a cross-section outside the lanes."""
-        del side
         kerb = lanes + (2.3 if parking else 0.3)
         verge = dice.uniform(1.0, 2.6) if dice.chance(spec.verge) else 0.0
         pavement = dice.uniform(*spec.pavement)
         material = dice.weighted(((m.PAVING, 0.6), (m.ASPHALT, 0.15), (m.CONCRETE, 0.25)))
         strip = dice.uniform(0.5, 2.0) if dice.chance(0.3) else 0.0
-        return Section(kerb, kerb + verge, pavement, kerb + verge + pavement + strip, material, 0.13, dice.chance(0.15))
+        return Section(kerb, kerb + verge, pavement, kerb + verge + pavement + strip, material, dice.chance(0.15))
 
 
 class Street:
@@ -116,8 +107,7 @@ class Street:
         self.rails = dice.pick(self.oncoming[:1] + self.same[-1:]) if dice.chance(spec.tram) else None
         self.junction = dice.uniform(16.0, 34.0) if dice.chance(spec.junction) else None
         self.sections = {
-            s: Section.draw(dice, spec, s, max(c * s for c in centres) + 0.5 * self.lane, self.parking[s])
-            for s in (-1, 1)
+            s: Section.draw(dice, spec, max(c * s for c in centres) + 0.5 * self.lane, self.parking[s]) for s in (-1, 1)
         }
         self.zebra: float | None = None
         if self.junction is not None:
@@ -141,20 +131,34 @@ class Street:
             roll=dice.uniform(-spec.roll, spec.roll), focal=dice.uniform(*spec.focal),
         )  # fmt: skip
 
-    def put(self, template: object, x: float, z: float, kind: str, **more: object) -> None:
-        """Place a template at x metres beside the ego lane's centre and z metres along the bent road."""
-        heading = more.pop("heading", None)
+    def put(
+        self,
+        template: Template,
+        x: float,
+        z: float,
+        kind: str,
+        *,
+        heading: tuple[float, float] = (1.0, 0.0),
+        **more: Any,
+    ) -> None:
+        """Place a template at x metres beside the ego lane's centre and z metres along the bent road.
+
+        `heading` counts from the road's direction there; `more` goes to :class:`Placed`.
+        """
         slope = 2.0 * self.bend * z
         length = sqrt(1.0 + slope * slope)
         c, s = 1.0 / length, slope / length
-        if heading is None:
-            turned = (c, s)
-        else:
-            h0, h1 = heading  # type: ignore[misc]
-            turned = (c * h0 - s * h1, s * h0 + c * h1)
-        self.placed.append(
-            Placed(template, x + self.bend * z * z, more.pop("y", 0.0), z, kind, heading=turned, **more)  # type: ignore[arg-type]
-        )
+        turned = (c * heading[0] - s * heading[1], s * heading[0] + c * heading[1])
+        self.placed.append(Placed(template, x + self.bend * z * z, 0.0, z, kind, heading=turned, **more))
+
+    def edges(self) -> list[float]:
+        """Return where lanes begin and end, from left to right."""
+        half = 0.5 * self.lane
+        return sorted({round(c + offset, 3) for c in self.same + self.oncoming for offset in (-half, half)})
+
+    def open_at(self, z: float, before: float, after: float) -> bool:
+        """Tell whether z lies in the side street or within these distances of it."""
+        return self.junction is not None and self.junction - before < z < self.junction + after
 
     def room(self, side: int, low: float, high: float, length: float, tries: int = 6) -> float | None:
         """Find a free stretch of the pavement's furniture strip; return its middle, or None."""

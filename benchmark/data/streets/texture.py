@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import materials as m
 from .raster import Surfaces
+
+Floats = NDArray[np.floating[Any]]
 
 # Per material: side of a grain in metres, strength of the grain in 1/256.
 _GRAIN = {
@@ -46,97 +49,107 @@ def hashed(x: NDArray[np.int32], y: NDArray[np.int32], salt: NDArray | int) -> N
 def pattern(surfaces: Surfaces) -> Pattern:
     """Evaluate every texture of a picture."""
     polygons, seen = surfaces.polygons, surfaces.seen
-    material = polygons.material[seen]
-    footprint = np.float32(1.0 / (surfaces.camera.focal * seen.shape[1])) / np.maximum(
-        surfaces.inverse_depth, np.float32(1e-3)
-    )
-    size = _GRAIN_SIZE[material]
-    cells = np.maximum(size, footprint)
-    noise = hashed(_floor(surfaces.s / cells), _floor(surfaces.t / cells), material).astype(np.int32) - 128
-    strength = (
-        _GRAIN_STRENGTH[material] * np.minimum(np.float32(1.0), np.float32(2.0) * size / np.maximum(footprint, size))
-    ).astype(np.int32)
-    tone = 256 + ((noise * strength) >> 7)
-    second = np.zeros(seen.shape, np.bool_)
-    cell = np.zeros(seen.shape, np.uint8)
+    pixel = np.float32(1.0 / (surfaces.camera.focal * seen.shape[1]))  # its side at 1 m
+    footprint = pixel / np.maximum(surfaces.inverse_depth, np.float32(1e-3))
+    tone = 256 + _grain(surfaces, polygons.material[seen], footprint)
+    second, cell = np.zeros(seen.shape, np.bool_), np.zeros(seen.shape, np.uint8)
     codes = polygons.texture[seen]
     params = np.ascontiguousarray(polygons.table["params"].T)
-    flat_codes = codes.ravel()
     for code, paint in _PAINTERS.items():
-        at = np.flatnonzero(flat_codes == code)
-        if at.size:
-            index = seen.ravel()[at]
-            paint(surfaces.s.ravel()[at], surfaces.t.ravel()[at], params[:, index], index, footprint.ravel()[at],
-                  at, tone.reshape(-1), second.reshape(-1), cell.reshape(-1))  # fmt: skip
+        at = np.nonzero(codes == code)
+        if at[0].size:
+            index = seen[at]
+            painted = paint(_Spots(surfaces.s[at], surfaces.t[at], footprint[at], index, params[:, index]))
+            tone[at] += painted.tone
+            if painted.second is not None:
+                second[at] = painted.second
+            if painted.cell is not None:
+                cell[at] = painted.cell
     return Pattern(second, np.maximum(tone, 0), cell)
 
 
-def _floor(values: NDArray[np.float32]) -> NDArray[np.int32]:
-    return np.floor(values).astype(np.int32)
+def _grain(surfaces: Surfaces, material: NDArray[np.uint8], footprint: Floats) -> NDArray[np.int32]:
+    """Return each material's own roughness, fading where a grain is under a pixel."""
+    size = _GRAIN_SIZE[material]
+    cells = np.maximum(size, footprint)
+    fade = np.minimum(np.float32(1.0), np.float32(2.0) * size / cells)
+    noise = _random(surfaces.s / cells, surfaces.t / cells, material) - 128
+    grain: NDArray[np.int32] = (noise * (_GRAIN_STRENGTH[material] * fade).astype(np.int32)) >> 7
+    return grain
 
 
-def _windows(s, t, params, index, footprint, at, tone, second, cell) -> None:  # type: ignore[no-untyped-def]
+@dataclass(frozen=True)
+class _Spots:
+    """The pixels of one texture."""
+
+    s: Floats
+    t: Floats
+    footprint: Floats  # side of a pixel on the surface, metres
+    polygon: NDArray[np.intp]
+    params: Floats  # (4, N)
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """What a texture does to its pixels."""
+
+    tone: NDArray[np.int32]
+    second: NDArray[np.bool_] | None = None
+    cell: NDArray[np.uint8] | None = None
+
+
+def _random(x: Floats, y: Floats, salt: NDArray | int) -> NDArray[np.int32]:
+    """Return 0..255 for the lattice cell that holds a point."""
+    return hashed(np.floor(x).astype(np.int32), np.floor(y).astype(np.int32), salt).astype(np.int32)
+
+
+def _windows(at: _Spots) -> _Paint:
     """Draw a grid of framed windows; far away, where a window is under a pixel, an even greyish blend."""
-    column, row = s / params[0] + np.float32(0.06), t / params[1]
-    i, j = np.floor(column), np.floor(row)
-    u, v = column - i, row - j
-    half = np.float32(0.5) * params[2]
-    glass = (np.abs(u - np.float32(0.5)) < half) & (v > 0.28) & (v < 0.80)
-    fine = footprint < np.float32(0.45) * params[0]
-    frame = (np.abs(u - np.float32(0.5)) < half + np.float32(0.07)) & (v > 0.22) & (v < 0.86) & ~glass
-    random = hashed(i.astype(np.int32), j.astype(np.int32), index)
-    second[at] = glass & fine
-    cell[at] = random
-    coarse = ~fine
-    change = np.where(glass, (random.astype(np.int32) >> 1) - 40, np.where(frame, 44, 0))
-    mullion = glass & (np.abs(u - np.float32(0.5)) < 0.03) & (footprint < 0.12)
-    second[at[mullion]] = False
-    tone[at] += np.where(coarse, -26, change)
+    column, row = at.s / at.params[0] + np.float32(0.06), at.t / at.params[1]
+    random = _random(column, row, at.polygon)
+    off, v = np.abs(column - np.floor(column) - np.float32(0.5)), row - np.floor(row)
+    half = np.float32(0.5) * at.params[2]
+    glass = (off < half) & (v > 0.28) & (v < 0.80)
+    frame = (off < half + np.float32(0.07)) & (v > 0.22) & (v < 0.86) & ~glass
+    fine = at.footprint < np.float32(0.45) * at.params[0]
+    mullion = (off < 0.03) & (at.footprint < 0.12)
+    change = np.where(glass, (random >> 1) - 40, np.where(frame, 44, 0))
+    return _Paint(np.where(fine, change, -26), glass & fine & ~mullion, random.astype(np.uint8))
 
 
-def _shops(s, t, params, index, footprint, at, tone, second, cell) -> None:  # type: ignore[no-untyped-def]
-    """Draw shop windows between pillars."""
-    column = s / params[0]
-    i = np.floor(column)
-    u = column - i
-    half = np.float32(0.5) * params[2]
-    glass = (np.abs(u - np.float32(0.5)) < half) & (t > 0.5) & (t < 2.6)
+def _shops(at: _Spots) -> _Paint:
+    """Draw shop windows between pillars, with a door in each."""
+    column = at.s / at.params[0]
+    u = column - np.floor(column)
+    glass = (np.abs(u - np.float32(0.5)) < np.float32(0.5) * at.params[2]) & (at.t > 0.5) & (at.t < 2.6)
     door = glass & (u > 0.42) & (u < 0.58)
-    random = hashed(i.astype(np.int32), np.floor(t * 3).astype(np.int32), index)
-    second[at] = glass
-    cell[at] = hashed(i.astype(np.int32), i.astype(np.int32), index) >> 1
-    tone[at] += np.where(door, -60, np.where(glass, (random.astype(np.int32) >> 1) - 30, 0))
-    del footprint
+    goods = (_random(column, at.t * np.float32(3.0), at.polygon) >> 1) - 30
+    lit = _random(column, column, at.polygon) >> 1
+    return _Paint(np.where(door, -60, np.where(glass, goods, 0)), glass, lit.astype(np.uint8))
 
 
-def _blocks(s, t, params, index, footprint, at, tone, second, cell) -> None:  # type: ignore[no-untyped-def]
+def _blocks(at: _Spots) -> _Paint:
     """Draw courses of blocks with darker joints, each block a little different."""
-    row = t / params[1]
+    row = at.t / at.params[1]
     j = np.floor(row)
-    column = s / params[0] + np.float32(0.5) * (j - np.float32(2.0) * np.floor(j * np.float32(0.5)))
-    i = np.floor(column)
-    joint = ((column - i) * params[0] < params[2]) | ((row - j) * params[1] < params[2])
-    random = hashed(i.astype(np.int32), j.astype(np.int32), index).astype(np.int32)
-    fine = footprint < np.float32(0.5) * params[1]
-    tone[at] += np.where(fine, np.where(joint, -46, (random >> 3) - 16), 0)
-    del second, cell
+    column = at.s / at.params[0] + np.float32(0.5) * (j - np.float32(2.0) * np.floor(j * np.float32(0.5)))
+    joint = ((column - np.floor(column)) * at.params[0] < at.params[2]) | ((row - j) * at.params[1] < at.params[2])
+    shade = np.where(joint, -46, (_random(column, row, at.polygon) >> 3) - 16)
+    return _Paint(np.where(at.footprint < np.float32(0.5) * at.params[1], shade, 0))
 
 
-def _leaves(s, t, params, index, footprint, at, tone, second, cell) -> None:  # type: ignore[no-untyped-def]
+def _leaves(at: _Spots) -> _Paint:
     """Draw clumps of leaves in light and shade."""
-    side = np.maximum(params[0], footprint)
-    random = hashed(_floor(s / side), _floor(t / side), index).astype(np.int32)
-    second[at] = random < 52
-    tone[at] += (random >> 2) - 28
-    del cell
+    side = np.maximum(at.params[0], at.footprint)
+    random = _random(at.s / side, at.t / side, at.polygon)
+    return _Paint((random >> 2) - 28, random < 52)
 
 
-def _ribs(s, t, params, index, footprint, at, tone, second, cell) -> None:  # type: ignore[no-untyped-def]
+def _ribs(at: _Spots) -> _Paint:
     """Draw vertical ribs, as on a container or a tarpaulin."""
-    column = s / params[0]
-    rib = (column - np.floor(column)) < params[2]
-    tone[at] += np.where(rib & (footprint < 0.25), -34, 0)
-    del t, index, second, cell
+    column = at.s / at.params[0]
+    rib = (column - np.floor(column) < at.params[2]) & (at.footprint < 0.25)
+    return _Paint(np.where(rib, -34, 0))
 
 
 _PAINTERS = {m.WINDOWS: _windows, m.SHOPS: _shops, m.BLOCKS: _blocks, m.LEAVES: _leaves, m.RIBS: _ribs}

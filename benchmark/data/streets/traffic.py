@@ -9,20 +9,23 @@ _MOVING = ("car", "truck", "bus", "tram", "cycle")
 
 
 def add_person(street: Street, x: float, z: float) -> None:
+    """Let somebody stand or walk there; one in eight is a child."""
     dice = street.dice
     size = dice.uniform(0.92, 1.08) if not dice.chance(0.12) else dice.uniform(0.6, 0.75)
-    mirror = dice.pick((-1.0, 1.0))
-    street.put(people.person(dice.pick(people.POSES)), x, z, "person", heading=(1.0, 0.0), scale=(mirror * size * 1.1, size, size),
-               shadow=(0.25, 0.2, 1.7))  # fmt: skip
+    wide = dice.pick((-1.0, 1.0)) * size * 1.1
+    body = people.person(dice.pick(people.POSES))
+    street.put(body, x, z, "person", scale=(wide, size, size), shadow=(0.25, 0.2, 1.7))
 
 
 def add_cycle(street: Street, vehicle: str, x: float, z: float, *, ridden: bool, view: str | None = None) -> None:
+    """Place a bicycle or a motorcycle, seen from a given or from any side."""
     dice = street.dice
     view = view or dice.weighted((("side", 2.0), ("front", 0.5), ("back", 1.0)))
     wide = dice.pick((-1.0, 1.0)) * (dice.uniform(0.75, 1.0) if view == "side" else 1.0)
     size = dice.uniform(1.0, 1.12)
-    street.put(people.cycle(vehicle, view, ridden, dice.chance(0.6)), x, z, "cycle", scale=(wide * size, size, size),
-               heading=(1.0, 0.0), shadow=(0.8 if view == "side" else 0.3, 0.3, 1.5 if ridden else 0.9))  # fmt: skip
+    body = people.cycle(vehicle, view, ridden, dice.chance(0.6))
+    shadow = (0.8 if view == "side" else 0.3, 0.3, 1.5 if ridden else 0.9)
+    street.put(body, x, z, "cycle", scale=(wide * size, size, size), shadow=shadow)
 
 
 def add_vehicle(
@@ -35,7 +38,7 @@ def add_vehicle(
     if kind == "car":
         template, size = vehicles.car(dice.pick(street.spec.bodies)), (0.93, 2.3, 1.5)
     elif kind == "truck":
-        template, size = vehicles.truck(dice.pick(("box", "tarp", "bed"))), (1.25, 4.2, 3.3)
+        template, size = vehicles.truck(dice.pick(vehicles.TRUCKS)), (1.25, 4.2, 3.3)
     elif kind == "bus":
         template, size = vehicles.bus(2 if dice.chance(0.2) else 1), (1.27, 5.8, 3.1)
     elif kind == "tram":
@@ -53,9 +56,7 @@ def add_traffic(street: Street) -> None:
     for ahead, lanes in ((True, street.same), (False, street.oncoming)):
         for x in lanes:
             if x == street.rails:
-                length = 17.5
-                street.put(vehicles.tram(1 + dice.below(2)), x, dice.uniform(15.0, 34.0), "tram",
-                           heading=(1.0, 0.0) if ahead else (-1.0, 0.0), shadow=(1.2, 8.0, 3.4))  # fmt: skip
+                add_vehicle(street, "tram", x, dice.uniform(15.0, 34.0), ahead=ahead)
                 continue
             z = dice.uniform(9.0, 22.0) if x == 0.0 else dice.uniform(5.0, 20.0)
             while z < 85.0:
@@ -70,26 +71,27 @@ def add_crossing(street: Street) -> None:
     """Let vehicles wait in or pass through the side street, and people walk over the zebra crossing."""
     dice = street.dice
     if street.junction is not None:
-        for ahead in (-1, 1):
+        for way in (-1, 1):
             if not dice.chance(0.45):
                 continue
             kind = dice.weighted((("car", 5.0), ("truck", 1.0), ("bus", 1.2), ("motorcycle", 0.8), ("bicycle", 0.8)))
-            x = dice.uniform(-14.0, 14.0)
-            z = street.junction + 4.5 - 2.2 * ahead * street.side
-            if any(
-                abs(p.z - z) < 7.0 and abs(p.x - street.bend * z * z - x) < 7.5
-                for p in street.placed
-                if p.kind in _MOVING
-            ):
+            x, z = dice.uniform(-14.0, 14.0), street.junction + 4.5 - 2.2 * way * street.side
+            if _occupied(street, x, z):
                 continue
             if kind in ("motorcycle", "bicycle"):
                 add_cycle(street, kind, x, z, ridden=True, view="side")
             else:
-                add_vehicle(street, kind, x, z, ahead=True, heading=(0.0, float(ahead)))
+                add_vehicle(street, kind, x, z, ahead=True, heading=(0.0, float(way)))
     if street.zebra is not None and dice.chance(0.6):
         for _ in range(1 + dice.below(3)):
             x = dice.uniform(-street.sections[-1].kerb, street.sections[1].kerb)
             add_person(street, x, street.zebra + dice.uniform(0.6, 2.4))
+
+
+def _occupied(street: Street, x: float, z: float) -> bool:
+    """Tell whether a vehicle across the road would touch another one."""
+    x += street.bend * z * z
+    return any(abs(p.z - z) < 7.0 and abs(p.x - x) < 7.5 for p in street.placed if p.kind in _MOVING)
 
 
 def park(street: Street, side: int) -> None:
@@ -100,8 +102,7 @@ def park(street: Street, side: int) -> None:
     x = side * (section.kerb - 1.15)
     z = dice.uniform(3.0, 12.0)
     while z < 72.0:
-        blocked = street.junction is not None and street.junction - 5.0 < z + 2.5 < street.junction + 15.0
-        if blocked:
+        if street.open_at(z + 2.5, 5.0, 15.0):
             z += 4.0
             continue
         if dice.chance(0.10):

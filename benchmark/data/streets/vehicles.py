@@ -119,7 +119,9 @@ def truck(body: str) -> Template:
     _cab(shape, half, z1)
     _discs(shape, half - 0.04, 0.5, places[-1:])
     shape.piece()
-    load = shape.box(-half, half, 0.95, top, z0, z1 - 2.15, 1, material, texture=RIBS, slot2=1, params=(rib, 1.0, 0.12, 0.86))
+    load = shape.box(
+        -half, half, 0.95, top, z0, z1 - 2.15, 1, material, texture=RIBS, slot2=1, params=(rib, 1.0, 0.12, 0.86)
+    )
     if body == "bed":
         shape.piece(bias=-0.5)
         shape.box(-half + 0.2, half - 0.3, 1.55, 2.15, z0 + 0.4, z1 - 3.2, 2, CLOTH)
