@@ -66,7 +66,7 @@ class Dice:
         return circle(self.uniform(-span, span))
 
     def bytes(self, *shape: int) -> NDArray[np.uint8]:
-        """Return random bytes of this shape, without touching the numbers that the other methods return."""
+        """Return random bytes of this shape."""
         count = 1
         for side in shape:
             count *= side

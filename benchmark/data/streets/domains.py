@@ -36,6 +36,7 @@ _GAME = Layout(
     pavement=(2.4, 4.5), floors=(1, 7), gable=0.25, facades=("plaster", "concrete", "brick", "glass"), trees=0.6,
     tree_kinds=("round", "broad", "palm", "palm", "conifer"), arm_lights=0.6, hills=0.5, wooden_poles=0.2,
     bodies=("saloon", "suv", "pickup", "hatch", "van", "saloon"),
+    frontage={"house": 5.0, "wall": 1.8, "fence": 3.4, "park": 0.8, "hedge": 0.4},
     signs=("stop", "diamond", "limit", "direction", "plate", "noentry", "parking", "warning"),
 )  # fmt: skip
 _GERMAN = Layout(

@@ -121,7 +121,9 @@ def _assemble(placed: list[Placed], camera: Camera) -> _Scene:
     b = corners[:, table["start"] + table["count"] // 3]
     c = corners[:, table["start"] + 2 * table["count"] // 3]
     normal = _cross(b - a, c - a)
-    normal /= np.maximum(np.sqrt(_dot(normal, normal)), 1e-12)
+    # A sliver without area counts as turned to the camera.
+    normal = np.where(_dot(normal, normal) < 1e-12, -a, normal)
+    normal /= np.sqrt(_dot(normal, normal))
     centre = camera.to_camera(_turn(table["centre"].T, pose[:, owner]))
     return _Scene(corners, table, owner, normal, _dot(normal, a), centre)
 

@@ -71,7 +71,7 @@ def prepare(
         UserError: ``root`` cannot be written, or a folder is in the way that was not rendered.
     """
     due = [name for name in counts if not is_whole(root / name, counts[name])]
-    jobs = {name: list(_jobs(name, counts[name])) for name in due}
+    jobs = {name: list(list_jobs(name, counts[name])) for name in due}
     total = sum(map(len, jobs.values()))
     done = 0
 
@@ -230,7 +230,7 @@ def facts() -> dict[str, Any]:
     return loaded
 
 
-def _jobs(dataset: str, counts: Mapping[str, int]) -> Iterator[Job]:
+def list_jobs(dataset: str, counts: Mapping[str, int]) -> Iterator[Job]:
     """List a dataset's pictures."""
     for split, count in counts.items():
         first = FIRST_SEED[split]

@@ -1,0 +1,334 @@
+"""The renderer: same bytes everywhere, true geometry, every class in every domain, official trees."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.data import streets
+from benchmark.data.labels import CITYSCAPES, lut
+from benchmark.data.readers import acdc, bdd100k, cityscapes, gta5, mapillary
+from benchmark.data.samples import Reader
+from benchmark.data.streets import materials as m
+from benchmark.data.streets import trees
+from benchmark.data.streets.buildings import building
+from benchmark.data.streets.camera import Camera
+from benchmark.data.streets.dice import RING12, Dice, circle
+from benchmark.data.streets.mesh import Placed, Shape
+from benchmark.data.streets.people import cycle
+from benchmark.data.streets.raster import rasterise
+from benchmark.data.streets.vehicles import car
+from benchmark.errors import UserError
+
+SIZE = (128, 256)
+# sha256 over image, label, material and instance of the first three pictures. They change with VERSION only.
+DIGESTS = {
+    "gta5": "43dd05965caf055017cdd7f4",
+    "cityscapes": "0261c3a03665a58cab2a53e0",
+    "bdd100k": "7e5db1e26b31aabf64f19767",
+    "mapillary": "00a699b8777635245856f646",
+    "fog": "bcb7450637d991f5fb5b1c88",
+    "night": "80de030f7a6789dc73c98617",
+    "rain": "3594dc442fd2cadbba91d0e0",
+    "snow": "ebc7a9f7efa5c5dd64673299",
+    "world": "e4adb16aada84525fa7bcadb",
+}
+FEW = {
+    "gta5": {"train": 2, "val": 1},
+    "cityscapes": {"train": 1, "val": 2},
+    "bdd100k": {"train": 1, "val": 2},
+    "mapillary": {"train": 1, "val": 2},
+    "acdc": {"train": 1, "val": 1},
+}
+READERS: Mapping[str, Reader] = {
+    module.READER.name: module.READER for module in (gta5, cityscapes, bdd100k, mapillary, acdc)
+}
+
+
+@pytest.fixture(scope="module")
+def sample() -> dict[str, list[streets.Frame]]:
+    """Forty pictures of every domain."""
+    return {domain: [streets.render(domain, seed) for seed in range(40)] for domain in streets.DOMAINS}
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The official trees in miniature."""
+    root = tmp_path_factory.mktemp("streets")
+    streets.prepare(root, counts=FEW)
+    return root
+
+
+@pytest.mark.parametrize("domain", streets.DOMAINS)
+def test_same_bytes_on_every_machine(domain: str) -> None:
+    digest = hashlib.sha256()
+    for seed in range(3):
+        frame = streets.render(domain, seed)
+        for array in (frame.image, frame.label, frame.material, frame.instance):
+            digest.update(array.tobytes())
+    assert digest.hexdigest()[:24] == DIGESTS[domain]
+
+
+def test_frames_are_complete_and_consistent(sample: dict[str, list[streets.Frame]]) -> None:
+    for frames in sample.values():
+        for frame in frames[:5]:
+            assert frame.image.shape == (*SIZE, 3)
+            assert frame.image.dtype == np.uint8
+            assert set(np.unique(frame.label)) <= set(range(34))
+            assert frame.material.max() < len(streets.MATERIALS)
+            sky = frame.material == m.AIR
+            assert sky[frame.label == m.SKY].all()
+            assert not np.isfinite(frame.depth[sky]).any()
+            assert np.isfinite(frame.depth[~sky]).all()
+            assert (frame.instance[np.isin(frame.label, (m.ROAD, m.SKY))] == 0).all()
+            assert (frame.instance[np.isin(frame.label, (m.CAR, m.PERSON, m.BUILDING))] > 0).all()
+            lengths = np.sqrt((frame.normal[~sky].astype(np.float64) ** 2).sum(axis=-1))
+            np.testing.assert_allclose(lengths, 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("domain", streets.DOMAINS)
+def test_every_class_can_be_learnt_in_every_domain(sample: dict[str, list[streets.Frame]], domain: str) -> None:
+    table = lut("cityscapes_label_ids")
+    counts = np.array([np.bincount(table[frame.label].ravel(), minlength=256)[:19] for frame in sample[domain]])
+    rare = {CITYSCAPES[k]: share for k, share in enumerate((counts >= 20).mean(axis=0)) if share < 0.10}
+    assert not rare
+    thin = {CITYSCAPES[k]: share for k, share in enumerate(counts.mean(axis=0) / (128 * 256)) if share < 0.0015}
+    assert not thin
+
+
+def test_materials_cut_across_classes(sample: dict[str, list[streets.Frame]]) -> None:
+    table = lut("cityscapes_label_ids")
+    pixels = np.zeros((len(streets.MATERIALS), 256), np.int64)
+    for frames in sample.values():
+        for frame in frames:
+            both = frame.material.astype(np.int64) * 256 + table[frame.label]
+            pixels += np.bincount(both.ravel(), minlength=pixels.size).reshape(pixels.shape)
+    share = pixels[:, :19] / np.maximum(pixels[:, :19].sum(axis=1, keepdims=True), 1)
+    several = {streets.MATERIALS[k] for k in range(len(share)) if (share[k] > 0.01).sum() > 1}
+    assert several >= {
+        "glass", "rubber", "metal panel", "bare metal", "plastic", "cloth", "concrete", "wood", "masonry", "light",
+        "paint", "asphalt", "plaster", "skin", "soil",
+    }  # fmt: skip
+
+
+def test_near_car_hides_far_house() -> None:
+    house = Placed(building("brick", 3, 12, "flat", False, 2.2), 2.0, 0.0, 40.0, "building", heading=(0.0, 1.0))
+    near = Placed(car("suv"), 0.0, 0.0, 9.0, "car")
+    surfaces = rasterise([near, house], Camera(), SIZE)
+    label = surfaces.polygons.label[surfaces.front]
+    instance = surfaces.polygons.instance[surfaces.front]
+    of_car, of_house = label == m.CAR, label == m.BUILDING
+    assert of_car.sum() > 500
+    assert of_house.sum() > 500
+    assert set(np.unique(instance[of_car])) == {1}
+    assert set(np.unique(instance[of_house])) == {2}
+    depth = 1.0 / surfaces.inverse_depth[of_car]
+    assert depth.min() > 6.5
+    assert depth.max() < 11.5
+    assert (1.0 / surfaces.inverse_depth[of_house] > 30.0).all()
+    columns = np.flatnonzero(of_car.any(axis=0))
+    assert of_house[:, columns].any(), "the house rises behind the car"
+
+
+def test_painting_order_does_not_depend_on_the_list() -> None:
+    things = [Placed(car("hatch"), 0.4 * k, 0.0, 8.0 + 7.0 * k, "car") for k in range(4)]
+    forward = rasterise(things, Camera(), SIZE)
+    backward = rasterise(things[::-1], Camera(), SIZE)
+    np.testing.assert_array_equal(forward.inverse_depth, backward.inverse_depth)
+
+
+def test_hollow_polygons_keep_the_label_and_show_what_lies_behind() -> None:
+    wall = Shape(m.WALL)
+    wall.rect(-20.0, 20.0, 0.0, 10.0, 0, m.MASONRY)
+    behind = Placed(wall.done(), 0.0, 0.0, 12.0, "wall")
+    bicycle = Placed(cycle("bicycle", "side", False), 0.0, 0.0, 4.0, "cycle")
+    surfaces = rasterise([behind, bicycle], Camera(height=0.8), SIZE)
+    between = (surfaces.polygons.label[surfaces.front] == m.BICYCLE) & (
+        surfaces.polygons.material[surfaces.seen] == m.MASONRY
+    )
+    assert between.sum() > 100
+    np.testing.assert_allclose(1.0 / surfaces.inverse_depth[between], 12.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_road_depth_matches_the_closed_form(seed: int) -> None:
+    frame = streets.render("mapillary", seed)
+    camera = frame.surfaces.camera
+    right, down, forward = camera.axes()
+    u, v = camera.rays(SIZE)
+    fall = -(right[1] * u.astype(np.float64) + down[1] * v + forward[1])
+    road = frame.surfaces.polygons.label[frame.surfaces.seen] == m.ROAD
+    with np.errstate(divide="ignore"):
+        expected = camera.height / fall
+    near = road & (expected > 0) & (expected < 60.0)
+    assert near.sum() > 2000
+    # On the rim of a slab a pixel's centre may lie outside of it; its depth is then held within the slab's.
+    error = np.abs(frame.depth[near] / expected[near] - 1.0)
+    assert (error < 1e-4).mean() > 0.97
+    assert error.max() < 0.1
+    for column in range(0, SIZE[1], 16):
+        depths = frame.depth[near[:, column], column]
+        assert (np.diff(depths) <= 0).all(), "the road comes nearer towards the lower edge"
+
+
+def test_restyle_changes_the_picture_alone() -> None:
+    frame = streets.render("world", 7)
+    other = streets.restyle(frame, "world", 8)
+    assert (other.image != frame.image).mean() > 0.5
+    for name in ("label", "material", "instance", "depth", "normal"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(frame, name))
+    np.testing.assert_array_equal(streets.restyle(frame, "world", 7).image, frame.image)
+    np.testing.assert_array_equal(streets.render("world", 7, style=8).image, other.image)
+
+
+def test_other_sizes_show_the_same_street() -> None:
+    small, large = streets.render("gta5", 3), streets.render("gta5", 3, size=(256, 512))
+    assert large.label.shape == (256, 512)
+    assert (large.label[::2, ::2] == small.label).mean() > 0.85
+
+
+def test_domains_never_share_a_street() -> None:
+    seen: dict[bytes, tuple[str, int]] = {}
+    for domain in streets.DOMAINS:
+        for seed in range(3):
+            key = streets.render(domain, seed).label.tobytes()
+            assert key not in seen, f"{domain} {seed} is {seen.get(key)}"
+            seen[key] = (domain, seed)
+
+
+def test_splits_never_share_a_seed() -> None:
+    for name in streets.COUNTS:
+        many = {"train": 2000, "val": 2000}
+        jobs = list(trees.list_jobs(name, many))
+        assert len({(job.domain, job.seed) for job in jobs}) == len(jobs)
+        assert len({job.image for job in jobs} | {job.label for job in jobs}) == 2 * len(jobs)
+
+
+def test_unknown_domain_is_named() -> None:
+    with pytest.raises(UserError, match="did you mean 'cityscapes'"):
+        streets.render("cityscape", 0)
+
+
+def test_dice_is_exact_and_fair() -> None:
+    dice = Dice("test", 1)
+    draws = [dice.unit() for _ in range(4000)]
+    assert draws[:2] == [0.6668141085798623, 0.32908266705381073]
+    assert abs(sum(draws) / len(draws) - 0.5) < 0.02
+    assert min(Dice("a").below(7) for _ in range(3)) >= 0
+    picks = [dice.weighted((("rare", 1.0), ("often", 9.0))) for _ in range(2000)]
+    assert 100 < picks.count("rare") < 300
+    for c, s in (*RING12, circle(0.3)):
+        assert abs(c * c + s * s - 1.0) < 1e-12
+    assert max(abs(RING12[3][0]), abs(RING12[3][1] - 1.0)) < 1e-9
+
+
+# ---- official trees ------------------------------------------------------------------------------------
+def splits(name: str) -> list[tuple[str, str, int]]:
+    """Return (reader's split, domain, first seed) of every part of a miniature tree."""
+    if name == "acdc":
+        return [(f"{part}:{c}", c, trees.FIRST_SEED[part]) for part in ("train", "val") for c in trees.CONDITIONS]
+    return [(part, name, trees.FIRST_SEED[part]) for part in ("train", "val")]
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_real_readers_read_the_trees_back(rendered: Path, name: str) -> None:
+    reader, table = READERS[name], lut("cityscapes_label_ids")
+    for split, domain, first in splits(name):
+        samples = reader.samples(rendered / name, split)
+        assert len(samples) == FEW[name][split.partition(":")[0]]
+        for k, sample in enumerate(samples):
+            frame = streets.render(domain, first + k)
+            image, label = reader.read(sample)
+            np.testing.assert_array_equal(label, table[frame.label])
+            if sample.image.suffix == ".png":
+                np.testing.assert_array_equal(image, frame.image)
+            else:
+                assert np.abs(image.astype(int) - frame.image).mean() < 6.0
+
+
+def test_second_call_changes_nothing(rendered: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in rendered.rglob("*")}
+    ticks: list[int] = []
+    streets.prepare(rendered, counts=FEW, progress=lambda done, total: ticks.append(total))
+    assert ticks == []
+    assert {path: path.stat().st_mtime_ns for path in rendered.rglob("*")} == before
+
+
+def manifest(place: Path) -> dict[str, object]:
+    loaded: dict[str, object] = json.loads((place / trees.MANIFEST).read_text())
+    return loaded
+
+
+def test_damage_and_change_render_again(tmp_path: Path) -> None:
+    counts = {"cityscapes": {"train": 1, "val": 1}}
+    place = tmp_path / "cityscapes"
+    streets.prepare(tmp_path, counts=counts)
+    content = manifest(place)["content"]
+    picture = next((place / "leftImg8bit").rglob("*.png"))
+
+    picture.write_bytes(picture.read_bytes()[:100])
+    streets.prepare(tmp_path, counts=counts)
+    assert manifest(place)["content"] == content
+    assert picture.stat().st_size > 100
+
+    picture.unlink()
+    streets.prepare(tmp_path, counts=counts)
+    assert picture.is_file()
+
+    old = manifest(place) | {"version": "0"}
+    (place / trees.MANIFEST).write_text(json.dumps(old))
+    streets.prepare(tmp_path, counts=counts)
+    assert manifest(place)["version"] == streets.VERSION
+
+    streets.prepare(tmp_path, counts={"cityscapes": {"train": 1, "val": 2}})
+    assert len(list((place / "gtFine" / "val").rglob("*.png"))) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cityscapes"]
+
+
+def test_workers_change_no_byte(tmp_path: Path) -> None:
+    counts = {"bdd100k": {"train": trees.CHUNK, "val": 3}}
+    done: list[tuple[int, int]] = []
+    streets.prepare(tmp_path / "one", counts=counts)
+    streets.prepare(tmp_path / "two", counts=counts, workers=2, progress=lambda *pair: done.append(pair))
+    assert manifest(tmp_path / "one" / "bdd100k") == manifest(tmp_path / "two" / "bdd100k")
+    assert done[-1] == (trees.CHUNK + 3, trees.CHUNK + 3)
+
+
+def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "gta5" / "images" / "00001.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"real")
+    with pytest.raises(UserError, match="gta5: holds files that were not rendered here"):
+        streets.prepare(tmp_path, counts={"gta5": {"train": 1, "val": 1}})
+    assert mine.read_bytes() == b"real"
+
+
+def test_unwritable_root_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write rendered streets below"):
+        streets.prepare(tmp_path / "file", counts={"gta5": {"train": 1, "val": 1}})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on file size there")
+def test_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+    script = f"""
+import resource
+from pathlib import Path
+from benchmark.data import streets
+from benchmark.errors import UserError
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
+try:
+    streets.prepare(Path({str(tmp_path)!r}), counts={{"gta5": {{"train": 3, "val": 1}}}})
+except UserError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "cannot write rendered streets" in run.stdout
+    assert list(tmp_path.iterdir()) == []
