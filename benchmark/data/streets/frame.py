@@ -20,15 +20,19 @@ from .texture import Pattern, pattern
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of H x W pixels."""
+    """A picture of H x W pixels.
+
+    Where the air between bars or spokes shows, label and instance are the fence's or the bicycle's, the other
+    maps those of what is seen through it.
+    """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     label: NDArray[np.uint8]  # (H, W) Cityscapes label ids 0..33
     material: NDArray[np.uint8]  # (H, W) index into MATERIALS, 255 none
-    instance: NDArray[np.int32]  # (H, W) 1.. for everything that stands or drives, 0 ground and sky
+    instance: NDArray[np.int32]  # (H, W) 1.. for everything that stands or drives, 0 ground, sky, bonnet
     depth: NDArray[np.float32]  # (H, W) metres along the optical axis, inf in the sky
     normal: NDArray[np.float32]  # (H, W, 3) unit, camera axes (x right, y down, z forward), 0 in the sky
-    surfaces: Surfaces
+    surfaces: Surfaces  # what restyle needs
     pattern: Pattern
 
 

@@ -7,21 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import materials as m
+from .camera import Camera
 from .look import Sample
-from .pixels import Image, blur, fixed
+from .mesh import Placed
+from .pixels import Image, Plane, blur, fixed
 from .raster import Surfaces
 from .texture import Pattern
 
 
 def lit_surfaces(surfaces: Surfaces, pattern: Pattern, sample: Sample, table: NDArray[np.int32]) -> tuple[Image, Image]:
     """Return lit surfaces and what shines by itself."""
-    polygons = surfaces.polygons
-    seen = surfaces.seen
-    count = len(polygons.owner)
-    both = np.concatenate(
-        [table[polygons.owner, polygons.table["slot"]], table[polygons.owner, polygons.table["slot2"]]]
-    ).T
-    colour = np.take(np.ascontiguousarray(both), seen + count * pattern.second, axis=1)
+    polygons, seen = surfaces.polygons, surfaces.seen
+    slots = np.concatenate([polygons.table["slot"], polygons.table["slot2"]])
+    both = np.ascontiguousarray(table[np.tile(polygons.owner, 2), slots].T)
+    colour = np.take(both, seen + len(polygons.owner) * pattern.second, axis=1)
     lights = _emitters(surfaces, pattern, sample, colour, seen)
     ambient, sun = _light(polygons.normal, surfaces, sample)
     cover, contact = _shadows(surfaces, sample, seen)
@@ -72,40 +71,42 @@ def _light(
     return np.floor(ambient * 256.0 + 0.5).astype(np.int32), np.floor(direct * 256.0 + 0.5).astype(np.int32)
 
 
-def _shadows(surfaces: Surfaces, sample: Sample, at: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _shadows(surfaces: Surfaces, sample: Sample, seen: NDArray[np.intp]) -> tuple[Plane, Plane]:
     """Return (H, W) how much sun, and how much ambient light, reaches the ground; 256 elsewhere."""
-    shape = surfaces.seen.shape
+    cast, under = np.zeros(seen.shape, np.uint8), np.zeros(seen.shape, np.uint8)
     casters = [p for p in surfaces.placed if p.shadow is not None]
-    cast, under = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-    d = sample.direction
-    reach = min(1.0 / max(d[1], 0.2), 2.5)
     if casters:
-        box = np.array([p.shadow for p in casters])
-        pose = np.array([(p.x, p.z, *p.heading) for p in casters])
-        corners = np.zeros((3, len(casters), 8))
-        for k, (a, b) in enumerate(((-1, -1), (1, -1), (1, 1), (-1, 1))):
-            x, z = a * box[:, 0], b * box[:, 1]
-            corners[0, :, k] = pose[:, 0] + pose[:, 2] * x + pose[:, 3] * z
-            corners[2, :, k] = pose[:, 1] + pose[:, 2] * z - pose[:, 3] * x
-            corners[0, :, k + 4] = corners[0, :, k] - d[0] * reach * box[:, 2]
-            corners[2, :, k + 4] = corners[2, :, k] - d[2] * reach * box[:, 2]
-        seen = surfaces.camera.to_camera(corners)
-        depth = seen[2]
-        safe = np.maximum(depth, 0.5)
-        focal = surfaces.camera.focal * shape[1]
-        points = np.empty((*depth.shape, 2), np.int32)
-        points[..., 0] = np.clip(np.floor(seen[0] / safe * focal + 0.5 * shape[1]), -4000, 4000)
-        points[..., 1] = np.clip(np.floor(seen[1] / safe * focal + surfaces.camera.centre * shape[0]), -4000, 4000)
+        points, depth = _shadow_outlines(casters, surfaces.camera, sample.direction, seen.shape)
         standing = np.array([p.kind != "building" for p in casters])
         for k in np.flatnonzero(standing & (depth[:, :4].min(1) > 0.5)).tolist():
             cv2.fillConvexPoly(under, points[k, :4], 255)
         if sample.sun * (1.0 - sample.night) > 0.15:
             for k in np.flatnonzero(depth.max(1) > 0.8).tolist():
                 cv2.fillConvexPoly(cast, cv2.convexHull(points[k])[:, 0], 255)
-    ground = np.array([p.kind == "ground" for p in surfaces.placed] + [False])[surfaces.polygons.owner][at]
+    ground = np.array([p.kind == "ground" for p in surfaces.placed] + [False])[surfaces.polygons.owner][seen]
     cover = 256 - blur(blur(cast.astype(np.int32))) * ground
     contact = 256 - (blur(blur(blur(under.astype(np.int32)))) * 150 >> 8) * ground
     return cover, contact
+
+
+def _shadow_outlines(
+    casters: list[Placed], camera: Camera, sun: tuple[float, float, float], size: tuple[int, ...]
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Return pixels (N, 8, 2) and depths (N, 8) of each footprint's corners and of where its top's shadow falls."""
+    box = np.array([p.shadow for p in casters])
+    pose = np.array([(p.x, p.z, *p.heading) for p in casters])
+    reach = min(1.0 / max(sun[1], 0.2), 2.5)
+    corners = np.zeros((3, len(casters), 8))
+    for k, (a, b) in enumerate(((-1, -1), (1, -1), (1, 1), (-1, 1))):
+        x, z = a * box[:, 0], b * box[:, 1]
+        corners[0, :, k] = pose[:, 0] + pose[:, 2] * x + pose[:, 3] * z
+        corners[2, :, k] = pose[:, 1] + pose[:, 2] * z - pose[:, 3] * x
+        corners[0, :, k + 4] = corners[0, :, k] - sun[0] * reach * box[:, 2]
+        corners[2, :, k + 4] = corners[2, :, k] - sun[2] * reach * box[:, 2]
+    x, y, depth = camera.to_camera(corners)
+    scale = 1.0 / np.maximum(depth, 0.5) * (camera.focal * size[1])
+    points = np.stack([np.floor(x * scale + 0.5 * size[1]), np.floor(y * scale + camera.centre * size[0])], axis=-1)
+    return np.clip(points, -4000, 4000).astype(np.int32), depth
 
 
 def _headlights(surfaces: Surfaces, sample: Sample) -> NDArray[np.int32]:
