@@ -28,7 +28,7 @@ from tests.backbones import tiny_backbone
 
 METHODS = sorted(registry.names("method"))
 NINE = {"full", "freeze", "lora", "vpt", "rein", "bitfit", "childtune-d", "random", "fishertune"}
-KINDS = ("plain", "dinov2", "eva02")
+KINDS = ("plain", "dinov2", "eva02", "eva02-fused")
 DEPTH, DIM, PATCH, CLASSES = 3, 48, 8, 4
 
 
@@ -42,6 +42,7 @@ class Expected:
         share: how many those are: (share of, which tensors).
         added: new tensors.
         added_count: their entries, given whether q, k and v are separate projections.
+        drop_path: whether the backbone trains in train mode, as its pre-training did, or stays in eval mode.
     """
 
     whole: str = "never"
@@ -49,12 +50,13 @@ class Expected:
     share: tuple[float, str] = (0.0, ".*")
     added: str = "never"
     added_count: Callable[[bool], int] = lambda separate: 0
+    drop_path: bool = False
 
 
 THETA = r"vit\.blocks\.\d+\.(attn\.(qkv|[qkv]_proj)|mlp\.fc\d(_[gx])?)\.weight"
 REIN_LINEAR = 2 * (DIM * DIM + DIM) + (256 * DIM + 256) + (3 * 256 * 256 + 256)
 EXPECTED = {
-    "full": Expected(whole=".*"),
+    "full": Expected(whole=".*", drop_path=True),
     "freeze": Expected(),
     "bitfit": Expected(whole=r".*[._]bias"),
     "lora": Expected(
@@ -67,7 +69,7 @@ EXPECTED = {
         added_count=lambda separate: DEPTH * (16 * 100 + 16 * DIM) + REIN_LINEAR + 1,
     ),
     "random": Expected(part=THETA, share=(0.05, ".*")),
-    "childtune-d": Expected(part=r"vit\.blocks\..*", share=(0.3, r"vit\.blocks\..*")),
+    "childtune-d": Expected(part=r"vit\.blocks\..*", share=(0.3, r"vit\.blocks\..*"), drop_path=True),
     "fishertune": Expected(part=THETA, share=(0.05, ".*")),
 }
 # Block outputs are read before the last norm, and Rein's query link waits for a decoder that has queries.
@@ -304,6 +306,25 @@ def test_a_state_dict_restores_the_logits(finished: Run) -> None:
     assert torch.equal(logits(fresh.eval()), logits(finished.segmenter))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", METHODS)
+def test_gradients_and_modes_are_those_of_what_trains(name: str, kind: str) -> None:
+    stated, backbone = EXPECTED[name], tiny_backbone(kind, drop_path_rate=0.5)
+    tensors = dict(backbone.named_parameters())
+    made = method(name)
+    made.attach(backbone, torch_rng(0, "method"))
+    added = [tensor for tensor in backbone.parameters() if not any(tensor is known for known in tensors.values())]
+    assert all(tensor.requires_grad for tensor in added)
+    for key, tensor in tensors.items():
+        assert tensor.requires_grad == bool(re.fullmatch(stated.whole, key) or re.fullmatch(stated.part, key)), key
+    groups = [tensor for group in made.parameter_groups() for tensor in group["params"]]
+    assert sorted(map(id, groups)) == sorted(id(tensor) for tensor in backbone.parameters() if tensor.requires_grad)
+    made.train_mode()
+    with torch.no_grad():
+        first, second = (backbone(OneBatch().images)[-1] for _ in range(2))
+    assert torch.equal(first, second) != stated.drop_path
+
+
 # -- training ----------------------------------------------------------------------------------------------
 
 
@@ -343,7 +364,7 @@ def test_two_runs_are_bit_identical(name: str, run: Callable[[str, str], Run]) -
 # -- attach, detach ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "eva02-fused", "dinov3", "sam"])
+@pytest.mark.parametrize("kind", [*KINDS, "dinov3", "sam"])
 @pytest.mark.parametrize("name", METHODS)
 def test_detach_undoes_attach(name: str, kind: str) -> None:
     segmenter = Segmenter(tiny_backbone(kind), Head()).eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from baselines.bitfit import BitFit
 from baselines.childtune_d import ChildTuneD
 from baselines.full import Full
 from baselines.lora import LoRA
@@ -154,6 +156,16 @@ def test_lora_equals_merged_weights(kind: str) -> None:
     assert not close(found, start, 1e-2)
 
 
+def test_lora_leaves_nothing_of_peft_behind() -> None:
+    backbone = tiny_backbone("eva02-fused")
+    made = attach(LoRA(), backbone)
+    made.detach()
+    assert not any(block.get_submodule("attn").qkv_bias_separate for block in backbone.blocks)
+    assert not hasattr(backbone, "peft_config")
+    attach(made, backbone)
+    assert made.trainable() == 3 * 8 * 4 * 48
+
+
 def test_lora_drops_out_in_training_only_and_leaves_drop_path_off() -> None:
     backbone = tiny_backbone("dinov2", drop_path_rate=0.5, proj_drop_rate=0.5)
     made = attach(LoRA(LoRA.Settings(dropout=0.5)), backbone)
@@ -236,16 +248,38 @@ def test_vpt_prompts_fill_their_range_and_no_more() -> None:
     assert 0.999 * bound < backbone.get_parameter("vpt.tokens").abs().max() <= bound
 
 
-# -- Full, BitFit ------------------------------------------------------------------------------------------
+# -- weight decay ------------------------------------------------------------------------------------------
 
 
-def test_full_exempts_norms_alone_from_weight_decay() -> None:
-    backbone = tiny_backbone("eva02")
-    decayed, exempt = attach(Full(), backbone).parameter_groups()
-    norms = {id(p) for m in backbone.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
-    assert {id(p) for p in exempt["params"]} == norms
-    assert {id(p) for p in decayed["params"]} == {id(p) for p in backbone.parameters()} - norms
-    assert (decayed["weight_decay"], exempt["weight_decay"]) == (0.05, 0.0)
+def norms(backbone: Backbone) -> set[str]:
+    layers = [name for name, module in backbone.named_modules() if isinstance(module, nn.LayerNorm)]
+    return {name for name, _ in backbone.named_parameters() if name.rpartition(".")[0] in layers}
+
+
+@pytest.mark.parametrize(
+    ("cls", "decay", "exempt"),
+    [
+        (Full, 0.05, norms),
+        (BitFit, 0.0, lambda backbone: set()),
+        (LoRA, 0.05, lambda backbone: set()),
+        (VPT, 0.0, lambda backbone: set()),
+        (Rein, 0.05, lambda backbone: {"rein.a", "rein.b", "rein.scale"}),
+        (Random, 0.05, lambda backbone: set()),
+        (ChildTuneD, 0.05, lambda backbone: set()),
+    ],
+)
+def test_weight_decay_spares_exactly_what_the_papers_spare(
+    cls: type[Method], decay: float, exempt: Callable[[Backbone], set[str]]
+) -> None:
+    for given in (None, 0.3):
+        settings = cls.Settings() if given is None else cls.Settings.model_validate({"weight_decay": given})
+        backbone = tiny_backbone("eva02")
+        groups = attach(cls(settings), backbone).parameter_groups()
+        names = {id(parameter): name for name, parameter in backbone.named_parameters()}
+        decays = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+        spared = exempt(backbone)
+        assert decays == {name: 0.0 if name in spared else decay if given is None else given for name in decays}
+        assert spared <= set(decays)
 
 
 # -- Random ------------------------------------------------------------------------------------------------
@@ -289,7 +323,7 @@ def square_loss(backbone: Backbone) -> Callable[[Tensor, Tensor], Tensor]:
 
 def batches() -> list[tuple[Tensor, Tensor]]:
     rng = torch.Generator().manual_seed(4)
-    return [(torch.randn(3, 3, 32, 32, generator=rng), 9 * torch.rand(3, generator=rng)) for _ in range(4)]
+    return [(torch.randn(4, 3, 32, 32, generator=rng), 9 * torch.rand(4, generator=rng)) for _ in range(4)]
 
 
 def feed(made: ChildTuneD, backbone: Backbone, steps: range) -> None:
@@ -348,6 +382,29 @@ def test_childtune_resumes_in_the_middle_of_its_estimation() -> None:
     feed(whole, backbone, range(2, 4))
     first, second = masks_of(whole, backbone), masks_of(resumed, backbone)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def two_processes(rank: int, meeting: str, results: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    backbone = tiny_backbone("plain")
+    made = attach(ChildTuneD(), backbone)
+    for step, (x, y) in enumerate(batches()):
+        half = slice(2 * rank, 2 * rank + 2)
+        rng = torch_rng(0, "estimation", step)
+        made.estimate(Estimation(x[half], y[half], lambda z: z, square_loss(backbone), rng, step, 4))
+    torch.save(made.state_dict()["scores"], f"{results}{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_childtune_scores_alike_on_one_process_and_two(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(two_processes, (str(tmp_path / "meeting"), str(tmp_path / "scores")), nprocs=2)
+    backbone = tiny_backbone("plain")
+    made = attach(ChildTuneD(), backbone)
+    feed(made, backbone, range(4))
+    first, second = (torch.load(tmp_path / f"scores{rank}.pt", weights_only=True) for rank in range(2))
+    for name, score in made.state_dict()["scores"].items():
+        assert torch.equal(first[name], second[name]), "every process must choose the same weights"
+        assert torch.allclose(first[name], score, rtol=1e-3, atol=1e-9)
 
 
 def test_childtune_phases_fill_the_budget() -> None:
