@@ -140,9 +140,7 @@ class SparseAdamW(torch.optim.Optimizer):
         if not param.is_contiguous():
             raise ValueError(f"{name or 'this parameter'} is not contiguous in memory")
         if mask.shape != param.shape or mask.dtype != torch.bool:
-            raise ValueError(
-                f"the mask of {name or 'this parameter'} must be boolean of {tuple(param.shape)}"
-            )
+            raise ValueError(f"the mask of {name or 'this parameter'} must be boolean of {tuple(param.shape)}")
         self._names[param] = name or self._names.get(param, "")
         flat = mask.to(param.device).reshape(-1)
         state = self.state[param]
@@ -154,6 +152,23 @@ class SparseAdamW(torch.optim.Optimizer):
             new = new.to(torch.int32 if param.numel() < 2**31 else torch.int64)
             _append(state, new, param)
         return int(new.numel())
+
+    @torch.no_grad()
+    def unselect(self, param: Tensor, mask: Tensor) -> int:
+        """Stop training the True positions of ``mask``; return how many did train.
+
+        They keep the value they have and lose their moments; selected again, they start afresh.
+        """
+        state = self.state.get(param)
+        if not state:
+            return 0
+        keep = ~mask.to(param.device).reshape(-1)[state["index"]]
+        cohorts = torch.arange(len(state["lengths"])).repeat_interleave(state["lengths"])
+        before = len(state["index"])
+        state["lengths"] = torch.bincount(cohorts[keep.cpu()], minlength=len(state["lengths"]))
+        for key in ("index", "exp_avg", "exp_avg_sq"):
+            state[key] = state[key][keep]
+        return before - len(state["index"])
 
     def selected(self, param: Tensor) -> Tensor:
         """Return which weights of ``param`` train, as a boolean mask of its shape."""

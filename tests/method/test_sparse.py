@@ -164,6 +164,25 @@ def test_selecting_again_changes_nothing() -> None:
     assert all(optimizer.state[param]["steps"].tolist() == [3] for param in params)
 
 
+def test_unselected_weights_stop_where_they_are_and_the_others_go_on() -> None:
+    params, theirs, wide, narrow = parameters(), parameters(), masks(0.6), masks(0.2)
+    optimizer = sparse_optimizer(params, wide)
+    train(optimizer, range(10))
+    for param, mask in zip(params, masks(0.9, seed=6), strict=True):
+        optimizer.select(param, mask)
+    stopped = [param.detach().clone() for param in params]
+    for param, mask, first in zip(params, narrow, wide, strict=True):
+        before = optimizer.selected(param)
+        assert optimizer.unselect(param, ~(mask & first)) == int((before & ~(mask & first)).sum())
+        assert torch.equal(optimizer.selected(param), mask & first)
+        assert int(optimizer.state[param]["lengths"].sum()) == int((mask & first).sum())
+    train(optimizer, range(10, 20))
+    train(torch.optim.AdamW(theirs, lr=3e-3, weight_decay=0.05), range(20))
+    for param, mask, first, old, dense in zip(params, narrow, wide, stopped, theirs, strict=True):
+        assert torch.equal(param[~(mask & first)], old[~(mask & first)])
+        torch.testing.assert_close(param[mask & first], dense[mask & first], rtol=1e-6, atol=1e-6)
+
+
 def test_a_resumed_optimizer_continues_bit_identically() -> None:
     straight, resumed = parameters(), parameters()
     first = sparse_optimizer(straight, masks(0.2))

@@ -1,0 +1,128 @@
+"""Diagonal Fisher information of linear layers' weights (Eq. 4, 8, 9), from one backward pass per batch.
+
+F_n = 1/N Σ_i E_{y ~ f(y|x_i)} [(∂L(f(x_i), y) / ∂θ_n)²]: the square is taken per sample. L is the negative
+log-likelihood of the decoder's per-pixel categorical distribution, averaged over an image's labelled pixels.
+It carries no class weights: weighted, it would be nobody's likelihood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from benchmark.method import UserError
+
+IGNORE = 255
+Losses = Callable[[], Tensor]
+"""Runs the model and returns one loss per sample, (B,), each depending on its own sample alone."""
+
+
+def sample_labels(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw each pixel's label from the model's own distribution, independently (Eq. 9).
+
+    Every pixel gets one, also where the ground truth says 255: no ground truth is looked at. Equal uniforms
+    give labels that differ only where the distributions do, so x and x' can share their noise.
+
+    Args:
+        logits: (B, C, H, W), at the resolution that the decoder is trained at.
+        uniforms: (B, H, W) in [0, 1), on any device.
+
+    Returns:
+        (B, H, W) int64 in [0, C).
+    """
+    cumulative = logits.detach().float().softmax(1).cumsum(1)
+    cumulative = cumulative / cumulative[:, -1:]  # rounding must not leave a class beyond the last
+    return (cumulative <= uniforms.to(logits.device).unsqueeze(1)).sum(1)
+
+
+def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return each sample's negative log-likelihood per labelled pixel, (B,); 0 for one without labels."""
+    losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
+    return losses.flatten(1).sum(1) / (labels != IGNORE).flatten(1).sum(1).clamp(min=1)
+
+
+class Watch(TorchFunctionMode):
+    """Notes what passes through given linear weights, whichever module (or none) calls ``F.linear``."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self._names = {id(weight): name for name, weight in weights.items()}
+        self.calls: list[tuple[str, Tensor, Tensor]] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call ``func``; remember (name, input, output) where it applies a watched weight."""
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        if func is F.linear:
+            name = self._names.get(id(args[1] if len(args) > 1 else kwargs["weight"]))
+            if name is not None:
+                self.calls.append((name, (args[0] if args else kwargs["input"]).detach(), output))
+        return output
+
+
+def per_sample(losses: Losses, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return Σ_i (∂L_i/∂θ)² for each weight matrix, from a single backward pass over the batch.
+
+    The gradient of sample i is g_iᵀ a_i, with a_i (tokens, in) what enters the layer and g_i (tokens, out) the
+    gradient of what leaves it. Weight gradients themselves are never computed, so this costs about what a
+    plain backward costs. A weight with no part in the loss gets zeros.
+
+    Args:
+        losses: see :data:`Losses`.
+        weights: (out, in) matrices used by ``F.linear`` on inputs whose first axis is sample-major.
+
+    Returns:
+        name to (out, in) float32 (float64 where the weight is).
+
+    Raises:
+        UserError: none of the weights is used by a linear layer.
+    """
+    with Watch(weights) as watch:
+        values = losses()
+    if not watch.calls:
+        raise UserError("fishertune: no candidate weight was used by a linear layer; use per-batch estimation")
+    size = values.shape[0]
+    gradients = torch.autograd.grad(values.sum(), [output for _, _, output in watch.calls], allow_unused=True)
+    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in weights}
+    for (name, entered, _), gradient in zip(watch.calls, gradients, strict=True):
+        if gradient is not None:
+            weight = weights[name]
+            pairs[name].append((_by_sample(entered, size, weight), _by_sample(gradient, size, weight)))
+    return {name: _sum_of_squares(pairs[name], weight) for name, weight in weights.items()}
+
+
+def _by_sample(tokens: Tensor, size: int, weight: Tensor) -> Tensor:
+    # Attention windows (SAM) lie on the first axis too, image by image, and belong to one sample's tokens.
+    return tokens.to(_accumulator(weight)).reshape(size, -1, tokens.shape[-1])
+
+
+def _accumulator(weight: Tensor) -> torch.dtype:
+    return torch.float64 if weight.dtype == torch.float64 else torch.float32
+
+
+def _sum_of_squares(pairs: list[tuple[Tensor, Tensor]], weight: Tensor) -> Tensor:
+    total = torch.zeros(weight.shape, dtype=_accumulator(weight), device=weight.device)
+    if not pairs:
+        return total
+    entered, gradient = (torch.cat(parts, dim=1) for parts in zip(*pairs, strict=True))
+    for sample_in, sample_out in zip(entered, gradient, strict=True):  # one at a time: (out, in) stays in cache
+        single = sample_out.T @ sample_in
+        total.addcmul_(single, single)
+    return total
+
+
+def per_batch(losses: Losses, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return (∂ mean_i L_i / ∂θ)² for each weight: the square of the batch's gradient, as most code has it."""
+    values = losses().mean()
+    gradients = torch.autograd.grad(values, list(weights.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(weight) if gradient is None else gradient.square()
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+    }

@@ -1,0 +1,206 @@
+"""FisherTune: tune the weights whose Fisher information is high and would change in another domain.
+
+Algorithm 1 of the paper. Its T1, training the decoder on a frozen backbone, is the protocol's and the same for
+all methods. Here T2 estimates and T3 tunes, both within the iterations that every method has.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.method import Estimation, Method, Phase, SparseAdamW, UserError, candidates
+from benchmark.models.backbone import Backbone
+from methods.fishertune.choice import Choice
+from methods.fishertune.domain import UnseenDomain
+from methods.fishertune.drfim import delta_f, drf, mean
+from methods.fishertune.estimators import Estimator, SquaredGradients, average
+from methods.fishertune.fisher import sample_labels, sample_losses
+from methods.fishertune.schedule import share_at, stage
+from methods.fishertune.settings import FisherTuneSettings
+
+HALVES = 2  # even and odd iterations are estimated apart, to see how far two estimates agree
+
+
+class FisherTune(Method):
+    """DR-FIM chooses, AdamW tunes the chosen; every other weight stays bit-identical to the pre-trained one."""
+
+    label = "FisherTune"
+    source = "Zhao et al., FisherTune, CVPR 2025"
+    Settings = FisherTuneSettings
+
+    # -- T2 and T3, in the loop's words ------------------------------------------------------------------
+
+    def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
+        """Freeze all but the candidates' matrices.
+
+        Raises:
+            UserError: fewer candidates than weights to choose, or no place of the given name.
+        """
+        self.begin(backbone)
+        self._candidates = candidates(backbone, self.settings.groups)
+        self._size = sum(parameter.numel() for parameter in backbone.parameters())
+        available = sum(candidate.numel() for candidate in self._candidates)
+        if self.trainable() > available:
+            raise UserError(
+                f"fishertune: share {self.settings.share} of backbone {backbone.name!r} is "
+                f"{self.trainable():,} weights, but {', '.join(self.settings.groups)} hold {available:,}; "
+                "lower share or add groups"
+            )
+        self._matrices = {candidate.name: candidate.parameter for candidate in self._candidates}
+        for matrix in self._matrices.values():
+            matrix.requires_grad_(True)
+        self._domain = UnseenDomain(backbone, self.settings.place, self.settings.noise)
+        self._seen, self._shifted = ([self._estimator() for _ in range(HALVES)] for _ in range(2))
+        self._dampings: list[float] = []
+        self._evaluations = 0
+        self._choice: Choice | None = None
+        self._facts: dict[str, Any] = {}
+
+    def phases(self, iterations: int) -> tuple[Phase, ...]:
+        """Return T2 and T3.
+
+        Raises:
+            UserError: fewer than two iterations.
+        """
+        if iterations < 2:
+            raise UserError(f"fishertune: {iterations} iterations cannot hold estimation and tuning; give 2")
+        estimation = min(max(HALVES, round(self.settings.estimation * iterations)), iterations - 1)
+        return (
+            Phase("estimate", estimation, backbone=False, decoder=False, estimate=True),
+            Phase("tune", iterations - estimation),
+        )
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the matrices that hold candidates; of these, only chosen weights are ever updated."""
+        params = list(self._matrices.values())
+        return [{"params": params, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
+
+    def optimizer(self, betas: tuple[float, float], eps: float) -> SparseAdamW:
+        """Return an optimizer in which nothing is chosen yet."""
+        self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps)
+        return self._optimizer
+
+    def estimate(self, estimation: Estimation) -> None:
+        """Learn from one batch as it is (x) and as an unseen domain might have it (x').
+
+        Raises:
+            UserError: a gradient is NaN or infinite.
+        """
+        half = estimation.step % HALVES
+        uniforms = torch.rand(estimation.labels.shape, generator=estimation.rng)
+        self._look(self._seen[half], estimation, uniforms, shifted=False)
+        self._look(self._shifted[half], estimation, uniforms, shifted=True)
+        self._dampings.append(self._domain.damping(self.settings.damping))
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Choose before the first update; widen the choice when its time has come (Eq. 16)."""
+        if step == 0:
+            self._choose()
+        reached = stage(step, steps)
+        if step == 0 or reached != stage(step - 1, steps):
+            start, end = self.settings.share_start, self.settings.share
+            count = self._count(share_at(reached, start, end, self.settings.schedule))
+            assert self._choice is not None
+            for name, mask in self._choice.masks(count).items():
+                self._optimizer.select(self._matrices[name], mask, name)
+                if self.settings.schedule == "literal":
+                    self._optimizer.unselect(self._matrices[name], ~mask)
+
+    def trainable(self) -> int:
+        """Return how many weights the widest choice holds."""
+        return self._count(self.settings.share)
+
+    def report(self) -> dict[str, Any]:
+        """Return what was chosen, how stable the choice is and what it cost."""
+        return self._facts
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return estimates, and the choice once it is made."""
+        return {
+            "seen": [estimator.state_dict() for estimator in self._seen],
+            "shifted": [estimator.state_dict() for estimator in self._shifted],
+            "dampings": self._dampings,
+            "evaluations": self._evaluations,
+            "choice": None if self._choice is None else self._choice.state_dict(),
+            "facts": self._facts,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        for estimators, saved in ((self._seen, state["seen"]), (self._shifted, state["shifted"])):
+            for estimator, values in zip(estimators, saved, strict=True):
+                estimator.load_state_dict(values)
+        self._dampings, self._evaluations = list(state["dampings"]), state["evaluations"]
+        choice, self._facts = state["choice"], state["facts"]
+        self._choice = None if choice is None else Choice.restored(self._candidates, choice)
+
+    # -- what they are made of ---------------------------------------------------------------------------
+
+    def _estimator(self) -> Estimator:
+        return SquaredGradients(self._matrices, self.settings.estimator)
+
+    def _count(self, share: float) -> int:
+        return round(share * self._size)
+
+    def _look(self, estimator: Estimator, estimation: Estimation, uniforms: Tensor, *, shifted: bool) -> None:
+        """Show one batch to an estimator."""
+
+        def losses() -> Tensor:
+            self._evaluations += estimation.images.shape[0]
+            images = self._domain.images(estimation.images) if shifted else estimation.images
+            logits = estimation.logits(images)
+            sampled = self.settings.labels == "sampled"
+            return sample_losses(logits, sample_labels(logits, uniforms) if sampled else estimation.labels)
+
+        try:
+            with self._domain.entered(estimation.rng) if shifted else nullcontext():
+                estimator.update(losses)
+        except UserError as error:
+            raise UserError(
+                f"fishertune: {error} at estimation step {estimation.step} on {'x' + chr(39) * shifted}; lower "
+                "the decoder's learning rate, or move x' with place"
+            ) from None
+
+    def _choose(self) -> None:
+        """End the estimate: choose, note what the record shall say, and free the estimates' memory."""
+        choices = [self._chosen((half,)) for half in range(HALVES) if self._seen[half].count]
+        self._choice = self._chosen(tuple(range(HALVES)))
+        seen, shifted = self._shares(average(self._seen)), self._shares(average(self._shifted))
+        self._facts = {
+            "gradient_evaluations": self._evaluations,
+            "overlap_of_halves": choices[0].overlap(choices[1]) if len(choices) == HALVES else None,
+            "damping": sum(self._dampings) / len(self._dampings),
+            "mean_fisher": mean(seen),
+            "mean_fisher_shifted": mean(shifted),
+            "without_gradient": [name for name, value in seen.items() if not bool(value.any())],
+            "chosen": self._choice.counts(),
+        }
+        self._seen, self._shifted = ([self._estimator() for _ in range(HALVES)] for _ in range(2))
+
+    def _chosen(self, halves: tuple[int, ...]) -> Choice:
+        scores = list(self._scores(halves).values())
+        return Choice.best(self._candidates, scores, self.trainable(), self.settings.ranking)
+
+    def _shares(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {f"{c.name}[{c.group}]": c.share(values[c.name]) for c in self._candidates}
+
+    def _scores(self, halves: tuple[int, ...]) -> dict[str, Tensor]:
+        """Return the criterion by candidate, from the iterations of the given halves."""
+        seen = self._shares(average([self._seen[half] for half in halves]))
+        shifted = self._shares(average([self._shifted[half] for half in halves]))
+        if mean(seen) == 0:
+            raise UserError(
+                "fishertune: the Fisher information is 0 in every weight after the estimate, so the loss does "
+                "not depend on the backbone; warm the decoder up for longer (protocol: decoder.warmup)"
+            )
+        if self.settings.criterion == "f":
+            return seen
+        if self.settings.criterion == "delta-f":
+            return delta_f(seen, shifted, self.settings.prior)
+        dampings = [value for step, value in enumerate(self._dampings) if step % HALVES in halves]
+        damping = sum(dampings) / len(dampings)
+        return drf(seen, shifted, damping, prior=self.settings.prior, scale=self.settings.scale)

@@ -1,0 +1,233 @@
+"""Algorithm 1: estimate, choose, tune, within the loop's interface."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from benchmark.method import UserError
+from methods.fishertune import METHOD, FisherTune
+from tests.methods.fishertune.small_runs import Run, build, estimation
+
+Settings = FisherTune.Settings
+
+
+def tune(iterations: int = 12, seed: int = 0, family: str = "plain", **settings: Any) -> Run:
+    return Run(FisherTune(Settings(**{"lr": 1e-2, "estimation": 0.35} | settings)), iterations, seed, family)
+
+
+def flat(masks: dict[str, Tensor]) -> Tensor:
+    return torch.cat([mask.flatten() for mask in masks.values()])
+
+
+@pytest.mark.parametrize("family", ["plain", "layerscale", "eva-fused", "eva-separate", "swiglu"])
+def test_unselected_weights_stay_bit_identical(family: str) -> None:
+    run = tune(family=family)
+    before = run.weights()
+    run.finish()
+    for name, after in run.weights().items():
+        mask = run.selected()[name]
+        assert torch.equal(after[~mask], before[name][~mask]), name
+    assert any(bool((after != before[name]).any()) for name, after in run.weights().items())
+
+
+def test_the_set_grows_from_start_to_end_and_never_shrinks() -> None:
+    run = tune()
+    total = sum(parameter.numel() for parameter in run.segmenter.backbone.parameters())
+    estimating = run.phases[0].iterations
+    assert not flat(run.advance(estimating).selected()).any()
+    sets = [flat(run.advance(1).selected()) for _ in range(run.iterations - estimating)]
+    assert int(sets[0].sum()) == round(0.01 * total)
+    assert int(sets[-1].sum()) == round(0.05 * total) == run.method.trainable()
+    assert all(bool((later >= earlier).all()) for earlier, later in itertools.pairwise(sets))
+    assert len({int(chosen.sum()) for chosen in sets}) > 3
+
+
+def test_the_literal_schedule_shrinks() -> None:
+    run = tune(schedule="literal")
+    run.advance(run.phases[0].iterations + 1)
+    first = flat(run.selected())
+    last = flat(run.finish().selected())
+    assert bool((last <= first).all())
+    assert int(first.sum()) == run.method.trainable() > int(last.sum())
+
+
+def test_nothing_is_written_while_estimating() -> None:
+    run = tune()
+    before = run.weights()
+    run.advance(run.phases[0].iterations)
+    assert all(torch.equal(value, before[name]) for name, value in run.weights().items())
+
+
+def test_same_seed_same_mask_and_another_seed_another() -> None:
+    one, same, other = (flat(tune(seed=seed).finish().selected()) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"criterion": "f"},
+        {"criterion": "delta-f"},
+        {"estimator": "per-batch"},
+        {"labels": "ground-truth"},
+        {"place": "pixels"},
+        {"place": 0},
+        {"noise": "batch"},
+        {"damping": "signed"},
+        {"scale": "median"},
+        {"scale": "none"},
+        {"prior": 0.0},
+        {"ranking": "per-tensor"},
+        {"groups": ("v", "ffn"), "share": 0.05},
+        {"share": 0.03},
+        {"estimation": 0.6},
+        {"reading": "literal"},
+    ],
+)
+def test_every_switch_changes_the_choice(given: dict[str, Any]) -> None:
+    assert not torch.equal(flat(tune().finish().selected()), flat(tune(**given).finish().selected()))
+
+
+def test_groups_confine_the_choice() -> None:
+    run = tune(groups=("k",), share=0.03).finish()
+    assert set(run.method.report()["chosen"]) == {"k"}
+    for name, mask in run.selected().items():
+        if "qkv.weight" in name:
+            assert not mask[:24].any()
+            assert not mask[48:].any()
+        else:
+            assert not mask.any()
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 7])
+def test_a_resumed_run_ends_bit_identical(stop: int) -> None:
+    straight = tune().finish()
+    first = tune().advance(stop)
+    buffer = io.BytesIO()
+    states = [first.segmenter.state_dict(), first.method.state_dict(), first.optimizer.state_dict()]
+    torch.save(states, buffer)
+    buffer.seek(0)
+    second = tune()
+    loaded = torch.load(buffer, weights_only=True)
+    second.segmenter.load_state_dict(loaded[0])
+    second.method.load_state_dict(loaded[1])
+    second.optimizer.load_state_dict(loaded[2])
+    second.step = stop
+    second.finish()
+    assert torch.equal(flat(straight.selected()), flat(second.selected()))
+    for name, value in straight.weights().items():
+        assert torch.equal(value, second.weights()[name])
+    assert straight.method.report() == second.method.report()
+
+
+def test_the_report_is_json_and_counts_the_cost() -> None:
+    run = tune().finish()
+    report = json.loads(json.dumps(run.method.report()))
+    estimating = run.phases[0].iterations
+    assert report["gradient_evaluations"] == estimating * 2 * 4
+    assert 0 < report["overlap_of_halves"] < 1
+    assert sum(map(sum, report["chosen"].values())) == run.method.trainable()
+    assert report["without_gradient"] == []
+    assert report["mean_fisher"] > 0
+
+
+def test_literal_reading_sets_what_is_not_given() -> None:
+    settings = Settings(reading="literal", scale="median")
+    assert (settings.damping, settings.scale, settings.prior, settings.schedule) == (
+        "signed",
+        "median",
+        0.0,
+        "literal",
+    )
+
+
+@pytest.mark.parametrize(("iterations", "estimating"), [(2, 1), (3, 2), (18, 2), (400, 40)])
+def test_both_phases_fit_any_budget(iterations: int, estimating: int) -> None:
+    phases = FisherTune().phases(iterations)
+    assert [phase.iterations for phase in phases] == [estimating, iterations - estimating]
+
+
+def test_a_single_estimating_iteration_suffices() -> None:
+    run = tune(iterations=2).finish()
+    assert run.method.report()["overlap_of_halves"] is None
+    assert int(flat(run.selected()).sum()) == run.method.trainable()
+
+
+def test_one_iteration_is_refused() -> None:
+    with pytest.raises(UserError, match="cannot hold"):
+        FisherTune().phases(1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"share": 0.0}, {"share": 1.2}, {"share_start": 0.2}, {"prior": -1.0}, {"place": "head"}, {"scal": "rank"}],
+)
+def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**wrong)
+
+
+def test_more_weights_than_candidates_are_refused() -> None:
+    with pytest.raises(UserError, match="but q hold 1,152; lower share"):
+        tune(share=0.5, groups=("q",))
+
+
+def test_a_backbone_without_candidates_is_refused() -> None:
+    backbone = build().backbone
+    backbone.blocks[1].attn = nn.Identity()
+    with pytest.raises(UserError, match=r"block 1 lacks attn\.qkv"):
+        FisherTune().attach(backbone, torch.Generator())
+
+
+def test_a_gradient_that_is_not_finite_names_step_layer_and_remedy() -> None:
+    run = tune().advance(1)
+    with torch.no_grad():
+        run.segmenter.get_parameter("backbone.vit.blocks.0.mlp.fc1.bias").fill_(torch.inf)
+    with pytest.raises(UserError, match=r"vit\.blocks\.\d.*weight is not finite at estimation step 1 on x; lower"):
+        run.advance(1)
+
+
+def test_an_all_zero_fisher_is_refused() -> None:
+    run = tune()
+    with torch.no_grad():
+        run.segmenter.get_parameter("decoder.classify.weight").zero_()
+    with pytest.raises(UserError, match="Fisher information is 0 in every weight"):
+        run.finish()
+
+
+def test_a_block_behind_the_last_tap_is_never_chosen() -> None:
+    run = tune()
+    run.segmenter.backbone.taps = (0,)
+    run.finish()
+    report = run.method.report()
+    assert all(blocks[1] == 0 for blocks in report["chosen"].values())
+    assert len(report["without_gradient"]) == 5
+
+
+def test_estimates_look_at_images_alone_unless_told() -> None:
+    found = {}
+    for labels in ("sampled", "ground-truth"):
+        for shift in (0, 1):
+            method = FisherTune(Settings(labels=labels))
+            segmenter = build()
+            method.attach(segmenter.backbone, torch.Generator())
+            given = estimation(segmenter, 0, 1)
+            given.labels.add_(shift).remainder_(5)
+            method.estimate(given)
+            found[labels, shift] = next(iter(method.state_dict()["seen"][0]["sums"].values()))
+    assert torch.equal(found["sampled", 0], found["sampled", 1])
+    assert not torch.equal(found["ground-truth", 0], found["ground-truth", 1])
+
+
+def test_the_registry_name_finds_the_method() -> None:
+    assert METHOD is FisherTune
+    assert METHOD.label == "FisherTune"

@@ -1,0 +1,39 @@
+"""Eq. 16: the share of weights that train, over time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from methods.fishertune.schedule import STAGES, share_at, stage
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.01, 0.05), (0.0, 0.3), (0.05, 0.05)])
+def test_widening_runs_exactly_from_start_to_end(start: float, end: float) -> None:
+    shares = [share_at(step / 100, start, end) for step in range(101)]
+    assert shares[0] == pytest.approx(start, abs=1e-15)
+    assert shares[-1] == end
+    assert shares == sorted(shares)
+
+
+def test_widening_is_the_papers_exponential_turned_round() -> None:
+    first, middle, last = (share_at(x, 0.01, 0.05) for x in (0.0, 0.5, 1.0))
+    assert (last - middle) / (last - first) == pytest.approx((math.exp(-0.5) - math.exp(-1)) / (1 - math.exp(-1)))
+
+
+def test_the_literal_reading_shrinks() -> None:
+    shares = [share_at(step / 10, 0.01, 0.05, "literal") for step in range(11)]
+    assert shares[0] == 0.05
+    assert shares[-1] == pytest.approx(0.01 + 0.04 * math.exp(-1))
+    assert shares == sorted(shares, reverse=True)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 33, 100, 1001])
+def test_stages_reach_the_end_in_the_last_step_and_stay_few(steps: int) -> None:
+    found = [stage(step, steps) for step in range(steps)]
+    assert found[-1] == 1
+    assert steps == 1 or found[0] == 0
+    assert found == sorted(found)
+    assert len(set(found)) <= STAGES + 1
+    assert all(abs(x - step / (steps - 1)) <= 1 / STAGES for step, x in enumerate(found[:-1]))

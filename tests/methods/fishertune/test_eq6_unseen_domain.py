@@ -1,0 +1,145 @@
+"""Eq. 6: x' by the uncertainty of feature statistics."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark.method import UserError
+from methods.fishertune.domain import UnseenDomain, restyle
+from tests.methods.fishertune.small_runs import build, images
+
+
+def features(size: int = 6) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    offset = torch.randn(size, 1, 4, generator=generator)
+    scale = 0.5 + torch.rand(size, 1, 4, generator=generator)
+    return offset + scale * torch.randn(size, 50, 4, generator=generator)
+
+
+def noise(size: int = 6) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(size, 1, 4, generator=generator), torch.randn(size, 1, 4, generator=generator)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_new_statistics_are_alpha_and_beta() -> None:
+    x, (e_mean, e_spread) = features().double(), noise()
+    shifted = restyle(x, e_mean, e_spread)
+    mean, spread = x.mean(1), x.std(1, correction=0)
+    alpha = mean + e_mean[:, 0] * mean.std(0, correction=0)
+    beta = spread + e_spread[:, 0] * spread.std(0, correction=0)
+    torch.testing.assert_close(shifted.mean(1), alpha)
+    torch.testing.assert_close(shifted.std(1, correction=0), beta.abs(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_of_one_is_left_as_it_is() -> None:
+    x = features(1)
+    torch.testing.assert_close(restyle(x, *noise(1)), x)
+
+
+def test_a_constant_channel_is_moved_and_stays_constant_and_finite() -> None:
+    x = features()
+    x[..., 2] = torch.arange(6.0).view(6, 1)
+    x.requires_grad_(True)
+    shifted = restyle(x, *noise())
+    assert shifted[..., 2].std(1).max() < 1e-5
+    assert (shifted[..., 2] - x[..., 2]).abs().max() > 0.1
+    (gradient,) = torch.autograd.grad(shifted.pow(2).sum(), x)
+    assert bool(gradient.isfinite().all())
+
+
+def test_a_samples_gradient_depends_on_no_other_sample() -> None:
+    x = features().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(restyle(x, *noise())[0].pow(3).sum(), x)
+    assert gradient[0].abs().max() > 0
+    assert not gradient[1:].any()
+
+
+@pytest.mark.parametrize("family", ["plain", "layerscale", "sam"])
+@pytest.mark.parametrize("place", ["pixels", "embedding", 0, 1])
+def test_every_place_changes_the_logits_and_leaves_no_trace(family: str, place: str | int) -> None:
+    segmenter = build(family)
+    domain = UnseenDomain(segmenter.backbone, place, "channel")
+    with torch.no_grad():
+        before = segmenter(images(0))
+        with domain.entered(generator()):
+            shifted = segmenter(domain.images(images(0)))
+        with domain.entered(generator()):
+            again = segmenter(domain.images(images(0)))
+        after = segmenter(images(0))
+    assert torch.equal(before, after)
+    assert torch.equal(shifted, again)
+    assert (shifted - before).abs().max() > 1e-3 * before.abs().max()
+
+
+def test_the_hook_goes_even_when_the_model_fails() -> None:
+    segmenter = build()
+    domain = UnseenDomain(segmenter.backbone, "embedding", "channel")
+    with pytest.raises(RuntimeError), domain.entered(generator()):
+        segmenter(torch.zeros(1, 7, 32, 32))
+    assert not segmenter.backbone.vit.patch_embed._forward_hooks
+
+
+def test_prefix_tokens_are_left_alone() -> None:
+    segmenter = build("layerscale")
+    domain = UnseenDomain(segmenter.backbone, 0, "channel")
+    seen: list[Tensor] = []
+    segmenter.backbone.blocks[1].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.no_grad():
+        segmenter(images(0))
+        with domain.entered(generator()):
+            segmenter(images(0))
+    prefix = segmenter.backbone.prefix_tokens
+    assert prefix == 5
+    assert torch.equal(seen[0][:, :prefix], seen[1][:, :prefix])
+    assert not torch.allclose(seen[0][:, prefix:], seen[1][:, prefix:])
+
+
+def test_places_give_different_domains() -> None:
+    segmenter = build()
+    found = []
+    for place in ("pixels", "embedding", 0):
+        domain = UnseenDomain(segmenter.backbone, place, "channel")
+        with torch.no_grad(), domain.entered(generator()):
+            found.append(segmenter(domain.images(images(0))))
+    assert not torch.allclose(found[0], found[1])
+    assert not torch.allclose(found[1], found[2])
+
+
+def test_a_place_that_the_decoder_never_sees_is_refused() -> None:
+    with pytest.raises(UserError, match="place=2 lies behind block 1"):
+        UnseenDomain(build().backbone, 2, "channel")
+
+
+def test_damping_of_eq_7_in_both_readings() -> None:
+    """Shared noise is a single pair, so its damping can be written down; signed exceeds 1 half of the time."""
+    domain = UnseenDomain(build().backbone, "pixels", "batch")
+    signed = []
+    for seed in range(40):
+        with domain.entered(generator(seed)):
+            domain.images(images(0))
+        twin = generator(seed)
+        e = torch.randn(2, 1, generator=twin).flatten().tolist()
+        assert domain.damping("magnitude") == pytest.approx(math.exp(-abs(e[0]) - abs(e[1])), rel=1e-5)
+        assert domain.damping("signed") == pytest.approx(math.exp(-e[0] - e[1]), rel=1e-5)
+        signed.append(domain.damping("signed"))
+    assert 10 < sum(value > 1 for value in signed) < 30
+
+
+def test_channel_noise_differs_between_samples_and_batch_noise_does_not() -> None:
+    backbone = build().backbone
+    for kind, count in (("channel", 4 * 3), ("batch", 1)):
+        domain = UnseenDomain(backbone, "pixels", kind)
+        x = images(0)
+        with domain.entered(generator()):
+            shifted = domain.images(x)
+        mean = x.mean((2, 3))
+        drawn = (shifted.mean((2, 3)) - mean) / mean.std(0, correction=0)
+        assert len(drawn.flatten().mul(1e3).round().unique()) == count
