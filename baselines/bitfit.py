@@ -22,9 +22,9 @@ class BitFitSettings(Settings):
 class BitFit(Method):
     """Every bias of the backbone trains, those of norms and patch embedding included.
 
-    EVA02 has no key bias and keeps fused query and value biases under names of their own (``q_bias``,
-    ``v_bias``), which count. The last norm's bias is counted and gets no gradient, since block outputs are
-    read before it.
+    The backbone stays in eval mode. EVA02 has no key bias and keeps fused query and value biases under names of
+    their own (``q_bias``, ``v_bias``), which count. The last norm's bias is counted and gets no gradient, since
+    block outputs are read before it.
     """
 
     label = "BitFit"

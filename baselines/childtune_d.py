@@ -27,7 +27,8 @@ class ChildTuneD(Method):
     """The child network: the share p of the blocks' parameters with the largest Fisher scores.
 
     Score = mean over batches of the squared gradient of a *batch's* loss on true labels, each tensor's
-    gradient first clipped to norm 1; all scores compete in one ranking, and the choice is fixed.
+    gradient first clipped to norm 1; all scores compete in one ranking, and the choice is fixed. The child network then
+    trains in train mode, as released.
 
     Four differences from the released code. There, decoupled weight decay still shrinks the weights that
     are not chosen, and all that lies outside the encoder's layers is not masked at all and trains fully;

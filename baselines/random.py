@@ -32,8 +32,8 @@ class RandomSettings(Settings):
 class Random(Method):
     """Weights chosen uniformly among query, key, value and feed-forward matrices, once, before training.
 
-    The control of every guided choice: same candidates, same number, same optimizer. A weight that is not
-    chosen stays bit-identical to the pre-trained one.
+    The control of every guided choice: same candidates, same number, same optimizer, backbone in eval mode. A
+    weight that is not chosen stays bit-identical to the pre-trained one.
     """
 
     label = "Random"
