@@ -217,7 +217,7 @@ def _disagreement(record: Record, confusion: Matrices, ids: Ids) -> str | None:
             return f"{field}.images: {score.images}, where there are confusions of {truth.images}"
         if abs(score.miou - truth.miou) > TOLERANCE:
             return f"{field}.miou: {score.miou:.9f}, where the confusions give {truth.miou:.9f}"
-        for index, (stated, computed) in enumerate(zip(score.iou, truth.iou, strict=True)):
+        for name, stated, computed in zip(record.classes, score.iou, truth.iou, strict=True):
             if (stated is None) != (computed is None) or abs((stated or 0) - (computed or 0)) > TOLERANCE:
-                return f"{field}.iou.{index}: {stated}, where the confusions give {computed}"
+                return f"{field}.iou of {name}: {stated}, where the confusions give {computed}"
     return None

@@ -1,0 +1,137 @@
+"""Records and misfortune: real kills, real limits, several writers at once."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from benchmark import atomic, records
+from benchmark.errors import UserError
+from tests.records.made import confusion, failed, names, record, stored
+
+ROOT = Path(__file__).parents[2]
+KILLED = -signal.SIGKILL
+WRITE = """
+import os, signal, sys
+from pathlib import Path
+from tests.records.made import stored
+fatal = int(sys.argv[2])
+def watch(event, arguments):
+    global fatal
+    if event in ("os.rename", "os.remove"):  # each change of a name; the interpreter tells just before it
+        fatal -= 1
+        if fatal < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+stored(Path(sys.argv[1]), accuracy=0.9)
+"""
+
+
+def _write_and_die(root: Path, changes: int) -> int:
+    """Write a record in a process that is killed before it changes more names than ``changes``."""
+    return subprocess.run([sys.executable, "-c", WRITE, str(root), str(changes)], cwd=ROOT, check=False).returncode
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_killed_anywhere_no_half_record_is_left(tmp_path: Path, older: bool) -> None:
+    states = []
+    for changes in range(20):
+        root = tmp_path / str(changes)
+        path = records.path_of(root, "streets", "vit-tiny-streets", "lora", 0)
+        before = stored(root, accuracy=0.7).average if older else None
+        code = _write_and_die(root, changes)
+        if path.exists():
+            found = records.read(path)
+            states.append("old" if found.average == before else "new")
+        else:
+            states.append("none")
+        after = stored(root, accuracy=0.9)
+        assert sorted(each.name for each in path.parent.iterdir()) == ["seed0.json", "seed0.npz"]
+        assert after.average != before
+        if code == 0:
+            break
+        assert code == KILLED
+    assert states[-1] == "new"
+    assert "none" in states  # between confusions and record
+    assert not older or states[0] == "old"
+
+
+def test_a_record_appears_only_when_its_confusions_are_there(tmp_path: Path) -> None:
+    assert _write_and_die(tmp_path, 2) == KILLED
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith(".tmp")]
+    assert left == ["seed0.npz"]
+    with pytest.raises(UserError, match="no records here"):
+        records.read_all(tmp_path)
+
+
+def test_writers_of_one_run_do_not_mix_their_files(tmp_path: Path) -> None:
+    drafts = [confusion(accuracy, 0) for accuracy in (0.5, 0.6, 0.7, 0.9)]
+    with ThreadPoolExecutor(len(drafts)) as pool:
+        for _ in range(40):
+            jobs = [pool.submit(records.write, record(each), each, names(each), tmp_path) for each in drafts]
+            (path,) = {job.result() for job in jobs}
+            records.read(path)
+            assert sorted(each.name for each in path.parent.iterdir()) == ["seed0.json", "seed0.npz"]
+
+
+@pytest.mark.parametrize("limit", [10, 2000])
+def test_a_full_disk_changes_nothing(tmp_path: Path, limit: int) -> None:
+    before = stored(tmp_path, accuracy=0.7)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    matrices = confusion(0.9, 0)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        with pytest.raises(UserError, match=r"seed0\.json: the record cannot be written: File too large; allow"):
+            records.write(record(matrices), matrices, names(matrices), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (after,) = records.read_all(tmp_path, verify=True)
+    assert after.average == before.average
+    assert after.path is not None
+    assert sorted(each.name for each in after.path.parent.iterdir()) == ["seed0.json", "seed0.npz"]
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "streets").write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written: Not a directory; move the file"):
+        records.write(failed(), {}, {}, tmp_path)
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A folder that everybody can enter and nobody but root can write."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o555)
+        yield Path(name)
+        os.chmod(name, 0o755)
+
+
+def test_no_permission_is_one_clear_line(read_only: Path) -> None:
+    child = os.fork()  # root may write anywhere, so the attempt is made by somebody else
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            records.write(failed(), {}, {}, read_only)
+        except UserError as error:
+            os._exit(0 if "Permission denied; make the folder writable" in str(error) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert list(read_only.iterdir()) == []
+
+
+def test_files_get_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    atomic.write_file(tmp_path / "whole", b"content")
+    assert (tmp_path / "whole").read_bytes() == b"content"
+    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -1,0 +1,301 @@
+"""Records: what is written is what is read, and nothing else is believed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from benchmark import records
+from benchmark.errors import UserError
+from benchmark.records import Record, Score
+from benchmark.records.seal import sealed
+from tests.records.made import CLASSES, TARGETS, confusion, failed, names, record, stored
+
+FIELDS = [name for name in Record.model_fields if name not in ("schema_version", "digests", "checksum")]
+FILLED = {"confusion", "digests", "checksum"}
+Forgery = Callable[[dict[str, Any]], Any]
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    matrices = confusion(0.8, 0)
+    made = record(matrices, "lora[rank=4]", 3)
+    path = records.write(made, matrices, names(matrices), tmp_path)
+    assert path == tmp_path / "streets" / "vit-tiny-streets" / "lora[rank=4]" / "seed3.json"
+    found = records.read(path)
+    assert found.model_dump(exclude=FILLED) == made.model_dump(exclude=FILLED)
+    assert found.path == path
+    read, ids = records.confusions(found)
+    assert ids == names(matrices)
+    assert read.keys() == matrices.keys()
+    for domain, each in matrices.items():
+        assert read[domain].dtype == np.int32
+        np.testing.assert_array_equal(read[domain], each)
+
+
+def test_the_same_run_makes_the_same_bytes_and_leaves_two_files(tmp_path: Path) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    before = {each.name: each.read_bytes() for each in path.parent.iterdir()}
+    assert stored(tmp_path).path == path
+    assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == before
+    assert sorted(before) == ["seed0.json", "seed0.npz"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(value=JSON)
+def test_any_json_survives_the_seal(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("records")
+    path = records.write(failed(report={"value": value}), {}, {}, root)
+    assert records.read(path).report == {"value": value}
+
+
+def test_a_loss_that_overflowed_is_kept_as_a_gap() -> None:
+    made = record(confusion(0.8, 0), losses=[(1, {"ce": float("nan")}), (2, {"ce": float("inf")}), (3, {"ce": 2.0})])
+    assert [row[1]["ce"] for row in made.losses] == [None, None, 2.0]
+
+
+# -- what is not believed ------------------------------------------------------------------------------
+
+
+def _changed(value: Any) -> Any:
+    """Return another value of the same kind, as a hand would leave it."""
+    if isinstance(value, dict):
+        return {**value, "more": 1}
+    if isinstance(value, list):
+        return [*value, 1]
+    return f"{value}x" if isinstance(value, str) else (value or 0) + 1
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_an_edit_is_named(tmp_path: Path, field: str) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({**fields, field: _changed(fields[field])}))
+    with pytest.raises(UserError, match=rf"seed0\.json: {field}: edited after the run") as caught:
+        records.read(path, verify=False)
+    assert str(path) in str(caught.value)
+    assert "--force" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("forgery", "message"),
+    [
+        (lambda fields: fields.pop("cpu_seconds"), "cpu_seconds: edited"),
+        (lambda fields: fields.update(extra=1), "extra: edited"),
+        (lambda fields: fields.update(seed=9, average=1.0), "seed, average: edited"),
+        (lambda fields: fields.update(checksum="0" * 64), "checksum: edited"),
+        (lambda fields: fields.pop("checksum"), "checksum: edited"),
+        (lambda fields: fields.pop("digests"), "digests: edited"),
+        (lambda fields: fields.update(digests={}), "digests: edited"),
+        (lambda fields: fields.pop("schema_version"), "schema_version: missing"),
+        (lambda fields: fields.update(schema_version=0), "schema_version: 0, where this program reads 1"),
+        (lambda fields: fields.update(schema_version=2), "schema_version: 2, where this program reads 1"),
+    ],
+)
+def test_an_edit_of_the_frame_is_named(tmp_path: Path, forgery: Forgery, message: str) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    fields = json.loads(path.read_text())
+    forgery(fields)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(UserError, match=message):
+        records.read(path)
+
+
+def test_reformatting_is_no_edit(tmp_path: Path) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=4, sort_keys=True))
+    assert records.read(path).method == "lora"
+
+
+@pytest.mark.parametrize(
+    ("forgery", "message"),
+    [
+        (lambda f: f["source"].update(miou=f["source"]["miou"] + 1e-6), r"source\.miou"),
+        (lambda f: f["source"]["iou"].__setitem__(1, 0.5), r"source\.iou of building: 0\.5"),
+        (lambda f: f["targets"]["bdd100k"]["iou"].__setitem__(0, None), r"targets\.bdd100k\.iou of road: None"),
+        (lambda f: f["targets"]["bdd100k"].update(images=11), r"targets\.bdd100k\.images: 11"),
+        (lambda f: f["targets"]["bdd100k"].update(miou=1.5), r"targets\.bdd100k\.miou"),
+        (lambda f: f["targets"]["bdd100k"]["iou"].pop(), "bdd100k: 2 classes"),
+        (lambda f: f.update(average=f["average"] + 1e-6), "average"),
+        (lambda f: f.update(classes=["road"]), "source: 3 classes have an IoU, 1 a name"),
+        (lambda f: f.update(state="fnished"), "state"),
+        (lambda f: f.update(seed="one"), "seed"),
+        (lambda f: f.update(started="2025-01-01T00:00:00"), "started"),
+        (lambda f: f.update(confusion=None), "confusion: none stored"),
+        (lambda f: f.update(batches_hash=""), "batches_hash: missing"),
+    ],
+)
+def test_a_forgery_with_a_good_checksum_is_found(tmp_path: Path, forgery: Forgery, message: str) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    fields = json.loads(path.read_text())
+    forgery(fields)
+    path.write_bytes(sealed(fields))
+    with pytest.raises(UserError, match=message) as caught:
+        records.read(path)
+    assert "seed0" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_average_raised_with_its_targets_is_found_in_the_confusions(tmp_path: Path) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    fields = json.loads(path.read_text())
+    for score in fields["targets"].values():
+        score["miou"] += 0.01
+    fields["average"] += 0.01
+    path.write_bytes(sealed(fields))
+    assert records.read(path, verify=False).average == fields["average"]
+    with pytest.raises(UserError, match=r"targets\.cityscapes\.miou"):
+        records.read(path)
+    with pytest.raises(UserError, match=r"targets\.cityscapes\.miou"):
+        records.read_all(tmp_path, verify=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": 1}'])
+def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "seed0.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"seed0\.json: \S"):
+        records.read(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_truncated_record_is_refused(tmp_path: Path, share: float) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match="truncated"):
+        records.read(path)
+
+
+def test_confusions_that_are_not_the_records_are_refused(tmp_path: Path) -> None:
+    found = stored(tmp_path)
+    assert found.path is not None
+    sidecar = found.path.with_suffix(".npz")
+    content = sidecar.read_bytes()
+    for other in (content[:-1], content[:-1] + bytes([content[-1] ^ 1]), b""):
+        sidecar.write_bytes(other)
+        with pytest.raises(UserError, match=r"seed0\.npz: .*sha256 differs"):
+            records.read(found.path)
+    sidecar.unlink()
+    with pytest.raises(UserError, match=r"seed0\.npz: seed0\.json needs it: No such file"):
+        records.read(found.path)
+    assert records.read(found.path, verify=False).average == found.average
+
+
+# -- what may be written -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["average", "source", "targets", "trainable", "data_hash", "weights_hash"])
+def test_a_finished_run_has_all_its_figures(field: str) -> None:
+    empty: Any = {"targets": {}, "data_hash": "", "weights_hash": ""}.get(field)
+    with pytest.raises(ValidationError, match=field):
+        record(confusion(0.8, 0), **{field: empty})
+
+
+def test_a_failed_run_says_why_and_drops_older_confusions(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="says what stopped it"):
+        failed(error=None)
+    assert stored(tmp_path).state == "finished"
+    path = records.write(failed(), {}, {}, tmp_path)
+    assert [each.name for each in path.parent.iterdir()] == ["seed0.json"]
+    assert records.read(path).error == "ce is nan"
+
+
+def test_scores_that_the_confusions_do_not_give_are_not_written(tmp_path: Path) -> None:
+    matrices = confusion(0.8, 0)
+    with pytest.raises(ValueError, match=r"source\.miou"):
+        records.write(record(matrices), {**matrices, "source": confusion(0.7, 1)["source"]}, names(matrices), tmp_path)
+    with pytest.raises(ValueError, match="12 images"):
+        records.write(record(matrices), {**matrices, "source": matrices["source"][:5]}, names(matrices), tmp_path)
+    with pytest.raises(ValueError, match="confusion: of"):
+        records.write(record(matrices), {"source": matrices["source"]}, names(matrices), tmp_path)
+    huge: dict[str, Any] = {**matrices, "source": matrices["source"].astype(np.int64) * 2**32}
+    with pytest.raises(ValueError, match="int32"):
+        records.write(record(huge), huge, names(matrices), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_score_is_that_of_summed_confusions_and_knows_absent_classes() -> None:
+    one, two = np.diag([10, 0, 0]), np.diag([0, 5, 0])
+    two[1, 0] = 5
+    score = Score.of(np.stack([one, two]))
+    assert score.iou == (10 / 15, 5 / 10, None)
+    assert score.miou == pytest.approx((10 / 15 + 5 / 10) / 2, abs=1e-15)
+    assert score.images == 2
+    with pytest.raises(ValueError, match="no pixel"):
+        Score.of(np.zeros((2, 3, 3), np.int32))
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "lora[x=a/b]", "a\\b", "a\nb"])
+def test_a_name_that_leaves_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="cannot name a folder"):
+        records.path_of(tmp_path, "streets", "vit", name, 0)
+
+
+# -- a folder of them ----------------------------------------------------------------------------------
+
+
+def test_all_records_are_found_and_nothing_else(tmp_path: Path) -> None:
+    for seed, method in ((1, "lora"), (0, "lora"), (0, "full"), (0, "lora[rank=4]")):
+        stored(tmp_path, method, seed)
+    (tmp_path / "notes.txt").write_text("ignored")
+    (tmp_path / "streets" / "seed1.checkpoint").mkdir()
+    (tmp_path / "streets" / "seed1.checkpoint" / "state.json").write_text("{}")
+    (tmp_path / "streets" / ".seed9.json.123.tmp").write_text("{")
+    (tmp_path / "streets" / ".hidden.json").write_text("{")
+    found = records.read_all(tmp_path, verify=True)
+    assert [each.name.split("/", 2)[2] for each in found] == [
+        "full/seed0", "lora/seed0", "lora/seed1", "lora[rank=4]/seed0",
+    ]  # fmt: skip
+    assert [tuple(each.targets) for each in found] == [TARGETS] * 4
+    assert {each.classes for each in found} == {CLASSES}
+
+
+def test_a_foreign_json_file_is_refused_by_name(tmp_path: Path) -> None:
+    stored(tmp_path)
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UserError, match=r"other\.json: schema_version: missing"):
+        records.read_all(tmp_path)
+
+
+def test_a_copied_record_does_not_count_twice(tmp_path: Path) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    path.with_name("seed1.json").write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"seed1\.json: seed: the same run is recorded in .*seed0\.json"):
+        records.read_all(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["", "absent"])
+def test_a_folder_without_records_says_how_to_make_some(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(UserError, match="no records here; make some with: python -m benchmark run"):
+        records.read_all(tmp_path / folder)
+
+
+def test_records_and_tables_need_no_torch() -> None:
+    code = "import sys, benchmark.records, benchmark.tables; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
