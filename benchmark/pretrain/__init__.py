@@ -1,0 +1,4 @@
+"""Pre-training of the embedded foundation model, ``vit-tiny-streets``, on rendered ``world`` frames.
+
+The objective never sees the target classes: see :mod:`benchmark.pretrain.objective`.
+"""

@@ -1,0 +1,215 @@
+"""Training batches, each a function of (recipe, step) alone: crops, their colours, their targets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark import streams
+from benchmark.pretrain.frames import SKY, FrameStore
+from benchmark.pretrain.recipe import Recipe
+
+CROP = 128
+PATCH = 16
+STRIDE = 4  # of the targets
+NOTHING = 255
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's input and targets; h, w are H / 4, W / 4.
+
+    Attributes:
+        images: (B, 3, H, W) float, RGB in 0..255, colours distorted, some patches blank.
+        material: (B, h, w) int64, 255 where unknown or outside the frame.
+        depth: (B, h, w) float, log2 of metres scaled to -1..1; NaN in the sky and outside.
+        normal: (B, 3, h, w) float unit vectors, zero where unknown.
+        edge: (B, h, w) float, 1 where the right or lower neighbour belongs to another instance; NaN outside.
+        extent: (B, 4, h, w) float, see :func:`extents`; NaN where there is no instance.
+    """
+
+    images: Tensor
+    material: Tensor
+    depth: Tensor
+    normal: Tensor
+    edge: Tensor
+    extent: Tensor
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where a crop lies: source pixel = (output pixel + 0.5) / zoom + offset - 0.5, columns mirrored if flipped."""
+
+    zoom: float
+    top: float
+    left: float
+    flip: bool
+
+    def sources(self, length: int, offset: float) -> NDArray[np.int64]:
+        """Return the source pixel under the centre of each of the ``length`` / 4 target cells."""
+        centres = (np.arange(length // STRIDE) + 0.5) * STRIDE
+        return np.floor(centres / self.zoom + offset).astype(np.int64)
+
+
+def make_batch(store: FrameStore, recipe: Recipe, step: int) -> Batch:
+    """Return the batch of ``step``: even steps have square crops, odd ones whole street views, half as many."""
+    wide = step % 2 == 1
+    count, width = (recipe.batch // 2, 2 * CROP) if wide else (recipe.batch, CROP)
+    rng = streams.rng(recipe.seed, "pretrain", "crops", step)
+    images = np.zeros((count, CROP, width, 3), np.uint8)
+    maps: list[dict[str, NDArray[np.generic]]] = []
+    for row in range(count):
+        record = store[int(rng.integers(len(store)))]
+        image = record["image"][int(rng.integers(store.styles))]
+        crop = draw_crop(image.shape[:2], width, recipe.zoom, rng)
+        images[row] = blurred(cut_image(image, crop, width), rng)
+        maps.append(cut_maps(record, crop, width))
+    generator = streams.torch_rng(recipe.seed, "pretrain", "colours", step)
+    colours = distort(torch.from_numpy(images).permute(0, 3, 1, 2).float(), generator)
+    return targets(blank(colours, recipe.masked, generator), maps)
+
+
+def draw_crop(size: tuple[int, ...], width: int, zoom: tuple[float, float], rng: np.random.Generator) -> Crop:
+    """Draw where to cut (CROP, ``width``) out of a frame; one that is zoomed below 1 leaves its lower rows empty.
+
+    Whole views are never zoomed out: they would be empty at the side, too.
+    """
+    low = zoom[0] if width == CROP else max(1.0, zoom[0])
+    factor = math.exp(rng.uniform(math.log(low), math.log(zoom[1])))
+    free = [max(size[0] - CROP / factor, 0.0), max(size[1] - width / factor, 0.0)]
+    return Crop(factor, free[0] * rng.random(), free[1] * rng.random(), bool(rng.random() < 0.5))
+
+
+def cut_image(image: NDArray[np.uint8], crop: Crop, width: int) -> NDArray[np.uint8]:
+    """Return the (CROP, width, 3) part of ``image``, black outside the frame."""
+    shift = 0.5 / crop.zoom - 0.5
+    matrix = np.array([[1 / crop.zoom, 0, crop.left + shift], [0, 1 / crop.zoom, crop.top + shift]])
+    cut = cv2.warpAffine(image, matrix, (width, CROP), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return np.asarray(cut[:, ::-1] if crop.flip else cut, np.uint8)
+
+
+def blurred(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Blur one image in five."""
+    sigma = float(rng.uniform(0.3, 1.5))
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8) if rng.random() < 0.2 else image
+
+
+def cut_maps(record: NDArray[np.void], crop: Crop, width: int) -> dict[str, NDArray[np.generic]]:
+    """Return the maps under the crop's target cells, the normals' x mirrored in a flipped crop."""
+    rows, columns = crop.sources(CROP, crop.top), crop.sources(width, crop.left)
+    outside = (rows >= record["material"].shape[0])[:, None] | (columns >= record["material"].shape[1])[None]
+    rows = np.minimum(rows, record["material"].shape[0] - 1)[:, None]
+    columns = np.minimum(columns, record["material"].shape[1] - 1)[None]
+    normal = record["normal"][rows // 2, columns // 2].astype(np.float32)
+    normal[outside] = 0
+    maps: dict[str, NDArray[np.generic]] = {
+        "material": np.where(outside, NOTHING, record["material"][rows, columns]),
+        "instance": record["instance"][rows, columns],
+        "depth": np.where(outside, SKY, record["depth"][rows, columns]),
+        "normal": normal,
+        "outside": outside,
+    }
+    if crop.flip:
+        normal[..., 0] *= -1
+        maps = {name: values[:, ::-1] for name, values in maps.items()}
+    return maps
+
+
+def targets(images: Tensor, maps: list[dict[str, NDArray[np.generic]]]) -> Batch:
+    """Turn the crops' maps into what the objective compares with."""
+
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([entry[name] for entry in maps]))
+
+    depth, instance, outside = stacked("depth").float(), stacked("instance").long(), stacked("outside")
+    right = F.pad(instance[:, :, 1:] != instance[:, :, :-1], (0, 1))
+    below = F.pad(instance[:, 1:] != instance[:, :-1], (0, 0, 0, 1))
+    return Batch(
+        images=images,
+        material=stacked("material").long(),
+        depth=torch.where(depth == SKY, math.nan, depth * (2 / 254) - 1),
+        normal=F.normalize(stacked("normal").permute(0, 3, 1, 2), dim=1),
+        edge=torch.where(outside, math.nan, (right | below).float()),
+        extent=extents(instance.masked_fill(outside, 0)),
+    )
+
+
+def extents(instance: Tensor) -> Tensor:
+    """Return where an instance's visible part lies as seen from each of its cells, and how large it is.
+
+    Args:
+        instance: (B, h, w) int64 in 0..255, 0 none.
+
+    Returns:
+        (B, 4, h, w): offset of the bounding box' centre right and down, in patches; log2 of its width and
+        height in cells, minus 2. NaN where there is no instance.
+    """
+    count, height, width = instance.shape
+    index = (instance + 256 * torch.arange(count)[:, None, None]).flatten()
+    found = torch.empty(4, *instance.shape)
+    for axis, length in ((0, width), (1, height)):
+        cells = torch.arange(length, dtype=torch.float32)
+        place = (cells[None, None, :] if axis == 0 else cells[None, :, None]).expand_as(instance).flatten()
+        empty = torch.zeros(256 * count)
+        low = empty.scatter_reduce(0, index, place, "amin", include_self=False)[index]
+        high = empty.scatter_reduce(0, index, place, "amax", include_self=False)[index]
+        found[axis] = ((low + high) / 2 - place).view_as(instance) * (STRIDE / PATCH)
+        found[2 + axis] = (high - low + 1).log2().view_as(instance) - 2
+    found[:, instance == 0] = math.nan
+    return found.transpose(0, 1)
+
+
+def distort(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Distort colours, per image: a 3 x 3 colour matrix, contrast, veil, gamma and noise.
+
+    Args:
+        images: (B, 3, H, W) float in 0..255.
+        generator: all of the chance.
+    """
+    count = len(images)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(count, generator=generator) * (high - low) + low
+
+    def sometimes(share: float, value: Tensor, otherwise: float) -> Tensor:
+        return torch.where(torch.rand(count, generator=generator) < share, value, torch.tensor(otherwise))
+
+    grey = torch.full((3, 3), 1 / 3)
+    saturation = sometimes(0.1, torch.zeros(count), 1.0) * uniform(0.3, 1.7)
+    angle = sometimes(0.5, uniform(-0.6, 0.6), 0.0)
+    matrix = saturation[:, None, None] * (turn(angle) - grey) + grey
+    gains = (1 + 0.3 * (torch.rand(count, 3, generator=generator) * 2 - 1)) * uniform(0.7, 1.3)[:, None]
+    veil, tint = sometimes(0.2, uniform(0.0, 0.6), 0.0), torch.rand(count, 3, generator=generator)
+    matrix = matrix * (gains * (1 - veil[:, None]))[:, :, None]
+    shift = veil[:, None] * tint + sometimes(0.5, uniform(-0.12, 0.12), 0.0)[:, None]
+    flat = torch.baddbmm(shift[:, :, None], matrix, images.flatten(2) / 255).clamp(0, 1)
+    gamma = uniform(-0.5, 0.5).exp()
+    coloured = flat.pow(gamma[:, None, None]).view_as(images)
+    noisy = torch.rand(count, generator=generator) < 0.3
+    strength = uniform(0.0, 0.07)[noisy, None, None, None]
+    noise = torch.randn(*coloured[noisy].shape, generator=generator)
+    coloured[noisy] += strength * noise
+    return coloured.clamp_(0, 1) * 255
+
+
+def turn(angle: Tensor) -> Tensor:
+    """Return (B, 3, 3) rotations of colour space about its grey axis by ``angle`` (B,) in radians."""
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    return cos * torch.eye(3) + sin * cross + (1 - cos) / 3
+
+
+def blank(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Grey out patches of (B, 3, H, W) ``images``: of each image, a share drawn between 0 and twice ``share``."""
+    grid = (len(images), 1, images.shape[2] // PATCH, images.shape[3] // PATCH)
+    shares = torch.rand(len(images), 1, 1, 1, generator=generator) * 2 * share
+    hidden = torch.rand(grid, generator=generator) < shares
+    hidden = hidden.repeat_interleave(PATCH, 2).repeat_interleave(PATCH, 3)
+    return images.masked_fill(hidden, 116.0)

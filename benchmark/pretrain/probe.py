@@ -1,0 +1,161 @@
+"""What the pre-trained backbone is worth: segmentation with the light decoder, on frames held out from everything.
+
+The conditions are the protocol ``streets``'s (augmentation, decoder, iterations), the frames are not: their seeds
+belong to no protocol. Here alone does this package read class labels; nothing of it flows back into weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark import streams
+from benchmark.data.augment import train_transform
+from benchmark.data.labels import lut
+from benchmark.data.streets import render
+from benchmark.evaluation import confusion
+from benchmark.models.backbone import Backbone, build_backbone
+from benchmark.models.decoder import build_decoder
+from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
+from benchmark.pretrain.recipe import NAME
+from benchmark.protocol import Protocol, load
+from benchmark.statistics import miou
+
+SOURCE = "gta5"
+TARGETS = ("cityscapes", "bdd100k", "mapillary")
+CLASSES = 19
+HELD_OUT = 900_000_000  # first seed; protocols count from 0
+Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A backbone's start and how it trains."""
+
+    name: str
+    pretrained: bool
+    lr: float  # of the backbone; 0 freezes it
+
+
+CONTENDERS = (
+    Contender("pre-trained, frozen", True, 0.0),
+    Contender("random, frozen", False, 0.0),
+    Contender("from scratch", False, 1e-3),
+)
+
+
+def probe(
+    weights: Path,
+    *,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    images: int = 600,
+    tests: int = 100,
+    iterations: int | None = None,
+    workers: int = 2,
+    tell: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Compare pre-trained and random backbones; return a JSON-ready table of mIoU in percent.
+
+    Args:
+        weights: safetensors file of the backbone.
+        seeds: of decoder, order and augmentation; the frames are the same.
+        images: source frames to train on.
+        tests: frames per test domain.
+        iterations: None for the protocol's.
+        workers: processes that render.
+        tell: receives one line per training.
+    """
+    protocol = load("streets")
+    steps = iterations or protocol.iterations
+    train = labelled_frames(SOURCE, HELD_OUT, images, workers)
+    held_out = {name: labelled_frames(name, HELD_OUT + 1_000_000, tests, workers) for name in (SOURCE, *TARGETS)}
+    rows = []
+    for contender in CONTENDERS:
+        scores = []
+        for seed in seeds:
+            backbone = build_backbone(
+                NAME, pretrained=False, weights=weights if contender.pretrained else None, seed=seed
+            )
+            segmenter = fit(backbone, contender.lr, train, protocol, steps, seed)
+            scores.append([100 * score(segmenter, frames) for frames in held_out.values()])
+            tell(f"{contender.name}, seed {seed}: in-domain {scores[-1][0]:.1f}, unseen {np.mean(scores[-1][1:]):.1f}")
+        rows.append(_row(contender.name, np.array(scores)))
+    return {
+        "conditions": f"mIoU in percent, {len(seeds)} seeds: {images} frames of `{SOURCE}`, {steps} iterations of "
+        f"{protocol.batch} crops, light decoder; {tests} frames per test domain. All frames held out.",
+        "targets": list(TARGETS),
+        "rows": rows,
+    }
+
+
+def _row(name: str, scores: NDArray[np.float64]) -> dict[str, Any]:
+    """Summarise (seeds, 1 + targets) scores."""
+    unseen = scores[:, 1:].mean(1)
+    return {
+        "name": name,
+        "in_domain": round(float(scores[:, 0].mean()), 2),
+        "unseen": round(float(unseen.mean()), 2),
+        "in_domain_std": round(float(scores[:, 0].std()), 2),
+        "unseen_std": round(float(unseen.std()), 2),
+        "targets": {target: round(float(v), 2) for target, v in zip(TARGETS, scores[:, 1:].mean(0), strict=True)},
+    }
+
+
+def labelled_frames(domain: str, first: int, count: int, workers: int) -> list[Labelled]:
+    """Render frames with their train ids, seeds ``first`` and on."""
+    if workers == 1:
+        return [_labelled(domain, seed) for seed in range(first, first + count)]
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        return list(pool.map(partial(_labelled, domain), range(first, first + count), chunksize=20))
+
+
+def _labelled(domain: str, seed: int) -> Labelled:
+    frame = render(domain, seed)
+    return frame.image, lut("cityscapes_label_ids")[frame.label]
+
+
+def fit(backbone: Backbone, lr: float, frames: list[Labelled], protocol: Protocol, steps: int, seed: int) -> Segmenter:
+    """Train decoder and, unless ``lr`` is 0, backbone on ``frames``; return the segmenter."""
+    pixels = sum(np.bincount(label.ravel(), minlength=256)[:CLASSES] for _, label in frames)
+    decoder = build_decoder(protocol.decoder, backbone.embed_dim, CLASSES, seed)
+    segmenter = Segmenter(backbone, decoder, inverse_frequency_weights(torch.as_tensor(pixels)))
+    backbone.requires_grad_(lr > 0)
+    groups = [{"params": list(decoder.parameters()), "lr": protocol.decoder.lr}]
+    groups += [{"params": list(backbone.parameters()), "lr": lr}] if lr > 0 else []
+    optimizer = torch.optim.AdamW(groups, weight_decay=protocol.decoder.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: (1 - t / steps) ** protocol.power)
+    for step in range(steps):
+        images, labels = _crops(frames, protocol, step, seed)
+        (loss,) = segmenter.losses(images, labels).values()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return segmenter.eval()
+
+
+def _crops(frames: list[Labelled], protocol: Protocol, step: int, seed: int) -> tuple[Tensor, Tensor]:
+    rng = streams.rng(seed, "probe", step)
+    chosen = rng.integers(len(frames), size=protocol.batch)
+    crops = [train_transform(frames[i][0], frames[i][1], rng, protocol.augmentation) for i in chosen]
+    images = torch.from_numpy(np.stack([image for image, _ in crops])).permute(0, 3, 1, 2).float()
+    return images, torch.from_numpy(np.stack([label for _, label in crops])).long()
+
+
+def score(segmenter: Segmenter, frames: list[Labelled]) -> float:
+    """Return the mIoU over ``frames``, between 0 and 1."""
+    total = np.zeros((CLASSES, CLASSES), np.int64)
+    for image, label in frames:
+        logits = segmenter.predict(torch.from_numpy(image).permute(2, 0, 1)[None].float())
+        total += confusion(logits[0].argmax(0), torch.from_numpy(label), CLASSES)
+    return float(miou(total))

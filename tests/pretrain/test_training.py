@@ -1,0 +1,133 @@
+"""The loop, its resumption and what it leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.errors import UserError
+from benchmark.models.backbone import build_backbone
+from benchmark.models.weights import weight_hash
+from benchmark.pretrain.card import add_probe
+from benchmark.pretrain.frames import FrameStore
+from benchmark.pretrain.recipe import Recipe
+from benchmark.pretrain.training import build_trainer, learning_rate, material_weights, pretrain, train_step
+
+SMALL = Recipe(steps=4, frames=3, styles=2, batch=4)  # frames and styles are those of the `store`
+
+
+class Stopped(BaseException):
+    """Ends a run as Ctrl-C would."""
+
+
+def run(folder: Path, store: FrameStore, stop_at: int | None = None) -> list[str]:
+    """Run the small recipe on ready-made frames; stop right after the checkpoint of step ``stop_at``."""
+    lines: list[str] = []
+    shutil.copytree(store.folder.parent, folder / "frames", dirs_exist_ok=True)
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        if line == f"checkpoint at step {stop_at}":
+            raise Stopped
+
+    pretrain(SMALL, folder, workers=1, checkpoint_minutes=0, tell=tell)
+    return lines
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, store: FrameStore) -> Path:
+    folder = tmp_path_factory.mktemp("pretrained")
+    run(folder, store)
+    return folder
+
+
+def test_weights_card_and_facts_agree(finished: Path) -> None:
+    content = (finished / "vit-tiny-streets.safetensors").read_bytes()
+    facts = json.loads((finished / "vit-tiny-streets.json").read_text())
+    card = (finished / "vit-tiny-streets.md").read_text()
+    assert facts["sha256"] == hashlib.sha256(content).hexdigest()
+    assert facts["sha256"] in card
+    assert "Not measured yet" in card
+    assert facts["steps_made"] == 4
+    assert facts["cpu_seconds"] > 0
+    assert len(content) <= 8 << 20
+    assert f"{facts['parameters']:,}" in card
+
+
+def test_weights_load_as_the_backbone(finished: Path) -> None:
+    loaded = build_backbone("vit-tiny-streets", weights=finished / "vit-tiny-streets.safetensors")
+    start = build_backbone("vit-tiny-streets", pretrained=False)
+    assert weight_hash(loaded) != weight_hash(start)
+    trained = torch.load(finished / "checkpoint.pt", weights_only=True)["backbone"]
+    torch.testing.assert_close(loaded.vit.state_dict()["pos_embed"], trained["vit.pos_embed"], rtol=1e-3, atol=1e-6)
+
+
+def test_a_stopped_run_resumes_to_the_same_bytes(finished: Path, store: FrameStore, tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        run(tmp_path, store, stop_at=2)
+    assert not (tmp_path / "vit-tiny-streets.safetensors").exists()
+    assert "resumed at step 2" in run(tmp_path, store)
+    name = "vit-tiny-streets.safetensors"
+    assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_finished_run_is_not_repeated(finished: Path, store: FrameStore) -> None:
+    assert run(finished, store)[0] == "resumed at step 4"
+
+
+def test_the_loss_falls_on_a_batch_seen_again(store: FrameStore) -> None:
+    recipe = replace(SMALL, steps=12, lr=2e-3, warmup=0.1)
+    trainer, weights, seen = build_trainer(recipe), material_weights(store), []
+    for _ in range(recipe.steps):
+        losses = train_step(trainer, recipe, store, weights)
+        seen.append(losses["material"] + losses["depth"])
+        trainer.progress.add(losses)
+    assert sum(seen[-3:]) < 0.9 * sum(seen[:3])
+
+
+def test_learning_rate_rises_then_falls_to_a_hundredth() -> None:
+    recipe = replace(SMALL, steps=100, warmup=0.1, lr=1.0)
+    rates = [learning_rate(recipe, step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[55] == pytest.approx(0.505, abs=1e-3)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert rates[-1] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_another_recipe_starts_anew(finished: Path) -> None:
+    checkpoint = torch.load(finished / "checkpoint.pt", weights_only=True)
+    assert checkpoint["key"] == SMALL.fingerprint("1")
+    assert checkpoint["key"] not in (replace(SMALL, lr=2e-3).fingerprint("1"), SMALL.fingerprint("2"))
+
+
+def test_probe_results_enter_json_and_card(finished: Path, tmp_path: Path) -> None:
+    for path in finished.glob("vit-tiny-streets.*"):
+        shutil.copy(path, tmp_path)
+    row = {"name": "pre-trained, frozen", "in_domain": 31.25, "unseen": 20.5, "targets": {"bdd100k": 20.5}}
+    add_probe(tmp_path, {"conditions": "Here.", "targets": ["bdd100k"], "rows": [row]})
+    assert "| pre-trained, frozen | 31.2 | 20.5 | 20.5 |" in (tmp_path / "vit-tiny-streets.md").read_text()
+    assert json.loads((tmp_path / "vit-tiny-streets.json").read_text())["probe"]["rows"] == [row]
+    (tmp_path / "vit-tiny-streets.safetensors").write_bytes(b"other")
+    with pytest.raises(UserError, match=r"differs from what vit-tiny-streets\.json describes"):
+        add_probe(tmp_path, {})
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no finished pre-training here"):
+        add_probe(tmp_path, {})
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/x/pretrain\.log: cannot be written"):
+        pretrain(SMALL, tmp_path / "file" / "x", tell=lambda line: None)
+    assert os.listdir(tmp_path) == ["file"]
