@@ -1,0 +1,259 @@
+"""The suite's table: what stands in a cell, what may share a table, what may be bold."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark import records, tables
+from benchmark.errors import UserError
+from benchmark.records import Record
+from benchmark.tables import Cell, Row, Table
+from tests.records.made import FIELDS, TARGETS, confusion, failed, names, record, stored
+
+HEADS = ["Trained (M)", "Source", "Cityscapes", "BDD100K", "Mapillary", "Avg.", "CPU-s", "n"]
+
+
+def made(method: str = "lora", seed: int = 0, accuracy: float = 0.8, **changes: Any) -> Record:
+    return record(confusion(accuracy, seed), method, seed, **changes)
+
+
+def one_table(found: list[Record]) -> Table:
+    (table,) = tables.build(found)
+    return table
+
+
+def cells(table: Table, row: int = 0) -> dict[str, Cell]:
+    return dict(zip([column.head for column in table.columns], table.rows[row].cells, strict=True))
+
+
+def noted(table: Table) -> str:
+    return " ".join(table.notes)
+
+
+# -- cells ---------------------------------------------------------------------------------------------
+
+
+def test_a_cell_is_the_mean_over_seeds_with_its_spread() -> None:
+    found = [made(seed=seed, accuracy=0.7 + 0.05 * seed) for seed in range(3)]
+    table = one_table(found)
+    assert [column.head for column in table.columns] == HEADS
+    row = cells(table)
+    for head, values in {
+        "Source": [each.scores()["source"].miou for each in found],
+        "BDD100K": [each.targets["bdd100k"].miou for each in found],
+        "Avg.": [each.average or 0.0 for each in found],
+    }.items():
+        assert row[head].mean == pytest.approx(100 * statistics.mean(values), abs=1e-10)
+        assert row[head].spread == pytest.approx(100 * statistics.stdev(values), abs=1e-10)
+    assert (row["CPU-s"].mean, row["CPU-s"].spread) == pytest.approx((16.25, 1.0))
+    assert row["Trained (M)"].mean == pytest.approx(0.294912)
+    assert row["Trained (M)"].spread is None
+    assert row["n"] == Cell(3)
+
+
+def test_one_seed_has_no_spread() -> None:
+    table = one_table([made()])
+    assert {cell.spread for cell in table.rows[0].cells} == {None}
+    assert "seed 0." in table.caption
+
+
+def test_the_caption_states_the_conditions() -> None:
+    caption = one_table([made(seed=0), made(seed=4)]).caption
+    for part in (
+        "Protocol streets",
+        "backbone vit-tiny-streets",
+        "500 iterations",
+        "GTA5",
+        "seeds 0, 4",
+        "f1f1f1f1f1f1",
+    ):
+        assert part in caption
+
+
+def test_rows_stand_in_a_fixed_order_whatever_the_records() -> None:
+    wanted = [
+        "full", "freeze", "lora", "lora[rank=4]", "vpt", "rein", "bitfit", "random", "childtune-d", "fishertune",
+        "another", "mine",
+    ]  # fmt: skip
+    table = one_table([made(method) for method in sorted(wanted)])
+    assert [row.method for row in table.rows] == wanted
+    assert table.rows[3].label == "Lora[rank=4]"
+
+
+def test_given_settings_are_shown_though_the_label_lacks_them() -> None:
+    assert one_table([made("lora[rank=4]", label="LoRA")]).rows[0].label == "LoRA[rank=4]"
+
+
+def test_a_failed_run_is_noted_and_not_averaged() -> None:
+    table = one_table([made(seed=0), failed(seed=1, error="ce is nan\nat iteration 7."), failed("vpt", label="VPT")])
+    lora, vpt = table.rows
+    assert lora.cells[-1] == Cell(1)
+    assert lora.cells[1].mean == pytest.approx(100 * made(seed=0).scores()["source"].miou)
+    assert vpt == Row("vpt", "VPT", (*[Cell()] * 7, Cell(0)))
+    assert "Lora, seed 1, failed and is not averaged: ce is nan at iteration 7." in noted(table)
+    assert "VPT, seed 0, failed" in noted(table)
+
+
+def test_different_numbers_of_seeds_are_shown() -> None:
+    table = one_table([made(seed=0), made(seed=1), made("full", seed=1)])
+    assert [row.cells[-1].mean for row in table.rows] == [1, 2]
+    assert "Full: seed 1 only." in noted(table)
+    assert "Lora: seed" not in noted(table)
+
+
+def test_a_domain_that_was_not_scored_stays_empty_and_so_does_the_average() -> None:
+    short = confusion(0.8, 0, targets=TARGETS[:2])
+    table = one_table([record(short), made("full")])
+    full, lora = cells(table, 0), cells(table, 1)
+    assert lora["Mapillary"] == lora["Avg."] == Cell()
+    assert lora["Cityscapes"].mean is not None
+    assert None not in {cell.mean for cell in full.values()}
+
+
+def test_one_table_per_protocol_and_backbone() -> None:
+    found = [
+        made(protocol="streets@quick", fingerprint="00", protocol_fields={"targets": {}}),
+        made(backbone="dinov2-l", weights_hash="other"),
+        made(),
+    ]
+    assert [table.name for table in tables.build(found)] == [
+        "streets/dinov2-l", "streets/vit-tiny-streets", "streets@quick/vit-tiny-streets",
+    ]  # fmt: skip
+    (only,) = tables.build(found, protocol="streets", backbone="dinov2-l")
+    assert only.name == "streets/dinov2-l"
+    with pytest.raises(UserError, match=r"no record of protocol 'street': did you mean 'streets'\?"):
+        tables.build(found, protocol="street")
+    with pytest.raises(UserError, match="no record of backbone 'clip-l'"):
+        tables.build(found, backbone="clip-l")
+    with pytest.raises(UserError, match="python -m benchmark run"):
+        tables.build([])
+
+
+# -- what may share a table ----------------------------------------------------------------------------
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    return {**FIELDS, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"protocol_fields": fields(iterations=600)}, "protocol field iterations is 500 in one, 600 in the other"),
+        (
+            {"protocol_fields": fields(decoder={"lr": 0.01, "warmup": 100})},
+            r"protocol field decoder\.lr is 0\.003 in one, 0\.01 in the other",
+        ),
+        ({"protocol_fields": fields(batch=8)}, "protocol field batch is absent in one, 8 in the other"),
+        ({"fingerprint": "e2" * 32}, "fingerprint is f1f1f1f1f1f1… in one, e2e2e2e2e2e2… in the other"),
+        ({"data_hash": "other"}, "data_hash is dadadadadada… in one, other in the other"),
+        ({"weights_hash": "other"}, "weights_hash"),
+        ({"classes": ("road", "building", "tree")}, "classes"),
+        ({"batches_hash": "other"}, "batches_hash is ba1 in one, other in the other"),
+        ({"decoder_hash": "other"}, "decoder_hash is de1 in one, other in the other"),
+    ],
+)
+def test_records_under_other_conditions_are_refused_by_the_field_that_differs(
+    changes: dict[str, Any], message: str
+) -> None:
+    found = [made("full", 0), made("full", 1), made("lora", 0), made("lora", 1, **changes)]
+    with pytest.raises(UserError, match=message) as caught:
+        tables.build(found)
+    assert "streets/vit-tiny-streets/lora/seed1 cannot share a table" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_stored_records_under_other_conditions_are_named_by_file(tmp_path: Path) -> None:
+    found = [stored(tmp_path, "full"), stored(tmp_path, "lora", data_hash="other")]
+    with pytest.raises(UserError) as caught:
+        tables.build(found)
+    assert all(str(each.path) in str(caught.value) for each in found)
+
+
+def test_a_run_that_failed_before_its_data_were_read_does_not_block_the_table() -> None:
+    early = failed("vpt", data_hash="", batches_hash="", decoder_hash="", weights_hash="")
+    assert len(one_table([made(), early]).rows) == 2
+    with pytest.raises(UserError, match="protocol field iterations"):
+        tables.build([made(), failed("vpt", protocol_fields=fields(iterations=9))])
+
+
+# -- what may be bold ----------------------------------------------------------------------------------
+
+
+def suite(root: Path, accuracies: dict[str, float], seeds: int = 3) -> list[Record]:
+    return [stored(root, method, seed, accuracy) for method, accuracy in accuracies.items() for seed in range(seeds)]
+
+
+def bold(table: Table) -> dict[str, list[str]]:
+    heads = [column.head for column in table.columns]
+    return {row.method: [h for h, cell in zip(heads, row.cells, strict=True) if cell.best] for row in table.rows}
+
+
+def test_the_best_is_bold_where_it_is_parted_from_all_others(tmp_path: Path) -> None:
+    table = one_table(suite(tmp_path, {"lora": 0.9, "full": 0.6, "freeze": 0.7}))
+    assert bold(table) == {"full": [], "freeze": [], "lora": HEADS[1:6]}
+    assert noted(table).endswith("by a paired bootstrap over images and seeds.")
+
+
+def test_nothing_is_bold_where_two_lead_together(tmp_path: Path) -> None:
+    found = suite(tmp_path, {"full": 0.6})
+    for method in ("lora", "vpt"):
+        for seed in range(3):
+            matrices = confusion(0.9, 100 + seed + 10 * (method == "vpt"))
+            path = records.write(record(matrices, method, seed), matrices, names(matrices), tmp_path)
+            found.append(records.read(path))
+    table = one_table(found)
+    assert not any(bold(table).values())
+    assert "no best is parted from every other row" in noted(table)
+
+
+def test_the_same_run_twice_is_never_better_than_itself(tmp_path: Path) -> None:
+    assert not any(bold(one_table(suite(tmp_path, {"lora": 0.9, "vpt": 0.9}))).values())
+
+
+def test_nothing_is_bold_on_one_seed(tmp_path: Path) -> None:
+    table = one_table(suite(tmp_path, {"lora": 0.9, "full": 0.6}, seeds=1))
+    assert not any(bold(table).values())
+    assert "at least two seeds of every method" in noted(table)
+
+
+def test_nothing_is_bold_without_confusions(tmp_path: Path) -> None:
+    found = suite(tmp_path, {"lora": 0.9, "full": 0.6})
+    assert found[4].path is not None
+    found[4].path.with_suffix(".npz").unlink()
+    table = one_table(found)
+    assert not any(bold(table).values())
+    assert "Nothing is bold: Full, seed 1, has no per-image confusions beside it." in noted(table)
+
+
+def test_confusions_that_are_not_the_records_stop_the_table(tmp_path: Path) -> None:
+    found = suite(tmp_path, {"lora": 0.9, "full": 0.6})
+    assert found[0].path is not None
+    found[0].path.with_suffix(".npz").write_bytes(b"something else")
+    with pytest.raises(UserError, match=r"confusion\.sha256 differs"):
+        tables.build(found)
+
+
+def test_runs_scored_on_different_images_are_not_paired(tmp_path: Path) -> None:
+    found = suite(tmp_path, {"full": 0.6}, seeds=2)
+    for seed in range(2):
+        matrices = confusion(0.9, seed)
+        ids = {**names(matrices), "bdd100k": [f"other-{i}" for i in range(12)]}
+        found.append(records.read(records.write(record(matrices, "lora", seed), matrices, ids, tmp_path)))
+    with pytest.raises(UserError, match="scored on different images of bdd100k"):
+        tables.build(found)
+
+
+def test_a_lone_method_is_not_called_best(tmp_path: Path) -> None:
+    table = one_table(suite(tmp_path, {"lora": 0.9}))
+    assert not any(bold(table).values())
+    assert "bold" not in noted(table).lower()
+
+
+def test_a_table_made_twice_is_the_same(tmp_path: Path) -> None:
+    found = suite(tmp_path, {"lora": 0.8, "full": 0.78, "freeze": 0.79})
+    assert tables.build(found) == tables.build(records.read_all(tmp_path)) == tables.build(reversed(found))
