@@ -74,7 +74,7 @@ def resized(size: tuple[int, ...], short_edge: int) -> tuple[int, int]:
 def choose_crop(label: Bytes, rng: np.random.Generator, crop: int, cat_max_ratio: float) -> tuple[int, int]:
     """Return (top, left) of a crop of ``label`` (H, W) in which no class dominates.
 
-    A crop passes if it holds at least two classes and none exceeds ``cat_max_ratio`` of the labelled pixels
+    A crop passes if it holds labelled pixels and no class reaches ``cat_max_ratio`` of the labelled pixels
     (255 does not count). After ten failures the next draw is taken as it is.
     """
     height, width = label.shape
@@ -85,7 +85,7 @@ def choose_crop(label: Bytes, rng: np.random.Generator, crop: int, cat_max_ratio
     for _ in range(CROP_TRIES):
         top, left = corner
         counts = np.bincount(label[top : top + crop, left : left + crop].ravel(), minlength=256)[:IGNORE]
-        if np.count_nonzero(counts) > 1 and counts.max() < cat_max_ratio * counts.sum():
+        if counts.max() < cat_max_ratio * counts.sum():
             break
         corner = _corner(rng, bounds)
     return corner

@@ -28,6 +28,7 @@ class Report:
         images, labels: files found.
         opened: pairs that were decoded, bad ones included.
         orphans: images without label, labels without image.
+        tolerated: the release itself has orphans.
         problems: one line per bad pair, naming the file.
         sizes: how many images have each (width, height).
         classes: class names, by train id.
@@ -43,6 +44,7 @@ class Report:
     labels: int
     opened: int
     orphans: tuple[Path, ...]
+    tolerated: bool
     problems: tuple[str, ...]
     sizes: dict[tuple[int, int], int]
     classes: tuple[str, ...]
@@ -51,13 +53,14 @@ class Report:
 
     @property
     def whole(self) -> bool:
-        """Whether every file has its partner and every opened pair is sound."""
-        return not self.orphans and not self.problems
+        """Whether there are pairs, all of them sound, and no file lacks its partner but in a release known for it."""
+        return self.opened > 0 and not self.problems and (self.tolerated or not self.orphans)
 
     def text(self) -> str:
         """Return the report for people to read."""
         lines = [f"{self.dataset} {self.split}: {self.images} images, {self.labels} labels in {self.root}"]
-        lines += _listed("without partner", [str(path) for path in self.orphans])
+        note = " (the release is known for some)" if self.tolerated else ""
+        lines += _listed(f"without partner{note}", [str(path) for path in self.orphans])
         lines += _listed("bad", list(self.problems))
         if not self.whole:
             lines.append(f"  what is missing or damaged is in {self.home}")
@@ -107,7 +110,8 @@ def check_tree(
     return Report(
         dataset=reader.name, split=split, root=root, home=reader.home,
         images=len(listing.images), labels=len(listing.labels), opened=len(pairs),
-        orphans=tuple(listing.orphans()), problems=tuple(problems), sizes=dict(sizes.most_common()),
+        orphans=tuple(listing.orphans()), tolerated=reader.tolerates_orphans, problems=tuple(problems),
+        sizes=dict(sizes.most_common()),
         classes=reader.classes, pixels=pixels, frames=frames,
     )  # fmt: skip
 

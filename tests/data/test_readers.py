@@ -175,6 +175,7 @@ def test_acdc_conditions(tmp_path: Path) -> None:
 def test_mapillary_config_must_be_there_and_known(tmp_path: Path) -> None:
     tree = TREES["mapillary"](tmp_path)
     sample = mapillary.READER.samples(tmp_path, "val")[0]
+    assert mapillary.READER.samples(tmp_path, "validation")[0] == sample
     config = tmp_path / "config.json"
     entries = json.loads(config.read_text())["labels"]
     # A config in another order gives other train ids: it is read, not assumed.

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from benchmark.data.check import check_tree
-from benchmark.data.readers import bdd100k, camvid, cityscapes
+from benchmark.data.readers import bdd100k, camvid, cityscapes, gta5
 from benchmark.data.show import Row, contact_sheet, spread
 from benchmark.errors import UserError
 
-from .trees import cityscapes_tree, segnet_tree, write_image
+from .trees import TREES, cityscapes_tree, segnet_tree, write_image
 
 
 def test_sheet_shows_each_domain_its_labels_and_both_class_lists(tmp_path: Path) -> None:
@@ -65,6 +65,23 @@ def test_check_lists_every_fault_and_where_to_get_the_files(tmp_path: Path) -> N
     for part in (str(first.image), str(stray), tree.reader.home, "1 bad", "1 without partner"):
         assert part in text
     assert check_tree(tree.reader, tree.root, "val", limit=1).opened == 1
+
+
+def test_check_forgives_orphans_only_where_the_release_has_them(tmp_path: Path) -> None:
+    tree = TREES["bdd100k"](tmp_path)
+    tree.reader.samples(tree.root, "val")[0].image.unlink()
+    report = check_tree(tree.reader, tree.root, "val")
+    assert len(report.orphans) == 1
+    assert report.whole
+    assert "1 without partner (the release is known for some)" in report.text()
+
+
+def test_check_of_empty_folders_is_not_whole(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    report = check_tree(gta5.READER, tmp_path, "all")
+    assert not report.whole
+    assert gta5.READER.home in report.text()
 
 
 def test_check_of_nothing_says_what_is_missing(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from benchmark.data.labels import FACTS, LabelTable
 from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split
 from benchmark.errors import UserError, nearest
 
-FOLDERS = {"train": "training", "val": "validation"}
+# The field's names of the splits, and the dataset's own.
+FOLDERS = {"train": "training", "val": "validation", "training": "training", "validation": "validation"}
 # Where a release keeps its labels within a split, and the configs that may describe them.
 RELEASES = {
     "v1.2/labels": ("config_v1.2.json",),
@@ -32,7 +33,7 @@ class Mapillary(Reader):
 
     name = "mapillary"
     home = "Mapillary Vistas, mapillary.com/dataset/vistas (..._public_v1.2.zip or ..._public_v2.0.zip)"
-    splits = ("train", "val")
+    splits = tuple(FOLDERS)
 
     def listing(self, root: Path, split: str) -> Listing:
         """See ``Reader.listing``."""
