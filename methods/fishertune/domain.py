@@ -6,6 +6,7 @@ weights only, never while tuning.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,7 +55,7 @@ class UnseenDomain:
     def __init__(self, backbone: Backbone, place: str | int, noise: str) -> None:
         self._place, self._noise = place, noise
         self._prefix, self._hooked = 0, None
-        self._draws: list[tuple[Tensor, Tensor]] = []
+        self._pair: tuple[Tensor, Tensor] | None = None
         if isinstance(place, int):
             if place > max(backbone.taps):
                 raise UserError(
@@ -67,9 +68,8 @@ class UnseenDomain:
 
     @contextmanager
     def entered(self, rng: torch.Generator) -> Iterator[UnseenDomain]:
-        """Within the context the backbone computes on x'; ``rng`` alone gives ε."""
-        self._rng = rng
-        self._draws = []
+        """Within the context the backbone computes on x'; ``rng`` alone gives ε, once for all passes."""
+        self._rng, self._pair = rng, None
         module: nn.Module | None = self._hooked
         handle = module.register_forward_hook(self._hook) if module is not None else None
         try:
@@ -91,10 +91,8 @@ class UnseenDomain:
         ``magnitude`` takes the mean of |ε|, so that a larger simulated shift always damps ΔF; ``signed`` takes
         the mean of ε itself, literally Eq. 7: above 1 in half of all draws.
         """
-        total = 0.0
-        for pair in self._draws:
-            total += sum((e.abs() if reading == "magnitude" else e).mean().item() for e in pair)
-        return float(torch.tensor(-total / max(len(self._draws), 1), dtype=torch.float64).exp())
+        assert self._pair is not None
+        return math.exp(-sum((e.abs() if reading == "magnitude" else e).mean().item() for e in self._pair))
 
     def _hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
         # Channels are last in timm's transformers: (B, N, C), or (B, h, w, C) for windowed attention and
@@ -105,7 +103,7 @@ class UnseenDomain:
         return torch.cat([tokens[:, : self._prefix], patches], dim=1).reshape(output.shape)
 
     def _shift(self, x: Tensor) -> Tensor:
-        shape = (x.shape[0], 1, x.shape[2]) if self._noise == "channel" else (1, 1, 1)
-        pair = (torch.randn(shape, generator=self._rng), torch.randn(shape, generator=self._rng))
-        self._draws.append(pair)
-        return restyle(x, *(e.to(x.device, x.dtype) for e in pair))
+        if self._pair is None:
+            shape = (x.shape[0], 1, x.shape[2]) if self._noise == "channel" else (1, 1, 1)
+            self._pair = (torch.randn(shape, generator=self._rng), torch.randn(shape, generator=self._rng))
+        return restyle(x, *(e.to(x.device, x.dtype) for e in self._pair))

@@ -1,13 +1,22 @@
 """DR-FIM, the domain-related Fisher information (Eq. 5, 7, 15): which weights matter here and would move there.
 
-The paper leaves four points open; each is a switch, and this is why the defaults are what they are.
+The paper leaves four points open; each is a switch, and this is why the defaults are what they are. Numbers are
+the overlap of the chosen 5 % between two independent estimates from 256 source images each, on an early
+vit-tiny-streets with a warmed-up decoder; no target image and no score after tuning had a part in them.
 
-*Scale.* F is about 1e-8 and ΔF a ratio: their literal sum (``none``) is ΔF alone, and divided by their medians
-F alone decides. ``rank`` replaces each by the share of weights that have less of it, which makes both count.
+*Unit.* F has the unit of the squared loss: 1e-9 where labels are drawn and the loss is a mean over pixels, 1e-6
+for true labels. Against the former ε = 1e-8 is no guard but a bound. Unless the sum is literal, F is first
+divided by its mean, so that neither ε nor the prior depends on how a loss is averaged.
+
+*Scale.* F and ΔF have no common scale, so one of them decides alone: ΔF where F is 1e-9 (``none``), F once it is
+divided by its mean or median (99 to 100 % of the choice). ``rank`` replaces each by the share of weights that
+have less of it, and both count: 80 % of the choice is also F's, 46 % also ΔF's.
 
 *Bounded ratio.* Where F is nearly 0, ΔF is noise over nothing. Eq. 15 writes the ratio in precisions, which a
 prior bounds: with F = γ(Λ - τ⁻²) (Eq. 14), |ΔΛ| / min Λ = |ΔF| / (min F + γτ⁻²). ``prior`` is this γτ⁻² in
-units of the mean F; 0 gives Eq. 5, which is also what an exact substitution of Eq. 14 into Eq. 7 gives.
+units of the mean F; 0 gives Eq. 5, which is also what an exact substitution of Eq. 14 into Eq. 7 gives. At 1, a
+weight of average F counts half as evidence and half as prior, and the overlap rises from 61 % to 76 % (F alone:
+91 %).
 
 *Draws.* F(x) and F(x') are averaged over all batches before the ratio is taken, and so is exp(-(ε_μ + ε_σ)):
 a ratio of means, not a mean of ratios, since each batch's ratio is mostly noise.
@@ -59,6 +68,12 @@ def drf(
     """
     terms = [same_scale(term, scale) for term in (seen, delta_f(seen, shifted, prior))]
     return {name: terms[0][name] + damping * terms[1][name] for name in seen}
+
+
+def in_units(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return F(x) and F(x') in units of the mean of F(x), which must not be 0."""
+    unit = mean(seen)
+    return {n: f / unit for n, f in seen.items()}, {n: f / unit for n, f in shifted.items()}
 
 
 def same_scale(values: Mapping[str, Tensor], scale: str) -> Mapping[str, Tensor]:

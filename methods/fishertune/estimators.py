@@ -28,8 +28,12 @@ class Estimator(ABC):
         self.count = 0
 
     @abstractmethod
-    def update(self, losses: Losses) -> None:
+    def update(self, losses: Losses, noise: int) -> None:
         """Learn from one batch.
+
+        Args:
+            losses: runs the model on it; may be called more than once, always with the same outcome.
+            noise: seed of whatever the estimator draws; x and x' are given the same.
 
         Raises:
             UserError: a gradient is NaN or infinite; the message names the weight.
@@ -38,6 +42,10 @@ class Estimator(ABC):
     @abstractmethod
     def fisher(self) -> dict[str, Tensor]:
         """Return the estimate so far by name, (out, in) each; zeros before the first batch."""
+
+    def convergence(self) -> float | None:
+        """Return how much of the estimate is signal, 0 to 1; None where the estimator cannot tell."""
+        return None
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -63,8 +71,8 @@ class SquaredGradients(Estimator):
         self._unit = unit
         self._sums: dict[str, Tensor] = {}
 
-    def update(self, losses: Losses) -> None:
-        """Add one batch's squares."""
+    def update(self, losses: Losses, noise: int) -> None:
+        """Add one batch's squares; nothing is drawn."""
         size = 0
 
         def counted() -> Tensor:
@@ -108,9 +116,14 @@ def average(estimators: Sequence[Estimator]) -> dict[str, Tensor]:
     return found
 
 
+def processes() -> int:
+    """Return how many processes train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
 def summed(tensor: Tensor) -> Tensor:
     """Return the sum over all processes; the tensor itself where there is one."""
-    if distributed.is_available() and distributed.is_initialized():
+    if processes() > 1:
         tensor = tensor.contiguous()
         distributed.all_reduce(tensor)
     return tensor

@@ -16,11 +16,12 @@ from benchmark.method import Estimation, Method, Phase, SparseAdamW, UserError, 
 from benchmark.models.backbone import Backbone
 from methods.fishertune.choice import Choice
 from methods.fishertune.domain import UnseenDomain
-from methods.fishertune.drfim import delta_f, drf, mean
+from methods.fishertune.drfim import delta_f, drf, in_units, mean
 from methods.fishertune.estimators import Estimator, SquaredGradients, average
 from methods.fishertune.fisher import sample_labels, sample_losses
 from methods.fishertune.schedule import share_at, stage
 from methods.fishertune.settings import FisherTuneSettings
+from methods.fishertune.variational import Variational
 
 HALVES = 2  # even and odd iterations are estimated apart, to see how far two estimates agree
 
@@ -91,9 +92,11 @@ class FisherTune(Method):
             UserError: a gradient is NaN or infinite.
         """
         half = estimation.step % HALVES
+        # Common to x and x': what a pixel's label is drawn with, and what the estimator draws.
         uniforms = torch.rand(estimation.labels.shape, generator=estimation.rng)
-        self._look(self._seen[half], estimation, uniforms, shifted=False)
-        self._look(self._shifted[half], estimation, uniforms, shifted=True)
+        noise = int(torch.randint(2**62, (), generator=estimation.rng))
+        self._look(self._seen[half], estimation, uniforms, noise, shifted=False)
+        self._look(self._shifted[half], estimation, uniforms, noise, shifted=True)
         self._dampings.append(self._domain.damping(self.settings.damping))
 
     def before_step(self, step: int, steps: int) -> None:
@@ -141,24 +144,33 @@ class FisherTune(Method):
     # -- what they are made of ---------------------------------------------------------------------------
 
     def _estimator(self) -> Estimator:
+        if self.settings.estimator == "variational":
+            squares = sum(matrix.detach().square().sum().item() for matrix in self._matrices.values())
+            size = sum(matrix.numel() for matrix in self._matrices.values())
+            tau = self.settings.tau * (squares / size) ** 0.5
+            return Variational(self._matrices, tau, prior=self.settings.prior)
         return SquaredGradients(self._matrices, self.settings.estimator)
 
     def _count(self, share: float) -> int:
         return round(share * self._size)
 
-    def _look(self, estimator: Estimator, estimation: Estimation, uniforms: Tensor, *, shifted: bool) -> None:
+    def _look(
+        self, estimator: Estimator, estimation: Estimation, uniforms: Tensor, noise: int, *, shifted: bool
+    ) -> None:
         """Show one batch to an estimator."""
+        labels = estimation.labels if self.settings.labels == "ground-truth" else None
 
         def losses() -> Tensor:
+            nonlocal labels
             self._evaluations += estimation.images.shape[0]
-            images = self._domain.images(estimation.images) if shifted else estimation.images
-            logits = estimation.logits(images)
-            sampled = self.settings.labels == "sampled"
-            return sample_losses(logits, sample_labels(logits, uniforms) if sampled else estimation.labels)
+            logits = estimation.logits(self._domain.images(estimation.images) if shifted else estimation.images)
+            if labels is None:  # drawn in the first pass, and the same in any further one
+                labels = sample_labels(logits, uniforms)
+            return sample_losses(logits, labels)
 
         try:
             with self._domain.entered(estimation.rng) if shifted else nullcontext():
-                estimator.update(losses)
+                estimator.update(losses, noise)
         except UserError as error:
             raise UserError(
                 f"fishertune: {error} at estimation step {estimation.step} on {'x' + chr(39) * shifted}; lower "
@@ -173,6 +185,7 @@ class FisherTune(Method):
         self._facts = {
             "gradient_evaluations": self._evaluations,
             "overlap_of_halves": choices[0].overlap(choices[1]) if len(choices) == HALVES else None,
+            "convergence": self._seen[0].convergence(),
             "damping": sum(self._dampings) / len(self._dampings),
             "mean_fisher": mean(seen),
             "mean_fisher_shifted": mean(shifted),
@@ -199,6 +212,8 @@ class FisherTune(Method):
             )
         if self.settings.criterion == "f":
             return seen
+        if self.settings.scale != "none":
+            seen, shifted = in_units(seen, shifted)
         if self.settings.criterion == "delta-f":
             return delta_f(seen, shifted, self.settings.prior)
         dampings = [value for step, value in enumerate(self._dampings) if step % HALVES in halves]

@@ -27,9 +27,13 @@ class FisherTuneSettings(Settings):
         "global", "ours", "unpublished; 5 % of 304.20 M is one budget for all tensors"
     )
     criterion: Literal["drf", "delta-f", "f"] = setting("drf", "paper", "Eq. 7; Table 4 has the others")
-    estimator: Literal["per-sample", "per-batch"] = setting(
-        "per-sample", "paper", "Eq. 9 squares within the sum; most code squares a batch's gradient"
+    estimator: Literal["per-sample", "per-batch", "variational"] = setting(
+        "per-sample",
+        "ours",
+        "Eq. 9, with Eq. 14's prior in closed form; variational fits Λ as Eq. 10-13, at twice the cost and with "
+        "far more noise; per-batch squares a batch's gradient, as most code does",
     )
+    tau: float = setting(0.1, "ours", "τ of the variational prior, in units of the weights' RMS", gt=0)
     labels: Literal["sampled", "ground-truth"] = setting(
         "sampled", "paper", "Eq. 9 draws y from the model; the other is the empirical Fisher"
     )
@@ -44,7 +48,7 @@ class FisherTuneSettings(Settings):
     scale: Literal["rank", "median", "none"] = setting(
         "rank", "ours", "how F and ΔF are made comparable before they are added; Eq. 7 adds them as they are"
     )
-    prior: float = setting(1.0, "ours", "γτ⁻² in units of the mean F, unpublished; bounds ΔF", ge=0)
+    prior: float = setting(1.0, "ours", "γτ⁻² in units of the mean F, unpublished; bounds ΔF where F is 0", ge=0)
     lr: float = setting(1e-4, "ours", "unpublished; that of Rein, whose training the paper follows", gt=0, le=1)
     weight_decay: float = setting(0.05, "ours", "unpublished; that of Rein; on selected weights", ge=0, lt=1)
 
@@ -55,7 +59,9 @@ class FisherTuneSettings(Settings):
         return {**LITERAL, **given} if literal else given
 
     @model_validator(mode="after")
-    def _widens(self) -> FisherTuneSettings:
+    def _consistent(self) -> FisherTuneSettings:
         if self.share_start > self.share:
             raise ValueError(f"share_start {self.share_start} exceeds share {self.share}; lower it")
+        if self.estimator == "variational" and self.prior == 0:
+            raise ValueError("the variational estimator needs a prior above 0")
         return self

@@ -78,6 +78,8 @@ def test_same_seed_same_mask_and_another_seed_another() -> None:
         {"criterion": "f"},
         {"criterion": "delta-f"},
         {"estimator": "per-batch"},
+        {"estimator": "variational"},
+        {"estimator": "variational", "tau": 0.3},
         {"labels": "ground-truth"},
         {"place": "pixels"},
         {"place": 0},
@@ -108,15 +110,16 @@ def test_groups_confine_the_choice() -> None:
             assert not mask.any()
 
 
+@pytest.mark.parametrize("estimator", ["per-sample", "variational"])
 @pytest.mark.parametrize("stop", [1, 3, 4, 7])
-def test_a_resumed_run_ends_bit_identical(stop: int) -> None:
-    straight = tune().finish()
-    first = tune().advance(stop)
+def test_a_resumed_run_ends_bit_identical(stop: int, estimator: str) -> None:
+    straight = tune(estimator=estimator).finish()
+    first = tune(estimator=estimator).advance(stop)
     buffer = io.BytesIO()
     states = [first.segmenter.state_dict(), first.method.state_dict(), first.optimizer.state_dict()]
     torch.save(states, buffer)
     buffer.seek(0)
-    second = tune()
+    second = tune(estimator=estimator)
     loaded = torch.load(buffer, weights_only=True)
     second.segmenter.load_state_dict(loaded[0])
     second.method.load_state_dict(loaded[1])
@@ -138,6 +141,12 @@ def test_the_report_is_json_and_counts_the_cost() -> None:
     assert sum(map(sum, report["chosen"].values())) == run.method.trainable()
     assert report["without_gradient"] == []
     assert report["mean_fisher"] > 0
+
+
+def test_the_variational_estimate_costs_twice_and_tells_how_far_it_came() -> None:
+    run = tune(estimator="variational").finish()
+    assert run.method.report()["gradient_evaluations"] == 2 * tune().finish().method.report()["gradient_evaluations"]
+    assert 0 <= run.method.report()["convergence"] < 1
 
 
 def test_literal_reading_sets_what_is_not_given() -> None:
@@ -169,7 +178,15 @@ def test_one_iteration_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"share": 0.0}, {"share": 1.2}, {"share_start": 0.2}, {"prior": -1.0}, {"place": "head"}, {"scal": "rank"}],
+    [
+        {"estimator": "variational", "prior": 0.0},
+        {"share": 0.0},
+        {"share": 1.2},
+        {"share_start": 0.2},
+        {"prior": -1.0},
+        {"place": "head"},
+        {"scal": "rank"},
+    ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -79,6 +79,13 @@ def test_every_place_changes_the_logits_and_leaves_no_trace(family: str, place: 
     assert (shifted - before).abs().max() > 1e-3 * before.abs().max()
 
 
+def test_the_noise_is_drawn_once_for_all_passes() -> None:
+    segmenter = build()
+    domain = UnseenDomain(segmenter.backbone, "embedding", "channel")
+    with torch.no_grad(), domain.entered(generator()):
+        assert torch.equal(segmenter(images(0)), segmenter(images(0)))
+
+
 def test_the_hook_goes_even_when_the_model_fails() -> None:
     segmenter = build()
     domain = UnseenDomain(segmenter.backbone, "embedding", "channel")

@@ -88,7 +88,7 @@ def test_per_batch_and_per_sample_agree_on_a_batch_of_one_and_not_on_more() -> N
         x, y = images(0, size, torch.float64), labels(0, size)
         one, other = SquaredGradients(weights, "per-sample"), SquaredGradients(weights, "per-batch")
         for estimator in (one, other):
-            estimator.update(lambda x=x, y=y: sample_losses(segmenter(x), y))  # type: ignore[misc]
+            estimator.update(lambda x=x, y=y: sample_losses(segmenter(x), y), 0)  # type: ignore[misc]
         name = next(iter(weights))
         a, b = one.fisher()[name], other.fisher()[name]
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-6 * a.max().item()) is same
@@ -132,7 +132,7 @@ def test_sampled_fisher_of_softmax_regression_is_the_known_one() -> None:
         return sample_losses(logits, sample_labels(logits, uniforms))
 
     estimator = SquaredGradients({"w": layer.weight}, "per-sample")
-    estimator.update(losses)
+    estimator.update(losses, 0)
     p = layer(x).softmax(0)
     torch.testing.assert_close(estimator.fisher()["w"], torch.outer(p - p**2, x**2), rtol=0.05, atol=0)
 
@@ -153,7 +153,7 @@ def test_evidence_is_weighted_by_the_number_of_samples() -> None:
     for estimator, size in zip(estimators, (1, 3), strict=False):
         x = torch.randn(size, 1, 3, generator=torch.Generator().manual_seed(size))
         for each in (estimator, estimators[2]):
-            each.update(lambda x=x: layer(x).pow(2).flatten(1).sum(1))  # type: ignore[misc]
+            each.update(lambda x=x: layer(x).pow(2).flatten(1).sum(1), 0)  # type: ignore[misc]
     torch.testing.assert_close(average(estimators[:2])["w"], estimators[2].fisher()["w"])
 
 
@@ -162,5 +162,5 @@ def test_a_gradient_that_is_not_finite_is_refused_by_name(unit: str) -> None:
     layer = nn.Linear(3, 2)
     estimator = SquaredGradients({"blocks.0.w": layer.weight}, unit)
     with pytest.raises(UserError, match=r"blocks\.0\.w is not finite"):
-        estimator.update(lambda: layer(torch.ones(4, 1, 3)).sub(1e30).pow(3).flatten(1).sum(1))
+        estimator.update(lambda: layer(torch.ones(4, 1, 3)).sub(1e30).pow(3).flatten(1).sum(1), 0)
     assert estimator.count == 0
