@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +23,10 @@ from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, Bytes, Color, L
 from benchmark.errors import UserError, nearest
 
 # What Pillow is known to raise on damaged files, from its own parsers and from the codecs beneath.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
+DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+    struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

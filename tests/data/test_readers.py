@@ -234,6 +234,16 @@ def test_sixteen_bit_and_colour_files_are_no_labels(tmp_path: Path) -> None:
         assert str(sample.label) in str(raised.value)
 
 
+def test_absurd_size_in_a_damaged_header(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg")
+    raw = (tmp_path / "a.jpg").read_bytes()
+    size = struct.pack(">HH", 10, 20)
+    assert size in raw
+    (tmp_path / "a.jpg").write_bytes(raw.replace(size, b"\xff\xfe\xff\xfe"))
+    with pytest.raises(UserError, match=r"a\.jpg: cannot be read"):
+        read_image(tmp_path / "a.jpg")
+
+
 def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees

@@ -29,6 +29,15 @@ def test_sheet_shows_each_domain_its_labels_and_both_class_lists(tmp_path: Path)
     np.testing.assert_array_equal(sheet[18:58, 6:90], image)
 
 
+def test_shrunk_labels_show_no_mixed_colours(tmp_path: Path) -> None:
+    tree = cityscapes_tree(tmp_path)
+    row = Row("city", tree.reader, tree.reader.samples(tree.root, "val"))
+    sheet = np.asarray(contact_sheet([row], columns=1, height=5))
+    label = {tuple(color) for color in sheet[18:23, 22:32].reshape(-1, 3).tolist()}  # 10 pixels wide, after the image
+    assert len(label) > 5
+    assert label <= {*tree.reader.colors, (0, 0, 0)}
+
+
 @pytest.mark.parametrize(("count", "expected"), [(1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (30, list(range(10)))])
 def test_spread(count: int, expected: list[int]) -> None:
     assert spread(list(range(10)), count) == expected  # type: ignore[arg-type]
