@@ -30,8 +30,8 @@ class FisherTuneSettings(Settings):
     estimator: Literal["per-sample", "per-batch", "variational"] = setting(
         "per-sample",
         "ours",
-        "Eq. 9, with Eq. 14's prior in closed form; variational fits Λ as Eq. 10-13, at twice the cost and with "
-        "far more noise; per-batch squares a batch's gradient, as most code does",
+        "Eq. 9, with Eq. 14's prior in closed form, is stablest per gradient evaluation; variational fits Λ "
+        "(Eq. 10-13) at twice the cost and mostly noise; per-batch squares a batch's gradient, as most code does",
     )
     tau: float = setting(0.1, "ours", "τ of the variational prior, in units of the weights' RMS", gt=0)
     labels: Literal["sampled", "ground-truth"] = setting(

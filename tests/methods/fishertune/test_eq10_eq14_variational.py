@@ -94,6 +94,14 @@ def test_gamma_follows_from_prior_and_mean_curvature() -> None:
     assert estimator.gamma / 0.2**2 == pytest.approx(0.5 * 6, rel=0.2)
 
 
+def test_negative_curvature_ends_at_the_prior_and_not_beyond_all_bounds() -> None:
+    weight = nn.Parameter(torch.ones(3, 4))
+    estimator = Variational({"w": weight}, tau=0.1, gamma=1e-3)
+    fit(estimator, lambda: (-50 * weight.square()).sum().expand(1), 300)  # 1000 times the prior's γτ⁻²
+    assert not estimator.fisher()["w"].any()
+    assert bool((estimator.precision()["w"] > 1e-6 / 0.1**2).all())
+
+
 def test_a_constant_loss_leaves_everything_at_the_prior() -> None:
     weight = nn.Parameter(torch.ones(2, 3))
     estimator = Variational({"w": weight}, tau=0.1)
