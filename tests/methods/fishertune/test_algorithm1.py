@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from benchmark.method import UserError
 from methods.fishertune import METHOD, FisherTune
+from methods.fishertune import method as algorithm
+from methods.fishertune.fisher import sample_losses
 from tests.methods.fishertune.small_runs import Run, build, estimation
 
 Settings = FisherTune.Settings
@@ -228,6 +231,49 @@ def test_a_block_behind_the_last_tap_is_never_chosen() -> None:
     report = run.method.report()
     assert all(blocks[1] == 0 for blocks in report["chosen"].values())
     assert len(report["without_gradient"]) == 5
+
+
+@pytest.mark.parametrize(("reading", "same"), [("reasoned", True), ("literal", False)])
+def test_the_unit_of_the_loss_matters_to_the_literal_sum_alone(
+    reading: str, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"reading": reading, "schedule": "widening"}
+    one = flat(tune(**settings).finish().selected())
+    monkeypatch.setattr(algorithm, "sample_losses", lambda *given: sample_losses(*given) * 2**10)
+    other = flat(tune(**settings).finish().selected())
+    assert torch.equal(one, other) is same
+
+
+@pytest.mark.parametrize("estimator", ["per-sample", "per-batch", "variational"])
+def test_x_and_its_shift_share_all_noise_but_the_shift(estimator: str) -> None:
+    """In a batch of one x' = x, so nothing else may differ."""
+    method = FisherTune(Settings.model_validate({"estimator": estimator}))
+    segmenter = build()
+    method.attach(segmenter.backbone, torch.Generator())
+    given = estimation(segmenter, 0, 1)
+    method.estimate(replace(given, images=given.images[:1], labels=given.labels[:1]))
+    state = method.state_dict()
+    key = "log" if estimator == "variational" else "sums"
+    for name, value in state["seen"][0][key].items():
+        assert bool(value.any())
+        torch.testing.assert_close(state["shifted"][0][key][name], value, rtol=0.05, atol=1e-3 * value.abs().max())
+
+
+def test_halves_are_estimated_apart() -> None:
+    run = tune(noise="batch", damping="signed")
+    run.advance(run.phases[0].iterations)
+    state = run.method.state_dict()
+    method = run.method
+    assert isinstance(method, FisherTune)
+    before = [method._scores((half,)) for half in (0, 1)]
+    state["seen"][1]["sums"] = {name: value * 3 + 1 for name, value in state["seen"][1]["sums"].items()}
+    state["shifted"][1]["sums"] = {name: value * 2 for name, value in state["shifted"][1]["sums"].items()}
+    state["dampings"] = [value + (step % 2) for step, value in enumerate(state["dampings"])]
+    method.load_state_dict(state)
+    after = [method._scores((half,)) for half in (0, 1)]
+    for name, value in before[0].items():
+        assert torch.equal(value, after[0][name])
+        assert not torch.equal(before[1][name], after[1][name])
 
 
 def test_estimates_look_at_images_alone_unless_told() -> None:
