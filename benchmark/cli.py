@@ -166,6 +166,20 @@ def data_render(
     typer.echo(datacommands.render(output))
 
 
+@app.command()
+def pretrain(
+    output: Annotated[Path, typer.Option(help="Gets frames, checkpoint, log and, at the end, weights and card.")],
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Instead of the recipe's own.")] = None,
+    frames: Annotated[Optional[int], typer.Option(min=1, help="Rendered geometries, instead of the recipe's.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
+    probe: Annotated[bool, typer.Option("--probe", help="Afterwards, score it on held-out seeds (slow).")] = False,
+) -> None:
+    """Pre-train vit-tiny-streets, the embedded foundation model; stopped anywhere, the same call goes on."""
+    from benchmark.pretrain import command
+
+    command.run(output, steps, frames, workers, probe)
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one line and code 2, an interrupt in code 130."""
     try:

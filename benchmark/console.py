@@ -49,7 +49,6 @@ class Display:
         task = self.tasks[job]
         if kind == "stage":
             self.bars.update(task, note=escape(facts["text"]))
-            self._log(job, facts["text"])
         elif kind == "step":
             losses = " ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
             self.bars.update(task, completed=facts["step"], total=facts["total"], note=losses or "estimating")

@@ -27,7 +27,7 @@ class Batch:
     """One step's input and targets; h, w are H / 4, W / 4.
 
     Attributes:
-        images: (B, 3, H, W) float, RGB in 0..255, colours distorted, some patches blank.
+        images: (B, 3, H, W) float, RGB in 0..255, colours distorted.
         material: (B, h, w) int64, 255 where unknown or outside the frame.
         depth: (B, h, w) float, log2 of metres scaled to -1..1; NaN in the sky and outside.
         normal: (B, 3, h, w) float unit vectors, zero where unknown.
@@ -72,8 +72,7 @@ def make_batch(store: FrameStore, recipe: Recipe, step: int) -> Batch:
         images[row] = blurred(cut_image(image, crop, width), rng)
         maps.append(cut_maps(record, crop, width))
     generator = streams.torch_rng(recipe.seed, "pretrain", "colours", step)
-    colours = distort(torch.from_numpy(images).permute(0, 3, 1, 2).float(), generator)
-    return targets(blank(colours, recipe.masked, generator), maps)
+    return targets(distort(torch.from_numpy(images).permute(0, 3, 1, 2).float(), generator), maps)
 
 
 def draw_crop(size: tuple[int, ...], width: int, zoom: tuple[float, float], rng: np.random.Generator) -> Crop:
@@ -204,12 +203,3 @@ def turn(angle: Tensor) -> Tensor:
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
     return cos * torch.eye(3) + sin * cross + (1 - cos) / 3
-
-
-def blank(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Grey out patches of (B, 3, H, W) ``images``: of each image, a share drawn between 0 and twice ``share``."""
-    grid = (len(images), 1, images.shape[2] // PATCH, images.shape[3] // PATCH)
-    shares = torch.rand(len(images), 1, 1, 1, generator=generator) * 2 * share
-    hidden = torch.rand(grid, generator=generator) < shares
-    hidden = hidden.repeat_interleave(PATCH, 2).repeat_interleave(PATCH, 3)
-    return images.masked_fill(hidden, 116.0)

@@ -64,6 +64,7 @@ def write_model(folder: Path, backbone: Backbone, recipe: Recipe, progress: Prog
         "name": NAME,
         "sha256": hashlib.sha256(content).hexdigest(),
         "parameters": sum(value.numel() for value in tensors.values()),
+        "taps": ", ".join(map(str, backbone.taps)),
         "recipe": asdict(recipe),
         "steps_made": progress.step,
         "cpu_seconds": round(progress.cpu_seconds, 1),
@@ -131,8 +132,8 @@ for a vision foundation model where a CPU has to do. It has seen no photograph.
 {facts["steps_made"]:,} steps of {recipe["batch"]} crops of 128 x 128, every other step half as many views of
 128 x 256. AdamW, peak learning rate {recipe["lr"]}, weight decay {recipe["weight_decay"]}, warm-up over
 {recipe["warmup"]:.0%} of the steps, cosine. Magnification {recipe["zoom"][0]} to {recipe["zoom"][1]}, flips, colour
-matrix, contrast, veil, gamma, noise, blur; {recipe["masked"]:.0%} of patches blanked. Heads on blocks 1, 3, 4, 5, joint
-and single, thrown away. Seed {recipe["seed"]}, {precision}, torch {facts["torch"]}, {facts["threads"]} threads,
+matrix, contrast, veil, gamma, noise, blur. Heads on blocks {facts["taps"]}, joint and single, thrown away.
+Seed {recipe["seed"]}, {precision}, torch {facts["torch"]}, {facts["threads"]} threads,
 {facts["cpu_seconds"] / 60:.0f} CPU-minutes. Made by `python -m benchmark pretrain`.
 
 Final losses: {losses}.

@@ -24,7 +24,6 @@ class Recipe:
         warmup: share of the steps in which the learning rate rises linearly.
         clip: bound on the gradients' global norm.
         zoom: smallest and largest magnification of a crop, log-uniform.
-        masked: expected share of an image's patches that are blanked, their targets kept.
         auxiliary: weight of the loss at a single tap (in turn), relative to that at all taps together.
         bf16: whether forward passes run under bfloat16 autocast.
     """
@@ -39,7 +38,6 @@ class Recipe:
     warmup: float = 0.05
     clip: float = 1.0
     zoom: tuple[float, float] = (0.75, 2.0)
-    masked: float = 0.15
     auxiliary: float = 0.5
     bf16: bool = True
 

@@ -1,0 +1,27 @@
+"""``python -m benchmark pretrain``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from benchmark.pretrain.card import add_probe
+from benchmark.pretrain.probe import probe as measure
+from benchmark.pretrain.recipe import Recipe
+from benchmark.pretrain.training import pretrain
+
+
+def run(output: Path, steps: int | None, frames: int | None, workers: int, probe: bool) -> None:
+    """Pre-train below ``output``, and with ``probe`` put scores on held-out seeds into the card.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    recipe = Recipe()
+    recipe = replace(recipe, steps=steps or recipe.steps, frames=frames or recipe.frames)
+    weights = pretrain(recipe, output, workers=workers, tell=typer.echo)
+    if probe:
+        add_probe(output, measure(weights, workers=workers, tell=typer.echo))
+    typer.echo(f"{weights}: weights, with a JSON file and a card beside it")
