@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmark.pretrain.batches import NOTHING, PATCH, STRIDE, Batch
 
 CELLS = PATCH // STRIDE  # target cells per token and side
-WEIGHTS = {"material": 1.0, "depth": 2.0, "normal": 1.0, "edge": 1.0, "extent": 0.25}
+WEIGHTS = {"material": 1.0, "depth": 2.0, "normal": 1.0, "edge": 1.0, "extent": 0.5}
 
 
 class DenseHeads(nn.Module):
