@@ -83,7 +83,8 @@ class Experiment:
     def _source_pixels(self) -> torch.Tensor:
         """Return how many pixels of each class all source labels hold, (C,)."""
         counts = np.zeros(256, np.int64)
-        for _, label in self.data.frames:
+        for index in range(len(self.data.frames)):
+            _, label = self.data.frames[index]
             counts += np.bincount(label.ravel(), minlength=256)
         return torch.from_numpy(counts[: self.classes])
 

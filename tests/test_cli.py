@@ -53,7 +53,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; sys.argv = ['benchmark', 'run', '--help']\n"
         "from benchmark.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'pydantic', 'rich', 'yaml')))"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'rich', 'yaml')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True).returncode == 0
 
@@ -81,7 +81,7 @@ def test_list_names_every_kind() -> None:
         (["run", "--all", "--seeds", "x"], "--seeds x: must be numbers"),
         (["run", "--methods", "lora", "--set", "lora.rnak=3"], "unknown field rnak: did you mean 'rank'?"),
         (["run", "--methods", "lora", "--set", "lora.rank=-3"], "method 'lora': rank: Input should be greater"),
-        (["run", "--workers", "0"], "0 is not in the range"),
+        (["run", "--workers", "0"], "Invalid value for '--workers'"),
         (["runn"], "No such command 'runn'"),
         (["table", "--records", "nowhere"], "nowhere: no records"),
         (["table", "--format", "word"], "'word' is not one of"),

@@ -20,7 +20,7 @@ def test_streams_leave_the_global_generators_alone() -> None:
     torch.rand(3, generator=streams.torch_rng(0, "method"))
     streams.rng(0, "method").random()
     assert torch.equal(before, torch.random.get_rng_state())
-    assert np.array_equal(np_before, np.random.get_state()[1])  # type: ignore[index,arg-type]
+    assert np.array_equal(np_before, np.random.get_state()[1])  # type: ignore[index]
 
 
 def test_the_first_numbers_are_pinned() -> None:

@@ -84,7 +84,7 @@ def test_a_finished_run_is_not_repeated(finished: Path, store: FrameStore) -> No
 
 
 def test_the_loss_falls_on_a_batch_seen_again(store: FrameStore) -> None:
-    recipe = replace(SMALL, steps=12, lr=2e-3, warmup=0.1)
+    recipe = replace(SMALL, steps=24, lr=2e-3, warmup=0.1)
     trainer, weights, seen = build_trainer(recipe), material_weights(store), []
     for _ in range(recipe.steps):
         losses = train_step(trainer, recipe, store, weights)
