@@ -28,7 +28,7 @@ class Recipe:
         bf16: whether forward passes run under bfloat16 autocast.
     """
 
-    steps: int = 8000
+    steps: int = 12000
     frames: int = 16000
     styles: int = 2
     seed: int = 0
