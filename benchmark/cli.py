@@ -99,6 +99,26 @@ def run(
 
 
 @app.command()
+def tune(
+    protocol: ProtocolName = "streets",
+    methods: Annotated[str, typer.Option("--methods", "-m", help="Only these; default: all with a rate.")] = "",
+    rates: Annotated[str, typer.Option(help="The learning rates, the same for every method.")] = "1e-4,3e-4,1e-3,3e-3",
+    backbone: Annotated[Optional[str], typer.Option(help="Instead of the protocol's own.")] = None,
+    weights: Annotated[Optional[Path], typer.Option(help="Safetensors file with the backbone's weights.")] = None,
+    data_root: DataRoot = None,
+    records: Records = RUNS,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="Runs at a time.")] = None,
+) -> None:
+    """Search every method's learning rate with equal effort, on held-out source images; print what it found."""
+    from benchmark import tune as search
+
+    search.run(
+        protocol, methods, rates, backbone=backbone, weights=weights, data_root=data_root, records=records,
+        workers=workers,
+    )  # fmt: skip
+
+
+@app.command()
 def table(
     records: Records = RUNS,
     protocol: Annotated[Optional[str], typer.Option("--protocol", "-p", help="Only this protocol.")] = None,

@@ -66,13 +66,13 @@ class Job:
         return self.record.with_suffix(".checkpoint")
 
     def make_method(self) -> Method:
-        """Make the method: its own defaults, the protocol's searched values over them, the user's over both.
+        """Make the method: its own defaults, the protocol's values over them, the user's over both.
 
         Raises:
             UserError: unknown method, or a setting that is unknown or impossible.
         """
         kind: type[Method] = registry.find("method", self.method)
-        values = {**self.protocol.settings.get(self.method, {}), **self.given}
+        values = {**self.protocol.settings.get(self.method, {}), **self._searched(), **self.given}
         try:
             return kind(kind.Settings(**values))
         except ValidationError as error:
@@ -80,8 +80,13 @@ class Job:
 
     def origins(self, method: Method) -> dict[str, str]:
         """Return where each setting comes from: ``paper``, ``ours``, ``search`` or ``given``."""
-        searched = dict.fromkeys(self.protocol.settings.get(self.method, {}), "search")
-        return method.settings.origins() | searched | dict.fromkeys(self.given, "given")
+        adapted = dict.fromkeys(self.protocol.settings.get(self.method, {}), "ours")
+        searched = dict.fromkeys(self._searched(), "search")
+        return method.settings.origins() | adapted | searched | dict.fromkeys(self.given, "given")
+
+    def _searched(self) -> Mapping[str, Any]:
+        """Return what the search found for this method, if it was made with this backbone."""
+        return self.protocol.searched.get(self.method, {}) if self.backbone == self.protocol.backbone else {}
 
     def label(self, method: Method) -> str:
         """Return the method's name in tables."""

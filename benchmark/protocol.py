@@ -1,7 +1,8 @@
 """The protocol: all that every method shares and none may bend, read from one YAML file, frozen and validated.
 
 A protocol has *variants*: named sections that state only their differences from it (``streets@quick``).
-They are merged key by key, so a variant can never drop a field by overriding its neighbour.
+They are merged key by key, so a variant can never drop a field by overriding its neighbour; only a target may be
+left out, by stating null for it.
 """
 
 from __future__ import annotations
@@ -122,8 +123,10 @@ class Protocol(Part):
         betas, eps: AdamW's, for decoder and backbone alike.
         precision: ``float32``, or ``auto``: bfloat16 autocast where the accelerator has it.
         backbone: used unless another is asked for.
-        settings: per method, values found for this protocol's own backbone by the equal search on held-out
-            source images; they are settings of methods, stored with each record, and no part of the protocol.
+        settings: per method, values that this protocol's sizes call for. Like those of ``searched``, they are
+            settings of methods, stored with each record, and no part of the protocol.
+        searched: per method, values found for the protocol's own backbone by ``python -m benchmark tune``: an
+            equal search for every method, judged on held-out source images. Another backbone ignores them.
     """
 
     name: str
@@ -145,6 +148,7 @@ class Protocol(Part):
     evaluation: Evaluation = Evaluation()
     backbone: str
     settings: dict[str, dict[str, Any]] = {}
+    searched: dict[str, dict[str, Any]] = {}
 
     @model_validator(mode="after")
     def _room(self) -> Protocol:
@@ -155,8 +159,8 @@ class Protocol(Part):
         return self
 
     def fields(self) -> dict[str, Any]:
-        """Return what defines the protocol, JSON-ready: all but title, default backbone and settings."""
-        return self.model_dump(mode="json", exclude={"title", "backbone", "settings"})
+        """Return what defines the protocol, JSON-ready: all but title, default backbone and methods' settings."""
+        return self.model_dump(mode="json", exclude={"title", "backbone", "settings", "searched"})
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of :meth:`fields` in canonical JSON: equal if and only if results compare."""
@@ -187,6 +191,8 @@ def load(name: str, variant: str | None = None) -> Protocol:
             known = variants if isinstance(variants, dict) else {}
             raise UserError(f"{path.name}: no variant {variant!r}: {nearest(variant, map(str, known))}")
         content = merged(content, variants[variant] or {})
+        if isinstance(content.get("targets"), dict):
+            content["targets"] = {name: split for name, split in content["targets"].items() if split is not None}
     content["name"] = path.stem + (f"@{variant}" if variant else "")
     try:
         return Protocol.model_validate(content)

@@ -56,13 +56,33 @@ def run(request: Request) -> None:
         data_root=data_root_for(fixed, request.data_root, console), folder=request.records,
         weights=request.weights, threads=request.threads,
     )  # fmt: skip
-    due = runs.due(wanted, request.force)
-    _try_out(due)
     started = time.monotonic()
+    outcomes = carry_out(wanted, request.workers, console, force=request.force)
+    _close(wanted, console, time.monotonic() - started)
+    end(outcomes, console)
+
+
+def carry_out(
+    wanted: list[jobs.Job], workers: int | None, console: Console, *, force: bool = False
+) -> list[runs.Outcome]:
+    """Execute those of the wanted runs that are due.
+
+    Raises:
+        UserError: anything that can be known before training starts.
+    """
+    due = runs.due(wanted, force)
+    _try_out(due)
     if len(due) < len(wanted):
         console.print(f"{len(wanted) - len(due)} of {len(wanted)} runs are finished already", highlight=False)
-    outcomes = _execute(due, request, console) if due else []
-    _close(wanted, console, time.monotonic() - started)
+    return _execute(due, workers, console) if due else []
+
+
+def end(outcomes: list[runs.Outcome], console: Console) -> None:
+    """Say which runs did not finish, and why.
+
+    Raises:
+        SystemExit: code 2 where one was refused, 1 where one ended in another way.
+    """
     unfinished = [outcome for outcome in outcomes if outcome.state != "finished"]
     for outcome in unfinished:
         console.print(f"{outcome.state}: {title(outcome.job)}: {outcome.text}", markup=False, soft_wrap=True)
@@ -75,10 +95,15 @@ def _methods(request: Request) -> list[str]:
         raise UserError("--all and --methods: give one of them")
     if request.all_methods:
         return list(registry.names("method"))
-    names = [name.strip() for name in request.methods.split(",") if name.strip()]
+    names = listed(request.methods)
     if not names:
         raise UserError("nothing to run: give --all, or --methods with names from: python -m benchmark list methods")
     return names
+
+
+def listed(text: str) -> list[str]:
+    """Return the names in a text that separates them by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _try_out(due: list[jobs.Job]) -> None:
@@ -94,12 +119,12 @@ def _try_out(due: list[jobs.Job]) -> None:
             raise UserError(f"{place}: no permission to write records; give another --records")
 
 
-def _execute(due: list[jobs.Job], request: Request, console: Console) -> list[runs.Outcome]:
+def _execute(due: list[jobs.Job], workers: int | None, console: Console) -> list[runs.Outcome]:
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     with Display(len(due), console) as display:
         if "LOCAL_RANK" in os.environ:
             return runs.run_here(due, display.event)
-        return runs.run_apart(due, request.workers or _workers(request.threads), display.event)
+        return runs.run_apart(due, workers or _workers(due[0].threads), display.event)
 
 
 def _workers(threads: int) -> int:

@@ -82,3 +82,19 @@ def test_every_method_says_where_its_settings_come_from(name: str) -> None:
     assert all(field.description for field in kind.Settings.model_fields.values())
     assert kind.label
     assert kind.source
+
+
+def test_searched_settings_are_for_the_protocols_own_backbone_and_the_users_go_first() -> None:
+    fixed = protocol.load("streets").model_copy(
+        update={"settings": {"vpt": {"prompts": 7}}, "searched": {"vpt": {"lr": 0.25}}}
+    )
+    common: dict[str, Any] = {"data_root": Path("data"), "folder": Path("runs")}
+    (own,) = jobs.plan(fixed, fixed.backbone, ["vpt"], [0], {}, **common)
+    (other,) = jobs.plan(fixed, "dinov2-s", ["vpt"], [0], {}, **common)
+    (mine,) = jobs.plan(fixed, fixed.backbone, ["vpt"], [0], {"vpt": {"lr": 0.5}}, **common)
+    assert (own.make_method().settings.lr, own.make_method().settings.prompts) == (0.25, 7)
+    assert own.origins(own.make_method()) == {"lr": "search", "prompts": "ours", "weight_decay": "ours"}
+    assert other.make_method().settings.lr == registry.find("method", "vpt").Settings().lr
+    assert other.make_method().settings.prompts == 7
+    assert mine.make_method().settings.lr == 0.5
+    assert mine.origins(mine.make_method())["lr"] == "given"

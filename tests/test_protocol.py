@@ -72,6 +72,18 @@ def test_unknown_names_suggest_the_nearest() -> None:
         protocol.load("streets@quik")
 
 
+def test_a_variant_leaves_a_target_out_by_null() -> None:
+    tune = protocol.load("streets@tune")
+    assert set(tune.targets) == {"held-out"}
+    assert tune.targets["held-out"].dataset == tune.source.dataset, "the search must not see a target domain"
+    assert tune.targets["held-out"].split not in (tune.source.split, tune.validation.split)
+
+
+def test_methods_settings_are_no_part_of_the_fingerprint(tmp_path: Path) -> None:
+    plain, other = protocol.load(written(tmp_path, {})), written(tmp_path, {"searched": {"lora": {"lr": 0.5}}})
+    assert protocol.load(other).fingerprint() == plain.fingerprint()
+
+
 def test_a_variant_states_differences_and_drops_nothing() -> None:
     whole, quick = protocol.load("streets").model_dump(), protocol.load("streets@quick").model_dump()
     assert quick["decoder"]["lr"] == whole["decoder"]["lr"]

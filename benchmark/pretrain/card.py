@@ -147,7 +147,8 @@ def _probe_table(probe: dict[str, Any] | None) -> str:
     if probe is None:
         return "Not measured yet: `python -m benchmark pretrain --probe`.\n"
     rows = [
-        f"| {row['name']} | {row['in_domain']:.1f} | {row['unseen']:.1f} | "
+        f"| {row['name']} | {_score(row['in_domain'], row['in_domain_std'])} | "
+        f"{_score(row['unseen'], row['unseen_std'])} | "
         + " | ".join(f"{row['targets'][name]:.1f}" for name in probe["targets"])
         + " |"
         for row in probe["rows"]
@@ -155,3 +156,7 @@ def _probe_table(probe: dict[str, Any] | None) -> str:
     columns = ["backbone", "in-domain", "unseen", *probe["targets"]]
     head = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     return "\n".join([probe["conditions"], "", *head, *rows]) + "\n"
+
+
+def _score(mean: float | None, spread: float | None) -> str:
+    return "" if mean is None else f"{mean:.1f} ± {spread:.1f}"

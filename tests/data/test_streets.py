@@ -41,7 +41,7 @@ DIGESTS = {
     "world": "e4adb16aada84525fa7bcadb",
 }
 FEW = {
-    "gta5": {"train": 2, "val": 1},
+    "gta5": {"train": 2, "val": 1, "test": 1},
     "cityscapes": {"train": 1, "val": 2},
     "bdd100k": {"train": 1, "val": 2},
     "mapillary": {"train": 1, "val": 2},

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from benchmark.data.streets import render
 from benchmark.models.backbone import build_backbone
 from benchmark.models.weights import weight_hash
-from benchmark.pretrain.probe import CLASSES, CONTENDERS, TARGETS, fit, labelled_frames, probe, score
+from benchmark.pretrain.probe import CLASSES, CONTENDERS, ORACLE, TARGETS, fit, labelled_frames, probe, score
 from benchmark.protocol import load
 
 
@@ -40,8 +40,9 @@ def test_every_contender_gets_a_row(tmp_path: Path) -> None:
     result = probe(
         tmp_path / "w.safetensors", seeds=(0,), images=2, tests=1, iterations=1, workers=1, tell=lines.append
     )
-    assert [row["name"] for row in result["rows"]] == [contender.name for contender in CONTENDERS]
-    assert len(lines) == len(CONTENDERS)
+    assert [row["name"] for row in result["rows"]] == [*(contender.name for contender in CONTENDERS), ORACLE]
+    assert len(lines) == len(CONTENDERS) + len(TARGETS)
+    assert [row["in_domain"] is None for row in result["rows"]] == [False] * len(CONTENDERS) + [True]
     for row in result["rows"]:
         assert 0 <= row["unseen"] <= 100
         assert abs(np.mean([row["targets"][name] for name in TARGETS]) - row["unseen"]) < 0.01

@@ -112,10 +112,14 @@ def test_another_recipe_starts_anew(finished: Path) -> None:
 def test_probe_results_enter_json_and_card(finished: Path, tmp_path: Path) -> None:
     for path in finished.glob("vit-tiny-streets.*"):
         shutil.copy(path, tmp_path)
-    row = {"name": "pre-trained, frozen", "in_domain": 31.25, "unseen": 20.5, "targets": {"bdd100k": 20.5}}
-    add_probe(tmp_path, {"conditions": "Here.", "targets": ["bdd100k"], "rows": [row]})
-    assert "| pre-trained, frozen | 31.2 | 20.5 | 20.5 |" in (tmp_path / "vit-tiny-streets.md").read_text()
-    assert json.loads((tmp_path / "vit-tiny-streets.json").read_text())["probe"]["rows"] == [row]
+    spread = {"in_domain_std": 0.5, "unseen_std": 1.25, "targets": {"bdd100k": 20.5}}
+    row = {"name": "frozen", "in_domain": 31.25, "unseen": 20.5, **spread}
+    oracle = {"name": "oracle", "unseen": 40.0, **spread, "in_domain": None}
+    add_probe(tmp_path, {"conditions": "Here.", "targets": ["bdd100k"], "rows": [row, oracle]})
+    card = (tmp_path / "vit-tiny-streets.md").read_text()
+    assert "| frozen | 31.2 ± 0.5 | 20.5 ± 1.2 | 20.5 |" in card
+    assert "| oracle |  | 40.0 ± 1.2 | 20.5 |" in card
+    assert json.loads((tmp_path / "vit-tiny-streets.json").read_text())["probe"]["rows"] == [row, oracle]
     (tmp_path / "vit-tiny-streets.safetensors").write_bytes(b"other")
     with pytest.raises(UserError, match=r"differs from what vit-tiny-streets\.json describes"):
         add_probe(tmp_path, {})

@@ -27,13 +27,14 @@ RESIZED = frozenset(FACTS["gta5_files"]["resized"])
 class Gta5(Reader):
     """Reader of GTA5.
 
-    Splits: ``all`` is every frame. ``train`` and ``val`` follow ``splits.json`` in the root
-    (``{"train": ["00001", ...], "val": [...]}``); without that file ``train`` is all, as the field trains.
+    Splits: ``all`` is every frame. ``train``, ``val`` and ``test`` follow ``splits.json`` in the root
+    (``{"train": ["00001", ...], "val": [...], "test": [...]}``); without that file ``train`` is all, as the field
+    trains.
     """
 
     name = "gta5"
     home = "GTA5 'Playing for Data', download.visinf.tu-darmstadt.de (01-10_images.zip, 01-10_labels.zip)"
-    splits = ("all", "train", "val")
+    splits = ("all", "train", "val", "test")
 
     def listing(self, root: Path, split: str) -> Listing:
         """See ``Reader.listing``; also raises on a ``splits.json`` missing, malformed or unfulfilled."""

@@ -29,7 +29,7 @@ MANIFEST = "manifest.json"
 CHUNK = 25  # pictures per task of a worker
 # Pictures per dataset and split; ACDC's are per condition.
 COUNTS: Mapping[str, Mapping[str, int]] = {
-    "gta5": {"train": 600, "val": 100},
+    "gta5": {"train": 600, "val": 100, "test": 100},
     "cityscapes": {"train": 300, "val": 150},
     "bdd100k": {"train": 300, "val": 150},
     "mapillary": {"train": 300, "val": 150},
@@ -37,7 +37,7 @@ COUNTS: Mapping[str, Mapping[str, int]] = {
 }
 CONDITIONS = ("fog", "night", "rain", "snow")
 # First seed of a split: no picture of one is ever in another, whatever the counts.
-FIRST_SEED = {"train": 0, "val": 100_000_000}
+FIRST_SEED = {"train": 0, "val": 100_000_000, "test": 200_000_000}
 _CITIES = ("altstadt", "hafen", "neuberg")
 
 
@@ -46,6 +46,7 @@ class Job:
     """One picture to write."""
 
     dataset: str
+    split: str
     domain: str
     seed: int
     image: str  # paths relative to the dataset's folder
@@ -210,9 +211,9 @@ def _save(path: Path, data: bytes) -> tuple[int, str]:
 def _fixed_files(dataset: str, jobs: list[Job], folder: Path) -> Iterator[tuple[str, tuple[int, str]]]:
     """Write the files beside the pictures: GTA5's splits, Mapillary's config."""
     if dataset == "gta5":
-        splits: dict[str, list[str]] = {"train": [], "val": []}
+        splits: dict[str, list[str]] = {}
         for job in jobs:
-            splits["val" if job.seed >= FIRST_SEED["val"] else "train"].append(Path(job.image).stem)
+            splits.setdefault(job.split, []).append(Path(job.image).stem)
         yield "splits.json", _save(folder / "splits.json", (json.dumps(splits) + "\n").encode())
     elif dataset == "mapillary":
         labels = [
@@ -233,19 +234,25 @@ def facts() -> dict[str, Any]:
 def list_jobs(dataset: str, counts: Mapping[str, int]) -> Iterator[Job]:
     """List a dataset's pictures."""
     for split, count in counts.items():
-        first = FIRST_SEED[split]
+        first, before = FIRST_SEED[split], sum(counts[other] for other in _before(split, counts))
         for k in range(count):
             if dataset == "acdc":
                 for domain in CONDITIONS:
                     stem = f"{domain}/{split}/STREET{k // 50:04d}/STREET{k // 50:04d}_frame_{k:06d}"
-                    yield Job(dataset, domain, first + k, f"rgb_anon/{stem}_rgb_anon.png", f"gt/{stem}_gt_labelIds.png")
+                    yield Job(
+                        dataset, split, domain, first + k, f"rgb_anon/{stem}_rgb_anon.png", f"gt/{stem}_gt_labelIds.png"
+                    )  # fmt: skip
             else:
-                number = k + 1 + (counts["train"] if split == "val" else 0)
-                yield Job(dataset, dataset, first + k, *_places(dataset, split, k, number))
+                yield Job(dataset, split, dataset, first + k, *_places(dataset, split, k, before + k + 1))
+
+
+def _before(split: str, counts: Mapping[str, int]) -> list[str]:
+    """Return the splits whose pictures are numbered before those of ``split``."""
+    return [other for other in counts if FIRST_SEED[other] < FIRST_SEED[split]]
 
 
 def _places(dataset: str, split: str, k: int, number: int) -> tuple[str, str]:
-    """Return where image and label of a split's picture k lie; `number` counts through both splits."""
+    """Return where image and label of a split's picture k lie; `number` counts through all splits."""
     if dataset == "gta5":
         return f"images/{number:05d}.png", f"labels/{number:05d}.png"
     if dataset == "cityscapes":
