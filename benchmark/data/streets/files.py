@@ -13,8 +13,8 @@ from PIL import Image
 from benchmark.data.labels import lut
 
 from . import materials as m
+from .formats import facts
 from .frame import Frame
-from .trees import facts
 
 JPEG_QUALITY = {"bdd100k": 95, "mapillary": 92}
 

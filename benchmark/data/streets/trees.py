@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -24,6 +23,7 @@ import psutil
 from benchmark.errors import UserError
 
 from .domains import VERSION
+from .formats import facts
 
 MANIFEST = "manifest.json"
 CHUNK = 25  # pictures per task of a worker
@@ -222,13 +222,6 @@ def _fixed_files(dataset: str, jobs: list[Job], folder: Path) -> Iterator[tuple[
         ]
         text = json.dumps({"version": "1.2", "labels": labels}, indent=1)
         yield "config.json", _save(folder / "config.json", (text + "\n").encode())
-
-
-@cache
-def facts() -> dict[str, Any]:
-    """Return ``formats.json``."""
-    loaded: dict[str, Any] = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
-    return loaded
 
 
 def list_jobs(dataset: str, counts: Mapping[str, int]) -> Iterator[Job]:
