@@ -1,0 +1,63 @@
+"""README holds what it promises: its commands exist, its table is the one that the committed records make."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from benchmark import tables
+from benchmark.records import read_all
+from tests.test_cli import ROOT, call
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHOWN = re.findall(r"<!-- table: (\S+) -->\n(.*?)<!-- end of table -->", README, re.DOTALL)
+PREFIX = ".venv/bin/python -m benchmark "
+
+
+def commands() -> list[str]:
+    lines = [part.split("#")[0].strip() for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+             for line in block.splitlines() for part in line.split("&&")]  # fmt: skip
+    return sorted({line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)})
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_is_understood(line: str) -> None:
+    done = call(*shlex.split(line), "--help")  # what precedes --help is still read, and refused if unknown
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_the_commands_were_found() -> None:
+    assert {line.split()[0] for line in commands()} >= {"run", "table", "list", "data"}
+    assert call("run", "--al", "--help").returncode == 2
+
+
+def test_set_up_takes_one_command_each_for_run_and_tests() -> None:
+    made = [block for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) if "venv .venv" in block]
+    assert len(made) == 2
+    assert all(len(block.strip().splitlines()) == 1 for block in made)
+    assert "python -m benchmark run --all" in made[0]
+
+
+def test_a_table_is_shown_for_every_protocol_with_committed_results() -> None:
+    assert SHOWN
+    searches = {path.name for path in (ROOT / "results").iterdir() if path.name.endswith("@tune")}
+    protocols = {path.name for path in (ROOT / "results").iterdir() if path.is_dir()} - searches
+    assert protocols == {name for name, _ in SHOWN}
+
+
+@pytest.mark.parametrize(("name", "shown"), SHOWN)
+def test_the_tables_are_those_of_the_records(name: str, shown: str) -> None:
+    (made,) = tables.build(read_all(ROOT / "results" / name))
+    assert shown.strip() == tables.markdown(made).strip(), (
+        "python -m benchmark table --records results --format markdown"
+    )
+
+
+def test_committed_records_are_whole() -> None:
+    """Every score is computed again from the per-image confusions that lie beside the record."""
+    records = read_all(ROOT / "results", verify=True)
+    assert {record.state for record in records} == {"finished"}
+    assert all(record.commit for record in records), "a committed record says of which commit"
