@@ -168,11 +168,11 @@ class Method(ABC):
         backbone.requires_grad_(train_pretrained)
 
     def add(self, name: str, module: nn.Module) -> None:
-        """Register a new trainable module on the backbone, so that checkpoints and DDP see it."""
+        """Register a new trainable module on the backbone, in its mode, so that checkpoints and DDP see it."""
         if hasattr(self.backbone, name):
             raise ValueError(f"the backbone has a {name!r} already")
         parameter = next(self.backbone.parameters())
-        self.backbone.add_module(name, module.to(parameter.device))
+        self.backbone.add_module(name, module.to(parameter.device).train(self.backbone.training))
         self._added[name] = module
 
     def hook(self, handle: Any) -> None:
