@@ -185,6 +185,7 @@ def _notes(runs: _Runs) -> list[str]:
         f"Trained: parameters of the backbone's side, in millions{also}.",
         "Source: held-out images of the source. Avg.: of the unseen domains. CPU-s: processor time of one run.",
     ]
+    notes += _effort(runs)
     everyone = runs.seeds()
     for method, seeds in runs.finished.items():
         if seeds and sorted(seeds) != everyone:
@@ -195,6 +196,15 @@ def _notes(runs: _Runs) -> list[str]:
                 f"{runs.label(record.method)}, seed {record.seed}, failed and is not averaged: {_reason(record)}."
             )
     return notes
+
+
+def _effort(runs: _Runs) -> list[str]:
+    """Say so where the learning rates of some rows were searched and those of others were not."""
+    rates = {runs.label(r.method): r.origins["lr"] for r in runs.all if r.state == "finished" and "lr" in r.origins}
+    without = [label for label, origin in rates.items() if origin != "search"]
+    if not without or len(without) == len(rates):
+        return []
+    return [f"Learning rate not searched, unlike the others': {', '.join(without)}."]
 
 
 def _reason(record: Record) -> str:

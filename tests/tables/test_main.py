@@ -105,6 +105,14 @@ def test_different_numbers_of_seeds_are_shown() -> None:
     assert "Lora: seed" not in noted(table)
 
 
+def test_unequal_effort_in_finding_learning_rates_is_said() -> None:
+    searched, given = made("lora", origins={"lr": "search"}), made("full", origins={"lr": "paper"})
+    free = made("freeze", origins={})
+    assert "not searched, unlike the others': Full." in noted(one_table([searched, given, free]))
+    assert "not searched" not in noted(one_table([searched, free]))
+    assert "not searched" not in noted(one_table([given, free]))
+
+
 def test_a_domain_that_was_not_scored_stays_empty_and_so_does_the_average() -> None:
     short = confusion(0.8, 0, targets=TARGETS[:2])
     table = one_table([record(short), made("full")])
