@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from baselines._layers import call_projection
 from benchmark.method import Method, Settings, matrices, setting
 from benchmark.models.backbone import Backbone
 
@@ -50,7 +51,7 @@ class LoRA(Method):
         with torch.random.fork_rng(devices=[]):
             inject_adapter_in_model(config, backbone)
         self._layers: dict[str, Any] = {name: backbone.get_submodule(name) for name in targets}
-        self._separated: list[Any] = [block for block in backbone.blocks if _separate_bias(block)]
+        self._redirected: list[Any] = [block for block in backbone.blocks if call_projection(block)]
         for layer in self._layers.values():
             _draw(layer, rng)
 
@@ -70,7 +71,7 @@ class LoRA(Method):
         """Put the original projections back; what LoRA learnt is gone."""
         for name, layer in self._layers.items():
             self.backbone.set_submodule(name, layer.base_layer)
-        for block in self._separated:
+        for block in self._redirected:
             block.attn.qkv_bias_separate = False
         del self.backbone.peft_config
         super().detach()
@@ -82,18 +83,6 @@ def _draw(layer: Any, rng: torch.Generator) -> None:
     bound = weight.shape[1] ** -0.5
     with torch.no_grad():
         weight.copy_(torch.empty(weight.shape).uniform_(-bound, bound, generator=rng))
-
-
-def _separate_bias(block: Any) -> bool:
-    """Make an attention that reads ``qkv.weight`` itself call the module, which is what peft wraps.
-
-    timm's EVA does the former where a fused projection's biases stand apart (EVA02-S), and has this switch.
-    """
-    attention = block.attn
-    reads_weight = getattr(attention, "q_bias", None) is not None and not attention.qkv_bias_separate
-    if reads_weight:
-        attention.qkv_bias_separate = True
-    return reads_weight
 
 
 METHOD = LoRA

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
+from baselines._layers import drawn_linear
 from benchmark.method import Method, Settings, setting
 from benchmark.models.backbone import Backbone
 
@@ -57,10 +57,10 @@ class Reins(nn.Module):
         self.a = nn.Parameter(torch.empty(depth, tokens, rank).uniform_(-bound, bound, generator=rng))
         self.b = nn.Parameter(torch.empty(depth, rank, dim).uniform_(-bound, bound, generator=rng))
         self.scale = nn.Parameter(torch.tensor(scale))
-        self.token_to_feature = _linear(dim, dim, rng)
-        self.feature = _linear(dim, dim, rng)
-        self.query = _linear(dim, QUERY_DIM, rng)
-        self.merge = _linear(3 * QUERY_DIM, QUERY_DIM, rng)
+        self.token_to_feature = drawn_linear(dim, dim, rng)
+        self.feature = drawn_linear(dim, dim, rng)
+        self.query = drawn_linear(dim, QUERY_DIM, rng)
+        self.merge = drawn_linear(3 * QUERY_DIM, QUERY_DIM, rng)
 
     def forward(self, features: Tensor, block: int) -> Tensor:
         """Return the refined patch features of one block, of the same shape (..., D)."""
@@ -117,16 +117,6 @@ def _refine(reins: Reins, index: int, prefix: int, block: nn.Module, args: tuple
     if prefix == 0:  # also SAM's, whose tokens are a map (B, h, w, D)
         return reins(output, index)
     return torch.cat([output[:, :prefix], reins(output[:, prefix:], index)], dim=1)
-
-
-def _linear(inputs: int, outputs: int, rng: torch.Generator) -> nn.Linear:
-    """Return a linear layer as torch initialises it, weight and bias uniform in ±1/√in, drawn from ``rng``."""
-    layer = skip_init(nn.Linear, inputs, outputs)
-    bound = inputs**-0.5
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.uniform_(-bound, bound, generator=rng)
-    return layer
 
 
 METHOD = Rein

@@ -42,6 +42,8 @@ class Expected:
         share: how many those are: (share of, which tensors).
         added: new tensors.
         added_count: their entries, given whether q, k and v are separate projections.
+        pairs: (rank of, which tensors), where products of two new matrices stand beside pre-trained ones, three
+            beside a fused qkv; their entries come on top of ``added_count``.
         drop_path: whether the backbone trains in train mode, as its pre-training did, or stays in eval mode.
     """
 
@@ -50,11 +52,28 @@ class Expected:
     share: tuple[float, str] = (0.0, ".*")
     added: str = "never"
     added_count: Callable[[bool], int] = lambda separate: 0
+    pairs: tuple[int, str] = (0, "never")
     drop_path: bool = False
+
+    def new(self, tensors: dict[str, nn.Parameter]) -> int:
+        """Return how many entries are added to a backbone of these pre-trained tensors."""
+        rank, beside = self.pairs
+        count = self.added_count("vit.blocks.0.attn.q_proj.weight" in tensors)
+        for name, tensor in tensors.items():
+            if re.fullmatch(beside, name):
+                rows, columns = tensor.shape
+                count += rank * (rows + columns * (3 if "qkv" in name else 1))
+        return count
 
 
 THETA = r"vit\.blocks\.\d+\.(attn\.(qkv|[qkv]_proj)|mlp\.fc\d(_[gx])?)\.weight"
 REIN_LINEAR = 2 * (DIM * DIM + DIM) + (256 * DIM + 256) + (3 * 256 * 256 + 256)
+# The upper two of three blocks.
+MINOR = Expected(
+    whole=r"vit\.blocks\.[12]\.(attn\.(qkv|[qv]_proj|proj)\.bias|attn\.[qv]_bias|mlp\.fc\d(_[gx])?\.bias)",
+    added=r"minor_components\.[12]_(attn|mlp)_(qkv|[qkv]_proj|proj|fc\d(_[gx])?)\.\d\.[ab]",
+    pairs=(16, r"vit\.blocks\.[12]\.(attn\.(qkv|[qkv]_proj|proj)|mlp\.fc\d(_[gx])?)\.weight"),
+)
 EXPECTED = {
     "full": Expected(whole=".*", drop_path=True),
     "freeze": Expected(),
@@ -74,6 +93,8 @@ EXPECTED = {
         added=r"rein\..*",
         added_count=lambda separate: DEPTH * (16 * 100 + 16 * DIM) + REIN_LINEAR + 1,
     ),
+    "soma": MINOR,
+    "soma-as-released": MINOR,
     "random": Expected(part=THETA, share=(0.05, ".*")),
     "childtune-f": Expected(whole=r"vit\.blocks\..*", drop_path=True),
     "childtune-d": Expected(part=r"vit\.blocks\..*", share=(0.3, r"vit\.blocks\..*"), drop_path=True),
@@ -91,6 +112,8 @@ VIT_L = {
     "vpt": 3_686_400,
     "vqt": 5 * 24 * 1024,
     "rein": 2_990_081,
+    "soma": 4_718_592 + 147_456,
+    "soma-as-released": 4_718_592 + 147_456,
     "random": 15_209_933,
     "childtune-f": 24 * 12_598_272,
     "childtune-d": round(0.3 * 24 * 12_598_272),
@@ -288,14 +311,13 @@ def test_exactly_what_is_expected_trains(finished: Run) -> None:
 
 def test_trainable_is_the_number_of_entries_that_may_change(finished: Run) -> None:
     stated = expected(finished)
-    separate = "vit.blocks.0.attn.q_proj.weight" in finished.tensors
     sizes = {name: tensor.numel() for name, tensor in finished.tensors.items()}
     share, among = stated.share
     count = round(share * sum(size for name, size in sizes.items() if re.fullmatch(among, name)))
     count += sum(size for name, size in sizes.items() if re.fullmatch(stated.whole, name))
-    count += stated.added_count(separate)
+    count += stated.new(finished.tensors)
     assert finished.made.trainable() == count
-    assert sum(tensor.numel() for tensor in finished.added.values()) == stated.added_count(separate)
+    assert sum(tensor.numel() for tensor in finished.added.values()) == stated.new(finished.tensors)
 
 
 def test_what_is_added_moves(finished: Run) -> None:

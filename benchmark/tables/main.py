@@ -15,7 +15,7 @@ from benchmark.tables.separation import Resamples, best_row
 
 ORDER = (
     "full", "freeze",
-    "lora", "adaptformer", "vpt", "rein", "vqt", "soma", "geco",
+    "lora", "adaptformer", "vpt", "rein", "vqt", "fada", "soma", "soma-as-released", "geco",
     "bitfit", "layernorm", "random", "childtune", "childtune-f", "childtune-d",
     "fishertune",
 )  # fmt: skip
