@@ -93,6 +93,10 @@ EXPECTED = {
         added=r"rein\..*",
         added_count=lambda separate: DEPTH * (16 * 100 + 16 * DIM) + REIN_LINEAR + 1,
     ),
+    "fada": Expected(
+        added=r"fada\..*",
+        added_count=lambda separate: DEPTH * 16 * (4 * 100 + 2 * DIM) + 4 * (DIM * DIM + DIM),
+    ),
     "soma": MINOR,
     "soma-as-released": MINOR,
     "random": Expected(part=THETA, share=(0.05, ".*")),
@@ -112,6 +116,7 @@ VIT_L = {
     "vpt": 3_686_400,
     "vqt": 5 * 24 * 1024,
     "rein": 2_990_081,
+    "fada": 5_138_432,
     "soma": 4_718_592 + 147_456,
     "soma-as-released": 4_718_592 + 147_456,
     "random": 15_209_933,
