@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from benchmark import checkpoints
 from benchmark.data.loader import TrainingItem
 from benchmark.errors import UserError
-from benchmark.method import Estimation, Method, Phase
+from benchmark.method import Decoding, Estimation, Method, Phase
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
 from benchmark.streams import number, torch_rng
@@ -119,7 +119,7 @@ class Trainer:
         with self.accelerator.autocast():
             losses = self.model(images, labels)
             if phase.backbone:
-                losses = losses | self.method.losses()
+                losses = losses | self.method.losses() | self.method.regularise(self._decoding(phase, t - first))
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise FloatingPointError(f"the loss is {total.item()} at iteration {t} (phase {phase.name})")
@@ -202,6 +202,10 @@ class Trainer:
     def _estimation(self, images: Tensor, labels: Tensor, phase: Phase, step: int) -> Estimation:
         rng = torch_rng(self.seed, "estimation", step)
         return Estimation(images, labels, self.segmenter, self._loss, rng, step, phase.iterations)
+
+    def _decoding(self, phase: Phase, step: int) -> Decoding:
+        rng = torch_rng(self.seed, "decoding", self.progress.step, self.accelerator.process_index)
+        return Decoding(self.segmenter.decoder, rng, step, phase.iterations)
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return torch.stack(list(self.segmenter.losses(images, labels).values())).sum()

@@ -21,7 +21,7 @@ from benchmark.training import schedule, scorings, timeline
 from tests.conftest import TINY
 
 METHODS = sorted(registry.names("method"))
-ONCE = ("full", "lora", "random", "childtune-d", "childtune-f", "fishertune")
+ONCE = ("full", "lora", "random", "childtune-d", "childtune-f", "geco", "fishertune")
 
 
 def job_of(path: Path, data: Path, folder: Path, method: str, seed: int = 0) -> Job:

@@ -10,7 +10,7 @@ The training loop calls, in this order::
     phases(iterations)                          once: the method's share of the protocol's iterations
     optimizer()                                 once, for the backbone's side only
     estimate(estimation)                        per iteration of an estimating phase: look, update nothing
-    losses() -> backward -> before_step(t, T)   per iteration of any other phase
+    losses(), regularise(decoding) -> backward -> before_step(t, T)   per iteration of any other phase
 """
 
 from __future__ import annotations
@@ -94,6 +94,26 @@ class Estimation:
     steps: int
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """What a method may look at in a training step once the forward pass is made.
+
+    It exists for regularisers that ask how predictions answer to a change of features, which cannot be told
+    from the backbone's side. The decoder is there to be called; how it trains is the protocol's affair.
+
+    Attributes:
+        decode: maps block outputs, as the backbone returns them, to the decoder's class logits (B, C, h, w).
+        rng: the method's own stream for this iteration and process (CPU).
+        step: iteration within the phase, from 0.
+        steps: length of the phase.
+    """
+
+    decode: Callable[[list[Tensor]], Tensor]
+    rng: torch.Generator
+    step: int
+    steps: int
+
+
 class Method(ABC):
     """One fine-tuning method; its module's name is its name everywhere (``childtune_d.py``: ``childtune-d``)."""
 
@@ -139,6 +159,10 @@ class Method(ABC):
 
     def losses(self) -> dict[str, Tensor]:
         """Return extra named losses of the forward pass just made; they are added to the decoder's."""
+        return {}
+
+    def regularise(self, decoding: Decoding) -> dict[str, Tensor]:
+        """Return extra named losses that need the decoder's answer to features; added like :meth:`losses`."""
         return {}
 
     def before_step(self, step: int, steps: int) -> None:

@@ -1,0 +1,209 @@
+"""GeCo's geometry on point sets whose geometry is known, its moves in plain loops, its loss in training."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from baselines.geco import GeCo, local_geometry, moves, squared_angle
+from benchmark.method import Decoding
+from benchmark.models.decoder import build_decoder
+from benchmark.models.segmenter import Segmenter
+from benchmark.streams import torch_rng
+from benchmark.training import Trainer
+from tests.backbones import tiny_backbone
+from tests.test_methods import Head, OneBatch, protocol
+
+K, D = 8, 4
+
+
+def random(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def plane(count: int = 40, width: int = 30) -> tuple[Tensor, Tensor]:
+    """Return tokens (1, n, D) in a three-dimensional subspace, the sphere in it being a surface, and its basis."""
+    basis, _ = torch.linalg.qr(random(width, 3))
+    return (random(count, 3, seed=2) @ basis.T)[None], basis
+
+
+# -- geometry ----------------------------------------------------------------------------------------------
+
+
+def test_points_on_a_plane_have_no_curvature_and_their_plane_as_tangent_space() -> None:
+    tokens, basis = plane()
+    axes, kappa = local_geometry(tokens, K, D)
+    assert kappa.max() < 1e-4
+    projector = axes[0].mT @ axes[0]
+    assert torch.allclose(projector, (basis @ basis.T).expand_as(projector), atol=2e-3)
+
+
+def test_orthogonal_tokens_have_a_quarter_outside_of_four_axes() -> None:
+    """Offsets between orthonormal tokens have the Gram matrix I + 11ᵀ: energies 9, 1, ..., 1 for k = 8."""
+    axes, kappa = local_geometry(3 * torch.eye(12)[None], K, D)
+    assert torch.allclose(kappa, torch.full((1, 12), (K - D) / (2 * K)), atol=1e-5)
+    assert torch.allclose(axes @ axes.mT, torch.eye(D).expand(1, 12, D, D), atol=1e-5)
+    noise = local_geometry(random(2, 9, 20_000), K, D)[1]
+    assert torch.allclose(noise, torch.tensor(0.25), atol=0.02), "isotropic noise comes near it"
+
+
+def test_equal_tokens_and_single_ones_are_no_trouble() -> None:
+    equal = torch.ones(1, 10, 6)
+    axes, kappa = local_geometry(equal, K, D)
+    assert not kappa.any()
+    assert torch.isfinite(axes).all()
+    assert torch.isfinite(moves(equal, random(1, 10, 6), K, D, 0.1, 0.2)).all()
+    assert not moves(torch.ones(2, 1, 6), random(2, 1, 6), K, D, 0.1, 0.2).any()
+    few = moves(random(2, 4, 6), random(2, 4, 6, seed=3), K, D, 0.1, 0.2)
+    assert (few.norm(dim=-1) > 0).all()
+
+
+# -- moves -------------------------------------------------------------------------------------------------
+
+
+def test_moves_of_points_on_a_plane_stay_in_it_where_they_are_tangent() -> None:
+    tokens, basis = plane()
+    outside = torch.eye(30) - basis @ basis.T
+    chance = random(1, 40, 30, seed=3)
+    along = moves(tokens, chance, K, D, 0.1, normal=0.0)
+    off = moves(tokens, chance, K, D, 0.1, normal=0.2)
+    length = 0.1 * tokens.square().mean(-1).sqrt()
+    for found in (along, off):
+        assert torch.allclose(found.norm(dim=-1), length, rtol=1e-3)
+    assert ((along @ outside).norm(dim=-1) < 0.01 * length).all()
+    leaves = (off @ outside).norm(dim=-1) > 0.1 * length
+    _, kappa = local_geometry(tokens, K, D)
+    assert torch.equal(leaves, kappa < kappa.median())
+
+
+def expected_moves(image: np.ndarray, chance: np.ndarray, k: int, d: int, radius: float, normal: float) -> np.ndarray:
+    """One image's moves, token by token, with a singular value decomposition of the offsets."""
+    unit = [token / np.linalg.norm(token) for token in image]
+    kappas, tangents = [], []
+    for i, token in enumerate(unit):
+        others = sorted((j for j in range(len(unit)) if j != i), key=lambda j: np.linalg.norm(unit[j] - token))
+        offsets = np.array([unit[j] - token for j in others[:k]])
+        axes = np.linalg.svd(offsets, full_matrices=False)[2][:d]
+        residuals = offsets - offsets @ axes.T @ axes
+        kappas.append(np.mean(np.sum(residuals**2, 1)) / np.mean(np.sum(offsets**2, 1)))
+        tangents.append(axes.T @ axes @ chance[i])
+    median = sorted(kappas)[(len(kappas) - 1) // 2]
+    result = []
+    for token, kappa, tangent, g in zip(image, kappas, tangents, chance, strict=True):
+        direction = tangent if kappa >= median else tangent + normal * (g - tangent)
+        length = radius / (1 + kappa) * np.sqrt(np.mean(token**2))
+        result.append(length * direction / np.linalg.norm(direction))
+    return np.array(result)
+
+
+@pytest.mark.parametrize(
+    ("k", "d", "radius", "normal"), [(8, 4, 0.1, 0.2), (5, 4, 0.1, 0.2), (8, 2, 0.1, 0.2), (8, 4, 0.3, 0.7)]
+)
+def test_moves_equal_plain_loops(k: int, d: int, radius: float, normal: float) -> None:
+    tokens, chance = random(3, 20, 16).double(), random(3, 20, 16, seed=2).double()
+    found = moves(tokens, chance, k, d, radius, normal)
+    pairs = zip(tokens.numpy(), chance.numpy(), strict=True)
+    expected = np.stack([expected_moves(image, g, k, d, radius, normal) for image, g in pairs])
+    assert np.allclose(found.numpy(), expected, atol=1e-9)
+
+
+def test_a_move_is_a_third_of_a_percent_of_a_vit_l_token() -> None:
+    tokens = random(1, 256, 1024)
+    share = moves(tokens, random(1, 256, 1024, seed=2), K, D, 0.1, 0.2).norm(dim=-1) / tokens.norm(dim=-1)
+    assert share.min() > 0.1 / 32 / 2
+    assert share.max() < 0.1 / 32
+
+
+# -- the loss ----------------------------------------------------------------------------------------------
+
+
+def test_squared_angle_is_that_of_the_arc_cosine() -> None:
+    clean, moved = random(2, 5, 3, 4).double(), random(2, 5, 3, 4, seed=2).double()
+    overlap = (clean.softmax(1) * moved.softmax(1)).sqrt().sum(1)
+    assert torch.allclose(squared_angle(clean, moved), overlap.acos().square(), atol=1e-12)
+
+
+def test_squared_angle_of_equal_predictions_has_no_slope() -> None:
+    """Where acos has an infinite one; and confident logits, whose probabilities underflow, have a finite one."""
+    logits = (200 * random(1, 5, 2, 2)).requires_grad_(True)
+    squared_angle(logits.detach(), logits).sum().backward()
+    assert not logits.grad.any()  # type: ignore[union-attr]
+    logits.grad = None
+    squared_angle(logits.detach().flip(1), logits).sum().backward()
+    assert torch.isfinite(logits.grad).all()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7), (1, 3)])
+def test_moving_the_last_map_moves_the_coarsest_level_by_as_much(size: tuple[int, int]) -> None:
+    decoder: Any = build_decoder(SimpleNamespace(channels=8), 16, 5, 0)
+    features = [random(2, 16, *size, seed=seed) for seed in range(4)]
+    made = GeCo()
+    move = made._move(features[-1], torch_rng(0, "test"))
+    assert move.abs().max() > 0
+    before, after = decoder.pyramid(features), decoder.pyramid([*features[:-1], features[-1] + move])
+    assert torch.allclose(after[-1], before[-1] + move[..., ::2, ::2], atol=1e-6)
+    assert all(torch.equal(one, other) for one, other in zip(before[:-1], after[:-1], strict=True))
+
+
+def attached(**settings: Any) -> tuple[GeCo, Segmenter]:
+    segmenter = Segmenter(tiny_backbone("dinov2"), Head())
+    made = GeCo(GeCo.Settings(**settings))
+    made.attach(segmenter.backbone, torch_rng(0, "method"))
+    return made, segmenter
+
+
+def regulariser(
+    made: GeCo, segmenter: Segmenter, decode: Any = None, seed: int = 0, step: int = 9
+) -> dict[str, Tensor]:
+    segmenter(OneBatch().images)
+    return made.regularise(Decoding(decode or segmenter.decoder, torch_rng(seed, "test"), step, 10))
+
+
+def test_the_target_is_fixed_and_the_rest_learns() -> None:
+    made, segmenter = attached()
+    calls: list[bool] = []
+
+    def decode(features: list[Tensor]) -> Tensor:
+        calls.append(torch.is_grad_enabled())
+        return segmenter.decoder(features)
+
+    regulariser(made, segmenter, decode)["geometry"].backward()
+    assert calls == [False, True]
+    tensors = [tensor for tensor in segmenter.parameters() if tensor.requires_grad]
+    assert len(tensors) == len(made.parameter_groups()[0]["params"]) + len(list(segmenter.decoder.parameters()))
+    assert all(tensor.grad is not None and tensor.grad.any() for tensor in tensors)
+
+
+def test_strength_radius_and_chance_matter_and_precision_does_not() -> None:
+    made, segmenter = attached()
+    one = regulariser(made, segmenter)["geometry"].item()
+    assert one > 0
+    assert regulariser(made, segmenter)["geometry"].item() == one
+    assert regulariser(made, segmenter, seed=1)["geometry"].item() != pytest.approx(one, rel=1e-3)
+    made, segmenter = attached(strength=0.3)
+    assert regulariser(made, segmenter)["geometry"].item() == pytest.approx(3 * one, rel=1e-4)
+    made, segmenter = attached(radius=0.2)
+    assert regulariser(made, segmenter)["geometry"].item() == pytest.approx(4 * one, rel=0.1)
+    made, segmenter = attached()
+    segmenter(OneBatch().images)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = made.regularise(Decoding(segmenter.decoder, torch_rng(0, "test"), 9, 10))
+    assert half["geometry"].item() == pytest.approx(one, rel=1e-4)
+
+
+def test_in_training_it_begins_after_its_warm_up() -> None:
+    data, made = OneBatch(), GeCo(GeCo.Settings(warmup=0.5))
+    segmenter = Segmenter(tiny_backbone("dinov2"), Head())
+    trainer = Trainer(protocol(6, 2), 0, segmenter, made, data, Accelerator(cpu=True))
+    seen: list[dict[str, float]] = []
+    trainer.run(lambda step: {}, tick=lambda step, losses: seen.append(losses))
+    warmup = protocol(6, 2).decoder.warmup
+    begin = warmup + (6 - warmup + 1) // 2
+    assert [set(losses) for losses in seen] == [{"ce"}] * begin + [{"ce", "geometry"}] * (6 - begin)
+    assert all(losses["geometry"] > 0 for losses in seen[begin:])
