@@ -53,6 +53,14 @@ def test_orthogonal_tokens_have_a_quarter_outside_of_four_axes() -> None:
     assert torch.allclose(noise, torch.tensor(0.25), atol=0.02), "isotropic noise comes near it"
 
 
+def test_offsets_of_fewer_dimensions_than_axes_leave_axes_empty_whatever_rounding_says() -> None:
+    tokens, _ = plane(count=1000)
+    axes, kappa = local_geometry(tokens.reshape(200, 5, 30), K, D)
+    assert kappa.max() < 1e-4
+    assert axes.norm(dim=-1).max() < 1.01
+    assert (axes.norm(dim=-1) > 0.99).sum(-1).max() == 3
+
+
 def test_equal_tokens_and_single_ones_are_no_trouble() -> None:
     equal = torch.ones(1, 10, 6)
     axes, kappa = local_geometry(equal, K, D)
