@@ -144,6 +144,21 @@ def table(
             raise UserError(f"{output}: cannot be written: {error.strerror or error}") from None
 
 
+@app.command()
+def params(
+    backbone: Annotated[
+        Optional[list[str]], typer.Option(help="A column; again for more. Default: those of the papers.")
+    ] = None,
+    methods: Annotated[str, typer.Option("--methods", "-m", help="Rows, separated by commas; all by default.")] = "",
+    output_format: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.markdown,
+) -> None:
+    """Count what each method trains on the real backbones (no weights needed), beside what papers print."""
+    from benchmark import parameters, sweep, tables
+
+    made = parameters.build(backbone or (), sweep.listed(methods))
+    typer.echo(tables.latex(made) if output_format is Format.latex else tables.markdown(made))
+
+
 @app.command("list")
 def list_(
     kind: Annotated[Optional[Kind], typer.Argument(help="What to list; everything by default.")] = None,

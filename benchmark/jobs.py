@@ -107,10 +107,8 @@ def plan(
         UserError: an unknown method; settings for a method that is not run; a name no folder should have.
     """
     methods = list(dict.fromkeys(methods))
-    known = registry.names("method")
     for name in methods:
-        if name not in known:
-            raise UserError(f"unknown method {name!r}: {nearest(name, known)}")
+        registry.require("method", name)
     for name in given:
         if name not in methods:
             raise UserError(f"--set {name}.…: {name!r} is not among the methods to run: {nearest(name, methods)}")

@@ -36,8 +36,8 @@ def names(kind: str) -> dict[str, str]:
     return found
 
 
-def find(kind: str, name: str) -> Any:
-    """Import and return what ``name`` stands for.
+def require(kind: str, name: str) -> str:
+    """Return where what ``name`` stands for is, without importing it.
 
     Raises:
         UserError: no such name; the message suggests the nearest.
@@ -45,7 +45,16 @@ def find(kind: str, name: str) -> Any:
     places = names(kind)
     if name not in places:
         raise UserError(f"unknown {kind} {name!r}: {nearest(name, places)}")
-    module, _, attribute = places[name].partition(":")
+    return places[name]
+
+
+def find(kind: str, name: str) -> Any:
+    """Import and return what ``name`` stands for.
+
+    Raises:
+        UserError: no such name; the message suggests the nearest.
+    """
+    module, _, attribute = require(kind, name).partition(":")
     return getattr(import_module(module), attribute)
 
 

@@ -24,8 +24,8 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dgss-benchmark"
 
 
-def data_root_for(protocol: Protocol, given: Path | None, console: Console) -> Path:
-    """Return the folder that holds the protocol's data sets; renders the embedded default on first use.
+def place_for(protocol: Protocol, given: Path | None) -> Path:
+    """Return the folder that holds the protocol's data sets, or will once these are rendered.
 
     Raises:
         UserError: the protocol needs ``--data-root`` and got none, or one that is no folder.
@@ -37,14 +37,31 @@ def data_root_for(protocol: Protocol, given: Path | None, console: Console) -> P
     if protocol.rendered is None:
         datasets = sorted({split.dataset for split in (protocol.source, *protocol.targets.values())})
         raise UserError(f"protocol {protocol.name} needs --data-root: a folder that holds {', '.join(datasets)}")
-    return render(None, console)
+    return _rendered()
+
+
+def make_ready(protocol: Protocol, place: Path, console: Console) -> None:
+    """Render what the protocol needs into ``place``, if that is the cache's; nothing is done to a user's folder."""
+    if protocol.rendered is not None and place == _rendered():
+        render(place, console)
+
+
+def data_root_for(protocol: Protocol, given: Path | None, console: Console) -> Path:
+    """Return the folder that holds the protocol's data sets; renders the embedded default on first use.
+
+    Raises:
+        UserError: as :func:`place_for`.
+    """
+    place = place_for(protocol, given)
+    make_ready(protocol, place, console)
+    return place
 
 
 def render(root: Path | None, console: Console) -> Path:
     """Render the embedded streets below ``root`` (default: the cache) unless they are there; return the root."""
     from benchmark.data import streets
 
-    place = root or cache() / f"streets-{streets.VERSION}"
+    place = root or _rendered()
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
         task = bars.add_task("rendering streets", total=None)
         streets.prepare(
@@ -52,3 +69,9 @@ def render(root: Path | None, console: Console) -> Path:
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )  # fmt: skip
     return place
+
+
+def _rendered() -> Path:
+    from benchmark.data import streets
+
+    return cache() / f"streets-{streets.VERSION}"

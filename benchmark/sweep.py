@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +17,7 @@ from benchmark.console import Display, title
 from benchmark.errors import UserError
 from benchmark.models.catalogue import find_backbone
 from benchmark.records import read
-from benchmark.roots import data_root_for
+from benchmark.roots import make_ready, place_for
 
 BYTES_PER_RUN = 1.5e9
 
@@ -53,28 +54,38 @@ def run(request: Request) -> None:
     backbone = find_backbone(request.backbone or fixed.backbone).name
     wanted = jobs.plan(
         fixed, backbone, names, jobs.parse_seeds(request.seeds), jobs.parse_given(request.given),
-        data_root=data_root_for(fixed, request.data_root, console), folder=request.records,
+        data_root=place_for(fixed, request.data_root), folder=request.records,
         weights=request.weights, threads=request.threads,
     )  # fmt: skip
     started = time.monotonic()
-    outcomes = carry_out(wanted, request.workers, console, force=request.force)
+    outcomes = carry_out(wanted, request.workers, console, force=request.force, every=request.all_methods)
     _close(wanted, console, time.monotonic() - started)
     end(outcomes, console)
 
 
 def carry_out(
-    wanted: list[jobs.Job], workers: int | None, console: Console, *, force: bool = False
+    wanted: list[jobs.Job], workers: int | None, console: Console, *, force: bool = False, every: bool = False
 ) -> list[runs.Outcome]:
-    """Execute those of the wanted runs that are due.
+    """Execute those of the wanted runs that are due; first make their data, where these are rendered.
+
+    Args:
+        wanted: runs of one protocol.
+        workers: how many at a time; by cores and memory if None.
+        console: where progress is shown.
+        force: repeat finished runs, too.
+        every: leave out the methods that cannot serve the backbone, and say so, instead of refusing them.
 
     Raises:
         UserError: anything that can be known before training starts.
     """
     due = runs.due(wanted, force)
-    _try_out(due)
     if len(due) < len(wanted):
         console.print(f"{len(wanted) - len(due)} of {len(wanted)} runs are finished already", highlight=False)
-    return _execute(due, workers, console) if due else []
+    due = _try_out(due, every, console)
+    if not due:
+        return []
+    make_ready(due[0].protocol, due[0].data_root, console)
+    return _execute(due, workers, console)
 
 
 def end(outcomes: list[runs.Outcome], console: Console) -> None:
@@ -106,17 +117,52 @@ def listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _try_out(due: list[jobs.Job]) -> None:
-    """Find out what would fail before anything trains: settings, the records' folder, its permissions."""
-    for job in due:
-        job.make_method()
-        place = job.record.parent
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{place}: cannot hold records: {error.strerror}; give another --records") from None
-        if not os.access(place, os.W_OK):
-            raise UserError(f"{place}: no permission to write records; give another --records")
+def _try_out(due: list[jobs.Job], every: bool, console: Console) -> list[jobs.Job]:
+    """Find out what would fail before anything is fetched, rendered or trained; return the jobs that can run.
+
+    Args:
+        due: the jobs to look at.
+        every: leave out a method that cannot serve the backbone, and say so; given settings that it refuses are
+            still refused.
+        console: where to say so.
+
+    Raises:
+        UserError: settings, a method that cannot serve the backbone, the records' folder or its permissions.
+    """
+    unserved = set()
+    for name, job in {job.method_name: job for job in due}.items():
+        refusal = _refusal(job)
+        if refusal is None:
+            continue
+        if not every or _refusal(replace(job, given={})) is None:
+            raise refusal
+        console.print(f"left out: {refusal}", markup=False, highlight=False, soft_wrap=True)
+        unserved.add(name)
+    due = [job for job in due if job.method_name not in unserved]
+    for place in {job.record.parent for job in due}:
+        _check_writable(place)
+    return due
+
+
+def _refusal(job: jobs.Job) -> UserError | None:
+    """Return why the method refuses the settings, or the backbone, whose architecture alone is needed for that."""
+    from benchmark.parameters.counting import count  # here, since it imports torch: misspelt names do not wait
+
+    try:
+        with suppress(RuntimeError):  # it reads the weights' values, and so only the run can tell
+            count(job.make_method(), job.backbone)
+    except UserError as error:
+        return error
+    return None
+
+
+def _check_writable(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{place}: cannot hold records: {error.strerror}; give another --records") from None
+    if not os.access(place, os.W_OK):
+        raise UserError(f"{place}: no permission to write records; give another --records")
 
 
 def _execute(due: list[jobs.Job], workers: int | None, console: Console) -> list[runs.Outcome]:

@@ -18,7 +18,7 @@ from benchmark import jobs, protocol, registry, sweep, tables
 from benchmark.errors import UserError
 from benchmark.models.catalogue import find_backbone
 from benchmark.records import Record, read
-from benchmark.roots import data_root_for
+from benchmark.roots import place_for
 from benchmark.tables.layout import Cell, Column, Row, Table
 
 VARIANT = "tune"
@@ -46,9 +46,9 @@ def run(
     fixed = protocol.load(name, VARIANT)
     wanted = plan(
         fixed, find_backbone(backbone or fixed.backbone).name, sweep.listed(methods) or tunable(), parse_rates(rates),
-        data_root=data_root_for(fixed, data_root, console), folder=records, weights=weights,
+        data_root=place_for(fixed, data_root), folder=records, weights=weights,
     )  # fmt: skip
-    outcomes = sweep.carry_out(wanted, workers, console)
+    outcomes = sweep.carry_out(wanted, workers, console, every=not methods)
     done = [read(job.record) for job in wanted if job.record.exists()]
     print(tables.markdown(table(done)))
     print(yaml.safe_dump({"searched": choose(done)}, sort_keys=False).rstrip())

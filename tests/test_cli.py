@@ -41,7 +41,9 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("words", [[], ["run"], ["table"], ["list"], ["data"], ["data", "show"], ["pretrain"]])
+@pytest.mark.parametrize(
+    "words", [[], ["run"], ["table"], ["list"], ["data"], ["data", "show"], ["pretrain"], ["params"]]
+)
 def test_every_command_explains_itself(words: list[str]) -> None:
     done = call(*words, "--help")
     assert done.returncode == 0
@@ -89,6 +91,14 @@ def test_list_names_every_kind() -> None:
 )
 def test_a_mistake_ends_in_one_line_and_code_2(words: list[str], line: str, tmp_path: Path) -> None:
     assert line in refused(call(*words, DGSS_BENCHMARK_CACHE=str(tmp_path)))
+
+
+def test_a_backbone_that_a_method_cannot_serve_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
+    places = {"DGSS_BENCHMARK_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub")}
+    words = ["--methods", "freeze,vpt", "--backbone", "sam-h"]
+    done = call("run", *words, "--records", tmp_path / "runs", **places)
+    assert "vpt cannot serve backbone 'sam-h': its windowed blocks" in refused(done)
+    assert not list(tmp_path.iterdir()), "neither rendered nor downloaded nor recorded"
 
 
 def tiny_run(protocol: Path, data: Path, records: Path, *more: str) -> list[str | Path]:

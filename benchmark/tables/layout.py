@@ -23,11 +23,13 @@ class Cell:
         mean: None leaves the cell empty.
         spread: None for a single seed, or for a number that no seed moves.
         best: best of its column, and separated from every other row.
+        text: printed instead of a number.
     """
 
     mean: float | None = None
     spread: float | None = None
     best: bool = False
+    text: str = ""
 
     @classmethod
     def over(cls, values: Sequence[float], scale: float = 1.0) -> Cell:

@@ -15,6 +15,7 @@ LATEX = {
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedblright{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}",
     "±": r"$\pm$", "×": r"$\times$", "…": r"\ldots{}", "–": r"\textendash{}", "—": r"\textemdash{}", "ß": r"\ss{}",
+    "≠": r"$\neq$",
 }  # fmt: skip
 """Brackets and stars are braced, since at the start of a row they would belong to the line break before it."""
 ACCENTS = "\u0300\u0301\u0302\u0303\u0308\u030a\u0327"
@@ -58,12 +59,12 @@ def latex(table: Table) -> str:
 
 
 def markdown(table: Table) -> str:
-    """Return a GitHub table between its caption and its notes."""
+    """Return a GitHub table between its caption and its notes, which have a line each."""
     heads = ["Method", *(escape_markdown(column.head) for column in table.columns)]
     rows = [[escape_markdown(row.label), *map(_markdown_cell, row.cells, table.columns)] for row in table.rows]
     align = ("left", *("right" for _ in table.columns))
     grid = tabulate(rows, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
-    notes = " ".join(escape_markdown(note) for note in table.notes)
+    notes = "\n".join(escape_markdown(note) for note in table.notes)
     return f"{escape_markdown(table.caption)}\n\n{grid}\n\n{notes}\n"
 
 
@@ -96,11 +97,11 @@ def _latex_sign(sign: str) -> str:
 
 
 def _latex_cell(cell: Cell, column: Column) -> str:
-    return _cell(cell, column, r"\textbf{%s}", r"{\scriptsize$\pm$%s}")
+    return escape_latex(cell.text) or _cell(cell, column, r"\textbf{%s}", r"{\scriptsize$\pm$%s}")
 
 
 def _markdown_cell(cell: Cell, column: Column) -> str:
-    return _cell(cell, column, "**%s**", " ± %s")
+    return escape_markdown(cell.text) or _cell(cell, column, "**%s**", " ± %s")
 
 
 def _cell(cell: Cell, column: Column, bold: str, spread: str) -> str:

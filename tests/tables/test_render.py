@@ -54,7 +54,8 @@ MARKDOWN = r"""mIoU in %, mean ± spread
 | LoRA\[rank=4\] |         0.060 | **45.0** ± 1.0 |   3 |
 | my\_own        |               |                |   0 |
 
-Trained: 100 % of it. my\_own failed: a \< b \& c.
+Trained: 100 % of it.
+my\_own failed: a \< b \& c.
 """
 NASTY = [
     r"\input{/etc/passwd} $x^2_i$ {a} & b # c % d ~ e < f > g | h",

@@ -1,0 +1,30 @@
+"""A method's trainable parameters on a backbone, without the backbone's weights."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import cache
+
+import torch
+
+from benchmark import streams
+from benchmark.method import Method
+from benchmark.models.backbone import Backbone, build_backbone
+
+
+def count(method: Method, backbone: str) -> int:
+    """Attach ``method`` to the backbone of that name; return how many backbone-side values it then trains.
+
+    The backbone is the real architecture on torch's meta device, where a tensor has a shape and no memory.
+
+    Raises:
+        UserError: no such backbone, or one that the method cannot serve.
+    """
+    method.attach(deepcopy(_architecture(backbone)), streams.torch_rng(0, "method"))
+    return method.trainable()
+
+
+@cache
+def _architecture(name: str) -> Backbone:
+    with torch.device("meta"):
+        return build_backbone(name, pretrained=False)
