@@ -165,7 +165,7 @@ def test_the_command_prints_markdown_and_latex() -> None:
     ("words", "line"),
     [
         (["--backbone", "dinov2-xl"], "unknown backbone 'dinov2-xl': did you mean 'dinov2-"),
-        (["--methods", "lora,vtp"], "unknown method 'vtp': did you mean 'vpt'?"),
+        (["--methods", "lora,fishertuned"], "unknown method 'fishertuned': did you mean 'fishertune'?"),
         (["--format", "word"], "'word' is not one of"),
     ],
 )
