@@ -66,7 +66,7 @@ class ChildTuneD(Method):
 
     def optimizer(self, betas: tuple[float, float], eps: float) -> SparseAdamW:
         """Return an optimizer in which nothing is chosen yet."""
-        self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps)
+        self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps, names=self._parameters)
         return self._optimizer
 
     def estimate(self, estimation: Estimation) -> None:
@@ -82,12 +82,16 @@ class ChildTuneD(Method):
         """Choose, before the first update."""
         if step == 0:
             for name, mask in top_k(self._scores, self._count).items():
-                self._optimizer.select(self._parameters[name], mask, name)
+                self._optimizer.select(self._parameters[name], mask)
             self._scores = {}
 
     def trainable(self) -> int:
         """Return how many weights are chosen."""
         return self._count
+
+    def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the chosen weights as they are now."""
+        return self._optimizer.changes()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scores so far; once the choice is made, it is the optimizer's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmark.method import (
     GROUPS,
@@ -72,14 +73,18 @@ class Random(Method):
         masks = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in self._matrices.items()}
         for key, chosen in top_k(lots, self._count).items():
             keys[key].share(masks[keys[key].name]).copy_(chosen)
-        optimizer = SparseAdamW(self.parameter_groups(), betas, eps)
+        self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps, names=self._matrices)
         for name, matrix in self._matrices.items():
-            optimizer.select(matrix, masks[name], name)
-        return optimizer
+            self._optimizer.select(matrix, masks[name])
+        return self._optimizer
 
     def trainable(self) -> int:
         """Return how many weights are chosen."""
         return self._count
+
+    def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the chosen weights as they are now."""
+        return self._optimizer.changes()
 
 
 METHOD = Random

@@ -159,6 +159,22 @@ def params(
     typer.echo(tables.latex(made) if output_format is Format.latex else tables.markdown(made))
 
 
+@app.command()
+def export(
+    record: Annotated[str, typer.Argument(help="A record's file, its name, or a part of it that only one has.")],
+    records: Records = RUNS,
+    output: Annotated[
+        Optional[Path], typer.Option(help="The .safetensors file to write; its card goes beside.")
+    ] = None,
+    decoder: Annotated[bool, typer.Option("--decoder", help="Put the decoder in as well, to score again.")] = False,
+) -> None:
+    """Write what a run changed of its backbone as one small file that is loaded on the pre-trained weights."""
+    from benchmark import export as exporting
+
+    for path in exporting.export(record, records, output, decoder):
+        typer.echo(path)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[Optional[Kind], typer.Argument(help="What to list; everything by default.")] = None,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from benchmark import machine, registry
+from benchmark import delta, machine, registry
 from benchmark.data.loader import EvaluationSet, TrainingSet
 from benchmark.data.samples import Reader, Sample
 from benchmark.evaluation import evaluate
@@ -182,7 +182,7 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
         ids = {name: [sample.id for sample in domain.samples] for name, domain in experiment.targets.items()}
         ids[SOURCE] = [sample.id for sample in experiment.validation.samples]
         record = _record(facts, progress, state="finished", report=method.report(), **_scores(last, progress))
-        write(record, last, ids, job.folder)
+        write(record, last, ids, job.folder, delta.files(method, experiment.segmenter, record))
     job.checkpoint.unlink(missing_ok=True)
     return record
 

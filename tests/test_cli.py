@@ -42,7 +42,8 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["run"], ["table"], ["list"], ["data"], ["data", "show"], ["pretrain"], ["params"]]
+    "words",
+    [[], ["run"], ["tune"], ["table"], ["list"], ["data"], ["data", "show"], ["pretrain"], ["params"], ["export"]],
 )
 def test_every_command_explains_itself(words: list[str]) -> None:
     done = call(*words, "--help")
@@ -87,6 +88,7 @@ def test_list_names_every_kind() -> None:
         (["runn"], "No such command 'runn'"),
         (["table", "--records", "nowhere"], "nowhere: no records"),
         (["table", "--format", "word"], "'word' is not one of"),
+        (["export", "lora", "--records", "nowhere"], "no record 'lora' in nowhere: none is known"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_code_2(words: list[str], line: str, tmp_path: Path) -> None:

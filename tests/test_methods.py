@@ -243,7 +243,7 @@ def finished(request: pytest.FixtureRequest, run: Callable[[str, str], Run]) -> 
 
 
 def expected(finished: Run) -> Expected:
-    name = next(name for name in METHODS if isinstance(finished.made, registry.find("method", name)))
+    name = next(name for name in METHODS if type(finished.made) is registry.find("method", name))
     return EXPECTED[name]
 
 
@@ -325,6 +325,19 @@ def test_trainable_is_the_number_of_entries_that_may_change(finished: Run) -> No
     count += stated.new(finished.tensors)
     assert finished.made.trainable() == count
     assert sum(tensor.numel() for tensor in finished.added.values()) == stated.new(finished.tensors)
+
+
+def test_a_delta_on_pre_trained_weights_is_the_tuned_backbone(finished: Run) -> None:
+    changes = finished.made.delta()
+    assert (changes is not None) == (expected(finished).part != "never")
+    rebuilt = {name: before.clone() for name, before in finished.before.items()}
+    for name, (index, value) in (changes or {}).items():
+        assert index.dtype == torch.int32
+        assert bool((index.diff() > 0).all())
+        rebuilt[name].view(-1)[index.long()] = bits(value)
+    if changes is not None:
+        assert all(torch.equal(rebuilt[name], bits(tensor)) for name, tensor in finished.tensors.items())
+        assert sum(len(index) for index, _ in changes.values()) == finished.made.trainable()
 
 
 def test_what_is_added_moves(finished: Run) -> None:

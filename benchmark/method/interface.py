@@ -176,6 +176,17 @@ class Method(ABC):
         """Return JSON-ready facts about the finished run that belong into its record."""
         return {}
 
+    def delta(self) -> dict[str, tuple[Tensor, Tensor]] | None:
+        """Return which single pre-trained weights the finished run has written; None if it is not so sparse.
+
+        Every other weight of the backbone is then the pre-trained one, bit for bit, and no module is added.
+
+        Returns:
+            the parameter's name within the backbone to flat positions (ascending, int32 or int64) and the
+            values there.
+        """
+        return None
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs beyond weights and optimizer: tensors, numbers, nested dicts."""
         return {}

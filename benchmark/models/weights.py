@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,8 +82,13 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> Non
 
 def weight_hash(module: nn.Module) -> str:
     """Return the SHA-256 over names, types, shapes and bytes of parameters and buffers, sorted by name."""
+    return tensors_hash(module.state_dict())
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Return :func:`weight_hash` of the module whose state these are."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         value = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())

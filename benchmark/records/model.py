@@ -78,15 +78,15 @@ class Evaluation(_Model):
     source: Fraction | None = None
 
 
-class ConfusionFile(_Model):
-    """The file of per-image confusions, by name and content."""
+class Sidecar(_Model):
+    """A file beside the record, by name and content."""
 
     file: str
     sha256: str
 
 
 class Record(_Model):
-    """All that is known of one run. ``confusion``, ``digests`` and ``checksum`` are filled when it is written.
+    """All that is known of one run. Sidecars, ``digests`` and ``checksum`` are filled when it is written.
 
     Attributes:
         protocol: its name, with the variant if any (``streets@quick``).
@@ -110,6 +110,10 @@ class Record(_Model):
         seconds: wall time by phase.
         cpu_seconds: processor time of the run, all threads.
         report: what the method itself has to say.
+        confusion: the file of every evaluated image's confusion matrix.
+        delta: the file of the backbone's chosen weights; None where the method does not choose single weights,
+            and in records from before there was one.
+        decoder: the file of the decoder trained with them; there where ``delta`` is.
         digests: a short hash of each field, to name the one that was edited.
         checksum: SHA-256 of all other fields in canonical JSON.
     """
@@ -147,7 +151,9 @@ class Record(_Model):
     started: AwareDatetime
     finished: AwareDatetime
     report: dict[str, JsonValue] = {}
-    confusion: ConfusionFile | None = None
+    confusion: Sidecar | None = None
+    delta: Sidecar | None = None
+    decoder: Sidecar | None = None
     digests: dict[str, str] = {}
     checksum: str = ""
     _path: Path | None = PrivateAttr(default=None)

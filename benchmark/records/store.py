@@ -17,12 +17,14 @@ from pydantic import ValidationError
 
 from benchmark.atomic import write_files
 from benchmark.errors import UserError
-from benchmark.records.model import SCHEMA_VERSION, SOURCE, TOLERANCE, ConfusionFile, Record, Score
+from benchmark.records.model import SCHEMA_VERSION, SOURCE, TOLERANCE, Record, Score, Sidecar
 from benchmark.records.seal import edited, sealed
 
 AGAIN = "restore the file, or run it again with --force"
 Matrices = Mapping[str, npt.NDArray[Any]]
 Ids = Mapping[str, Sequence[str]]
+SIDECARS = {"confusion": ".npz", "delta": ".delta.safetensors", "decoder": ".decoder.safetensors"}
+"""Files beside a record, by its fields."""
 
 
 def path_of(root: Path, protocol: str, backbone: str, method: str, seed: int) -> Path:
@@ -49,11 +51,13 @@ def paths(root: Path) -> Iterator[Path]:
 # -- writing -------------------------------------------------------------------------------------------
 
 
-def write(record: Record, confusion: Matrices, ids: Ids, root: Path) -> Path:
-    """Write a record and its confusions; return the record's path.
+def write(
+    record: Record, confusion: Matrices, ids: Ids, root: Path, weights: Mapping[str, bytes] | None = None
+) -> Path:
+    """Write a record and the files beside it; return the record's path.
 
-    The record appears last, and an older one goes first: killed anywhere, no record stands beside confusions
-    that are not its own.
+    The record appears last, and an older one goes first: killed anywhere, no record stands beside files that
+    are not its own.
 
     Args:
         record: of a finished or failed run.
@@ -61,26 +65,32 @@ def write(record: Record, confusion: Matrices, ids: Ids, root: Path) -> Path:
             a failed run.
         ids: the images' names, in the same order.
         root: the folder of all records.
+        weights: a finished run's files of weights, by field: ``delta``, ``decoder``.
 
     Raises:
         UserError: no permission or no space; an older record is untouched.
         ValueError: a score in the record is not what the confusions say.
     """
     path = path_of(root, record.protocol, record.backbone, record.method, record.seed)
-    sidecar = path.with_suffix(".npz")
-    packed = b""
+    contents: dict[str, bytes] = {}
     if record.state == "finished":
         wrong = _disagreement(record, confusion, ids)
         if wrong:
             raise ValueError(f"{record.name}: {wrong}")
-        packed = _pack(confusion, ids)
-        reference = ConfusionFile(file=sidecar.name, sha256=hashlib.sha256(packed).hexdigest())
-        record = record.model_copy(update={"confusion": reference})
-    content = sealed(record.model_dump(mode="json"))
+        contents = {"confusion": _pack(confusion, ids), **(weights or {})}
+    places = {field: path.with_suffix(suffix) for field, suffix in SIDECARS.items()}
+    record = record.model_copy(
+        update={
+            field: Sidecar(file=places[field].name, sha256=hashlib.sha256(packed).hexdigest())
+            for field, packed in contents.items()
+        }
+    )
+    files = {places[field]: packed for field, packed in contents.items()}
     try:
-        write_files({sidecar: packed, path: content} if packed else {path: content})
-        if not packed:
-            sidecar.unlink(missing_ok=True)
+        write_files(files | {path: sealed(record.model_dump(mode="json"))})
+        for place in places.values():
+            if place not in files:
+                place.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path}: the record cannot be written: {_reason(error)}") from error
     return path
@@ -167,20 +177,30 @@ def confusions(record: Record) -> tuple[dict[str, npt.NDArray[np.int32]], dict[s
     Raises:
         UserError: the file is absent, or not the one that the record was written with.
     """
-    if record.path is None or record.confusion is None:
-        raise UserError(f"{record.path or record.name}: confusion: none stored; run it again with --force")
-    path = record.path.with_name(Path(record.confusion.file).name)
-    try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {record.path.name} needs it: {error.strerror or error}; {AGAIN}") from error
-    if hashlib.sha256(packed).hexdigest() != record.confusion.sha256:
-        raise UserError(f"{path}: not the file of {record.path.name} (confusion.sha256 differs); {AGAIN}")
-    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(content(record, "confusion")), allow_pickle=False) as arrays:
         domains = [key.removesuffix("/ids") for key in arrays.files if key.endswith("/ids")]
         matrices = {domain: arrays[f"{domain}/confusion"] for domain in domains}
         ids = {domain: arrays[f"{domain}/ids"].tolist() for domain in domains}
     return matrices, ids
+
+
+def content(record: Record, field: str) -> bytes:
+    """Return the file beside a stored record that ``field`` (of :data:`SIDECARS`) names.
+
+    Raises:
+        UserError: the file is absent, or not the one that the record was written with.
+    """
+    sidecar: Sidecar | None = getattr(record, field)
+    if record.path is None or sidecar is None:
+        raise UserError(f"{record.path or record.name}: {field}: none stored; run it again with --force")
+    path = record.path.with_name(Path(sidecar.file).name)
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {record.path.name} needs it: {error.strerror or error}; {AGAIN}") from error
+    if hashlib.sha256(packed).hexdigest() != sidecar.sha256:
+        raise UserError(f"{path}: not the file of {record.path.name} ({field}.sha256 differs); {AGAIN}")
+    return packed
 
 
 def _parse(path: Path) -> dict[str, Any]:

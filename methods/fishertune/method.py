@@ -82,7 +82,7 @@ class FisherTune(Method):
 
     def optimizer(self, betas: tuple[float, float], eps: float) -> SparseAdamW:
         """Return an optimizer in which nothing is chosen yet."""
-        self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps)
+        self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps, names=self._matrices)
         return self._optimizer
 
     def estimate(self, estimation: Estimation) -> None:
@@ -109,13 +109,17 @@ class FisherTune(Method):
             count = self._count(share_at(reached, start, end, self.settings.schedule))
             assert self._choice is not None
             for name, mask in self._choice.masks(count).items():
-                self._optimizer.select(self._matrices[name], mask, name)
+                self._optimizer.select(self._matrices[name], mask)
                 if self.settings.schedule == "literal":
                     self._optimizer.unselect(self._matrices[name], ~mask)
 
     def trainable(self) -> int:
         """Return how many weights the widest choice holds."""
         return self._count(self.settings.share)
+
+    def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the chosen weights as they are now."""
+        return self._optimizer.changes()
 
     def report(self) -> dict[str, Any]:
         """Return what was chosen, how stable the choice is and what it cost."""

@@ -206,6 +206,31 @@ def test_a_resumed_optimizer_continues_bit_identically() -> None:
         assert torch.equal(a, b)
 
 
+def test_changes_are_all_that_was_ever_written_and_survive_a_load() -> None:
+    params, before = parameters(), parameters()
+    names = {str(number): param for number, param in enumerate(params)}
+    optimizer = SparseAdamW(params, names=names)
+    assert optimizer.changes() == {}
+    for param, mask in zip(params, masks(0.3), strict=True):
+        optimizer.select(param, mask)
+    train(optimizer, range(3))
+    for param, mask in zip(params, masks(0.7, seed=6), strict=True):
+        optimizer.unselect(param, mask)
+    train(optimizer, range(3, 6))
+    for param, mask in zip(params, masks(0.3), strict=True):
+        optimizer.select(param, mask)
+        optimizer.unselect(param, mask)
+    optimizer.load_state_dict(optimizer.state_dict())
+    changes = optimizer.changes()
+    for number, (param, old, mask) in enumerate(zip(params, before, masks(0.3), strict=True)):
+        index, value = changes[str(number)]
+        assert index.dtype == torch.int32
+        assert torch.equal(index.long(), mask.flatten().nonzero().flatten())
+        rebuilt = old.detach().clone()
+        rebuilt.view(-1)[index.long()] = value
+        assert torch.equal(rebuilt, param)
+
+
 def test_indices_beyond_float32_survive_a_load() -> None:
     param = nn.Parameter(torch.zeros(2**24 + 8))
     optimizer = SparseAdamW([param])
@@ -232,9 +257,10 @@ def test_state_at_five_percent_is_at_most_eight_percent_of_dense() -> None:
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_gradient_that_is_not_finite_is_named_and_nothing_is_written(bad: float) -> None:
     params, before = parameters(), parameters()
-    optimizer = SparseAdamW([{"params": params, "lr": 3e-3}])
-    for number, param in enumerate(params):
-        optimizer.select(param, torch.ones(param.shape, dtype=torch.bool), f"blocks.{number}.weight")
+    names = {f"blocks.{number}.weight": param for number, param in enumerate(params)}
+    optimizer = SparseAdamW([{"params": params, "lr": 3e-3}], names=names)
+    for param in params:
+        optimizer.select(param, torch.ones(param.shape, dtype=torch.bool))
         param.grad = torch.ones_like(param)
     for element in itertools.islice(params, 1, 2):
         assert element.grad is not None

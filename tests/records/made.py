@@ -70,7 +70,15 @@ def failed(method: str = "lora", seed: int = 0, **changes: Any) -> Record:
     return record(confusion(0.5, seed), method, seed, **none | {"state": "failed", "error": "ce is nan"} | changes)
 
 
-def stored(root: Path, method: str = "lora", seed: int = 0, accuracy: float = 0.8, **changes: Any) -> Record:
+def stored(
+    root: Path,
+    method: str = "lora",
+    seed: int = 0,
+    accuracy: float = 0.8,
+    weights: dict[str, bytes] | None = None,
+    **changes: Any,
+) -> Record:
     """Write a finished run's record below ``root`` and read it again."""
     matrices = confusion(accuracy, seed)
-    return records.read(records.write(record(matrices, method, seed, **changes), matrices, names(matrices), root))
+    made = record(matrices, method, seed, **changes)
+    return records.read(records.write(made, matrices, names(matrices), root, weights))

@@ -32,8 +32,9 @@ def watch(event, arguments):
         if fatal < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(watch)
-stored(Path(sys.argv[1]), accuracy=0.9)
+stored(Path(sys.argv[1]), accuracy=0.9, weights={"delta": b"new delta", "decoder": b"new decoder"})
 """
+FILES = ["seed0.decoder.safetensors", "seed0.delta.safetensors", "seed0.json", "seed0.npz"]
 
 
 def _write_and_die(root: Path, changes: int) -> int:
@@ -47,15 +48,18 @@ def test_killed_anywhere_no_half_record_is_left(tmp_path: Path, older: bool) -> 
     for changes in range(20):
         root = tmp_path / str(changes)
         path = records.path_of(root, "streets", "vit-tiny-streets", "lora", 0)
-        before = stored(root, accuracy=0.7).average if older else None
+        old = {"delta": b"old delta", "decoder": b"old decoder"}
+        before = stored(root, accuracy=0.7, weights=old).average if older else None
         code = _write_and_die(root, changes)
         if path.exists():
             found = records.read(path)
             states.append("old" if found.average == before else "new")
+            for field in old:
+                assert records.content(found, field) == f"{states[-1]} {field}".encode()
         else:
             states.append("none")
-        after = stored(root, accuracy=0.9)
-        assert sorted(each.name for each in path.parent.iterdir()) == ["seed0.json", "seed0.npz"]
+        after = stored(root, accuracy=0.9, weights=old)
+        assert sorted(each.name for each in path.parent.iterdir()) == FILES
         assert after.average != before
         if code == 0:
             break
@@ -66,9 +70,9 @@ def test_killed_anywhere_no_half_record_is_left(tmp_path: Path, older: bool) -> 
 
 
 def test_a_record_appears_only_when_its_confusions_are_there(tmp_path: Path) -> None:
-    assert _write_and_die(tmp_path, 2) == KILLED
+    assert _write_and_die(tmp_path, 4) == KILLED
     left = [path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith(".tmp")]
-    assert left == ["seed0.npz"]
+    assert sorted(left) == [name for name in FILES if name != "seed0.json"]
     with pytest.raises(UserError, match="no records here"):
         records.read_all(tmp_path)
 

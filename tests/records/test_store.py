@@ -22,7 +22,7 @@ from benchmark.records.seal import sealed
 from tests.records.made import CLASSES, TARGETS, confusion, failed, names, record, stored
 
 FIELDS = [name for name in Record.model_fields if name not in ("schema_version", "digests", "checksum")]
-FILLED = {"confusion", "digests", "checksum"}
+FILLED = {"confusion", "delta", "decoder", "digests", "checksum"}
 Forgery = Callable[[dict[str, Any]], Any]
 
 
@@ -206,6 +206,35 @@ def test_confusions_that_are_not_the_records_are_refused(tmp_path: Path) -> None
     assert records.read(found.path, verify=False).average == found.average
 
 
+def test_files_of_weights_are_the_records_and_no_part_of_its_belief(tmp_path: Path) -> None:
+    found = stored(tmp_path, weights={"delta": b"delta", "decoder": b"decoder"})
+    assert found.path is not None
+    assert [records.content(found, field) for field in ("delta", "decoder")] == [b"delta", b"decoder"]
+    sidecar = found.path.with_name("seed0.delta.safetensors")
+    sidecar.write_bytes(b"other")
+    with pytest.raises(UserError, match=r"seed0\.delta\.safetensors: not the file of seed0\.json \(delta\.sha256"):
+        records.content(found, "delta")
+    sidecar.unlink()
+    with pytest.raises(UserError, match=r"seed0\.delta\.safetensors: seed0\.json needs it: No such file"):
+        records.content(found, "delta")
+    assert records.read(found.path).average == found.average
+    again = stored(tmp_path)
+    assert again.delta is None
+    assert sorted(each.name for each in found.path.parent.iterdir()) == ["seed0.json", "seed0.npz"]
+    with pytest.raises(UserError, match=r"seed0\.json: delta: none stored; run it again with --force"):
+        records.content(again, "delta")
+
+
+def test_a_record_from_before_there_were_deltas_is_read(tmp_path: Path) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    fields = json.loads(path.read_text())
+    for field in ("delta", "decoder"):
+        assert fields.pop(field) is None
+    path.write_bytes(sealed(fields))
+    assert records.read(path).delta is None
+
+
 # -- what may be written -------------------------------------------------------------------------------
 
 
@@ -219,7 +248,7 @@ def test_a_finished_run_has_all_its_figures(field: str) -> None:
 def test_a_failed_run_says_why_and_drops_older_confusions(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="says what stopped it"):
         failed(error=None)
-    assert stored(tmp_path).state == "finished"
+    assert stored(tmp_path, weights={"delta": b"delta", "decoder": b"decoder"}).state == "finished"
     path = records.write(failed(), {}, {}, tmp_path)
     assert [each.name for each in path.parent.iterdir()] == ["seed0.json"]
     assert records.read(path).error == "ce is nan"
