@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.method import Candidate, top_k
+from methods.fishertune.sensitivity import by_block
 
 
 class Choice:
@@ -66,11 +67,7 @@ class Choice:
 
     def counts(self) -> dict[str, list[int]]:
         """Return, per group, how many weights of each block are chosen."""
-        depth = 1 + max(candidate.block for candidate in self.candidates)
-        found: dict[str, list[int]] = {c.group: [0] * depth for c in self.candidates}
-        for candidate, place in zip(self.candidates, self.places, strict=True):
-            found[candidate.group][candidate.block] += len(place)
-        return found
+        return by_block(self.candidates, [len(place) for place in self.places])
 
     def state_dict(self) -> dict[str, Any]:
         """Return positions and order."""

@@ -20,6 +20,7 @@ from methods.fishertune.drfim import delta_f, drf, in_units, mean
 from methods.fishertune.estimators import Estimator, SquaredGradients, average
 from methods.fishertune.fisher import sample_labels, sample_losses
 from methods.fishertune.schedule import share_at, stage
+from methods.fishertune.sensitivity import means
 from methods.fishertune.settings import FisherTuneSettings
 from methods.fishertune.variational import Variational
 
@@ -122,7 +123,11 @@ class FisherTune(Method):
         return self._optimizer.changes()
 
     def report(self) -> dict[str, Any]:
-        """Return what was chosen, how stable the choice is and what it cost."""
+        """Return what was chosen, how stable the choice is and what it cost.
+
+        ``sensitivity`` has the mean of F, of F' and of DRF over the weights of each group and block, and
+        ``chosen`` how many of these weights were chosen, whatever the criterion: Figure 6 is drawn from them.
+        """
         return self._facts
 
     def state_dict(self) -> dict[str, Any]:
@@ -195,18 +200,23 @@ class FisherTune(Method):
             "mean_fisher_shifted": mean(shifted),
             "without_gradient": [name for name, value in seen.items() if not bool(value.any())],
             "chosen": self._choice.counts(),
+            "sensitivity": {
+                "fisher": means(self._candidates, seen),
+                "fisher_shifted": means(self._candidates, shifted),
+                "drf": means(self._candidates, self._scores(tuple(range(HALVES)), "drf")),
+            },
         }
         self._seen, self._shifted = ([self._estimator() for _ in range(HALVES)] for _ in range(2))
 
     def _chosen(self, halves: tuple[int, ...]) -> Choice:
-        scores = list(self._scores(halves).values())
+        scores = list(self._scores(halves, self.settings.criterion).values())
         return Choice.best(self._candidates, scores, self.trainable(), self.settings.ranking)
 
     def _shares(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         return {f"{c.name}[{c.group}]": c.share(values[c.name]) for c in self._candidates}
 
-    def _scores(self, halves: tuple[int, ...]) -> dict[str, Tensor]:
-        """Return the criterion by candidate, from the iterations of the given halves."""
+    def _scores(self, halves: tuple[int, ...], criterion: str) -> dict[str, Tensor]:
+        """Return ``f``, ``delta-f`` or ``drf`` by candidate, from the iterations of the given halves."""
         seen = self._shares(average([self._seen[half] for half in halves]))
         shifted = self._shares(average([self._shifted[half] for half in halves]))
         if mean(seen) == 0:
@@ -214,11 +224,11 @@ class FisherTune(Method):
                 "fishertune: the Fisher information is 0 in every weight after the estimate, so the loss does "
                 "not depend on the backbone; warm the decoder up for longer (protocol: decoder.warmup)"
             )
-        if self.settings.criterion == "f":
+        if criterion == "f":
             return seen
         if self.settings.scale != "none":
             seen, shifted = in_units(seen, shifted)
-        if self.settings.criterion == "delta-f":
+        if criterion == "delta-f":
             return delta_f(seen, shifted, self.settings.prior)
         dampings = [value for step, value in enumerate(self._dampings) if step % HALVES in halves]
         damping = sum(dampings) / len(dampings)

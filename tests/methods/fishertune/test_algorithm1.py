@@ -265,12 +265,12 @@ def test_halves_are_estimated_apart() -> None:
     state = run.method.state_dict()
     method = run.method
     assert isinstance(method, FisherTune)
-    before = [method._scores((half,)) for half in (0, 1)]
+    before = [method._scores((half,), "drf") for half in (0, 1)]
     state["seen"][1]["sums"] = {name: value * 3 + 1 for name, value in state["seen"][1]["sums"].items()}
     state["shifted"][1]["sums"] = {name: value * 2 for name, value in state["shifted"][1]["sums"].items()}
     state["dampings"] = [value + (step % 2) for step, value in enumerate(state["dampings"])]
     method.load_state_dict(state)
-    after = [method._scores((half,)) for half in (0, 1)]
+    after = [method._scores((half,), "drf") for half in (0, 1)]
     for name, value in before[0].items():
         assert torch.equal(value, after[0][name])
         assert not torch.equal(before[1][name], after[1][name])
