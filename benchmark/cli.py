@@ -67,8 +67,10 @@ def _root(
 @app.command()
 def run(
     protocol: ProtocolName = "streets",
-    all_methods: Annotated[bool, typer.Option("--all", help="Every method.")] = False,
-    methods: Annotated[str, typer.Option("--methods", "-m", help="Methods, separated by commas.")] = "",
+    all_methods: Annotated[bool, typer.Option("--all", help="Every method but the ablations.")] = False,
+    methods: Annotated[
+        str, typer.Option("--methods", "-m", help="Methods, table4 or figure5, separated by commas.")
+    ] = "",
     seeds: Annotated[str, typer.Option(help="Seeds: 0, 0,1,2 or 0-4.")] = "0",
     backbone: Annotated[Optional[str], typer.Option(help="Instead of the protocol's own.")] = None,
     weights: Annotated[
@@ -149,13 +151,13 @@ def params(
     backbone: Annotated[
         Optional[list[str]], typer.Option(help="A column; again for more. Default: those of the papers.")
     ] = None,
-    methods: Annotated[str, typer.Option("--methods", "-m", help="Rows, separated by commas; all by default.")] = "",
+    methods: Annotated[str, typer.Option("--methods", "-m", help="Rows, separated by commas; default: as --all.")] = "",
     output_format: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.markdown,
 ) -> None:
     """Count what each method trains on the real backbones (no weights needed), beside what papers print."""
-    from benchmark import parameters, sweep, tables
+    from benchmark import jobs, parameters, tables
 
-    made = parameters.build(backbone or (), sweep.listed(methods))
+    made = parameters.build(backbone or (), jobs.parse_methods(methods) if methods else ())
     typer.echo(tables.latex(made) if output_format is Format.latex else tables.markdown(made))
 
 

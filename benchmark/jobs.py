@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from benchmark.method import Method
 
 Given = Mapping[str, Mapping[str, Any]]
+GROUPS = {
+    "table4": ("full", "freeze", "random", "random-q", "random-k", "random-v", "fim", "delta-fim", "fishertune"),
+    "figure5": (
+        "fim", "fim-variational", "delta-fim", "delta-fim-variational", "fishertune", "dr-fim-variational",
+    ),
+}  # fmt: skip
+"""Words for several methods: FisherTune's Table 4, and its Figure 5 (which leaves ΔF out)."""
 SAFE = re.compile(r"[A-Za-z0-9._+=,\[\]-]+")
 
 
@@ -121,6 +128,22 @@ def plan(
         if not SAFE.fullmatch(job.method_name):
             raise UserError(f"--set: {job.method_name!r} cannot name a folder; use letters, digits and . _ + - =")
     return jobs
+
+
+def parse_methods(text: str) -> list[str]:
+    """Read method names and words for several of them (:data:`GROUPS`), separated by commas.
+
+    Raises:
+        UserError: no such method or word; none at all.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UserError("nothing to run: give --all, or --methods with names from: python -m benchmark list methods")
+    known = {**{name: (name,) for name in registry.names("method")}, **GROUPS}
+    for word in words:
+        if word not in known:
+            raise UserError(f"unknown method {word!r}: {nearest(word, known)}")
+    return [name for word in words for name in known[word]]
 
 
 def parse_given(texts: Iterable[str]) -> dict[str, dict[str, Any]]:

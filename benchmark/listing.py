@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from benchmark import protocol, registry
 from benchmark.errors import UserError
+from benchmark.jobs import GROUPS
 from benchmark.models.catalogue import backbone_names, find_backbone, own_backbones
 from benchmark.records import read
 from benchmark.tables.main import order
@@ -70,15 +72,15 @@ def show(kind: str | None, records: Path) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)  # a pipe has no width of its own to cut lines to
-    makers = {
-        "protocols": _protocols,
-        "methods": lambda: _places("method"),
-        "backbones": _backbones,
-        "datasets": lambda: _places("dataset"),
-        "runs": lambda: _runs(records),
+    makers: dict[str, Callable[[], list[Table]]] = {
+        "protocols": lambda: [_protocols()],
+        "methods": _methods,
+        "backbones": lambda: [_backbones()],
+        "datasets": lambda: [_places("Data sets", registry.names("dataset"))],
+        "runs": lambda: [_runs(records)],
     }
     for each in [kind] if kind else makers:
-        console.print(makers[each]())
+        console.print(*makers[each]())
 
 
 def _seeds(folder: Path) -> set[int]:
@@ -121,11 +123,19 @@ def _protocols() -> Table:
     return table
 
 
-def _places(kind: str) -> Table:
-    table = _table("Methods" if kind == "method" else "Data sets", "name", "where")
-    names = registry.names(kind)
-    for name in sorted(names, key=order if kind == "method" else None):
-        table.add_row(name, names[name].partition(":")[0])
+def _methods() -> list[Table]:
+    found = registry.names("method")
+    ordered = {name: found[name] for name in sorted(found, key=order)}
+    main = {name: place for name, place in ordered.items() if not registry.is_ablation(place)}
+    apart = {name: place for name, place in ordered.items() if name not in main}
+    words = " or ".join(GROUPS)
+    return [_places("Methods", main), _places(f"Ablations (not in --all; by name, or --methods {words})", apart)]
+
+
+def _places(title: str, names: Mapping[str, str]) -> Table:
+    table = _table(title, "name", "where")
+    for name, place in names.items():
+        table.add_row(name, place.partition(":")[0])
     return table
 
 

@@ -1,5 +1,7 @@
 """How methods, datasets and backbones are found: by file name here, by entry point elsewhere.
 
+A folder of ablations holds methods like any other; they stand apart only where all methods are meant at once.
+
 A name is known without importing anything, so that listing and spelling mistakes cost no time.
 """
 
@@ -12,8 +14,9 @@ from typing import Any
 
 from benchmark.errors import UserError, nearest
 
+ABLATIONS = "methods.ablations"
 PLACES = {
-    "method": (("methods", "METHOD"), ("baselines", "METHOD")),
+    "method": (("methods", "METHOD"), ("baselines", "METHOD"), (ABLATIONS, "METHOD")),
     "dataset": (("benchmark.data.readers", "READER"),),
 }
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,12 +31,24 @@ def names(kind: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for package, attribute in PLACES[kind]:
         for path in sorted(ROOT.joinpath(*package.split(".")).iterdir()):
+            if f"{package}.{path.stem}" == ABLATIONS:
+                continue
             is_module = path.suffix == ".py" or (path / "__init__.py").is_file()
             if is_module and not path.name.startswith("_"):
                 _claim(found, kind, path.stem.replace("_", "-"), f"{package}.{path.stem}:{attribute}")
     for point in entry_points(group=f"dgss_benchmark.{kind}s"):
         _claim(found, kind, point.name, point.value)
     return found
+
+
+def main_methods() -> list[str]:
+    """Return the methods of the main comparison: every one that is no ablation."""
+    return [name for name, place in names("method").items() if not is_ablation(place)]
+
+
+def is_ablation(place: str) -> bool:
+    """Return whether a method's place, as :func:`names` has it, is among the ablations."""
+    return place.startswith(f"{ABLATIONS}.")
 
 
 def require(kind: str, name: str) -> str:

@@ -105,11 +105,8 @@ def _methods(request: Request) -> list[str]:
     if request.all_methods and request.methods:
         raise UserError("--all and --methods: give one of them")
     if request.all_methods:
-        return list(registry.names("method"))
-    names = listed(request.methods)
-    if not names:
-        raise UserError("nothing to run: give --all, or --methods with names from: python -m benchmark list methods")
-    return names
+        return registry.main_methods()
+    return jobs.parse_methods(request.methods)
 
 
 def listed(text: str) -> list[str]:

@@ -45,7 +45,7 @@ def run(
     console = Console(stderr=True)
     fixed = protocol.load(name, VARIANT)
     wanted = plan(
-        fixed, find_backbone(backbone or fixed.backbone).name, sweep.listed(methods) or tunable(), parse_rates(rates),
+        fixed, find_backbone(backbone or fixed.backbone).name, jobs.parse_methods(methods) if methods else tunable(), parse_rates(rates),
         data_root=place_for(fixed, data_root), folder=records, weights=weights,
     )  # fmt: skip
     outcomes = sweep.carry_out(wanted, workers, console, every=not methods)
@@ -57,8 +57,8 @@ def run(
 
 
 def tunable() -> list[str]:
-    """Return the methods that have a learning rate."""
-    return [name for name in registry.names("method") if "lr" in registry.find("method", name).Settings.model_fields]
+    """Return the methods of the main comparison that have a learning rate."""
+    return [name for name in registry.main_methods() if "lr" in registry.find("method", name).Settings.model_fields]
 
 
 def parse_rates(text: str) -> list[float]:

@@ -1,1 +1,1 @@
-"""The methods under study."""
+"""The methods under study, and their ablations."""

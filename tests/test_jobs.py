@@ -30,6 +30,16 @@ def test_other_seeds_are_refused(text: str) -> None:
         jobs.parse_seeds(text)
 
 
+def test_methods_are_names_and_words_for_several() -> None:
+    assert jobs.parse_methods("lora, full,") == ["lora", "full"]
+    assert jobs.parse_methods("fim,figure5")[:3] == ["fim", "fim", "fim-variational"]
+    assert "random-q" in jobs.parse_methods("table4")
+    with pytest.raises(UserError, match="unknown method 'tabel4': did you mean 'table4'"):
+        jobs.parse_methods("lora,tabel4")
+    with pytest.raises(UserError, match="nothing to run"):
+        jobs.parse_methods(" ,")
+
+
 def test_settings_are_read_as_numbers_and_words() -> None:
     given = jobs.parse_given(["lora.rank=4", "lora.lr=1e-3", "x.y=word", "x.flag=true"])
     assert given == {"lora": {"rank": 4, "lr": 1e-3}, "x": {"y": "word", "flag": True}}

@@ -73,3 +73,12 @@ def test_each_kind_is_listed_alone(kind: str, names: list[str], capsys: pytest.C
     text = capsys.readouterr().out
     assert all(name in text for name in names)
     assert "Runs in" not in text
+
+
+def test_ablations_are_listed_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    listing.show("methods", Path("absent"))
+    main, _, apart = capsys.readouterr().out.partition("Ablations (not in --all; by name, or --methods table4")
+    assert " fishertune " in main
+    assert " random-q " not in main
+    assert " random-q " in apart
+    assert " fishertune " not in apart

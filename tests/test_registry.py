@@ -21,6 +21,14 @@ def test_every_file_is_a_method_under_its_own_name() -> None:
         assert place.partition(":")[0].rpartition(".")[2].replace("_", "-") == name
 
 
+def test_the_main_comparison_is_every_method_but_the_ablations() -> None:
+    main = registry.main_methods()
+    assert set(main) >= FIRST_NINE
+    assert not {"fim", "random-q", "ablations"} & set(main)
+    assert {"fim", "random-q"} <= set(registry.names("method"))
+    assert "ablations" not in registry.names("method")
+
+
 def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown method 'fishertunes': did you mean 'fishertune'"):
         registry.find("method", "fishertunes")

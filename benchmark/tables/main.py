@@ -16,7 +16,8 @@ from benchmark.tables.separation import Resamples, best_row
 ORDER = (
     "full", "freeze",
     "lora", "adaptformer", "vpt", "rein", "vqt", "fada", "soma", "soma-as-released", "geco",
-    "bitfit", "layernorm", "random", "childtune", "childtune-f", "childtune-d",
+    "bitfit", "layernorm", "random", "random-q", "random-k", "random-v", "childtune", "childtune-f", "childtune-d",
+    "fim", "fim-variational", "delta-fim", "delta-fim-variational", "dr-fim-variational",
     "fishertune",
 )  # fmt: skip
 """Rows: the two ends, what adds parameters, what selects among the backbone's own, the method under study."""

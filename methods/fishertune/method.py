@@ -56,7 +56,8 @@ class FisherTune(Method):
         for matrix in self._matrices.values():
             matrix.requires_grad_(True)
         self._domain = UnseenDomain(backbone, self.settings.place, self.settings.noise)
-        self._seen, self._shifted = ([self._estimator() for _ in range(HALVES)] for _ in range(2))
+        self._seen: list[Estimator] = []  # by half, on x; made when the estimate begins, gone when it ends
+        self._shifted: list[Estimator] = []  # likewise, on x'
         self._dampings: list[float] = []
         self._evaluations = 0
         self._choice: Choice | None = None
@@ -92,6 +93,8 @@ class FisherTune(Method):
         Raises:
             UserError: a gradient is NaN or infinite.
         """
+        if not self._seen:
+            self._seen, self._shifted = self._estimators(), self._estimators()
         half = estimation.step % HALVES
         # Common to x and x': what a pixel's label is drawn with, and what the estimator draws.
         uniforms = torch.rand(estimation.labels.shape, generator=estimation.rng)
@@ -143,6 +146,7 @@ class FisherTune(Method):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
+        self._seen, self._shifted = (self._estimators() if state[key] else [] for key in ("seen", "shifted"))
         for estimators, saved in ((self._seen, state["seen"]), (self._shifted, state["shifted"])):
             for estimator, values in zip(estimators, saved, strict=True):
                 estimator.load_state_dict(values)
@@ -152,13 +156,13 @@ class FisherTune(Method):
 
     # -- what they are made of ---------------------------------------------------------------------------
 
-    def _estimator(self) -> Estimator:
+    def _estimators(self) -> list[Estimator]:
         if self.settings.estimator == "variational":
             squares = sum(matrix.detach().square().sum().item() for matrix in self._matrices.values())
             size = sum(matrix.numel() for matrix in self._matrices.values())
             tau = self.settings.tau * (squares / size) ** 0.5
-            return Variational(self._matrices, tau, prior=self.settings.prior)
-        return SquaredGradients(self._matrices, self.settings.estimator)
+            return [Variational(self._matrices, tau, prior=self.settings.prior) for _ in range(HALVES)]
+        return [SquaredGradients(self._matrices, self.settings.estimator) for _ in range(HALVES)]
 
     def _count(self, share: float) -> int:
         return round(share * self._size)
@@ -206,7 +210,7 @@ class FisherTune(Method):
                 "drf": means(self._candidates, self._scores(tuple(range(HALVES)), "drf")),
             },
         }
-        self._seen, self._shifted = ([self._estimator() for _ in range(HALVES)] for _ in range(2))
+        self._seen, self._shifted = [], []
 
     def _chosen(self, halves: tuple[int, ...]) -> Choice:
         scores = list(self._scores(halves, self.settings.criterion).values())

@@ -8,6 +8,8 @@ from pydantic import NonNegativeInt, model_validator
 
 from benchmark.method import GROUPS, Group, Settings, setting
 
+Criterion = Literal["drf", "delta-f", "f"]
+Estimate = Literal["per-sample", "per-batch", "variational"]
 LITERAL = {"damping": "signed", "scale": "none", "prior": 0.0, "schedule": "literal"}
 
 
@@ -26,8 +28,8 @@ class FisherTuneSettings(Settings):
     ranking: Literal["global", "per-tensor"] = setting(
         "global", "ours", "unpublished; 5 % of 304.20 M is one budget for all tensors"
     )
-    criterion: Literal["drf", "delta-f", "f"] = setting("drf", "paper", "Eq. 7; Table 4 has the others")
-    estimator: Literal["per-sample", "per-batch", "variational"] = setting(
+    criterion: Criterion = setting("drf", "paper", "Eq. 7; Table 4 has the others")
+    estimator: Estimate = setting(
         "per-sample",
         "ours",
         "Eq. 9, with Eq. 14's prior in closed form, is stablest per gradient evaluation; variational fits Λ "
