@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from benchmark.method import Estimation, Method, Phase, Settings, SparseAdamW, setting, top_k
+from benchmark.method import Estimation, Method, Phase, Settings, SparseAdamW, UserError, setting, top_k
 from benchmark.models.backbone import Backbone
 
 
@@ -42,7 +42,11 @@ class ChildTuneD(Method):
     Settings = ChildTuneDSettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze all but the blocks."""
+        """Freeze all but the blocks.
+
+        Raises:
+            UserError: no weight to choose.
+        """
         self.begin(backbone, train_pretrained=True)
         inside = {id(parameter) for parameter in backbone.blocks.parameters()}
         self._parameters = {name: p for name, p in backbone.named_parameters() if id(p) in inside}
@@ -50,6 +54,11 @@ class ChildTuneD(Method):
             parameter.requires_grad_(id(parameter) in inside)
         self._scores: dict[str, Tensor] = {}
         self._count = round(self.settings.share * sum(p.numel() for p in self._parameters.values()))
+        if self._count == 0:
+            raise UserError(
+                f"childtune-d: share {self.settings.share} of the blocks of backbone {backbone.name!r} is no weight "
+                "at all; raise share"
+            )
 
     def phases(self, iterations: int) -> tuple[Phase, ...]:
         """Return a phase that scores the weights and one that trains the chosen."""
@@ -70,17 +79,35 @@ class ChildTuneD(Method):
         return self._optimizer
 
     def estimate(self, estimation: Estimation) -> None:
-        """Add one batch's squared gradients to the scores."""
+        """Add one batch's squared gradients to the scores.
+
+        Raises:
+            UserError: a gradient is NaN or infinite.
+        """
         loss = estimation.loss(estimation.images, estimation.labels)
         # A block behind the last tap has no part in the loss.
         gradients = torch.autograd.grad(loss, list(self._parameters.values()), materialize_grads=True)
         for name, gradient in zip(self._parameters, gradients, strict=True):
             squared = _clipped(_averaged(gradient), self.settings.clip).square() / estimation.steps
+            if not bool(squared.isfinite().all()):
+                raise UserError(
+                    f"childtune-d: the gradient of {name} is not finite at estimation step {estimation.step}; lower "
+                    "the decoder's learning rate"
+                )
             self._scores[name] = self._scores[name] + squared if name in self._scores else squared
 
     def before_step(self, step: int, steps: int) -> None:
-        """Choose, before the first update."""
+        """Choose, before the first update.
+
+        Raises:
+            UserError: no gradient told one weight from another.
+        """
         if step == 0:
+            if not any(bool(score.any()) for score in self._scores.values()):
+                raise UserError(
+                    "childtune-d: every gradient was 0 in every estimation step, so the loss does not depend on the "
+                    "backbone; warm the decoder up for longer (protocol: decoder.warmup)"
+                )
             for name, mask in top_k(self._scores, self._count).items():
                 self._optimizer.select(self._parameters[name], mask)
             self._scores = {}

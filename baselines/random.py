@@ -45,12 +45,16 @@ class Random(Method):
         """Freeze all but the candidates' matrices.
 
         Raises:
-            UserError: fewer candidates than weights to choose.
+            UserError: no weight to choose, or fewer candidates than that.
         """
         self.begin(backbone)
         self._rng = rng
         self._candidates = candidates(backbone, self.settings.groups)
         self._count = round(self.settings.share * sum(p.numel() for p in backbone.parameters()))
+        if self._count == 0:
+            raise UserError(
+                f"random: share {self.settings.share} of backbone {backbone.name!r} is no weight at all; raise share"
+            )
         available = sum(candidate.numel() for candidate in self._candidates)
         if self._count > available:
             raise UserError(

@@ -13,6 +13,10 @@ from benchmark.method import UserError
 from methods.fishertune.fisher import Losses, per_batch, per_sample
 
 
+class NotFiniteError(UserError):
+    """A gradient is NaN or infinite; the message names the weight."""
+
+
 class Estimator(ABC):
     """Estimates one non-negative value per weight, on one domain.
 
@@ -36,7 +40,7 @@ class Estimator(ABC):
             noise: seed of whatever the estimator draws; x and x' are given the same.
 
         Raises:
-            UserError: a gradient is NaN or infinite; the message names the weight.
+            NotFiniteError: a gradient is NaN or infinite.
         """
 
     @abstractmethod
@@ -85,7 +89,7 @@ class SquaredGradients(Estimator):
         for name, square in squares.items():
             total = summed(square)
             if not bool(total.isfinite().all()):
-                raise UserError(f"the gradient of {name} is not finite")
+                raise NotFiniteError(f"the gradient of {name} is not finite")
             self._sums[name] = self._sums[name].add_(total) if name in self._sums else total
         self.count += int(summed(torch.tensor(size, device=next(iter(squares.values())).device)))
 

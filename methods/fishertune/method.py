@@ -17,7 +17,7 @@ from benchmark.models.backbone import Backbone
 from methods.fishertune.choice import Choice
 from methods.fishertune.domain import UnseenDomain
 from methods.fishertune.drfim import delta_f, drf, in_units, mean
-from methods.fishertune.estimators import Estimator, SquaredGradients, average
+from methods.fishertune.estimators import Estimator, NotFiniteError, SquaredGradients, average
 from methods.fishertune.fisher import sample_labels, sample_losses
 from methods.fishertune.schedule import share_at, stage
 from methods.fishertune.sensitivity import means
@@ -40,11 +40,16 @@ class FisherTune(Method):
         """Freeze all but the candidates' matrices.
 
         Raises:
-            UserError: fewer candidates than weights to choose, or no place of the given name.
+            UserError: no weight to choose or fewer candidates than that, or no place of the given name.
         """
         self.begin(backbone)
         self._candidates = candidates(backbone, self.settings.groups)
         self._size = sum(parameter.numel() for parameter in backbone.parameters())
+        if self.trainable() == 0:
+            raise UserError(
+                f"fishertune: share {self.settings.share} of backbone {backbone.name!r} is no weight at all; "
+                "raise share"
+            )
         available = sum(candidate.numel() for candidate in self._candidates)
         if self.trainable() > available:
             raise UserError(
@@ -184,7 +189,7 @@ class FisherTune(Method):
         try:
             with self._domain.entered(estimation.rng) if shifted else nullcontext():
                 estimator.update(losses, noise)
-        except UserError as error:
+        except NotFiniteError as error:
             raise UserError(
                 f"fishertune: {error} at estimation step {estimation.step} on {'x' + chr(39) * shifted}; lower "
                 "the decoder's learning rate, or move x' with place"
@@ -223,10 +228,11 @@ class FisherTune(Method):
         """Return ``f``, ``delta-f`` or ``drf`` by candidate, from the iterations of the given halves."""
         seen = self._shares(average([self._seen[half] for half in halves]))
         shifted = self._shares(average([self._shifted[half] for half in halves]))
-        if mean(seen) == 0:
+        if mean(seen) < torch.finfo(torch.float32).tiny:  # below, ratios lose their digits and then their sense
             raise UserError(
-                "fishertune: the Fisher information is 0 in every weight after the estimate, so the loss does "
-                "not depend on the backbone; warm the decoder up for longer (protocol: decoder.warmup)"
+                f"fishertune: the Fisher information is 0 in every weight after {len(self._dampings)} estimation "
+                "steps, so the loss does not depend on the backbone; warm the decoder up for longer (protocol: "
+                "decoder.warmup)"
             )
         if criterion == "f":
             return seen

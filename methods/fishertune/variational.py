@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.method import UserError
-from methods.fishertune.estimators import Estimator, processes, summed
+from methods.fishertune.estimators import Estimator, NotFiniteError, processes, summed
 from methods.fishertune.fisher import Losses
 
 
@@ -87,7 +86,7 @@ class Variational(Estimator):
         for name, difference in found.items():
             found[name] = summed(difference * xi[name] / (2 * spread[name]))
             if not bool(found[name].isfinite().all()):
-                raise UserError(f"the gradient of {name} is not finite")
+                raise NotFiniteError(f"the gradient of {name} is not finite")
         return found
 
     @torch.no_grad()
