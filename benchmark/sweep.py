@@ -109,11 +109,6 @@ def _methods(request: Request) -> list[str]:
     return jobs.parse_methods(request.methods)
 
 
-def listed(text: str) -> list[str]:
-    """Return the names in a text that separates them by commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _try_out(due: list[jobs.Job], every: bool, console: Console) -> list[jobs.Job]:
     """Find out what would fail before anything is fetched, rendered or trained; return the jobs that can run.
 

@@ -44,8 +44,9 @@ def run(
     """
     console = Console(stderr=True)
     fixed = protocol.load(name, VARIANT)
+    names = jobs.parse_methods(methods) if methods else tunable()
     wanted = plan(
-        fixed, find_backbone(backbone or fixed.backbone).name, jobs.parse_methods(methods) if methods else tunable(), parse_rates(rates),
+        fixed, find_backbone(backbone or fixed.backbone).name, names, parse_rates(rates),
         data_root=place_for(fixed, data_root), folder=records, weights=weights,
     )  # fmt: skip
     outcomes = sweep.carry_out(wanted, workers, console, every=not methods)
