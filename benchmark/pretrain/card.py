@@ -28,16 +28,20 @@ class Progress:
         cpu_seconds: processor time of them, all threads.
         wall_seconds: time of them, pauses between sessions left out.
         losses: moving averages of the joint head's.
+        threads: numbers of processor threads, in order of use; they move results by rounding.
     """
 
     step: int = 0
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
+    threads: list[int] = field(default_factory=list)
 
     def add(self, losses: dict[str, float]) -> None:
         """Count one step."""
         self.step += 1
+        if torch.get_num_threads() not in self.threads[-1:]:
+            self.threads.append(torch.get_num_threads())
         share = max(0.01, 1 / self.step)
         for name, value in losses.items():
             self.losses[name] = self.losses.get(name, 0.0) * (1 - share) + value * share
@@ -69,7 +73,7 @@ def write_model(folder: Path, backbone: Backbone, recipe: Recipe, progress: Prog
         "steps_made": progress.step,
         "cpu_seconds": round(progress.cpu_seconds, 1),
         "wall_seconds": round(progress.wall_seconds, 1),
-        "threads": torch.get_num_threads(),
+        "threads": progress.threads,
         "losses": {name: round(value, 4) for name, value in progress.losses.items()},
         "data_version": VERSION,
         "torch": torch.__version__,
@@ -133,7 +137,7 @@ for a vision foundation model where a CPU has to do. It has seen no photograph.
 128 x 256. AdamW, peak learning rate {recipe["lr"]}, weight decay {recipe["weight_decay"]}, warm-up over
 {recipe["warmup"]:.0%} of the steps, cosine. Magnification {recipe["zoom"][0]} to {recipe["zoom"][1]}, flips, colour
 matrix, contrast, veil, gamma, noise, blur. Heads on blocks {facts["taps"]}, joint and single, thrown away.
-Seed {recipe["seed"]}, {precision}, torch {facts["torch"]}, {facts["threads"]} threads,
+Seed {recipe["seed"]}, {precision}, torch {facts["torch"]}, {", then ".join(map(str, facts["threads"]))} threads,
 {facts["cpu_seconds"] / 60:.0f} CPU-minutes. Made by `python -m benchmark pretrain`.
 
 Final losses: {losses}.

@@ -58,6 +58,7 @@ def test_weights_card_and_facts_agree(finished: Path) -> None:
     assert "Not measured yet" in card
     assert facts["steps_made"] == 4
     assert facts["cpu_seconds"] > 0
+    assert facts["threads"] == [torch.get_num_threads()]
     assert len(content) <= 8 << 20
     assert f"{facts['parameters']:,}" in card
 
