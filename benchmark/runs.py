@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -183,7 +184,7 @@ def _work(job: Job, pipe: Connection) -> None:
     except UserError as error:
         tell("refused", str(error))
     except (KeyboardInterrupt, BrokenPipeError):
-        if not pipe.closed:
+        with suppress(OSError):  # the parent may be gone
             tell("interrupted", "stopped with a checkpoint; run again to resume")
     except Exception as error:
         lines = traceback.format_exc().strip().splitlines()

@@ -158,11 +158,15 @@ def _check_writable(place: Path) -> None:
 
 
 def _execute(due: list[jobs.Job], workers: int | None, console: Console) -> list[runs.Outcome]:
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupted)
     with Display(len(due), console) as display:
         if "LOCAL_RANK" in os.environ:
             return runs.run_here(due, display.event)
         return runs.run_apart(due, workers or _workers(due[0].threads), display.event)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _workers(threads: int) -> int:
