@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ QUERY_DIM = 256
 class ReinSettings(Settings):
     """All of them are the paper's and its released configuration's."""
 
-    tokens: int = setting(100, "paper", "m; equals the decoder's queries where these are linked", ge=2)
+    tokens: int = setting(100, "paper", "m; must equal the decoder's queries where it has some", ge=2)
     rank: int = setting(16, "paper", "r of T = A B", ge=1)
     scale: float = setting(0.001, "paper", "initial scale of the refinement", gt=0)
     lr: float = setting(1e-4, "paper", "adapter's", gt=0, le=1)
@@ -82,9 +83,10 @@ class Reins(nn.Module):
 class Rein(Method):
     """Rein on every block's patch tokens; prefix tokens pass untouched, the backbone is frozen in eval mode.
 
-    The query link's two layers (459,264 parameters on a ViT-L) exist and count as published, also with a
-    decoder that has no queries; there they get no gradient, which data-parallel training must be told
-    (unused parameters), and 2,530,817 are live on a ViT-L.
+    A decoder with object queries (Mask2Former) takes Rein's in place of its own, as many as there are tokens. The
+    link's two layers (459,264 parameters on a ViT-L) exist and count as published, also with a decoder that has
+    no queries; there they get no gradient, which data-parallel training must be told (unused parameters), and
+    2,530,817 are live on a ViT-L.
     """
 
     label = "Rein"
@@ -100,6 +102,11 @@ class Rein(Method):
         self.add("rein", reins)
         for index, block in enumerate(backbone.blocks):
             self.hook(block.register_forward_hook(partial(_refine, reins, index, backbone.prefix_tokens)))
+
+    def queries(self) -> Callable[[], Tensor]:
+        """Return the query link."""
+        reins: Any = self._added["rein"]
+        return reins.queries
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the linear layers with weight decay, tokens and scale without."""

@@ -68,7 +68,6 @@ class Experiment:
         self.weights_hash = weight_hash(backbone)
         decoder = build_decoder(protocol.decoder, backbone.embed_dim, self.classes, job.seed)
         self.decoder_hash = weight_hash(decoder)
-        self.decoder_parameters = sum(p.numel() for p in decoder.parameters())
         self.data = TrainingSet(
             self.source.samples,
             self.source.reader,
@@ -132,7 +131,8 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
     method: Method = job.make_method()
     protocol, total = job.protocol, job.protocol.iterations
     trainer = Trainer(protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator)
-    trainable = {"backbone": method.trainable(), "decoder": experiment.decoder_parameters}
+    decoder = sum(parameter.numel() for parameter in experiment.segmenter.decoder.parameters())
+    trainable = {"backbone": method.trainable(), "decoder": decoder}
     last: dict[str, np.ndarray] = {}
 
     def score(step: int) -> dict[str, Any]:

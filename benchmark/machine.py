@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 
 PACKAGES = (
-    "dgss-benchmark", "torch", "torchvision", "timm", "peft", "accelerate", "onedl-mmsegmentation",
-    "onedl-mmcv", "numpy", "opencv-python", "pillow",
+    "dgss-benchmark", "torch", "torchvision", "timm", "peft", "transformers", "accelerate",
+    "onedl-mmsegmentation", "onedl-mmcv", "numpy", "opencv-python", "pillow",
 )  # fmt: skip
 
 

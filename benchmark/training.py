@@ -1,8 +1,8 @@
 """ONE loop for every method. It never asks which method it trains.
 
-All chance inside the model at iteration t (drop path, dropout) comes from the stream (seed, "model", t), and
-sample and augmentation from the position in the data; so a resumed run needs no random state, and ends
-bit-identical to an undisturbed one.
+All chance inside the model at iteration t (drop path, dropout, points of a loss) comes from the stream
+(seed, "model", t), and sample and augmentation from the position in the data; so a resumed run needs no random
+state, and ends bit-identical to an undisturbed one.
 """
 
 from __future__ import annotations
@@ -89,12 +89,13 @@ class Trainer:
         self.progress = Progress()
         segmenter.to(accelerator.device)
         method.attach(segmenter.backbone, torch_rng(seed, "method"))
+        if (queries := method.queries()) is not None:
+            segmenter.decoder.link(queries, seed)
         self.tunable = [p for p in segmenter.backbone.parameters() if p.requires_grad]
         self.model = accelerator.prepare(Losses(segmenter))
         spec = protocol.decoder
-        decoder = torch.optim.AdamW(
-            segmenter.decoder.parameters(), spec.lr, protocol.betas, protocol.eps, spec.weight_decay
-        )
+        groups = segmenter.decoder.parameter_groups(spec.weight_decay)
+        decoder = torch.optim.AdamW(groups, spec.lr, protocol.betas, protocol.eps)
         tuner = method.optimizer(protocol.betas, protocol.eps)
         self.optimizers = {"decoder": decoder} | ({"backbone": tuner} if tuner is not None else {})
         for optimizer in self.optimizers.values():

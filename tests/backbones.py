@@ -12,7 +12,7 @@ from timm.models.vision_transformer_sam import VisionTransformerSAM
 from benchmark.models.backbone import Backbone
 from benchmark.models.catalogue import BackboneSpec
 
-COMMON: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3}
+COMMON: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "num_heads": 3}
 ROTARY: dict[str, Any] = {"dynamic_img_size": True, "use_rot_pos_emb": True, "mlp_ratio": 8 / 3}
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     # vit-tiny-streets: patch tokens alone
@@ -37,15 +37,15 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def tiny_backbone(kind: str, **options: Any) -> Backbone:
-    """Return a backbone with 8-pixel patches, 48 dimensions, 3 blocks, all tapped; the same one each time.
+def tiny_backbone(kind: str, depth: int = 3, **options: Any) -> Backbone:
+    """Return a backbone with 8-pixel patches, 48 dimensions, few blocks, all tapped; the same one each time.
 
     All weights are random, LayerScale, biases and norms too, so that none of them is without effect.
     """
     model, more = KINDS[kind]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        vit = model(**{**COMMON, "num_classes": 0, **more, **options})
+        vit = model(**{**COMMON, "num_classes": 0, "depth": depth, **more, **options})
         for parameter in vit.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
-    return Backbone(vit, BackboneSpec(f"tiny-{kind}", timm="", taps=(0, 1, 2), weights="none"))
+    return Backbone(vit, BackboneSpec(f"tiny-{kind}", timm="", taps=tuple(range(depth)), weights="none"))

@@ -20,6 +20,7 @@ from benchmark.data.loader import TrainingItem
 from benchmark.errors import UserError
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone, build_backbone
+from benchmark.models.decoder import Decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Augmentation, DecoderSpec, Protocol, Split
 from benchmark.streams import torch_rng
@@ -131,7 +132,7 @@ VIT_L = {
 }
 
 
-class Head(nn.Module):
+class Head(Decoder):
     """A decoder of one layer, so that all of a fall in loss can be the backbone's."""
 
     def __init__(self) -> None:

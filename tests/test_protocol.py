@@ -36,6 +36,12 @@ def test_every_protocol_and_variant_is_valid(name: str) -> None:
         ({"batch": -1}, "batch: Input should be greater than 0 (got -1)"),
         ({"augmentation": {"crop": "big"}}, "augmentation.crop: Input should be a valid integer"),
         ({"augmentation": {"short_edge": [9, 3]}}, "short_edge must be [smallest, largest]"),
+        ({"decoder": {"name": "mask3former"}}, "decoder.name: Input should be 'segformer' or 'mask2former'"),
+        ({"decoder": {"name": "mask2former"}}, "channels of mask2former must be 256, not 64"),
+        (
+            {"decoder": {"name": "mask2former", "channels": 256}},
+            "class_weights of mask2former must be none, not inverse-sqrt",
+        ),
         ({"decoder": {"warmup": 10**6}}, "decoder.warmup must leave iterations for the method"),
         ({"evaluation": {"mode": "slide"}}, "mode slide needs crop and stride"),
         ({"evaluation": {"mode": "slide", "crop": 8, "stride": 9}}, "stride at most crop"),
@@ -89,6 +95,25 @@ def test_a_variant_states_differences_and_drops_nothing() -> None:
     assert quick["decoder"]["lr"] == whole["decoder"]["lr"]
     assert quick["iterations"] < whole["iterations"]
     assert list(quick["targets"]) == list(whole["targets"])
+
+
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    [
+        ("streets", "9779022935574995b703dfab460475cd21c8486a7326e2358430c0571b539e08"),
+        ("streets@quick", "dc57ef953002945f7e834b974deb0aaff163c0dcc3affed9e21f426656b43dad"),
+        ("streets@tune", "e15432e9bd5f5130a9f9ad24a65cbb180a0969301fb4f375367d68e939820617"),
+        ("camvid", "845027c124428516043e65402266f84801752ac39a0cb11756ebe69091054059"),
+    ],
+)
+def test_protocols_that_records_were_made_with_stay_as_they_were(name: str, fingerprint: str) -> None:
+    assert protocol.load(name).fingerprint() == fingerprint
+
+
+def test_mask2former_has_its_published_width_and_no_class_weights() -> None:
+    made = protocol.DecoderSpec(name="mask2former", lr=1e-4)
+    assert (made.channels, made.class_weights) == (256, "none")
+    assert protocol.DecoderSpec(lr=1e-4).channels == 64
 
 
 def test_fingerprint_moves_with_conditions_and_not_with_methods_settings(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ The training loop calls, in this order::
 
     attach(backbone, rng)                       once, on pre-trained weights
     phases(iterations)                          once: the method's share of the protocol's iterations
+    queries()                                   once: object queries for a decoder that takes some
     optimizer()                                 once, for the backbone's side only
     estimate(estimation)                        per iteration of an estimating phase: look, update nothing
     losses(), regularise(decoding) -> backward -> before_step(t, T)   per iteration of any other phase
@@ -78,7 +79,8 @@ class Estimation:
     Attributes:
         images: (B, 3, H, W) float, RGB in 0..255, the protocol's own next batch.
         labels: (B, H, W) int64, 255 where nothing applies.
-        logits: maps images to (B, C, H, W) class logits through backbone and decoder.
+        logits: maps images to (B, C, H, W) class logits through backbone and decoder; whichever decoder it is,
+            their softmax is the model's distribution of each pixel's class.
         loss: maps (images, labels) to the training loss, a scalar.
         rng: the method's own stream for this iteration (CPU).
         step: iteration within the phase, from 0.
@@ -102,7 +104,8 @@ class Decoding:
     from the backbone's side. The decoder is there to be called; how it trains is the protocol's affair.
 
     Attributes:
-        decode: maps block outputs, as the backbone returns them, to the decoder's class logits (B, C, h, w).
+        decode: maps block outputs, as the backbone returns them, to the decoder's class logits (B, C, h, w);
+            their softmax is a distribution, as above.
         rng: the method's own stream for this iteration and process (CPU).
         step: iteration within the phase, from 0.
         steps: length of the phase.
@@ -164,6 +167,14 @@ class Method(ABC):
     def regularise(self, decoding: Decoding) -> dict[str, Tensor]:
         """Return extra named losses that need the decoder's answer to features; added like :meth:`losses`."""
         return {}
+
+    def queries(self) -> Callable[[], Tensor] | None:
+        """Return what computes object queries (m, d) for a decoder that takes some; None offers none.
+
+        Such a decoder reads them in each forward pass in place of its own, so they get gradients; m and d must be
+        its own. Asked once, after :meth:`attach`. A decoder without queries lets the offer pass.
+        """
+        return None
 
     def before_step(self, step: int, steps: int) -> None:
         """Act between backward and step; ``step`` counts from 0 to ``steps`` - 1 within the phase."""

@@ -1,30 +1,95 @@
-"""The light decoder: a feature pyramid for plain ViTs and an all-MLP head, both mmsegmentation's.
+"""Decoders: from the block outputs of a backbone to the class of each pixel.
 
-No batch statistics and no dropout: what an image yields depends neither on its batch, nor on the number of
-processes, nor on a random stream that a method could shift.
+:class:`Decoder` is all that segmenter, loop and methods know of one, so none of them asks which it is.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import streams
 
+IGNORE = 255
+Size = tuple[int, int]
+Queries = Callable[[], Tensor]
+"""Computes object queries (m, d), anew each time, with gradients."""
+
 
 class DecoderSpec(Protocol):
-    """What a protocol must say about the decoder: the head's width."""
+    """What a protocol must say about the decoder: which one, and the head's width."""
+
+    @property
+    def name(self) -> str:
+        """``segformer`` or ``mask2former``."""
 
     @property
     def channels(self) -> int:
         """Width of the head."""
 
 
-class LightDecoder(nn.Module):
-    """Feature2Pyramid (plain ViTs: Li et al., ECCV 2022) and SegformerHead (Xie et al., NeurIPS 2021)."""
+class Decoder(nn.Module):
+    """Maps block outputs (B, D, h, w), shallow to deep, to classes.
+
+    ``forward(features)`` returns class logits (B, C, h', w') at the decoder's own stride; their softmax is the
+    distribution of each pixel's class. A decoder of per-pixel logits defines nothing else; one whose answer comes
+    about differently says here what stands in for them.
+    """
+
+    def logits(self, features: list[Tensor], size: Size) -> Tensor:
+        """Return class logits (B, C, *size), whose softmax is the distribution of each pixel's class."""
+        return F.interpolate(self(features), size=size, mode="bilinear", align_corners=False)
+
+    def scores(self, features: list[Tensor], size: Size) -> Tensor:
+        """Return what inference averages over windows before it takes the largest, (B, C, *size): the logits."""
+        return self.logits(features, size)
+
+    def losses(self, features: list[Tensor], labels: Tensor, class_weights: Tensor | None) -> dict[str, Tensor]:
+        """Return named losses: here ``ce``, cross-entropy at the labels' resolution, as mmsegmentation compares.
+
+        The mean is weighted by class and taken over labelled pixels (torch's convention); it is 0, not NaN,
+        where a batch has none.
+
+        Args:
+            features: as for ``forward``.
+            labels: (B, H, W) int64, 255 where nothing applies, of the size that ``features`` cover.
+            class_weights: (C,); None weighs all classes alike.
+        """
+        logits = self.logits(features, (labels.shape[-2], labels.shape[-1])).float()
+        total = F.cross_entropy(logits, labels, weight=class_weights, ignore_index=IGNORE, reduction="sum")
+        labelled = labels[labels != IGNORE]
+        mass = labelled.numel() if class_weights is None else class_weights[labelled].sum()
+        return {"ce": total / torch.as_tensor(mass, dtype=total.dtype, device=total.device).clamp(min=1e-6)}
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Return the optimizer's groups (``params``, ``weight_decay``)."""
+        return [{"params": list(self.parameters()), "weight_decay": weight_decay}]
+
+    def link(self, queries: Queries, seed: int) -> None:
+        """Read ``queries`` in place of own ones from now on; a decoder without queries lets the offer pass.
+
+        Args:
+            queries: as many as the decoder's own, of the same width.
+            seed: the run's, of whatever the link adds to the decoder.
+
+        Raises:
+            UserError: queries of another shape.
+        """
+
+
+class LightDecoder(Decoder):
+    """The light decoder: a feature pyramid for plain ViTs and an all-MLP head, both mmsegmentation's.
+
+    Feature2Pyramid (plain ViTs: Li et al., ECCV 2022) and SegformerHead (Xie et al., NeurIPS 2021). No batch
+    statistics and no dropout: what an image yields depends neither on its batch, nor on the number of processes,
+    nor on a random stream that a method could shift.
+    """
 
     def __init__(self, pyramid: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -36,7 +101,7 @@ class LightDecoder(nn.Module):
         return self.head(self.pyramid(features))
 
 
-def build_decoder(spec: DecoderSpec, embed_dim: int, num_classes: int, seed: int) -> LightDecoder:
+def build_decoder(spec: DecoderSpec, embed_dim: int, num_classes: int, seed: int) -> Decoder:
     """Build the decoder with initial weights that depend on the arguments alone.
 
     Args:
@@ -46,22 +111,37 @@ def build_decoder(spec: DecoderSpec, embed_dim: int, num_classes: int, seed: int
         seed: the run's; the weights come from the stream (seed, "decoder"), torch's global generator stays
             as it is.
     """
+    with seeded(seed, "decoder"):
+        if spec.name == "mask2former":
+            from benchmark.models.mask2former import Mask2Former
+
+            return Mask2Former(embed_dim, num_classes)
+        return _light(spec.channels, embed_dim, num_classes)
+
+
+@contextmanager
+def seeded(seed: int, *name: str) -> Iterator[None]:
+    """Within the context torch's generator (CPU) is the stream (seed, name); afterwards it is as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(streams.number(seed, *name))
+        yield
+
+
+def _light(channels: int, embed_dim: int, num_classes: int) -> LightDecoder:
     from benchmark.models.mmseg_parts import Feature2Pyramid, SegformerHead
 
     norm: dict[str, Any] = {"type": "GN", "num_groups": math.gcd(32, embed_dim), "requires_grad": True}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(streams.number(seed, "decoder"))
-        pyramid = Feature2Pyramid(embed_dim, rescales=[4, 2, 1, 0.5], norm_cfg=norm)
-        pyramid.downsample_2x.ceil_mode = True  # a grid of one row or column has a coarse level, too
-        # The head insists on a loss; it stays unused, the segmenter compares.
-        head = SegformerHead(
-            in_channels=[embed_dim] * 4,
-            in_index=[0, 1, 2, 3],
-            channels=spec.channels,
-            num_classes=num_classes,
-            dropout_ratio=0.0,
-            loss_decode={"type": "CrossEntropyLoss", "avg_non_ignore": True},
-        )
-        nn.init.normal_(head.conv_seg.weight, std=0.01)  # as mmsegmentation's runner would
-        nn.init.zeros_(head.conv_seg.bias)
+    pyramid = Feature2Pyramid(embed_dim, rescales=[4, 2, 1, 0.5], norm_cfg=norm)
+    pyramid.downsample_2x.ceil_mode = True  # a grid of one row or column has a coarse level, too
+    # The head insists on a loss; it stays unused, the decoder compares.
+    head = SegformerHead(
+        in_channels=[embed_dim] * 4,
+        in_index=[0, 1, 2, 3],
+        channels=channels,
+        num_classes=num_classes,
+        dropout_ratio=0.0,
+        loss_decode={"type": "CrossEntropyLoss", "avg_non_ignore": True},
+    )
+    nn.init.normal_(head.conv_seg.weight, std=0.01)  # as mmsegmentation's runner would
+    nn.init.zeros_(head.conv_seg.bias)
     return LightDecoder(pyramid, head)

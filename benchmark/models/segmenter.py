@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -9,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models.backbone import Backbone
-
-IGNORE = 255
+from benchmark.models.decoder import IGNORE, Decoder, Size
 
 
 class Segmenter(nn.Module):
@@ -18,8 +18,8 @@ class Segmenter(nn.Module):
 
     Args:
         backbone: the (fine-tuned) foundation model.
-        decoder: maps the tapped block outputs to logits, at any stride.
-        class_weights: (C,) of the cross-entropy, see :func:`inverse_frequency_weights`; None weighs all
+        decoder: maps the tapped block outputs to classes.
+        class_weights: (C,) of the decoder's loss, see :func:`inverse_frequency_weights`; None weighs all
             classes alike.
     """
 
@@ -27,7 +27,7 @@ class Segmenter(nn.Module):
     std: Tensor
     class_weights: Tensor | None
 
-    def __init__(self, backbone: Backbone, decoder: nn.Module, class_weights: Tensor | None = None) -> None:
+    def __init__(self, backbone: Backbone, decoder: Decoder, class_weights: Tensor | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.decoder = decoder
@@ -36,36 +36,44 @@ class Segmenter(nn.Module):
         self.register_buffer("class_weights", class_weights)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, C, H, W) for RGB images (B, 3, H, W) in 0..255, of any size."""
-        height, width = images.shape[-2:]
-        patch = self.backbone.patch_size
-        padded = (height + -height % patch, width + -width % patch)  # what the backbone's grid covers
-        logits = self.decoder(self.backbone((images - self.mean) / self.std))
-        logits = F.interpolate(logits, size=padded, mode="bilinear", align_corners=False)
-        return logits[..., :height, :width]
+        """Return logits (B, C, H, W) for RGB images (B, 3, H, W) in 0..255, of any size.
+
+        Their softmax is the model's distribution of each pixel's class, whichever decoder there is.
+        """
+        return self._decoded(images, self.decoder.logits)
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return ``{"ce": scalar}``: cross-entropy at the labels' resolution, as mmsegmentation compares.
-
-        The mean is weighted by class and taken over labelled pixels (torch's convention); it is 0, not NaN,
-        where a batch has none.
+        """Return the decoder's named losses; where the backbone pads an image, nothing is labelled.
 
         Args:
             images: (B, 3, H, W), RGB in 0..255.
             labels: (B, H, W) int64, 255 where nothing applies.
         """
-        logits = self(images).float()
-        weights = self.class_weights
-        total = F.cross_entropy(logits, labels, weight=weights, ignore_index=IGNORE, reduction="sum")
-        labelled = labels[labels != IGNORE]
-        mass = labelled.numel() if weights is None else weights[labelled].sum()
-        return {"ce": total / torch.as_tensor(mass, dtype=total.dtype, device=total.device).clamp(min=1e-6)}
+        rows, columns = self._padding(images)
+        padded = F.pad(labels, (0, columns, 0, rows), value=IGNORE)
+        return self.decoder.losses(self._features(images), padded, self.class_weights)
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        return self.backbone((images - self.mean) / self.std)
+
+    def _padding(self, images: Tensor) -> Size:
+        """Return how many rows and columns the backbone adds to fill its grid."""
+        patch = self.backbone.patch_size
+        return -images.shape[-2] % patch, -images.shape[-1] % patch
+
+    def _decoded(self, images: Tensor, decode: Callable[[list[Tensor], Size], Tensor]) -> Tensor:
+        height, width = images.shape[-2:]
+        rows, columns = self._padding(images)
+        return decode(self._features(images), (height + rows, width + columns))[..., :height, :width]
 
     @torch.no_grad()
     def predict(
         self, images: Tensor, mode: Literal["whole", "slide"] = "whole", crop: int = 0, stride: int = 0
     ) -> Tensor:
-        """Return logits (B, C, H, W) of whole images, or averaged over sliding windows.
+        """Return the decoder's scores (B, C, H, W) of whole images, or averaged over sliding windows.
+
+        Scores are logits for a decoder of per-pixel logits, else what the field averages; either way the largest
+        is the prediction.
 
         Args:
             images: (B, 3, H, W), RGB in 0..255.
@@ -74,16 +82,16 @@ class Segmenter(nn.Module):
             stride: from one window to the next; the last of a row or column is flush with the border.
         """
         if mode == "whole":
-            return self(images)
+            return self._decoded(images, self.decoder.scores)
         height, width = images.shape[-2:]
         total: Tensor | None = None
         count = images.new_zeros(1, 1, height, width)
         for rows in windows(height, crop, stride):
             for columns in windows(width, crop, stride):
-                logits = self(images[..., rows, columns])
+                scores = self._decoded(images[..., rows, columns], self.decoder.scores)
                 if total is None:
-                    total = logits.new_zeros(*logits.shape[:2], height, width)
-                total[..., rows, columns] += logits
+                    total = scores.new_zeros(*scores.shape[:2], height, width)
+                total[..., rows, columns] += scores
                 count[..., rows, columns] += 1
         assert total is not None
         return total / count

@@ -180,8 +180,10 @@ def _caption(runs: _Runs) -> str:
 
 
 def _notes(runs: _Runs) -> list[str]:
-    decoder = next((r.trainable.decoder for r in runs.all if r.trainable is not None), None)
-    also = f"; the decoder's {decoder / 1e6:.2f} M train in every row" if decoder else ""
+    counts = sorted({r.trainable.decoder for r in runs.all if r.trainable is not None and r.trainable.decoder})
+    # A method that offers its own queries trains a few more or fewer of the decoder's weights.
+    span = " to ".join(dict.fromkeys(f"{count / 1e6:.2f}" for count in (*counts[:1], *counts[-1:])))
+    also = f"; the decoder's {span} M train in every row" if counts else ""
     notes = [
         f"Trained: parameters of the backbone's side, in millions{also}.",
         "Source: held-out images of the source. Avg.: of the unseen domains. CPU-s: processor time of one run.",

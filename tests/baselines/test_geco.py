@@ -149,7 +149,7 @@ def test_squared_angle_of_equal_predictions_has_no_slope() -> None:
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7), (1, 3)])
 def test_moving_the_last_map_moves_the_coarsest_level_by_as_much(size: tuple[int, int]) -> None:
-    decoder: Any = build_decoder(SimpleNamespace(channels=8), 16, 5, 0)
+    decoder: Any = build_decoder(SimpleNamespace(name="segformer", channels=8), 16, 5, 0)
     features = [random(2, 16, *size, seed=seed) for seed in range(4)]
     made = GeCo()
     move = made._move(features[-1], torch_rng(0, "test"))

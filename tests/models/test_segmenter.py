@@ -16,7 +16,7 @@ from benchmark.models.decoder import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights, windows
 from benchmark.models.weights import weight_hash
 
-SPEC = SimpleNamespace(channels=16)
+SPEC = SimpleNamespace(name="segformer", channels=16)
 
 
 def build(class_weights: Tensor | None = None) -> Segmenter:

@@ -55,6 +55,12 @@ def test_a_cell_is_the_mean_over_seeds_with_its_spread() -> None:
     assert row["n"] == Cell(3)
 
 
+def test_the_decoders_parameters_are_a_range_where_methods_change_them() -> None:
+    one, other = made(), made("rein", trainable={"backbone": 1, "decoder": 364_592})
+    assert "the decoder's 0.35 M train" in noted(one_table([one]))
+    assert "the decoder's 0.35 to 0.36 M train" in noted(one_table([one, other]))
+
+
 def test_one_seed_has_no_spread() -> None:
     table = one_table([made()])
     assert {cell.spread for cell in table.rows[0].cells} == {None}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from benchmark.method import Estimation, Method, SparseAdamW
 from benchmark.models.backbone import Backbone
 from benchmark.models.catalogue import BackboneSpec
+from benchmark.models.decoder import Decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.streams import torch_rng
 
@@ -31,7 +32,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-class LinearDecoder(nn.Module):
+class LinearDecoder(Decoder):
     """Logits at the patch grid, from the last tap alone."""
 
     def __init__(self, width: int) -> None:

@@ -1,0 +1,246 @@
+"""Mask2Former on a plain ViT, with the settings and losses of Rein and its successors; parts from transformers.
+
+Cheng et al., Masked-attention Mask Transformer for Universal Image Segmentation, CVPR 2022. Importing this takes
+seconds, so it is done where the decoder is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import Mask2FormerConfig
+from transformers.models.mask2former.modeling_mask2former import (
+    Mask2FormerLoss,
+    Mask2FormerPixelDecoder,
+    Mask2FormerTransformerModule,
+)
+
+from benchmark.errors import UserError
+from benchmark.models.decoder import IGNORE, Decoder, Queries, Size, seeded
+from benchmark.models.mask2former_initial import draw_initial
+from benchmark.streams import number
+
+WIDTH = 256
+HEADS = 8
+LOSSES = {"cls": ("loss_cross_entropy", 2.0), "mask": ("loss_mask", 5.0), "dice": ("loss_dice", 5.0)}
+"""Our names, transformers' names and the weights, in the sum as in the matching."""
+Predictions = list[tuple[Tensor, Tensor]]
+"""Class logits (B, Q, C + 1), the last "no object", and mask logits (B, Q, h', w'), by decoder layer."""
+
+
+class Mask2Former(Decoder):
+    """Queries that each say a class and a mask; a pixel's classes are what its queries say, summed.
+
+    MSDeformAttn pixel decoder (3 levels, 4 points, 8 heads, FFN 1024), masked-attention decoder (8 heads, FFN
+    2048), 256 dimensions throughout, no dropout; initial weights as mmdetection draws them. 20,565,204 parameters
+    on a ViT-L with 19 classes, all of which train.
+
+    A semantic label makes one target per class that an image shows, its binary mask; unlabelled pixels belong to
+    no mask, which is what the field trains on. Losses are those of the queries as they enter and after each layer,
+    summed, at points of which 3/4 are the least certain ones of 3 x ``points``.
+
+    Of the masks at full resolution, (Q, H, W), one image's (in sliding inference: one window's) exist at a time,
+    also when gradients are asked for: they are then computed twice.
+
+    Args:
+        embed_dim: width D of the backbone's tokens.
+        num_classes: C.
+        queries: Q.
+        encoder_layers: of the pixel decoder.
+        decoder_layers: of the transformer.
+        points: per mask, of losses and matching.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_classes: int,
+        queries: int = 100,
+        encoder_layers: int = 6,
+        decoder_layers: int = 9,
+        points: int = 12_544,
+    ) -> None:
+        super().__init__()
+        weights = {name: weight for name, weight in LOSSES.values()}
+        config = Mask2FormerConfig(
+            num_labels=num_classes,
+            num_queries=queries,
+            feature_size=WIDTH,
+            mask_feature_size=WIDTH,
+            hidden_dim=WIDTH,
+            num_attention_heads=HEADS,
+            encoder_layers=encoder_layers,
+            encoder_feedforward_dim=1024,
+            decoder_layers=decoder_layers + 1,  # transformers counts the prediction before the first layer
+            dim_feedforward=2048,
+            dropout=0.0,
+            class_weight=weights["loss_cross_entropy"],
+            mask_weight=weights["loss_mask"],
+            dice_weight=weights["loss_dice"],
+            no_object_weight=0.1,
+            train_num_points=points,
+            oversample_ratio=3.0,
+            importance_sample_ratio=0.75,
+        )
+        self.pixels = Mask2FormerPixelDecoder(config, [embed_dim] * 4)
+        self.transformer = Mask2FormerTransformerModule(WIDTH, config)
+        self.classify = nn.Linear(WIDTH, num_classes + 1)
+        self.criterion = Mask2FormerLoss(config, weights)
+        draw_initial(self.pixels, self.transformer)
+
+    # -- what it says of pixels --------------------------------------------------------------------------
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Return class logits (B, C, 4h, 4w): the logarithm of the scores' shares in each pixel."""
+        classes, masks = self.predictions(features)[-1]
+        return log_shares(semantic(classes, masks, (masks.shape[-2], masks.shape[-1])))
+
+    def logits(self, features: list[Tensor], size: Size) -> Tensor:
+        """Return likewise (B, C, *size)."""
+        return log_shares(self.scores(features, size))
+
+    def scores(self, features: list[Tensor], size: Size) -> Tensor:
+        """Return the semantic map of the last layer (B, C, *size), see :func:`semantic`; not normalised."""
+        return semantic(*self.predictions(features)[-1], size)
+
+    def predictions(self, features: list[Tensor]) -> Predictions:
+        """Return what the queries predict as they enter and after each layer, in float32 at least."""
+        pixels = self.pixels(pyramid(features))
+        found = self.transformer(pixels.multi_scale_features, pixels.mask_features)
+        states, masks = found.intermediate_hidden_states, found.masks_queries_logits
+        return [
+            (_wide(self.classify(state.transpose(0, 1))), _wide(mask))
+            for state, mask in zip(states, masks, strict=True)
+        ]
+
+    # -- how it learns -----------------------------------------------------------------------------------
+
+    def losses(self, features: list[Tensor], labels: Tensor, class_weights: Tensor | None) -> dict[str, Tensor]:
+        """Return ``cls``, ``mask`` and ``dice``, weighted 2, 5 and 5; see :meth:`compare`.
+
+        Raises:
+            ValueError: class weights, for which these losses have no place.
+        """
+        if class_weights is not None:
+            raise ValueError("mask2former weighs no class but 'no object'")
+        return self.compare(self.predictions(features), labels)
+
+    def compare(self, predictions: Predictions, labels: Tensor) -> dict[str, Tensor]:
+        """Match predictions with the masks of (B, H, W) labels, 255 where nothing applies, layer by layer.
+
+        The points depend on torch's seed alone, which the loop sets for each iteration: numbers that are drawn in
+        between (dropout, drop path) do not shift them.
+        """
+        masks, classes = targets(labels, predictions[-1][1].dtype)
+        *earlier, last = ({"class_queries_logits": said, "masks_queries_logits": mask} for said, mask in predictions)
+        with _points(labels.device), torch.autocast(labels.device.type, enabled=False):
+            found = self.criterion(**last, mask_labels=masks, class_labels=classes, auxiliary_predictions=earlier)
+        return {
+            ours: weight * torch.stack([loss for key, loss in found.items() if key.startswith(theirs)]).sum()
+            for ours, (theirs, weight) in LOSSES.items()
+        }
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Return norms, query embedding and the transformer's level embedding without decay, as Rein trains."""
+        norms = [module for module in self.modules() if isinstance(module, nn.GroupNorm | nn.LayerNorm)]
+        tables = [self.transformer.queries_embedder, self.transformer.level_embed]
+        exempt = [parameter for module in (*norms, *tables) for parameter in module.parameters()]
+        known = {id(parameter) for parameter in exempt}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        return [{"params": rest, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]
+
+    def link(self, queries: Queries, seed: int) -> None:
+        """Take ``queries`` for the query embedding and a linear layer of them for the queries' first features.
+
+        Both embedding tables go; the layer, 256 x 256 and bias from the stream (seed, "decoder", "link"), is the
+        decoder's.
+        """
+        own = self.transformer.queries_embedder.weight
+        with torch.no_grad():
+            offered = tuple(queries().shape)
+        if offered != tuple(own.shape):
+            raise UserError(
+                f"the method offers queries of shape {offered}, decoder mask2former takes {tuple(own.shape)}; "
+                f"give the method {own.shape[0]} tokens"
+            )
+        with seeded(seed, "decoder", "link"):
+            layer = nn.Linear(WIDTH, WIDTH).to(own.device)
+        self.transformer.queries_embedder = _Computed(queries, nn.Identity())
+        self.transformer.queries_features = _Computed(queries, layer)
+
+
+class _Computed(nn.Module):
+    """Stands where an embedding table stood: what is read as its weight is computed each time."""
+
+    def __init__(self, queries: Queries, layer: nn.Module) -> None:
+        super().__init__()
+        self.queries, self.layer = queries, layer
+
+    @property
+    def weight(self) -> Tensor:
+        weight: Tensor = self.layer(self.queries())
+        return weight
+
+
+def pyramid(features: list[Tensor]) -> list[Tensor]:
+    """Return four (B, D, h, w) maps at 4, 2, 1 and 1/2 times their size: strides 4 to 32 for 16-pixel patches.
+
+    Nothing is learnt, as in Rein. The coarsest is the mean over 2 x 2, which bilinear halving is; where a side is
+    odd the last row or column stands for itself.
+    """
+    first, second, third, fourth = features
+    up = [F.interpolate(x, scale_factor=s, mode="bilinear", align_corners=False) for x, s in ((first, 4), (second, 2))]
+    return [*up, third, F.avg_pool2d(fourth, 2, ceil_mode=True, count_include_pad=False)]
+
+
+def semantic(classes: Tensor, masks: Tensor, size: Size) -> Tensor:
+    """Return Σ_q p(c | q) σ(mask_q), (B, C, *size): masks are enlarged first, "no object" is left out at last.
+
+    Args:
+        classes: (B, Q, C + 1) class logits.
+        masks: (B, Q, h', w') mask logits.
+        size: (H, W).
+    """
+    one_by_one = zip(classes, masks, strict=True)
+    # Recomputed in a backward pass, so that (Q, H, W) never exists for two images at a time.
+    maps = [
+        checkpoint(_semantic, said, mask, size, use_reentrant=False, preserve_rng_state=False)
+        for said, mask in one_by_one
+    ]
+    return torch.stack(maps)
+
+
+def _semantic(classes: Tensor, masks: Tensor, size: Size) -> Tensor:
+    with torch.autocast(masks.device.type, enabled=False):
+        large = F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0].sigmoid_()
+        return torch.einsum("qc,qhw->chw", classes.softmax(-1)[:, :-1], large)
+
+
+def log_shares(scores: Tensor) -> Tensor:
+    """Return ln(s_c / Σ s), (B, C, H, W), of non-negative scores: logits whose softmax is each class's share."""
+    return scores.clamp(min=torch.finfo(scores.dtype).tiny).log().log_softmax(1)
+
+
+def targets(labels: Tensor, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+    """Return, image by image, the masks (n, H, W) of ``dtype``, 0 or 1, and the classes (n,) that a label shows."""
+    classes = [present[present != IGNORE] for present in (label.unique() for label in labels)]
+    masks = [(label == shown[:, None, None]).to(dtype) for label, shown in zip(labels, classes, strict=True)]
+    return masks, classes
+
+
+@contextmanager
+def _points(device: torch.device) -> Iterator[None]:
+    """Within the context torch's generators are a stream of their own; afterwards they are as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(number(torch.initial_seed(), "points"))
+        yield
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
