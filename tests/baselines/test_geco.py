@@ -14,6 +14,7 @@ from torch import Tensor
 from baselines.geco import GeCo, local_geometry, moves, squared_angle
 from benchmark.method import Decoding
 from benchmark.models.decoder import build_decoder
+from benchmark.models.mask2former import pyramid as mask2former_pyramid
 from benchmark.models.segmenter import Segmenter
 from benchmark.streams import torch_rng
 from benchmark.training import Trainer
@@ -154,9 +155,10 @@ def test_moving_the_last_map_moves_the_coarsest_level_by_as_much(size: tuple[int
     made = GeCo()
     move = made._move(features[-1], torch_rng(0, "test"))
     assert move.abs().max() > 0
-    before, after = decoder.pyramid(features), decoder.pyramid([*features[:-1], features[-1] + move])
-    assert torch.allclose(after[-1], before[-1] + move[..., ::2, ::2], atol=1e-6)
-    assert all(torch.equal(one, other) for one, other in zip(before[:-1], after[:-1], strict=True))
+    for pyramid in (decoder.pyramid, mask2former_pyramid):
+        before, after = pyramid(features), pyramid([*features[:-1], features[-1] + move])
+        assert torch.allclose(after[-1], before[-1] + move[..., ::2, ::2], atol=1e-6)
+        assert all(torch.equal(one, other) for one, other in zip(before[:-1], after[:-1], strict=True))
 
 
 def attached(**settings: Any) -> tuple[GeCo, Segmenter]:
