@@ -134,7 +134,7 @@ def test_the_table_marks_and_explains() -> None:
 def test_every_method_has_a_row_and_every_backbone_can_be_asked_for() -> None:
     table = parameters.build(["vit-tiny-streets"])
     assert {row.method for row in table.rows} == set(registry.main_methods())
-    assert {row.method for row in parameters.build(["vit-tiny-streets"], METHODS).rows} == set(METHODS)
+    assert {row.method for row in parameters.build(["vit-tiny-streets"], list(METHODS)).rows} == set(METHODS)
     assert [column.head for column in table.columns] == ["vit-tiny-streets"], "nothing is printed about it"
     assert not table.notes
 
