@@ -12,6 +12,15 @@ from benchmark import protocol
 from benchmark.errors import UserError
 
 STREETS = yaml.safe_load((protocol.FOLDER / "streets.yaml").read_text(encoding="utf-8"))
+# Records carry these: a field that is added later must leave them as they are.
+FINGERPRINTS = {
+    "camvid": "845027c124428516043e65402266f84801752ac39a0cb11756ebe69091054059",
+    "camvid@quick": "7380d5b7a5f7f1d2983c669e93b7fcad499daa4a06b59bbdbd29ed163b9bf2e4",
+    "streets": "9779022935574995b703dfab460475cd21c8486a7326e2358430c0571b539e08",
+    "streets@quick": "dc57ef953002945f7e834b974deb0aaff163c0dcc3affed9e21f426656b43dad",
+    "streets@tune": "e15432e9bd5f5130a9f9ad24a65cbb180a0969301fb4f375367d68e939820617",
+    "streets-adverse": "a16890e818e57a4603a7f1e0f279ecd86f923ff14bf268f9615761848fb04278",
+}
 
 
 def written(folder: Path, changes: dict[str, Any]) -> str:
@@ -97,17 +106,9 @@ def test_a_variant_states_differences_and_drops_nothing() -> None:
     assert list(quick["targets"]) == list(whole["targets"])
 
 
-@pytest.mark.parametrize(
-    ("name", "fingerprint"),
-    [
-        ("streets", "9779022935574995b703dfab460475cd21c8486a7326e2358430c0571b539e08"),
-        ("streets@quick", "dc57ef953002945f7e834b974deb0aaff163c0dcc3affed9e21f426656b43dad"),
-        ("streets@tune", "e15432e9bd5f5130a9f9ad24a65cbb180a0969301fb4f375367d68e939820617"),
-        ("camvid", "845027c124428516043e65402266f84801752ac39a0cb11756ebe69091054059"),
-    ],
-)
-def test_protocols_that_records_were_made_with_stay_as_they_were(name: str, fingerprint: str) -> None:
-    assert protocol.load(name).fingerprint() == fingerprint
+@pytest.mark.parametrize("name", FINGERPRINTS)
+def test_fingerprints_of_protocols_with_records_stand(name: str) -> None:
+    assert protocol.load(name).fingerprint() == FINGERPRINTS[name]
 
 
 def test_mask2former_has_its_published_width_and_no_class_weights() -> None:
