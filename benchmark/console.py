@@ -32,6 +32,7 @@ class Display:
         self.tasks: dict[Job, TaskID] = {}
         self.logged: dict[Job, float] = {}
         self.began: dict[Job, tuple[float, int]] = {}
+        self.noted: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Display:
         self.bars.start()
@@ -49,6 +50,8 @@ class Display:
         task = self.tasks[job]
         if kind == "stage":
             self.bars.update(task, note=escape(facts["text"]))
+        elif kind == "note":
+            self._note(job, facts["text"])
         elif kind == "step":
             losses = " ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
             self.bars.update(task, completed=facts["step"], total=facts["total"], note=losses or "estimating")
@@ -59,6 +62,13 @@ class Display:
             self.bars.remove_task(task)
             text = f": {facts['text']}" if facts["text"] else ""
             self._line(f"[{self.done}/{self.total}] {title(job)} {kind}{text}")
+
+    def _note(self, job: Job, text: str) -> None:
+        """Print a note once, however many runs of a protocol have it."""
+        note = (job.protocol.name, text)
+        if note not in self.noted:
+            self.noted.add(note)
+            self._line(": ".join(note))
 
     def _left(self, job: Job, step: int, total: int) -> str:
         """Return the time that is left for the job at its own pace so far."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmark import protocol, registry, roots
+from benchmark import protocol, roots
 from benchmark.data.check import check_tree
 from benchmark.data.show import Row, contact_sheet
+from benchmark.domains import Domain, reader_of
 from benchmark.errors import UserError
 
 
@@ -22,10 +23,10 @@ def show(name: str, data_root: Path | None, output: Path, columns: int) -> str:
     fixed = protocol.load(name)
     root = roots.data_root_for(fixed, data_root, Console(stderr=True))
     rows = []
-    for title, split in _domains(fixed).items():
-        reader = registry.find("dataset", split.dataset)
-        samples = reader.samples(root / split.dataset, split.split)[: split.limit]
-        rows.append(Row(f"{title} ({split.dataset} {split.split})", reader, samples))
+    for title, split in fixed.splits().items():
+        domain = Domain.find(split, root)
+        name = f"{title} ({split.dataset} {split.split})"
+        rows.append(Row(name, domain.reader, domain.samples, domain.classes, domain.colors))
     sheet = contact_sheet(rows, columns=columns)
     try:
         sheet.save(output)
@@ -45,11 +46,11 @@ def check(name: str, data_root: Path | None) -> None:
     root = roots.data_root_for(fixed, data_root, console)
     bad = []
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
-        for title, split in _domains(fixed).items():
+        for title, split in fixed.splits().items():
             task = bars.add_task(title, total=None)
             try:
                 report = check_tree(
-                    registry.find("dataset", split.dataset), root / split.dataset, split.split, limit=split.limit,
+                    reader_of(split), root / split.dataset, split.split, limit=split.limit,
                     tick=lambda done, total, task=task: bars.update(task, completed=done, total=total),  # type: ignore[misc]
                 )  # fmt: skip
             except UserError as error:
@@ -66,7 +67,3 @@ def check(name: str, data_root: Path | None) -> None:
 def render(output: Path | None) -> str:
     """Render the embedded default; return where it lies."""
     return str(roots.render(output, Console(stderr=True)))
-
-
-def _domains(fixed: protocol.Protocol) -> dict[str, protocol.Split]:
-    return {"source": fixed.source, "validation": fixed.validation, **fixed.targets}

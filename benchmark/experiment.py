@@ -6,18 +6,16 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 
-from benchmark import delta, machine, registry
+from benchmark import delta, machine
 from benchmark.data.loader import EvaluationSet, TrainingSet
-from benchmark.data.samples import Reader, Sample
+from benchmark.domains import Domain
 from benchmark.evaluation import evaluate
 from benchmark.jobs import Job
 from benchmark.method import Method
@@ -25,7 +23,6 @@ from benchmark.models.backbone import build_backbone
 from benchmark.models.decoder import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.models.weights import weight_hash
-from benchmark.protocol import Split
 from benchmark.records import SOURCE, Record, Score, write
 from benchmark.statistics import miou
 from benchmark.training import Progress, Trainer
@@ -34,32 +31,16 @@ HASHED_BATCHES = 2
 Notify = Callable[..., None]
 
 
-@dataclass(frozen=True)
-class Domain:
-    """One data set of a protocol, found on disk."""
-
-    split: Split
-    reader: Reader
-    samples: list[Sample]
-
-    @classmethod
-    def find(cls, split: Split, data_root: Path) -> Domain:
-        """Look the split's files up below ``data_root``; UserError where they are not."""
-        reader: Reader = registry.find("dataset", split.dataset)
-        samples = reader.samples(data_root / split.dataset, split.split)[: split.limit]
-        return cls(split, reader, samples)
-
-
 class Experiment:
     """The fixed conditions made concrete: domains found, models built, hashes taken."""
 
     def __init__(self, job: Job) -> None:
         protocol = self.protocol = job.protocol
         self.job = job
-        self.source = Domain.find(protocol.source, job.data_root)
+        self.source = Domain.joined(protocol.sources, job.data_root)
         self.validation = Domain.find(protocol.validation, job.data_root)
         self.targets = {name: Domain.find(split, job.data_root) for name, split in protocol.targets.items()}
-        self.classes = len(self.source.reader.classes)
+        self.classes = len(self.source.classes)
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision="bf16" if protocol.precision == "auto" and torch.cuda.is_available() else "no",
@@ -87,11 +68,21 @@ class Experiment:
             counts += np.bincount(label.ravel(), minlength=256)
         return torch.from_numpy(counts[: self.classes])
 
+    def domains(self) -> dict[str, Domain]:
+        """Return every domain by the name of its part in the protocol."""
+        return {"source": self.source, "validation": self.validation, **self.targets}
+
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """Return what is to be said about users' files, by domain; nothing about those that this project renders."""
+        if self.protocol.rendered is not None:
+            return {}
+        return {name: domain.notes for name, domain in self.domains().items() if domain.notes}
+
     def data_hash(self) -> str:
         """Return a hash of every sample's id and file sizes, over all domains of the protocol."""
         digest = hashlib.sha256()
-        for name, domain in {"source": self.source, "validation": self.validation, **self.targets}.items():
-            digest.update(f"{name}:{domain.split.dataset}\n".encode())
+        for name, domain in self.domains().items():
+            digest.update(f"{name}:{domain.dataset}\n".encode())
             for sample in domain.samples:
                 sizes = f"{sample.image.stat().st_size} {sample.label.stat().st_size}"
                 digest.update(f"{sample.id} {sizes}\n".encode())
@@ -109,7 +100,7 @@ class Experiment:
 
     def confusions(self, domain: Domain, tick: Callable[[], None] = lambda: None) -> np.ndarray:
         """Return one confusion matrix per image of a domain, (N, C, C)."""
-        data = EvaluationSet(domain.samples, domain.reader, test_size=domain.split.test_size)
+        data = EvaluationSet(domain.samples, domain.reader, test_size=domain.test_size)
         items = (data[index] for index in range(len(data)))
         return evaluate(self.segmenter, items, self.classes, self.protocol.evaluation, self.accelerator.device, tick)
 
@@ -119,7 +110,8 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
 
     Args:
         job: what to run.
-        notify: told ``("stage", text=)``, ``("step", step=, total=, losses=)`` and ``("image",)``.
+        notify: told ``("stage", text=)``, ``("note", text=)``, ``("step", step=, total=, losses=)`` and
+            ``("image",)``.
 
     Raises:
         UserError: data, weights, settings or the folder are not as they must be.
@@ -128,6 +120,8 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
     notify("stage", text="loading")
     torch.set_num_threads(job.threads)
     experiment = Experiment(job)
+    for name, notes in experiment.notes().items():
+        notify("note", text=f"{name} ({experiment.domains()[name].dataset}): {'; '.join(notes)}")
     method: Method = job.make_method()
     protocol, total = job.protocol, job.protocol.iterations
     trainer = Trainer(protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator)
@@ -162,7 +156,8 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
     facts = {
         **conditions,
         "label": job.label(method),
-        "classes": experiment.source.reader.classes,
+        "classes": experiment.source.classes,
+        "data_notes": experiment.notes(),
         "protocol_fields": protocol.fields(),
         "origins": job.origins(method),
         "trainable": trainable,

@@ -115,11 +115,11 @@ def _runs(records: Path) -> Table:
 
 
 def _protocols() -> Table:
-    table = _table("Protocols", "name", "title", "data", "backbone")
+    table = _table("Protocols", "name", "title", "variants", "data", "backbone")
     for name in protocol.available():
         fixed = protocol.load(name)
         data = "rendered" if fixed.rendered else "--data-root"
-        table.add_row(name, Text(fixed.title), data, fixed.backbone)
+        table.add_row(name, Text(fixed.title), ", ".join(protocol.variants(name)), data, fixed.backbone)
     return table
 
 

@@ -2,7 +2,7 @@
 
 A protocol has *variants*: named sections that state only their differences from it (``streets@quick``).
 They are merged key by key, so a variant can never drop a field by overriding its neighbour; only a target may be
-left out, by stating null for it.
+left out, by stating null for it. A protocol that names a ``default_variant`` is never used without one.
 """
 
 from __future__ import annotations
@@ -10,10 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    Tag,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from benchmark.errors import UserError, nearest
 
@@ -23,9 +34,20 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Part(BaseModel):
-    """Base of a protocol's sections: frozen, and without unknown keys."""
+    """Base of a protocol's sections: frozen, and without unknown keys.
 
+    Attributes:
+        LATER: fields that came after the first records. At their default they are left out of what is
+            fingerprinted, so that a protocol which does not use them keeps its fingerprint.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_serializer(mode="wrap")
+    def _as_recorded(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unused = {name for name in self.LATER if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in handler(self).items() if name not in unused}
 
 
 class Split(Part):
@@ -37,12 +59,27 @@ class Split(Part):
         limit: the first so many samples in the reader's order; None for all.
         test_size: (width, height) into which an image is fitted, aspect kept, before inference; scoring is
             at the label's own size whatever it is. None for the image's own size.
+        halve: whether image (bicubic) and label (nearest) are first brought to half their size, as the field
+            scores Mapillary Vistas; the label's own size is then the half one.
+        mapping: which of the dataset's mappings to train ids, where it has several; None for its default.
     """
+
+    LATER = frozenset({"halve", "mapping"})
 
     dataset: str
     split: str
     limit: PositiveInt | None = None
     test_size: tuple[PositiveInt, PositiveInt] | None = None
+    halve: bool = False
+    mapping: str | None = None
+
+
+ONE, SEVERAL = "(one)", "(several)"
+Source = Annotated[
+    Annotated[Split, Tag(ONE)] | Annotated[tuple[Split, ...], Field(min_length=2), Tag(SEVERAL)],
+    Discriminator(lambda value: SEVERAL if isinstance(value, (list, tuple)) else ONE),
+]
+"""One split, or two and more that are trained on together."""
 
 
 class Augmentation(Part):
@@ -50,13 +87,17 @@ class Augmentation(Part):
 
     Attributes:
         short_edge: smallest and largest length, in pixels, of the randomly resized short edge.
+        short_edges: instead of these, the very lengths that it may have, all equally likely.
         crop: side of the square crop, in pixels.
         cat_max_ratio: a crop is redrawn, up to ten times, while one class fills more than this share of it.
         flip: probability of a horizontal flip.
         photometric: whether brightness, contrast, saturation and hue are distorted.
     """
 
-    short_edge: tuple[PositiveInt, PositiveInt]
+    LATER = frozenset({"short_edges"})
+
+    short_edge: tuple[PositiveInt, PositiveInt] | None = None
+    short_edges: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
     crop: PositiveInt
     cat_max_ratio: Annotated[float, Field(gt=0, le=1)] = 0.75
     flip: Share = 0.5
@@ -64,7 +105,9 @@ class Augmentation(Part):
 
     @model_validator(mode="after")
     def _ordered(self) -> Augmentation:
-        if self.short_edge[0] > self.short_edge[1]:
+        if (self.short_edge is None) == (self.short_edges is None):
+            raise ValueError("give short_edge or short_edges, one of them")
+        if self.short_edge is not None and self.short_edge[0] > self.short_edge[1]:
             raise ValueError("short_edge must be [smallest, largest]")
         return self
 
@@ -135,7 +178,8 @@ class Protocol(Part):
         title: one line for people.
         rendered: the embedded data to render where no data root is given; None needs ``--data-root``.
         classes: the label set that is trained and scored.
-        source, validation, targets: training images, held-out source images, unseen domains.
+        source: training images; a list of several datasets is trained on as one, every image equally often.
+        validation, targets: held-out source images, unseen domains.
         iterations, batch: optimizer steps and images in each, summed over all processes.
         power: of the polynomial decay to zero; factor (1 - t/T)^power for iteration t.
         lr_warmup: iterations of linear warm-up before it.
@@ -152,7 +196,7 @@ class Protocol(Part):
     title: str
     rendered: Literal["streets"] | None = None
     classes: Literal["cityscapes", "camvid"] = "cityscapes"
-    source: Split
+    source: Source
     validation: Split
     targets: Annotated[dict[str, Split], Field(min_length=1)]
     iterations: PositiveInt
@@ -175,7 +219,21 @@ class Protocol(Part):
             raise ValueError("decoder.warmup must leave iterations for the method")
         if self.evaluation.times > self.iterations:
             raise ValueError("evaluation.times cannot exceed iterations")
+        datasets = [split.dataset for split in self.sources]
+        if len(set(datasets)) < len(datasets):
+            raise ValueError("source names a dataset twice; choose a split that holds both parts")
         return self
+
+    @property
+    def sources(self) -> tuple[Split, ...]:
+        """The source's splits: one, unless there are several."""
+        return self.source if isinstance(self.source, tuple) else (self.source,)
+
+    def splits(self) -> dict[str, Split]:
+        """Return every split by the name of its part: ``source`` (one of several: ``source gta5``), and so on."""
+        several = len(self.sources) > 1
+        sources = {f"source {split.dataset}" if several else "source": split for split in self.sources}
+        return {**sources, "validation": self.validation, **self.targets}
 
     def fields(self) -> dict[str, Any]:
         """Return what defines the protocol, JSON-ready: all but title, default backbone and methods' settings."""
@@ -191,6 +249,11 @@ def available() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def variants(name: str) -> list[str]:
+    """Return the names of the variants of a protocol that comes with the benchmark, as its file has them."""
+    return list(_yaml(FOLDER / f"{name}.yaml").get("variants") or ())
+
+
 def load(name: str, variant: str | None = None) -> Protocol:
     """Read a protocol by name (``streets``, ``streets@quick``) or by the path of a YAML file.
 
@@ -204,12 +267,14 @@ def load(name: str, variant: str | None = None) -> Protocol:
     if not path.is_file():
         raise UserError(f"unknown protocol {base!r}: {nearest(base, available())} (or give a .yaml file)")
     content = _yaml(path)
-    variants = content.pop("variants", None) or {}
+    changes = content.pop("variants", None) or {}
+    default = content.pop("default_variant", None)
+    variant = variant or default
     if variant is not None:
-        if not isinstance(variants, dict) or variant not in variants:
-            known = variants if isinstance(variants, dict) else {}
-            raise UserError(f"{path.name}: no variant {variant!r}: {nearest(variant, map(str, known))}")
-        content = merged(content, variants[variant] or {})
+        if not isinstance(changes, dict) or variant not in changes:
+            known = changes if isinstance(changes, dict) else {}
+            raise UserError(f"{path.name}: no variant {variant!r}: {nearest(str(variant), map(str, known))}")
+        content = merged(content, changes[variant] or {})
         if isinstance(content.get("targets"), dict):
             content["targets"] = {name: split for name, split in content["targets"].items() if split is not None}
     content["name"] = path.stem + (f"@{variant}" if variant else "")
@@ -231,14 +296,15 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Turn the first validation error into one line that names the field and, for a typo, the nearest one."""
     first = error.errors()[0]
-    where = ".".join(map(str, first["loc"])) or "the whole"
+    loc = tuple(part for part in first["loc"] if part not in (ONE, SEVERAL))
+    where = ".".join(map(str, loc)) or "the whole"
     if first["type"] == "missing":
         return f"field {where} is missing"
     if first["type"] == "value_error":
         return f"{where}: {first['ctx']['error']}"
     if first["type"] != "extra_forbidden":
         return f"{where}: {first['msg']} (got {str(first['input'])[:60]})"
-    return f"unknown field {where}: {nearest(str(first['loc'][-1]), _siblings(model, first['loc']))}"
+    return f"unknown field {where}: {nearest(str(loc[-1]), _siblings(model, loc))}"
 
 
 def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
@@ -248,7 +314,7 @@ def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
         inner = field.annotation if field else None
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             model = inner
-        elif field is not None and str(part) == "targets":
+        elif field is not None and str(part) in ("source", "targets"):
             model = Split
     return list(model.model_fields)
 

@@ -35,9 +35,26 @@ def place_for(protocol: Protocol, given: Path | None) -> Path:
             raise UserError(f"--data-root {given}: no such folder")
         return given.resolve()
     if protocol.rendered is None:
-        datasets = sorted({split.dataset for split in (protocol.source, *protocol.targets.values())})
-        raise UserError(f"protocol {protocol.name} needs --data-root: a folder that holds {', '.join(datasets)}")
+        raise UserError(
+            f"protocol {protocol.name} needs --data-root: a folder that holds {', '.join(_folders(protocol))}, each as "
+            f"its download unpacks; python -m benchmark data check --protocol {protocol.name} --data-root DIR says "
+            "what is missing and where to get it"
+        )
     return _rendered()
+
+
+def require(protocol: Protocol, place: Path) -> None:
+    """Check that ``place`` has a folder for every data set of the protocol.
+
+    Raises:
+        UserError: some are missing; all of these are named.
+    """
+    missing = [name for name in _folders(protocol) if not (place / name).is_dir()]
+    if missing:
+        raise UserError(
+            f"--data-root {place}: no folder {', '.join(missing)}; python -m benchmark data check --protocol "
+            f"{protocol.name} --data-root {place} says where to get it"
+        )
 
 
 def make_ready(protocol: Protocol, place: Path, console: Console) -> None:
@@ -69,6 +86,10 @@ def render(root: Path | None, console: Console) -> Path:
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )  # fmt: skip
     return place
+
+
+def _folders(protocol: Protocol) -> list[str]:
+    return sorted({f"{split.dataset}/" for split in protocol.splits().values()})
 
 
 def _rendered() -> Path:

@@ -25,8 +25,8 @@ from benchmark.jobs import Job
 from benchmark.records import read
 
 Event = Callable[[Job, str, dict[str, Any]], None]
-"""Told of a job: ``stage``, ``step``, ``image``, then one of ``finished``, ``failed``, ``refused``, ``crashed``,
-``interrupted``."""
+"""Told of a job: ``stage``, ``note``, ``step``, ``image``, then one of ``finished``, ``failed``, ``refused``,
+``crashed``, ``interrupted``."""
 TICK_SECONDS = 0.1
 PRELOAD = ["benchmark.experiment", "benchmark.models.mmseg_parts", "timm"]
 
@@ -136,7 +136,7 @@ class _Pool:
                 text = f"its process ended with code {process.exitcode}; run again to resume"
                 self._end(pipe, job, "crashed", text)
                 continue
-            if kind in ("stage", "step", "image"):
+            if kind in ("stage", "note", "step", "image"):
                 self.event(job, kind, facts)
             else:
                 process.join()
@@ -169,7 +169,7 @@ def _work(job: Job, pipe: Connection) -> None:
         nonlocal told
         if kind == "step" and pipe.poll():  # also true when the parent is gone
             raise KeyboardInterrupt
-        if kind == "stage" or time.monotonic() - told > TICK_SECONDS:
+        if kind in ("stage", "note") or time.monotonic() - told > TICK_SECONDS:
             told = time.monotonic()
             pipe.send((kind, facts))
 

@@ -17,7 +17,7 @@ from benchmark.console import Display, title
 from benchmark.errors import UserError
 from benchmark.models.catalogue import find_backbone
 from benchmark.records import read
-from benchmark.roots import make_ready, place_for
+from benchmark.roots import make_ready, place_for, require
 
 BYTES_PER_RUN = 1.5e9
 
@@ -85,6 +85,7 @@ def carry_out(
     if not due:
         return []
     make_ready(due[0].protocol, due[0].data_root, console)
+    require(due[0].protocol, due[0].data_root)
     return _execute(due, workers, console)
 
 

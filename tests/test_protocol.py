@@ -12,6 +12,8 @@ from benchmark import protocol
 from benchmark.errors import UserError
 
 STREETS = yaml.safe_load((protocol.FOLDER / "streets.yaml").read_text(encoding="utf-8"))
+GTA5, SYNTHIA = {"dataset": "gta5", "split": "train"}, {"dataset": "synthia", "split": "train"}
+FIELD = [name for name in protocol.available() if "-to-" in name]
 # Records carry these: a field that is added later must leave them as they are.
 FINGERPRINTS = {
     "camvid": "845027c124428516043e65402266f84801752ac39a0cb11756ebe69091054059",
@@ -32,8 +34,10 @@ def written(folder: Path, changes: dict[str, Any]) -> str:
 @pytest.mark.parametrize("name", protocol.available())
 def test_every_protocol_and_variant_is_valid(name: str) -> None:
     content = yaml.safe_load((protocol.FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    for variant in (None, *content.get("variants", {})):
-        assert protocol.load(name, variant).name == (f"{name}@{variant}" if variant else name)
+    assert list(content.get("variants", {})) == protocol.variants(name)
+    for variant in (None, *protocol.variants(name)):
+        which = variant or content.get("default_variant")
+        assert protocol.load(name, variant).name == (f"{name}@{which}" if which else name)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,15 @@ def test_every_protocol_and_variant_is_valid(name: str) -> None:
             {"decoder": {"name": "mask2former", "channels": 256}},
             "class_weights of mask2former must be none, not inverse-sqrt",
         ),
+        ({"augmentation": {"short_edge": None}}, "give short_edge or short_edges, one of them"),
+        ({"augmentation": {"short_edges": [9, 3, 5]}}, "give short_edge or short_edges, one of them"),
+        ({"source": {"spilt": "x"}}, "unknown field source.spilt: did you mean 'split'?"),
+        ({"source": [GTA5, {"dataset": "synthia", "lmit": 3}]}, "field source.1.split is missing"),
+        ({"source": [GTA5, {**SYNTHIA, "lmit": 3}]}, "unknown field source.1.lmit: did you mean 'limit'?"),
+        ({"source": [GTA5, {**GTA5, "split": "val"}]}, "source names a dataset twice"),
+        ({"source": [GTA5]}, "source: Tuple should have at least 2 items"),
+        ({"source": 3}, "source: Input should be a valid dictionary"),
+        ({"default_variant": "quik"}, "no variant 'quik': did you mean 'quick'?"),
         ({"decoder": {"warmup": 10**6}}, "decoder.warmup must leave iterations for the method"),
         ({"evaluation": {"mode": "slide"}}, "mode slide needs crop and stride"),
         ({"evaluation": {"mode": "slide", "crop": 8, "stride": 9}}, "stride at most crop"),
@@ -90,8 +103,8 @@ def test_unknown_names_suggest_the_nearest() -> None:
 def test_a_variant_leaves_a_target_out_by_null() -> None:
     tune = protocol.load("streets@tune")
     assert set(tune.targets) == {"held-out"}
-    assert tune.targets["held-out"].dataset == tune.source.dataset, "the search must not see a target domain"
-    assert tune.targets["held-out"].split not in (tune.source.split, tune.validation.split)
+    assert tune.targets["held-out"].dataset == tune.sources[0].dataset, "the search must not see a target domain"
+    assert tune.targets["held-out"].split not in (tune.sources[0].split, tune.validation.split)
 
 
 def test_methods_settings_are_no_part_of_the_fingerprint(tmp_path: Path) -> None:
@@ -115,6 +128,55 @@ def test_mask2former_has_its_published_width_and_no_class_weights() -> None:
     made = protocol.DecoderSpec(name="mask2former", lr=1e-4)
     assert (made.channels, made.class_weights) == (256, "none")
     assert protocol.DecoderSpec(lr=1e-4).channels == 64
+
+
+def test_fields_that_came_later_show_only_where_they_are_used(tmp_path: Path) -> None:
+    plain = protocol.load(written(tmp_path, {})).fields()
+    assert set(plain["source"]) == {"dataset", "split", "limit", "test_size"}
+    assert "short_edges" not in plain["augmentation"]
+    used = {"targets": {"mapillary": {"halve": True, "mapping": "hrda"}},
+            "augmentation": {"short_edge": None, "short_edges": [96, 256]}}  # fmt: skip
+    fields = protocol.load(written(tmp_path, used)).fields()
+    assert fields["targets"]["mapillary"]["halve"] is True
+    assert fields["targets"]["mapillary"]["mapping"] == "hrda"
+    assert fields["augmentation"]["short_edges"] == [96, 256]
+
+
+def test_several_sources_are_listed_in_the_fields(tmp_path: Path) -> None:
+    several = protocol.load(written(tmp_path, {"source": [GTA5, SYNTHIA]}))
+    assert [part["dataset"] for part in several.fields()["source"]] == ["gta5", "synthia"]
+    assert [split.dataset for split in several.sources] == ["gta5", "synthia"]
+    assert list(several.splits())[:3] == ["source gta5", "source synthia", "validation"]
+    one = protocol.load("streets")
+    assert one.sources == (one.source,)
+    assert list(one.splits()) == ["source", "validation", *one.targets]
+
+
+def test_the_fields_protocols_are_all_there() -> None:
+    assert set(FIELD) == {
+        "gtav-to-cbm", "gtav+synthia-to-cbm", "gtav+synthia+urbansyn-to-cbm", "cityscapes-to-bdd",
+        "cityscapes-to-acdc", "cityscapes-to-adverse",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_the_fields_protocols_train_as_rein_does_at_512(name: str) -> None:
+    rein, full = (protocol.load(name, variant) for variant in ("rein-test", "full-test"))
+    assert protocol.load(name) == rein
+    assert (rein.iterations, rein.batch, rein.power, rein.lr_warmup, rein.betas) == (40000, 4, 0.9, 0, (0.9, 0.999))
+    assert (rein.decoder.lr, rein.decoder.weight_decay, rein.decoder.class_weights) == (1e-4, 0.05, "none")
+    assert rein.augmentation == protocol.Augmentation(
+        short_edges=tuple(int(512 * x * 0.1) for x in range(5, 21)), crop=512, cat_max_ratio=0.75, flip=0.5
+    )
+    assert (rein.evaluation.mode, rein.evaluation.crop, rein.evaluation.stride) == ("slide", 512, 341)
+    different = {"name", "validation", "targets"}
+    assert rein.model_dump(exclude=different) == full.model_dump(exclude=different)
+    sizes = {"cityscapes": ((1024, 512), (2048, 1024)), "bdd100k": ((1280, 720),) * 2,
+             "mapillary": ((1024, 512), (2048, 1024))}  # fmt: skip
+    for key, split in rein.targets.items():
+        expected = sizes.get(split.dataset, ((960, 540), (1920, 1080)))
+        assert (split.test_size, full.targets[key].test_size) == expected
+        assert split.halve == (split.dataset == "mapillary")
 
 
 def test_fingerprint_moves_with_conditions_and_not_with_methods_settings(tmp_path: Path) -> None:

@@ -25,8 +25,12 @@ class Settings(Protocol):
     """What ``train_transform`` is told; the augmentation section of a protocol file has these fields."""
 
     @property
-    def short_edge(self) -> tuple[int, int]:
+    def short_edge(self) -> tuple[int, int] | None:
         """Smallest and largest short edge in pixels; any length from one to the other is equally likely."""
+
+    @property
+    def short_edges(self) -> tuple[int, ...] | None:
+        """The short edges in pixels that are equally likely, where they are listed instead."""
 
     @property
     def crop(self) -> int:
@@ -51,8 +55,7 @@ def train_transform(image: Bytes, label: Bytes, rng: np.random.Generator, settin
     Where the resized image is smaller than the crop, it is padded below and to the right, image with 0 and
     label with 255.
     """
-    low, high = settings.short_edge
-    size, side = resized(image.shape[:2], int(rng.integers(low, high + 1))), settings.crop
+    size, side = resized(image.shape[:2], _short_edge(rng, settings)), settings.crop
     label = np.asarray(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST), np.uint8)
     top, left = choose_crop(label, rng, side, settings.cat_max_ratio)
     image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
@@ -141,6 +144,14 @@ def _linear(plane: Bytes, factor: float, shift: float) -> Bytes:
 
 def _converted(image: Bytes, code: int) -> Bytes:
     return np.asarray(cv2.cvtColor(image, code), np.uint8)
+
+
+def _short_edge(rng: np.random.Generator, settings: Settings) -> int:
+    if settings.short_edges is not None:
+        return settings.short_edges[rng.integers(len(settings.short_edges))]
+    assert settings.short_edge is not None
+    low, high = settings.short_edge
+    return int(rng.integers(low, high + 1))
 
 
 def _corner(rng: np.random.Generator, bounds: tuple[int, int]) -> tuple[int, int]:

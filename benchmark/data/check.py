@@ -29,6 +29,8 @@ class Report:
         opened: pairs that were decoded, bad ones included.
         orphans: images without label, labels without image.
         tolerated: the release itself has orphans.
+        released: frames of the official release; None where that is not known.
+        notes: what the reader did of its own accord.
         problems: one line per bad pair, naming the file.
         sizes: how many images have each (width, height).
         classes: class names, by train id.
@@ -45,6 +47,8 @@ class Report:
     opened: int
     orphans: tuple[Path, ...]
     tolerated: bool
+    released: int | None
+    notes: tuple[str, ...]
     problems: tuple[str, ...]
     sizes: dict[tuple[int, int], int]
     classes: tuple[str, ...]
@@ -58,7 +62,9 @@ class Report:
 
     def text(self) -> str:
         """Return the report for people to read."""
-        lines = [f"{self.dataset} {self.split}: {self.images} images, {self.labels} labels in {self.root}"]
+        official = "" if self.released in (None, self.images) else f" (the official release has {self.released})"
+        lines = [f"{self.dataset} {self.split}: {self.images} images, {self.labels} labels in {self.root}{official}"]
+        lines += [f"  {note}" for note in self.notes]
         note = " (the release is known for some)" if self.tolerated else ""
         lines += _listed(f"without partner{note}", [str(path) for path in self.orphans])
         lines += _listed("bad", list(self.problems))
@@ -110,7 +116,8 @@ def check_tree(
     return Report(
         dataset=reader.name, split=split, root=root, home=reader.home,
         images=len(listing.images), labels=len(listing.labels), opened=len(pairs),
-        orphans=tuple(listing.orphans()), tolerated=reader.tolerates_orphans, problems=tuple(problems),
+        orphans=tuple(listing.orphans()), tolerated=reader.tolerates_orphans,
+        released=reader.released(split), notes=listing.notes, problems=tuple(problems),
         sizes=dict(sizes.most_common()),
         classes=reader.classes, pixels=pixels, frames=frames,
     )  # fmt: skip

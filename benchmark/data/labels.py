@@ -70,6 +70,11 @@ def lut(name: str) -> Bytes:
     return table(name).lut
 
 
+def cityscapes_table(name: str) -> LabelTable:
+    """Return the table of a file or folder whose ``name`` ends in ``labelIds`` or ``labelTrainIds``."""
+    return table("train_ids" if name.removesuffix(".png").endswith("labelTrainIds") else "cityscapes_label_ids")
+
+
 def camvid_to_cityscapes(label: Bytes) -> Bytes:
     """Map CamVid train ids (0-10, 255) of any shape to Cityscapes train ids, for models trained on those."""
     return lut("camvid_to_cityscapes")[label]

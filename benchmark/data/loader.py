@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from benchmark.data.augment import Settings, train_transform
 from benchmark.data.labels import Bytes
-from benchmark.data.samples import Reader, Sample
+from benchmark.data.samples import Sample, SampleReader
 from benchmark.streams import rng
 
 MEMORY = 2 << 30
@@ -39,14 +39,15 @@ class EvaluationItem(TypedDict):
 class Frames:
     """Decoded samples by index, kept in memory if the whole set is expected to fit into ``memory`` bytes.
 
-    The expectation rests on the first frame read. Each worker process of a data loader fills a memory of its
-    own.
+    The expectation rests on the first frame read; where frames are of many sizes and it was too hopeful, nothing
+    more is kept once ``memory`` is full. Each worker process of a data loader fills a memory of its own.
     """
 
-    def __init__(self, samples: Sequence[Sample], reader: Reader, memory: int = MEMORY) -> None:
+    def __init__(self, samples: Sequence[Sample], reader: SampleReader, memory: int = MEMORY) -> None:
         self.samples = tuple(samples)
         self._reader = reader
         self._memory = memory
+        self._used = 0
         self._kept: dict[int, tuple[Bytes, Bytes]] = {}
         self._keep: bool | None = None
 
@@ -62,9 +63,11 @@ class Frames:
         if index in self._kept:
             return self._kept[index]
         image, label = self._reader.read(self.samples[index])
+        size = image.nbytes + label.nbytes
         if self._keep is None:
-            self._keep = (image.nbytes + label.nbytes) * len(self.samples) <= self._memory
-        if self._keep:
+            self._keep = size * len(self.samples) <= self._memory
+        if self._keep and self._used + size <= self._memory:
+            self._used += size
             self._kept[index] = image, label
         return image, label
 
@@ -80,7 +83,7 @@ class TrainingSet(Dataset[TrainingItem]):
     def __init__(
         self,
         samples: Sequence[Sample],
-        reader: Reader,
+        reader: SampleReader,
         augmentation: Settings,
         *,
         seed: int,
@@ -126,7 +129,9 @@ class EvaluationSet(Dataset[EvaluationItem]):
     memory.
     """
 
-    def __init__(self, samples: Sequence[Sample], reader: Reader, *, test_size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], reader: SampleReader, *, test_size: tuple[int, int] | None = None
+    ) -> None:
         self.samples = tuple(samples)
         self._reader, self._test_size = reader, test_size
 

@@ -12,14 +12,15 @@ import struct
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 from PIL import Image
 
-from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, Bytes, Color, LabelTable
+from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, FACTS, Bytes, Color, LabelTable
 from benchmark.errors import UserError, nearest
 
 # What Pillow is known to raise on damaged files, from its own parsers and from the codecs beneath.
@@ -40,10 +41,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of one split by sample id, before they are paired."""
+    """The files of one split by sample id, before they are paired.
+
+    ``notes`` says in words and counts what the reader did of its own accord, such as leaving out a known bad
+    file.
+    """
 
     images: Mapping[str, Path]
     labels: Mapping[str, Path]
+    notes: tuple[str, ...] = ()
 
     def pairs(self) -> list[Sample]:
         """Return the samples that have both files, sorted by id."""
@@ -54,6 +60,13 @@ class Listing:
         """Return the images without label and the labels without image, sorted."""
         alone = self.images.keys() ^ self.labels.keys()
         return sorted(path for files in (self.images, self.labels) for key, path in files.items() if key in alone)
+
+
+class SampleReader(Protocol):
+    """Whatever gives the pixels of a sample: a dataset's reader, or a view of one."""
+
+    def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
+        """Return image (H, W, 3) and train ids (H, W); see ``Reader.read``."""
 
 
 class Reader(ABC):
@@ -69,6 +82,8 @@ class Reader(ABC):
         classes: class names, by train id.
         colors: class colours (RGB), by train id.
         tolerates_orphans: the release itself lacks some partners, so pair what is there.
+        mappings: names of its mappings to train ids, the default first; none where there is but one.
+        mapping: the one in use; see ``using``.
     """
 
     name: ClassVar[str]
@@ -77,6 +92,27 @@ class Reader(ABC):
     classes: ClassVar[tuple[str, ...]] = CITYSCAPES
     colors: ClassVar[tuple[Color, ...]] = CITYSCAPES_COLORS
     tolerates_orphans: ClassVar[bool] = False
+    mappings: ClassVar[tuple[str, ...]] = ()
+    mapping: str = ""
+
+    def released(self, split: str) -> int | None:
+        """Return how many labelled frames the official release has in ``split``; None where that is not known."""
+        frames: dict[str, int] = FACTS["frames"].get(self.name, {})
+        return frames.get(split)
+
+    def using(self, mapping: str | None) -> Reader:
+        """Return the reader that maps labels by ``mapping``; None keeps the default.
+
+        Raises:
+            UserError: the dataset has no such mapping.
+        """
+        if mapping is None:
+            return self
+        if mapping not in self.mappings:
+            raise UserError(f"{self.name}: no mapping {mapping!r}; {nearest(mapping, self.mappings)}")
+        chosen = copy(self)
+        chosen.mapping = mapping
+        return chosen
 
     @abstractmethod
     def listing(self, root: Path, split: str) -> Listing:
@@ -94,6 +130,14 @@ class Reader(ABC):
         """Return the labelled frames of ``split``, sorted by id.
 
         Raises:
+            UserError: see ``survey``.
+        """
+        return self.survey(root, split)[0]
+
+    def survey(self, root: Path, split: str) -> tuple[list[Sample], tuple[str, ...]]:
+        """Return the labelled frames of ``split``, sorted by id, and what is to be said about them.
+
+        Raises:
             UserError: a folder is missing, no pair is found, or (unless the release is known for it) a file
                 lacks its partner.
         """
@@ -109,7 +153,16 @@ class Reader(ABC):
                 f"{self.name}: {len(orphans)} file(s) of split {split!r} lack their image or label, "
                 f"first {orphans[0]}; complete or remove them"
             )
-        return pairs
+        left_out = (f"{len(orphans)} without image or label left out",) if orphans else ()
+        return pairs, (*listing.notes, *left_out)
+
+    def ids(self, label: Path) -> Bytes:
+        """Return the ids that the file ``label`` stores, uint8 (H, W); for encodings other than one 8-bit channel.
+
+        Raises:
+            UserError: see ``read_ids``.
+        """
+        return read_ids(label)
 
     def read_label(self, sample: Sample) -> Bytes:
         """Return the label as train ids, uint8 (H, W), 255 = ignore.
@@ -117,7 +170,7 @@ class Reader(ABC):
         Raises:
             UserError: the file is unreadable, no label image, or holds an id that its encoding does not have.
         """
-        ids, table = read_ids(sample.label), self.table(sample.label)
+        ids, table = self.ids(sample.label), self.table(sample.label)
         if unknown := table.unknown(ids):
             raise UserError(
                 f"{sample.label}: label id {', '.join(map(str, unknown[:5]))} does not exist in {self.name}; "
@@ -149,7 +202,7 @@ def read_image(path: Path) -> Bytes:
     Raises:
         UserError: missing, empty, truncated, not PNG/JPEG, or no colour picture (a label file, 16 bit, CMYK).
     """
-    picture = _decode(path)
+    picture = decode(path)
     if picture.mode not in ("RGB", "RGBA") and (picture.mode, picture.format) != ("L", "JPEG"):
         raise UserError(f"{path}: a {_kind(picture)} file where a colour image is expected")
     return np.array(picture.convert("RGB"))
@@ -164,10 +217,11 @@ def read_ids(path: Path) -> Bytes:
     Raises:
         UserError: missing, empty, truncated, or not an 8-bit single-channel PNG.
     """
-    picture = _decode(path, ("PNG",))
+    picture = decode(path, ("PNG",))
     if picture.mode not in ("L", "P", "1"):
         raise UserError(f"{path}: a {_kind(picture)} file where an 8-bit image of label ids is expected")
-    bits = 1 if picture.mode == "1" else picture.info["grey_bits"]
+    shrunk = re.fullmatch(r"L;([24])", picture.info["stored_as"])
+    bits = 1 if picture.mode == "1" else int(shrunk[1]) if shrunk else 8
     ids = np.array(picture.convert("L") if picture.mode == "1" else picture)
     return ids if bits == 8 else ids // np.uint8(255 // (2**bits - 1))
 
@@ -230,7 +284,12 @@ def _walk(where: Path, prefix: str) -> list[tuple[str, Path]]:
     return found
 
 
-def _decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
+def decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
+    """Return the picture at ``path``, decoded to its end; its ``info["stored_as"]`` is Pillow's name of the layout.
+
+    Raises:
+        UserError: missing, empty, truncated, or of another format.
+    """
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: file is empty (0 bytes); restore it from the dataset")
@@ -241,7 +300,7 @@ def _decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Ima
         reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
         kinds = " or ".join(formats)
         raise UserError(f"{path}: cannot be read as {kinds} ({reason}); restore it from the dataset") from error
-    picture.info["grey_bits"] = int(raw[2:]) if re.fullmatch(r"L;[24]", raw) else 8
+    picture.info["stored_as"] = raw
     return picture
 
 

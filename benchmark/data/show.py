@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.data.labels import Color, colorize
-from benchmark.data.samples import Reader, Sample
+from benchmark.data.samples import Sample, SampleReader
 
 MARGIN, TITLE = 6, 18
 PAPER, INK = (255, 255, 255), (30, 30, 30)
@@ -17,11 +17,13 @@ PAPER, INK = (255, 255, 255), (30, 30, 30)
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a sheet: the domain's title, its reader, and the samples to choose from."""
+    """One row of a sheet: the domain's title, its reader, the samples to choose from, and its classes."""
 
     title: str
-    reader: Reader
+    reader: SampleReader
     samples: Sequence[Sample]
+    classes: tuple[str, ...]
+    colors: tuple[Color, ...]
 
 
 def contact_sheet(rows: Sequence[Row], *, columns: int = 4, height: int = 128) -> Image.Image:
@@ -34,7 +36,7 @@ def contact_sheet(rows: Sequence[Row], *, columns: int = 4, height: int = 128) -
         UserError: a file is bad; see ``Reader.read``.
     """
     strips = [_strip(row, columns, height) for row in rows]
-    legends = list({row.reader.classes: row.reader.colors for row in rows}.items())
+    legends = list({row.classes: row.colors for row in rows}.items())
     width = max(strip.width for strip in strips)
     keys = [_legend(names, colors, width) for names, colors in legends]
     sheet = Image.new("RGB", (width, sum(part.height for part in [*strips, *keys])), PAPER)
@@ -52,7 +54,7 @@ def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 
 def _strip(row: Row, columns: int, height: int) -> Image.Image:
-    cells = [_cell(row.reader, sample) for sample in spread(row.samples, columns)]
+    cells = [_cell(row, sample) for sample in spread(row.samples, columns)]
     first = cells[0][0]
     size = (round(first.width * height / first.height), height)
     strip = Image.new("RGB", (MARGIN + columns * 2 * (size[0] + MARGIN), TITLE + height + MARGIN), PAPER)
@@ -66,9 +68,9 @@ def _strip(row: Row, columns: int, height: int) -> Image.Image:
     return strip
 
 
-def _cell(reader: Reader, sample: Sample) -> tuple[Image.Image, Image.Image]:
-    image, label = reader.read(sample)
-    return Image.fromarray(image), Image.fromarray(colorize(label, reader.colors))
+def _cell(row: Row, sample: Sample) -> tuple[Image.Image, Image.Image]:
+    image, label = row.reader.read(sample)
+    return Image.fromarray(image), Image.fromarray(colorize(label, row.colors))
 
 
 def _legend(names: Sequence[str], colors: Sequence[Color], width: int) -> Image.Image:

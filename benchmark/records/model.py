@@ -93,6 +93,7 @@ class Record(_Model):
         protocol_fields: the protocol as resolved, JSON-ready.
         fingerprint: hash of ``protocol_fields``.
         data_hash: of the data's files; the same for every seed.
+        data_notes: what readers had to say about the files of each domain, where anything.
         batches_hash: of the first batches' pixels; the same for every method of one seed.
         decoder_hash: of the decoder's initial weights; the same for every method of one seed.
         classes: their names, in the order of every score's ``iou``.
@@ -123,6 +124,7 @@ class Record(_Model):
     protocol_fields: dict[str, JsonValue]
     fingerprint: str
     data_hash: str = ""
+    data_notes: dict[str, tuple[str, ...]] = {}
     batches_hash: str = ""
     decoder_hash: str = ""
     classes: tuple[str, ...]

@@ -21,7 +21,11 @@ ORDER = (
     "fishertune",
 )  # fmt: skip
 """Rows: the two ends, what adds parameters, what selects among the backbone's own, the method under study."""
-SPELLING = {"gta5": "GTA5", "bdd100k": "BDD100K", "acdc": "ACDC", "camvid": "CamVid"}
+SPELLING = {
+    "gta5": "GTA5", "bdd100k": "BDD100K", "acdc": "ACDC", "camvid": "CamVid", "synthia": "SYNTHIA",
+    "urbansyn": "UrbanSyn", "foggy-zurich": "Foggy Zurich", "foggy-driving": "Foggy Driving",
+    "dark-zurich": "Dark Zurich", "nighttime-driving": "Nighttime Driving",
+}  # fmt: skip
 BOLD = "Bold: best, and parted from every other row at 95 % by a paired bootstrap over images and seeds."
 REASON_LENGTH = 90
 
@@ -168,8 +172,10 @@ def _has_confusions(record: Record) -> bool:
 def _caption(runs: _Runs) -> str:
     first = runs.all[0]
     fields = first.protocol_fields
-    source = fields.get("source")
-    trained = f" on {_spelling(str(source['dataset']))}" if isinstance(source, dict) and "dataset" in source else ""
+    stated = fields.get("source")
+    parts = stated if isinstance(stated, list) else [stated]
+    sources = [part["dataset"] for part in parts if isinstance(part, dict) and "dataset" in part]
+    trained = f" on {' + '.join(_spelling(str(name)) for name in sources)}" if sources else ""
     length = f" after {fields['iterations']} iterations" if "iterations" in fields else ""
     seeds = runs.seeds()
     over = f"mean ± standard deviation over n of the seeds {_list(seeds)}" if len(seeds) > 1 else f"seed {_list(seeds)}"

@@ -24,6 +24,7 @@ class Settings:
     cat_max_ratio: float = 0.75
     flip: float = 0.5
     photometric: bool = True
+    short_edges: tuple[int, ...] | None = None
 
 
 def photograph(size: tuple[int, int], seed: int = 0) -> Bytes:

@@ -12,13 +12,30 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data.readers import acdc, bdd100k, camvid, cityscapes, gta5, mapillary
-from benchmark.data.samples import read_ids, read_image
+from benchmark import registry
+from benchmark.data.readers import acdc, camvid, cityscapes, foggy_driving, foggy_zurich, gta5, mapillary, synthia
+from benchmark.data.samples import Reader, read_ids, read_image
 from benchmark.errors import UserError
 
-from .trees import TREES, Tree, acdc_tree, gta5_tree, segnet_tree, write_image, write_label
+from .trees import (
+    SYNTHIA,
+    TREES,
+    VISTAS_1,
+    VISTAS_2,
+    Tree,
+    acdc_tree,
+    foggy_driving_tree,
+    foggy_zurich_tree,
+    gta5_tree,
+    mapillary_tree,
+    segnet_tree,
+    synthia_tree,
+    write_channels,
+    write_image,
+    write_label,
+)
 
-READERS = [gta5.READER, cityscapes.READER, bdd100k.READER, mapillary.READER, acdc.READER, camvid.READER]
+READERS: dict[str, Reader] = {name: registry.find("dataset", name) for name in registry.names("dataset")}
 
 
 @pytest.fixture(params=TREES)
@@ -34,6 +51,13 @@ def test_every_layout_gives_exact_train_ids(tree: Tree) -> None:
         np.testing.assert_array_equal(label, tree.labels[sample.id])
         assert label.dtype == np.uint8
         np.testing.assert_array_equal(image, np.asarray(Image.open(sample.image)))
+
+
+def test_every_reader_has_a_tree_and_the_name_of_its_file() -> None:
+    for name, reader in READERS.items():
+        assert reader.name == name
+        assert any(key == name or key.startswith(f"{name}-") for key in TREES)
+        assert all(reader.released(split) for split in reader.splits[:1])
 
 
 @pytest.mark.parametrize("which", ["image", "label"])
@@ -67,6 +91,11 @@ def test_unknown_id_is_named(tree: Tree) -> None:
         colors[3, 4] = (1, 2, 3)
         Image.fromarray(colors).save(sample.label)
         stranger = r"colour \(1, 2, 3\)"
+    elif tree.reader.name == "synthia":
+        ids = np.full(tree.labels[sample.id].shape, 3, np.uint8)
+        ids[3, 4] = 200
+        write_channels(sample.label, ids)
+        stranger = "label id 200"
     else:
         ids = np.array(Image.open(sample.label))
         ids[3, 4] = 200
@@ -108,20 +137,23 @@ def test_orphans_stop_every_reader_but_that_of_a_release_known_for_them(tree: Tr
         assert str(samples[0].label) in str(raised.value)
 
 
-@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
-def test_root_that_is_not_there(reader: acdc.Acdc, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is missing") as raised:
-        reader.samples(tmp_path / "nowhere", "train")
+@pytest.mark.parametrize("name", READERS)
+def test_root_that_is_not_there(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing; unpack") as raised:
+        READERS[name].samples(tmp_path / "nowhere", READERS[name].splits[0])
     assert str(tmp_path / "nowhere") in str(raised.value)
+    assert READERS[name].home in str(raised.value)
 
 
-@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
-def test_misspelt_split_gets_a_suggestion(reader: acdc.Acdc, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", READERS)
+def test_misspelt_split_gets_a_suggestion(name: str, tmp_path: Path) -> None:
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()
     (tmp_path / "splits.json").write_text('{"train": [], "val": []}')
-    with pytest.raises(UserError, match=r"no split 'trian'; did you mean 'train'\?"):
-        reader.samples(tmp_path, "trian")
+    known = READERS[name].splits
+    right, wrong = ("train", "trian") if "train" in known else (known[0], f"{known[0]}x")
+    with pytest.raises(UserError, match=rf"no split '{wrong}'; did you mean '{right}'\?"):
+        READERS[name].samples(tmp_path, wrong)
 
 
 def test_gta5_splits_file(tmp_path: Path) -> None:
@@ -152,8 +184,12 @@ def test_gta5_known_faults(tmp_path: Path) -> None:
     for key, size in {"15188": (4, 6), "17705": (4, 6), "20801": (8, 12), "00001": (8, 12)}.items():
         write_image(tmp_path / f"images/{key}.png", size)
         write_label(tmp_path / f"labels/{key}.png", np.array([[7, 8], [11, 34]], np.uint8), palette=True)
-    samples = gta5.READER.samples(tmp_path, "all")
+    samples, notes = gta5.READER.survey(tmp_path, "all")
     assert [sample.id for sample in samples] == ["00001", "20801"]
+    assert notes == (
+        "2 unusable frame(s) left out: 15188, 17705",
+        "1 label(s) of another size than their image, resized to it",
+    )
     with pytest.raises(UserError, match="label is 2x2"):
         gta5.READER.read(samples[0])
     np.testing.assert_array_equal(
@@ -190,6 +226,92 @@ def test_mapillary_config_must_be_there_and_known(tmp_path: Path) -> None:
     config.unlink()
     with pytest.raises(UserError, match=r"config\.json is missing"):
         mapillary.READER.read_label(sample)
+
+
+def test_mapillary_labels_of_unnamed_release_need_one_config(tmp_path: Path) -> None:
+    mapillary_tree(tmp_path, "labels", "config_v1.2.json", VISTAS_1)
+    tree = mapillary_tree(tmp_path, "labels", "config_v2.0.json", VISTAS_2)
+    with pytest.raises(UserError, match=r"either release, config_v1\.2\.json or config_v2\.0\.json; copy the one"):
+        mapillary.READER.samples(tmp_path, "val")
+    shutil.copy(tmp_path / "config_v2.0.json", tmp_path / "config.json")
+    samples, notes = mapillary.READER.survey(tmp_path, "val")
+    assert notes == ("labels of labels by config.json, mapping rein",)
+    for sample in samples:
+        np.testing.assert_array_equal(mapillary.READER.read_label(sample), tree.labels[sample.id])
+
+
+def test_mapillary_has_two_mappings_and_says_which(tmp_path: Path) -> None:
+    names = ["Road", "Bike Lane", "Crosswalk - Plain", "Curb Cut", "Parking", "Pedestrian Area", "Service Lane",
+             "Lane Marking - Crosswalk", "Manhole", "Street Light", "Traffic Sign Frame", "Traffic Sign (Back)",
+             "Traffic Sign (Front)", "Lane Marking - General", "Bicyclist"]  # fmt: skip
+    mapillary_tree(tmp_path, "labels", "config.json", VISTAS_1)
+    hrda = mapillary.READER.using("hrda")
+    (sample, *_), notes = hrda.survey(tmp_path, "val")
+    assert notes == ("labels of labels by config.json, mapping hrda",)
+    write_label(sample.label, np.array([[VISTAS_1.index(name) for name in names]], np.uint8), palette=True)
+    assert mapillary.READER.read_label(sample).tolist() == [[0, 0, 0, 1, 0, 1, 0, 0, 255, 5, 7, 7, 7, 0, 12]]
+    ignored = [255] * 7
+    assert hrda.read_label(sample).tolist() == [[0, *ignored, 0, 255, 255, 255, 7, 0, 12]]
+    assert mapillary.READER.using(None) is mapillary.READER
+    with pytest.raises(UserError, match="mapillary: no mapping 'hdra'; did you mean 'hrda'"):
+        mapillary.READER.using("hdra")
+    with pytest.raises(UserError, match="gta5: no mapping 'rein'; none is known"):
+        gta5.READER.using("rein")
+
+
+def test_mapillary_hrda_knows_the_first_release_alone(tmp_path: Path) -> None:
+    mapillary_tree(tmp_path, "v2.0/labels", "config_v2.0.json", VISTAS_2)
+    hrda = mapillary.READER.using("hrda")
+    with pytest.raises(UserError, match=r"mapping 'hrda' knows Vistas v1\.2, not 'Ambiguous Barrier' of v2\.0"):
+        hrda.read_label(hrda.samples(tmp_path, "val")[0])
+
+
+def test_synthia_class_is_the_first_16_bit_channel(tmp_path: Path) -> None:
+    synthia_tree(tmp_path, "")
+    sample = synthia.READER.samples(tmp_path, "train")[0]
+    assert not np.asarray(Image.open(sample.label))[..., 0].any(), "Pillow sees high bytes, which are 0 here"
+    write_channels(sample.label, np.arange(23, dtype=np.uint8)[None])
+    assert synthia.READER.read_label(sample).tolist() == [list(SYNTHIA.values())]
+    write_channels(sample.label, np.array([[3, 258]], np.uint16))
+    with pytest.raises(UserError, match="label id 258 does not exist in synthia"):
+        synthia.READER.read_label(sample)
+    for mode in ("RGB", "L", "I;16"):
+        Image.new(mode, (4, 4)).save(sample.label)
+        with pytest.raises(UserError, match="where 16-bit channels, the first the class, are expected") as raised:
+            synthia.READER.read_label(sample)
+        assert str(sample.label) in str(raised.value)
+    assert "terrain, truck or train" in synthia.READER.survey(tmp_path, "train")[1][0]
+
+
+def test_foggy_zurich_is_what_its_list_names(tmp_path: Path) -> None:
+    foggy_zurich_tree(tmp_path)
+    reader, lists = foggy_zurich.READER, tmp_path / "Foggy_Zurich" / "lists_file_names"
+    assert [sample.id for sample in reader.samples(tmp_path, "testv1")] == ["GOPR0122/frame_000001"]
+    path = lists / "RGB_testv2_filenames.txt"
+    path.write_text(path.read_text() + "RGB/GOPR0119/gone.png\nRGB/GOPR0119/gone_too.png\n")
+    with pytest.raises(UserError, match=r"testv2_filenames\.txt: 2 of its 4 frames are missing, first 'GOPR0119/gone'"):
+        reader.samples(tmp_path, "testv2")
+    path.unlink()
+    with pytest.raises(UserError, match=r"testv2_filenames\.txt cannot be read .*it is part of Foggy Zurich"):
+        reader.samples(tmp_path, "testv2")
+
+
+def test_foggy_driving_parts(tmp_path: Path) -> None:
+    tree = foggy_driving_tree(tmp_path)
+    for part in ("test", "test_extra"):
+        expected = sorted(key for key in tree.labels if key.startswith(f"{part}/"))
+        assert [sample.id for sample in foggy_driving.READER.samples(tmp_path, part)] == expected
+    shutil.rmtree(tmp_path / "Foggy_Driving" / "gtCoarse")
+    assert len(foggy_driving.READER.samples(tmp_path, "test")) == 2
+    with pytest.raises(UserError, match="gtCoarse"):
+        foggy_driving.READER.samples(tmp_path, "all")
+
+
+def test_frames_without_partner_are_counted_where_a_release_has_them(tmp_path: Path) -> None:
+    tree = TREES["bdd100k"](tmp_path)
+    assert tree.reader.survey(tmp_path, "val")[1] == ()
+    tree.reader.samples(tmp_path, "val")[0].label.unlink()
+    assert tree.reader.survey(tmp_path, "val")[1] == ("1 without image or label left out",)
 
 
 @pytest.mark.parametrize("layout", ["camvid-segnet", "camvid-official"])

@@ -13,12 +13,17 @@ from benchmark.data.readers import bdd100k, camvid, cityscapes, gta5
 from benchmark.data.show import Row, contact_sheet, spread
 from benchmark.errors import UserError
 
-from .trees import TREES, cityscapes_tree, segnet_tree, write_image
+from .trees import TREES, Tree, cityscapes_tree, segnet_tree, write_image
+
+
+def row(tree: Tree) -> Row:
+    reader = tree.reader
+    return Row(reader.name, reader, reader.samples(tree.root, tree.split), reader.classes, reader.colors)
 
 
 def test_sheet_shows_each_domain_its_labels_and_both_class_lists(tmp_path: Path) -> None:
     city, cam = cityscapes_tree(tmp_path / "city"), segnet_tree(tmp_path / "cam")
-    rows = [Row(tree.reader.name, tree.reader, tree.reader.samples(tree.root, tree.split)) for tree in (city, cam)]
+    rows = [row(tree) for tree in (city, cam)]
     sheet = np.asarray(contact_sheet(rows, columns=2, height=40))
     one, both = (contact_sheet(part, columns=2, height=40).height for part in (rows[:1], rows))
     assert sheet.shape[0] == both > one + 40
@@ -31,8 +36,7 @@ def test_sheet_shows_each_domain_its_labels_and_both_class_lists(tmp_path: Path)
 
 def test_shrunk_labels_show_no_mixed_colours(tmp_path: Path) -> None:
     tree = cityscapes_tree(tmp_path)
-    row = Row("city", tree.reader, tree.reader.samples(tree.root, "val"))
-    sheet = np.asarray(contact_sheet([row], columns=1, height=5))
+    sheet = np.asarray(contact_sheet([row(tree)], columns=1, height=5))
     label = {tuple(color) for color in sheet[18:23, 22:32].reshape(-1, 3).tolist()}  # 10 pixels wide, after the image
     assert len(label) > 5
     assert label <= {*tree.reader.colors, (0, 0, 0)}

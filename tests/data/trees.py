@@ -6,6 +6,8 @@ The meanings are written out here by hand, not taken from the package's own tabl
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,20 @@ from mmseg.datasets.mapillary import MapillaryDataset_v1, MapillaryDataset_v2
 from PIL import Image
 
 from benchmark.data.labels import Bytes
-from benchmark.data.readers import acdc, bdd100k, camvid, cityscapes, gta5, mapillary
+from benchmark.data.readers import (
+    acdc,
+    bdd100k,
+    camvid,
+    cityscapes,
+    dark_zurich,
+    foggy_driving,
+    foggy_zurich,
+    gta5,
+    mapillary,
+    nighttime_driving,
+    synthia,
+    urbansyn,
+)
 from benchmark.data.samples import Reader
 
 Color = tuple[int, int, int]
@@ -25,6 +40,10 @@ VISTAS_2: Sequence[str] = MapillaryDataset_v2.METAINFO["classes"]
 SCORED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 LABEL_IDS = {i: SCORED.index(i) if i in SCORED else 255 for i in range(34)}
 TRAIN_IDS = {**{i: i for i in range(19)}, 255: 255}
+# void, sky, building, road, sidewalk, fence, vegetation, pole, car, traffic sign, pedestrian, bicycle, motorcycle,
+# parking, road work, traffic light, terrain, rider, truck, bus, train, wall, lane marking
+SYNTHIA = dict(enumerate((255, 10, 2, 0, 1, 4, 8, 5, 13, 7, 11, 18, 17, 255, 255, 6, 9, 12, 14, 15, 16, 3, 255)))
+URBANSYN = {**{i: i for i in range(19)}, 19: 255}
 # Of CamVid's 32 colours, those whose group is easy to get wrong, and the rest of the eleven.
 PAINTED: dict[Color, int] = {
     (128, 128, 128): 0, (128, 0, 0): 1, (64, 192, 0): 1, (0, 128, 64): 1, (192, 192, 128): 2, (0, 0, 64): 2,
@@ -60,6 +79,22 @@ def write_label(path: Path, ids: Bytes, *, palette: bool = False) -> None:
     picture.save(path)
 
 
+def write_channels(path: Path, ids: Bytes) -> None:
+    """Write ids as the red channel of a 16-bit PNG whose other channels are noise, byte by byte."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(int(ids.sum())).integers(0, 1 << 16, (*ids.shape, 3)).astype(">u2")
+    pixels[..., 0] = ids
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", ids.shape[1], ids.shape[0], 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, body) for kind, body in chunks))
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """Return one chunk of a PNG file."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def write_image(path: Path, size: tuple[int, int], seed: int = 0) -> Bytes:
     """Write a random photograph of ``size`` (height, width) and return it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +105,7 @@ def write_image(path: Path, size: tuple[int, int], seed: int = 0) -> Bytes:
 
 def build(
     reader: Reader, root: Path, split: str, places: Mapping[str, tuple[str, str]], meaning: Mapping[int, int],
-    *, palette: bool = False,
+    *, palette: bool = False, write: Callable[[Path, Bytes], None] | None = None,
 ) -> Tree:  # fmt: skip
     """Write image and label of each sample at its two ``places``, every id of ``meaning`` in every label."""
     stored = np.array(list(meaning), np.uint8)
@@ -80,7 +115,10 @@ def build(
         size = (11 + 2 * number, 23 + 4 * number)
         ids = np.random.default_rng(number).permutation(np.resize(stored, size[0] * size[1])).reshape(size)
         write_image(root / image, size, number)
-        write_label(root / label, ids, palette=palette)
+        if write is None:
+            write_label(root / label, ids, palette=palette)
+        else:
+            write(root / label, ids)
         labels[key] = lut[ids]
     return Tree(reader, root, split, labels)
 
@@ -115,10 +153,11 @@ def bdd100k_tree(root: Path, top: str, images: str, labels: str, suffix: str) ->
 
 
 def mapillary_tree(root: Path, labels: str, config: str, names: Sequence[str]) -> Tree:
-    entries = [{"name": name.lower(), "readable": name, "color": [0, 0, 0], "evaluate": True} for name in names]
-    root.mkdir(parents=True, exist_ok=True)
-    (root / config).write_text(json.dumps({"labels": entries, "version": 0}))
     keys = ("-3vUKSU8ZVVaHgT9F2lbAw", "_MLPoKz1EYDFXURsqfl0ZQ", "aQ9zU4fbQ0W1p0kQpB5Ckw")
+    for key in keys:  # what other tools leave behind
+        write_label(root / f"validation/{labels}/{key}_labelTrainIds.png", np.full((5, 5), 99, np.uint8))
+    entries = [{"name": name.lower(), "readable": name, "color": [0, 0, 0], "evaluate": True} for name in names]
+    (root / config).write_text(json.dumps({"labels": entries, "version": 0}))
     places = {key: (f"validation/images/{key}.jpg", f"validation/{labels}/{key}.png") for key in keys}
     # Lights are one class in v1.2 and six in v2.0.
     meaning = {names.index(name): train for name, train in VISTAS.items() if name in names}
@@ -143,6 +182,78 @@ def acdc_tree(root: Path, suffix: str = "labelIds") -> Tree:
         write_image(root / f"rgb_anon/{condition}/val_ref/{rest}_rgb_ref_anon.png", (5, 5))
         write_image(root / f"gt/{condition}/val/{rest}_gt_labelColor.png", (5, 5))
     return build(acdc.READER, root, "val", places, LABEL_IDS if suffix == "labelIds" else TRAIN_IDS)
+
+
+def synthia_tree(root: Path, top: str = "RAND_CITYSCAPES/") -> Tree:
+    keys = ("0000000", "0000007", "0009399")
+    places = {key: (f"{top}RGB/{key}.png", f"{top}GT/LABELS/{key}.png") for key in keys}
+    for key in keys:  # what other tools leave behind, and what is for the eye
+        write_label(root / f"{top}GT/LABELS/{key}_labelTrainIds.png", np.full((5, 5), 99, np.uint8))
+        write_image(root / f"{top}GT/COLOR/{key}.png", (5, 5))
+    return build(synthia.READER, root, "train", places, SYNTHIA, write=write_channels)
+
+
+def urbansyn_tree(root: Path, images: str = "rgb", labels: str = "ss") -> Tree:
+    keys = ("0001", "0420", "7539")
+    places = {key: (f"{images}/rgb_{key}.png", f"{labels}/ss_{key}.png") for key in keys}
+    write_image(root / "ss_color/ss_color_0001.png", (5, 5))
+    return build(urbansyn.READER, root, "train", places, URBANSYN)
+
+
+def foggy_zurich_tree(root: Path, top: str = "Foggy_Zurich/", encoding: str = "gt_labelIds") -> Tree:
+    keys = ("GOPR0120/frame_000201", "GOPR0119/frame_000101")
+    places = {key: (f"{top}RGB/{key}.png", f"{top}{encoding}/{key}.png") for key in keys}
+    for key in keys:
+        write_image(root / f"{top}gt_color/{key}.png", (5, 5))
+    # Frames of no list, and one of the other test list.
+    write_image(root / f"{top}RGB/GOPR0119/frame_000999.png", (5, 5))
+    for place in ("RGB", encoding):
+        write_label(root / f"{top}{place}/GOPR0122/frame_000001.png", np.full((5, 5), 99, np.uint8))
+    lists = root / f"{top}lists_file_names"
+    lists.mkdir()
+    (lists / "RGB_testv2_filenames.txt").write_text("".join(f"RGB/{key}.png\n" for key in keys))
+    (lists / "RGB_testv1_filenames.txt").write_text("/RGB/GOPR0122/frame_000001.png\r\n")
+    meaning = LABEL_IDS if encoding == "gt_labelIds" else TRAIN_IDS
+    return build(foggy_zurich.READER, root, "testv2", places, meaning)
+
+
+def foggy_driving_tree(root: Path, top: str = "Foggy_Driving/", suffix: str = "labelIds") -> Tree:
+    frames = {
+        "test/public/public_20161213_083206": "gtFine", "test/pedestrian/pedestrian_20161201_101324": "gtFine",
+        "test_extra/web/web_Foggy_Waldinger": "gtCoarse",
+        "test_extra/pedestrian/pedestrian_20161201_101632": "gtCoarse",
+    }  # fmt: skip
+    places = {
+        key: (f"{top}leftImg8bit/{key}_leftImg8bit.png", f"{top}{kind}/{key}_{kind}_{suffix}.png")
+        for key, kind in frames.items()
+    }
+    for key, kind in frames.items():
+        write_image(root / f"{top}{kind}/{key}_{kind}_color.png", (5, 5))
+    meaning = LABEL_IDS if suffix == "labelIds" else TRAIN_IDS
+    return build(foggy_driving.READER, root, "all", places, meaning)
+
+
+def dark_zurich_tree(root: Path, top: str = "", suffix: str = "labelTrainIds") -> Tree:
+    keys = ("GOPR0356/GOPR0356_frame_000321", "GOPR0356/GOPR0356_frame_000324")
+    places = {
+        key: (f"{top}rgb_anon/val/night/{key}_rgb_anon.png", f"{top}gt/val/night/{key}_gt_{suffix}.png") for key in keys
+    }
+    write_image(root / f"{top}rgb_anon/val_ref/day/GOPR0356_ref/GOPR0356_frame_000321_ref_rgb_anon.png", (5, 5))
+    write_image(root / f"{top}rgb_anon/train/night/GOPR0351/GOPR0351_frame_000159_rgb_anon.png", (5, 5))
+    write_image(root / f"{top}gt/val/night/{keys[0]}_gt_labelColor.png", (5, 5))
+    meaning = LABEL_IDS if suffix == "labelIds" else TRAIN_IDS
+    return build(dark_zurich.READER, root, "val", places, meaning)
+
+
+def nighttime_driving_tree(root: Path, top: str = "NighttimeDrivingTest/", suffix: str = "labelTrainIds") -> Tree:
+    keys = ("0_frame_0020", "1_frame_0032")
+    gt = f"{top}gtCoarse_daytime_trainvaltest/test/night"
+    places = {
+        key: (f"{top}leftImg8bit/test/night/{key}_leftImg8bit.png", f"{gt}/{key}_gtCoarse_{suffix}.png") for key in keys
+    }
+    write_image(root / f"{gt}/{keys[0]}_gtCoarse_color.png", (5, 5))
+    meaning = LABEL_IDS if suffix == "labelIds" else TRAIN_IDS
+    return build(nighttime_driving.READER, root, "test", places, meaning)
 
 
 CAMVID_FRAMES = {
@@ -184,8 +295,22 @@ TREES: dict[str, Callable[[Path], Tree]] = {
     "mapillary": lambda root: mapillary_tree(root, "labels", "config.json", VISTAS_1),
     "mapillary-2": vistas2_tree,
     "mapillary-2-only": lambda root: mapillary_tree(root, "v2.0/labels", "config_v2.0.json", VISTAS_2),
+    "mapillary-2-flat": lambda root: mapillary_tree(root, "labels", "config_v2.0.json", VISTAS_2),
+    "mapillary-2-renamed": lambda root: mapillary_tree(root, "labels", "config.json", VISTAS_2),
     "acdc": acdc_tree,
     "acdc-train-ids": lambda root: acdc_tree(root, "labelTrainIds"),
+    "synthia": synthia_tree,
+    "synthia-bare": lambda root: synthia_tree(root, ""),
+    "urbansyn": urbansyn_tree,
+    "urbansyn-nested": lambda root: urbansyn_tree(root, "rgb/rgb", "ss/ss"),
+    "foggy-zurich": foggy_zurich_tree,
+    "foggy-zurich-train-ids": lambda root: foggy_zurich_tree(root, "", "gt_labelTrainIds"),
+    "foggy-driving": foggy_driving_tree,
+    "foggy-driving-train-ids": lambda root: foggy_driving_tree(root, "", "labelTrainIds"),
+    "dark-zurich": dark_zurich_tree,
+    "dark-zurich-label-ids": lambda root: dark_zurich_tree(root, "Dark_Zurich_val_anon/", "labelIds"),
+    "nighttime-driving": nighttime_driving_tree,
+    "nighttime-driving-label-ids": lambda root: nighttime_driving_tree(root, "", "labelIds"),
     "camvid-segnet": segnet_tree,
     "camvid-official": painted_tree,
 }

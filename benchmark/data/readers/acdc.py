@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.data.labels import LabelTable, table
+from benchmark.data.labels import LabelTable, cityscapes_table
 from benchmark.data.samples import Listing, Reader, files, folder, known_split
 from benchmark.errors import UserError, nearest
 
@@ -42,7 +42,7 @@ class Acdc(Reader):
 
     def table(self, label: Path) -> LabelTable:
         """Return the table that the file's suffix names."""
-        return table("train_ids" if label.name.endswith("labelTrainIds.png") else "cityscapes_label_ids")
+        return cityscapes_table(label.name)
 
 
 def _keyed(condition: str, found: dict[str, Path]) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.data.labels import LabelTable, table
+from benchmark.data.labels import LabelTable, cityscapes_table
 from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
 
 
@@ -34,7 +34,7 @@ class Cityscapes(Reader):
 
     def table(self, label: Path) -> LabelTable:
         """Return the table that the file's suffix names."""
-        return table("train_ids" if label.name.endswith("labelTrainIds.png") else "cityscapes_label_ids")
+        return cityscapes_table(label.name)
 
 
 def _folder(root: Path, part: str, split: str, reader: Reader) -> Path:

@@ -11,6 +11,7 @@ than their image and are resized (nearest), as Rein's pipeline does in effect.
 from __future__ import annotations
 
 import json
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import cv2
@@ -44,10 +45,12 @@ class Gta5(Reader):
         for key in sorted(listed or ()):
             if key not in images or key not in labels:
                 raise UserError(f"{root / 'splits.json'}: split {split!r} names {key!r}, which has no image or label")
-        keep = (images.keys() | labels.keys() if listed is None else listed) - UNUSABLE
+        wanted = images.keys() | labels.keys() if listed is None else listed
+        keep, dropped = wanted - UNUSABLE, wanted & UNUSABLE
         return Listing(
             {key: path for key, path in images.items() if key in keep},
             {key: path for key, path in labels.items() if key in keep},
+            _notes(dropped, keep & RESIZED),
         )
 
     def table(self, label: Path) -> LabelTable:
@@ -61,6 +64,12 @@ class Gta5(Reader):
         image, label = read_image(sample.image), self.read_label(sample)
         height, width = image.shape[:2]
         return image, np.asarray(cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _notes(dropped: AbstractSet[str], resized: AbstractSet[str]) -> tuple[str, ...]:
+    unusable = f"{len(dropped)} unusable frame(s) left out: {', '.join(sorted(dropped))}"
+    other_size = f"{len(resized)} label(s) of another size than their image, resized to it"
+    return tuple(note for note, found in ((unusable, dropped), (other_size, resized)) if found)
 
 
 def _split(path: Path, split: str) -> frozenset[str] | None:

@@ -1,0 +1,40 @@
+"""Dark Zurich (Sakaridis et al., ICCV 2019): drives through Zurich at night, of which fifty frames are labelled.
+
+Tree: ``rgb_anon/val/night/<sequence>/<frame>_rgb_anon.png`` and
+``gt/val/night/<sequence>/<frame>_gt_labelTrainIds.png`` (or ``_gt_labelIds.png``). Its train split and the daytime
+reference of its val split (``val_ref``) have no labels; those of ``test`` are not public.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.data.labels import LabelTable, cityscapes_table
+from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+
+
+class DarkZurich(Reader):
+    """Reader of Dark Zurich's labelled night frames."""
+
+    name = "dark-zurich"
+    home = "Dark Zurich, trace.ethz.ch/publications/2019/GCMA_UIoU (Dark_Zurich_val_anon.zip)"
+    splits = ("val",)
+
+    def listing(self, root: Path, split: str) -> Listing:
+        """See ``Reader.listing``."""
+        known_split(split, self)
+        tops = (root / "Dark_Zurich_val_anon", root)
+        images = first_folder((top / "rgb_anon" / "val" / "night" for top in tops), self)
+        labels = first_folder((top / "gt" / "val" / "night" for top in tops), self)
+        return Listing(
+            files(images, r"(.+)_rgb_anon\.png", deep=True),
+            files(labels, r"(.+)_gt_labelTrainIds\.png", deep=True)
+            | files(labels, r"(.+)_gt_labelIds\.png", deep=True),
+        )
+
+    def table(self, label: Path) -> LabelTable:
+        """Return the table that the file's suffix names."""
+        return cityscapes_table(label.name)
+
+
+READER = DarkZurich()

@@ -1,0 +1,49 @@
+"""Foggy Driving (Sakaridis et al., IJCV 2018): 101 photographs of real fog, some of them from the web.
+
+Tree: ``leftImg8bit/test/<origin>/<stem>_leftImg8bit.png`` with ``gtFine/test/<origin>/<stem>_gtFine_labelIds.png`` (33
+frames), and ``leftImg8bit/test_extra/`` with ``gtCoarse/test_extra/…_gtCoarse_labelIds.png`` (68), in a folder
+``Foggy_Driving/``, which may or may not be the root itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.data.labels import LabelTable, cityscapes_table
+from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+
+KINDS = {"test": "gtFine", "test_extra": "gtCoarse"}
+
+
+class FoggyDriving(Reader):
+    """Reader of Foggy Driving: ``test`` (fine labels), ``test_extra`` (coarse), and ``all``, as the field tests."""
+
+    name = "foggy-driving"
+    home = "Foggy Driving, people.ee.ethz.ch/~csakarid/SFSU_synthetic"
+    splits = ("all", *KINDS)
+
+    def listing(self, root: Path, split: str) -> Listing:
+        """See ``Reader.listing``."""
+        known_split(split, self)
+        tops = (root / "Foggy_Driving", root)
+        images: dict[str, Path] = {}
+        labels: dict[str, Path] = {}
+        for part in KINDS if split == "all" else (split,):
+            kind = KINDS[part]
+            rgb = first_folder((top / "leftImg8bit" / part for top in tops), self)
+            gt = first_folder((top / kind / part for top in tops), self)
+            images |= _keyed(part, files(rgb, r"(.+)_leftImg8bit\.png", deep=True))
+            for suffix in ("labelTrainIds", "labelIds"):
+                labels |= _keyed(part, files(gt, rf"(.+)_{kind}_{suffix}\.png", deep=True))
+        return Listing(images, labels)
+
+    def table(self, label: Path) -> LabelTable:
+        """Return the table that the file's suffix names."""
+        return cityscapes_table(label.name)
+
+
+def _keyed(part: str, found: dict[str, Path]) -> dict[str, Path]:
+    return {f"{part}/{key}": path for key, path in found.items()}
+
+
+READER = FoggyDriving()

@@ -1,0 +1,33 @@
+"""UrbanSyn (Gómez et al., 2023): rendered streets made to resemble Cityscapes.
+
+Tree: ``rgb/rgb_0001.png`` to ``rgb/rgb_7539.png`` and ``ss/ss_0001.png``; unpacking a zip into a folder of its name
+gives ``rgb/rgb/`` and ``ss/ss/``, which is read as well. Labels are train ids, and 19 for void.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.data.labels import LabelTable, table
+from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+
+
+class UrbanSyn(Reader):
+    """Reader of UrbanSyn; there is no official split, so ``train`` is every frame."""
+
+    name = "urbansyn"
+    home = "UrbanSyn, huggingface.co/datasets/UrbanSyn/UrbanSyn (folders rgb and ss), or urbansyn.org (rgb.zip, ss.zip)"
+    splits = ("train",)
+
+    def listing(self, root: Path, split: str) -> Listing:
+        """See ``Reader.listing``."""
+        known_split(split, self)
+        images, labels = (first_folder((root / part / part, root / part), self) for part in ("rgb", "ss"))
+        return Listing(files(images, r"rgb_(\d{4})\.png"), files(labels, r"ss_(\d{4})\.png"))
+
+    def table(self, label: Path) -> LabelTable:
+        """Return the table of train ids with 19 for void."""
+        return table("urbansyn_ids")
+
+
+READER = UrbanSyn()

@@ -1,0 +1,44 @@
+"""Views of datasets: pixels as a protocol wants them, not as the files have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from benchmark.data.labels import Bytes
+from benchmark.data.samples import Sample, SampleReader
+
+
+class Halved:
+    """Images and labels at half their size, odd pixels dropped.
+
+    Pillow's filters, as in the script that the field halves Mapillary Vistas with; that script stores the images as
+    JPEG once more, which this does not.
+    """
+
+    def __init__(self, reader: SampleReader) -> None:
+        self._reader = reader
+
+    def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
+        """Return image (H // 2, W // 2, 3) and train ids (H // 2, W // 2); see ``Reader.read``."""
+        image, label = self._reader.read(sample)
+        size = (label.shape[1] // 2, label.shape[0] // 2)
+        return (
+            np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)),
+            np.array(Image.fromarray(label).resize(size, Image.Resampling.NEAREST)),
+        )
+
+
+class Joint:
+    """Several datasets as one: a sample's id begins with its dataset's name (``gta5/00001``)."""
+
+    def __init__(self, readers: Mapping[str, SampleReader]) -> None:
+        self._readers = readers
+
+    def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
+        """Return image (H, W, 3) and train ids (H, W) by the reader of the sample's dataset; see ``Reader.read``."""
+        dataset, _, inner = sample.id.partition("/")
+        return self._readers[dataset].read(replace(sample, id=inner))
