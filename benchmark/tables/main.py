@@ -172,10 +172,8 @@ def _has_confusions(record: Record) -> bool:
 def _caption(runs: _Runs) -> str:
     first = runs.all[0]
     fields = first.protocol_fields
-    stated = fields.get("source")
-    parts = stated if isinstance(stated, list) else [stated]
-    sources = [part["dataset"] for part in parts if isinstance(part, dict) and "dataset" in part]
-    trained = f" on {' + '.join(_spelling(str(name)) for name in sources)}" if sources else ""
+    sources = " + ".join(_spelling(str(part["dataset"])) for part in _sources(fields))
+    trained = f" on {sources}" if sources else ""
     length = f" after {fields['iterations']} iterations" if "iterations" in fields else ""
     seeds = runs.seeds()
     over = f"mean ± standard deviation over n of the seeds {_list(seeds)}" if len(seeds) > 1 else f"seed {_list(seeds)}"
@@ -192,7 +190,8 @@ def _notes(runs: _Runs) -> list[str]:
     also = f"; the decoder's {span} M train in every row" if counts else ""
     notes = [
         f"Trained: parameters of the backbone's side, in millions{also}.",
-        "Source: held-out images of the source. Avg.: of the unseen domains. CPU-s: processor time of one run.",
+        f"Source: {_scored(runs.all[0].protocol_fields)} images of the source. Avg.: of the unseen domains. "
+        "CPU-s: processor time of one run.",
     ]
     notes += _effort(runs)
     everyone = runs.seeds()
@@ -205,6 +204,19 @@ def _notes(runs: _Runs) -> list[str]:
                 f"{runs.label(record.method)}, seed {record.seed}, failed and is not averaged: {_reason(record)}."
             )
     return notes
+
+
+def _sources(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    stated = fields.get("source")
+    parts = stated if isinstance(stated, list) else [stated]
+    return [part for part in parts if isinstance(part, dict) and "dataset" in part]
+
+
+def _scored(fields: Mapping[str, Any]) -> str:
+    """Return which images of the source are scored: a protocol that trains on all of them holds none out."""
+    scored = fields.get("validation") or {}
+    among = any(all(part.get(key) == scored.get(key) for key in ("dataset", "split")) for part in _sources(fields))
+    return "trained-on" if among else "held-out"
 
 
 def _effort(runs: _Runs) -> list[str]:

@@ -105,6 +105,20 @@ def test_resize_draws_and_pixels_are_mmcvs() -> None:
         np.testing.assert_array_equal(marks[:height, : size[0]], mmcv.imresize(label, size, interpolation="nearest"))
 
 
+def test_listed_short_edges_are_all_equally_likely_and_mmcvs() -> None:
+    image, label = photograph((60, 90)), stripes((60, 90))
+    edges = (40, 47, 100)
+    settings = Settings((1, 1), 200, 1.0, 0.0, False, short_edges=edges)
+    crops = [train_transform(image, label, np.random.default_rng(seed), settings)[0] for seed in range(900)]
+    heights = [int((crop[:, 0] != 0).any(-1).sum()) for crop in crops]
+    for edge in edges:
+        assert heights.count(edge) == pytest.approx(300, abs=60)
+        crop = crops[heights.index(edge)]
+        size = mmcv.rescale_size((90, 60), (10**9, edge))  # as RandomChoiceResize with ResizeShortestEdge
+        np.testing.assert_array_equal(crop[: size[1], : size[0]], mmcv.imresize(image, size))
+    assert set(heights) == set(edges)
+
+
 def test_crop_corners_have_mmsegmentations_distribution() -> None:
     label = stripes((80, 120))
     theirs = RandomCrop((40, 40), cat_max_ratio=0.75)

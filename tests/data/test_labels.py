@@ -12,7 +12,7 @@ from mmseg.datasets.mapillary import MapillaryDataset_v1, MapillaryDataset_v2
 from benchmark.data import labels
 
 from .conftest import SHARED, needs_shared
-from .trees import LABEL_IDS, TRAIN_IDS
+from .trees import LABEL_IDS, SYNTHIA, TRAIN_IDS, URBANSYN
 
 
 def test_classes_are_mmsegmentations() -> None:
@@ -24,7 +24,7 @@ def test_classes_are_mmsegmentations() -> None:
 
 @pytest.mark.parametrize(
     ("name", "meaning"), [("cityscapes_label_ids", LABEL_IDS), ("gta5_label_ids", {**LABEL_IDS, 34: 255}),
-                          ("train_ids", TRAIN_IDS)]
+                          ("train_ids", TRAIN_IDS), ("synthia_ids", SYNTHIA), ("urbansyn_ids", URBANSYN)]
 )  # fmt: skip
 def test_table_maps_every_id_and_fills_with_ignore(name: str, meaning: dict[int, int]) -> None:
     lut = labels.lut(name)
@@ -67,10 +67,14 @@ def test_tables_agree_with_the_collected_facts() -> None:
     facts = json.loads((SHARED / "labels.json").read_text())
     pairs = {
         "cityscapes_label_ids": "cityscapes_labelid_to_trainid", "gta5_label_ids": "gta5_labelid_to_trainid",
-        "train_ids": "bdd100k_mask_to_trainid",
+        "train_ids": "bdd100k_mask_to_trainid", "synthia_ids": "synthia_to_trainid",
+        "urbansyn_ids": "urbansyn_to_trainid",
     }  # fmt: skip
     for ours, theirs in pairs.items():
         assert labels.FACTS["tables"][ours]["ids"] == facts[theirs]
-    names, ids = facts["mapillary_v1.2_readable"], facts["mapillary_v1.2_to_trainid"]
-    known = labels.FACTS["mapillary_names"]["train_ids"]
-    assert {name: ids[str(i)] for i, name in enumerate(names)} == {name: known[name] for name in names}
+    names = facts["mapillary_v1.2_readable"]
+    tables = {"mapillary_names": "mapillary_v1.2_to_trainid",
+              "mapillary_names_hrda": "mapillary_v1.2_to_trainid_hrda_robustnet"}  # fmt: skip
+    for ours, theirs in tables.items():
+        known = labels.FACTS[ours]["train_ids"]
+        assert {name: facts[theirs][str(i)] for i, name in enumerate(names)} == {name: known[name] for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import mmcv
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 
-from benchmark.data.loader import EvaluationSet, TrainingItem, TrainingSet, fitted
+from benchmark.data.loader import EvaluationSet, Frames, TrainingItem, TrainingSet, fitted
 from benchmark.errors import UserError
 from benchmark.protocol import Augmentation
 
@@ -104,6 +105,25 @@ def test_small_sets_are_read_once_large_ones_never_kept(tree: Tree) -> None:
     assert kept[8]["image"].shape == (3, 16, 16)
     with pytest.raises(UserError, match="file is empty"):
         unkept[8]
+
+
+def test_memory_is_not_overrun_where_the_first_frame_was_small(tmp_path: Path) -> None:
+    tree = segnet_tree(tmp_path)
+    samples = tree.reader.samples(tree.root, tree.split)
+    weights = [4 * tree.labels[sample.id].size for sample in samples]  # three bytes of image and one of label
+    samples = [sample for _, sample in sorted(zip(weights, samples, strict=True), key=lambda pair: pair[0])]
+    memory = min(weights) * len(weights)
+    assert memory < sum(weights)
+    frames = Frames(samples, tree.reader, memory)
+    for index in range(len(frames)):
+        frames[index]
+    for sample in samples:
+        sample.image.write_bytes(b"")
+    kept = 0
+    for index in range(len(frames)):
+        with suppress(UserError):
+            kept += sum(plane.nbytes for plane in frames[index])
+    assert 0.5 * memory < kept <= memory
 
 
 @pytest.mark.parametrize("position", [-1, 40])

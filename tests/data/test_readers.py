@@ -24,6 +24,7 @@ from .trees import (
     VISTAS_2,
     Tree,
     acdc_tree,
+    chunk,
     foggy_driving_tree,
     foggy_zurich_tree,
     gta5_tree,
@@ -375,9 +376,6 @@ def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_label_files_shrunk_to_fewer_bits_keep_their_ids(bits: int, tmp_path: Path) -> None:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     ids = np.arange(8) % 2**bits
     row = np.packbits(((ids[:, None] >> np.arange(bits)[::-1]) & 1).astype(np.uint8)).tobytes()
     header = struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0)

@@ -80,6 +80,15 @@ def test_the_caption_states_the_conditions() -> None:
         assert part in caption
 
 
+def test_several_sources_and_images_that_were_trained_on_are_named() -> None:
+    assert "held-out images of the source" in noted(one_table([made()]))
+    source = [{"dataset": "gta5", "split": "all"}, {"dataset": "synthia", "split": "train"}]
+    fields = {**FIELDS, "source": source, "validation": {"dataset": "gta5", "split": "all", "limit": 5}}
+    table = one_table([made(protocol_fields=fields)])
+    assert "on GTA5 + SYNTHIA," in table.caption
+    assert "trained-on images of the source" in noted(table)
+
+
 def test_rows_stand_in_a_fixed_order_whatever_the_records() -> None:
     wanted = [
         "full", "freeze", "lora", "lora[rank=4]", "vpt", "rein", "bitfit", "random", "childtune-d", "fishertune",
