@@ -24,6 +24,7 @@ from benchmark.method import Estimation, Method, Phase, candidates
 from benchmark.models.backbone import Backbone
 from benchmark.streams import torch_rng
 from tests.backbones import tiny_backbone
+from tests.baselines.reference import rotated
 
 
 def attach(made: Method, backbone: Backbone, seed: int = 0) -> Any:
@@ -179,17 +180,6 @@ def test_lora_drops_out_in_training_only_and_leaves_drop_path_off() -> None:
 
 
 # -- VPT ---------------------------------------------------------------------------------------------------
-
-
-def rotated(x: Tensor, rope: Tensor, half: bool) -> Tensor:
-    """Turn pairs of channels by the table's angles: (x, y) to (x cos - y sin, y cos + x sin)."""
-    sine, cosine = rope.chunk(2, -1)
-    if half:
-        first, second = x.chunk(2, -1)
-        turned = torch.cat([-second, first], -1)
-    else:
-        turned = torch.stack([-x[..., 1::2], x[..., ::2]], -1).flatten(-2)
-    return x * cosine + turned * sine
 
 
 def attention(module: Any, x: Tensor, rope: Tensor | None, plain_tokens: int) -> Tensor:
