@@ -59,7 +59,7 @@ class GeCo(MinorComponents):
     def _keep(self, backbone: Backbone, args: tuple[Any, ...], output: list[Tensor]) -> None:
         self._features = output if torch.is_grad_enabled() else []
 
-    def regularise(self, decoding: Decoding) -> dict[str, Tensor]:
+    def losses(self, decoding: Decoding) -> dict[str, Tensor]:
         """Return the regulariser, ``{"geometry": scalar}``; nothing before its warm-up is over."""
         features, self._features = [level.float() for level in self._features], []
         if decoding.step < self.settings.warmup * decoding.steps:

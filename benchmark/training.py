@@ -120,7 +120,7 @@ class Trainer:
         with self.accelerator.autocast():
             losses = self.model(images, labels)
             if phase.backbone:
-                losses = losses | self.method.losses() | self.method.regularise(self._decoding(phase, t - first))
+                losses = losses | self.method.losses(self._decoding(phase, t - first))
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise FloatingPointError(f"the loss is {total.item()} at iteration {t} (phase {phase.name})")

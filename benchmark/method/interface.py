@@ -11,7 +11,7 @@ The training loop calls, in this order::
     queries()                                   once: object queries for a decoder that takes some
     optimizer()                                 once, for the backbone's side only
     estimate(estimation)                        per iteration of an estimating phase: look, update nothing
-    losses(), regularise(decoding) -> backward -> before_step(t, T)   per iteration of any other phase
+    losses(decoding) -> backward -> before_step(t, T)   per iteration of any other phase
 """
 
 from __future__ import annotations
@@ -160,12 +160,8 @@ class Method(ABC):
         """Look at one batch's gradients; called in phases that estimate."""
         raise NotImplementedError(f"{type(self).__name__} has an estimating phase but does not estimate")
 
-    def losses(self) -> dict[str, Tensor]:
+    def losses(self, decoding: Decoding) -> dict[str, Tensor]:
         """Return extra named losses of the forward pass just made; they are added to the decoder's."""
-        return {}
-
-    def regularise(self, decoding: Decoding) -> dict[str, Tensor]:
-        """Return extra named losses that need the decoder's answer to features; added like :meth:`losses`."""
         return {}
 
     def queries(self) -> Callable[[], Tensor] | None:

@@ -172,7 +172,7 @@ def regulariser(
     made: GeCo, segmenter: Segmenter, decode: Any = None, seed: int = 0, step: int = 9
 ) -> dict[str, Tensor]:
     segmenter(OneBatch().images)
-    return made.regularise(Decoding(decode or segmenter.decoder, torch_rng(seed, "test"), step, 10))
+    return made.losses(Decoding(decode or segmenter.decoder, torch_rng(seed, "test"), step, 10))
 
 
 def test_the_target_is_fixed_and_the_rest_learns() -> None:
@@ -203,7 +203,7 @@ def test_strength_radius_and_chance_matter_and_precision_does_not() -> None:
     made, segmenter = attached()
     segmenter(OneBatch().images)
     with torch.autocast("cpu", torch.bfloat16):
-        half = made.regularise(Decoding(segmenter.decoder, torch_rng(0, "test"), 9, 10))
+        half = made.losses(Decoding(segmenter.decoder, torch_rng(0, "test"), 9, 10))
     assert half["geometry"].item() == pytest.approx(one, rel=1e-4)
 
 
