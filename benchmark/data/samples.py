@@ -261,6 +261,20 @@ def files(where: Path, pattern: str, *, deep: bool = False) -> dict[str, Path]:
     return found
 
 
+def cityscapes_labels(where: Path, kind: str) -> dict[str, Path]:
+    """Return label files of Cityscapes' naming below ``where``, by what precedes their suffix.
+
+    That is ``<key>_<kind>_labelIds.png``, and where there is none of a key, its ``_<kind>_labelTrainIds.png``.
+    """
+    train_ids, ids = (files(where, rf"(.+)_{kind}_{name}\.png", deep=True) for name in ("labelTrainIds", "labelIds"))
+    return train_ids | ids
+
+
+def below(part: str, found: dict[str, Path]) -> dict[str, Path]:
+    """Return files with their keys preceded by the name of the part that they belong to."""
+    return {f"{part}/{key}": path for key, path in found.items()}
+
+
 def first_folder(candidates: Iterable[Path], reader: Reader) -> Path:
     """Return the first of ``candidates`` that exists, for layouts that differ between releases.
 

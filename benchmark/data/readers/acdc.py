@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.data.labels import LabelTable, cityscapes_table
-from benchmark.data.samples import Listing, Reader, files, folder, known_split
+from benchmark.data.samples import Listing, Reader, below, cityscapes_labels, files, folder, known_split
 from benchmark.errors import UserError, nearest
 
 CONDITIONS = ("fog", "night", "rain", "snow")
@@ -35,18 +35,13 @@ class Acdc(Reader):
         labels: dict[str, Path] = {}
         for name in (condition,) if condition else CONDITIONS:
             rgb, gt = folder(root / "rgb_anon" / name / part, self), folder(root / "gt" / name / part, self)
-            images |= _keyed(name, files(rgb, r"(.+)_rgb_anon\.png", deep=True))
-            labels |= _keyed(name, files(gt, r"(.+)_gt_labelTrainIds\.png", deep=True))
-            labels |= _keyed(name, files(gt, r"(.+)_gt_labelIds\.png", deep=True))
+            images |= below(name, files(rgb, r"(.+)_rgb_anon\.png", deep=True))
+            labels |= below(name, cityscapes_labels(gt, "gt"))
         return Listing(images, labels)
 
     def table(self, label: Path) -> LabelTable:
         """Return the table that the file's suffix names."""
         return cityscapes_table(label.name)
-
-
-def _keyed(condition: str, found: dict[str, Path]) -> dict[str, Path]:
-    return {f"{condition}/{key}": path for key, path in found.items()}
 
 
 READER = Acdc()

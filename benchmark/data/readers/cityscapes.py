@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.data.labels import LabelTable, cityscapes_table
-from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+from benchmark.data.samples import Listing, Reader, cityscapes_labels, files, first_folder, known_split
 
 
 class Cityscapes(Reader):
@@ -28,8 +28,7 @@ class Cityscapes(Reader):
         labels = _folder(root, "gtFine", split, self)
         return Listing(
             files(images, r"(.+)_leftImg8bit\.png", deep=True),
-            files(labels, r"(.+)_gtFine_labelTrainIds\.png", deep=True)
-            | files(labels, r"(.+)_gtFine_labelIds\.png", deep=True),
+            cityscapes_labels(labels, "gtFine"),
         )
 
     def table(self, label: Path) -> LabelTable:

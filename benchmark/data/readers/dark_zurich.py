@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.data.labels import LabelTable, cityscapes_table
-from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+from benchmark.data.samples import Listing, Reader, cityscapes_labels, files, first_folder, known_split
 
 
 class DarkZurich(Reader):
@@ -28,8 +28,7 @@ class DarkZurich(Reader):
         labels = first_folder((top / "gt" / "val" / "night" for top in tops), self)
         return Listing(
             files(images, r"(.+)_rgb_anon\.png", deep=True),
-            files(labels, r"(.+)_gt_labelTrainIds\.png", deep=True)
-            | files(labels, r"(.+)_gt_labelIds\.png", deep=True),
+            cityscapes_labels(labels, "gt"),
         )
 
     def table(self, label: Path) -> LabelTable:

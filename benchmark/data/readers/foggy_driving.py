@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.data.labels import LabelTable, cityscapes_table
-from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+from benchmark.data.samples import Listing, Reader, below, cityscapes_labels, files, first_folder, known_split
 
 KINDS = {"test": "gtFine", "test_extra": "gtCoarse"}
 
@@ -32,18 +32,13 @@ class FoggyDriving(Reader):
             kind = KINDS[part]
             rgb = first_folder((top / "leftImg8bit" / part for top in tops), self)
             gt = first_folder((top / kind / part for top in tops), self)
-            images |= _keyed(part, files(rgb, r"(.+)_leftImg8bit\.png", deep=True))
-            for suffix in ("labelTrainIds", "labelIds"):
-                labels |= _keyed(part, files(gt, rf"(.+)_{kind}_{suffix}\.png", deep=True))
+            images |= below(part, files(rgb, r"(.+)_leftImg8bit\.png", deep=True))
+            labels |= below(part, cityscapes_labels(gt, kind))
         return Listing(images, labels)
 
     def table(self, label: Path) -> LabelTable:
         """Return the table that the file's suffix names."""
         return cityscapes_table(label.name)
-
-
-def _keyed(part: str, found: dict[str, Path]) -> dict[str, Path]:
-    return {f"{part}/{key}": path for key, path in found.items()}
 
 
 READER = FoggyDriving()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.data.labels import LabelTable, cityscapes_table
-from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+from benchmark.data.samples import Listing, Reader, cityscapes_labels, files, first_folder, known_split
 
 
 class NighttimeDriving(Reader):
@@ -28,8 +28,7 @@ class NighttimeDriving(Reader):
         labels = first_folder((top / "gtCoarse_daytime_trainvaltest" / "test" / "night" for top in tops), self)
         return Listing(
             files(images, r"(.+)_leftImg8bit\.png", deep=True),
-            files(labels, r"(.+)_gtCoarse_labelTrainIds\.png", deep=True)
-            | files(labels, r"(.+)_gtCoarse_labelIds\.png", deep=True),
+            cityscapes_labels(labels, "gtCoarse"),
         )
 
     def table(self, label: Path) -> LabelTable:
