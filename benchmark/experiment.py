@@ -120,8 +120,9 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
     notify("stage", text="loading")
     torch.set_num_threads(job.threads)
     experiment = Experiment(job)
-    for name, notes in experiment.notes().items():
-        notify("note", text=f"{name} ({experiment.domains()[name].dataset}): {'; '.join(notes)}")
+    notes = experiment.notes()
+    for name, lines in notes.items():
+        notify("note", text=f"{name} ({experiment.domains()[name].dataset}): {'; '.join(lines)}")
     method: Method = job.make_method()
     protocol, total = job.protocol, job.protocol.iterations
     trainer = Trainer(protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator)
@@ -139,25 +140,14 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
         average = math.fsum(values.values()) / len(values)
         return {"iteration": step, "average": average, "targets": values, "source": source}
 
-    conditions = {
-        "protocol": protocol.name,
-        "fingerprint": protocol.fingerprint(),
-        "data_hash": experiment.data_hash(),
-        "batches_hash": experiment.batches_hash(),
-        "decoder_hash": experiment.decoder_hash,
-        "backbone": job.backbone,
-        "weights_hash": experiment.weights_hash,
-        "method": job.method_name,
-        "settings": json.loads(method.settings.model_dump_json()),
-        "seed": job.seed,
-    }
+    conditions = _conditions(experiment, method)
     key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
     notify("stage", text="training")
     facts = {
         **conditions,
         "label": job.label(method),
         "classes": experiment.source.classes,
-        "data_notes": experiment.notes(),
+        "data_notes": notes,
         "protocol_fields": protocol.fields(),
         "origins": job.origins(method),
         "trainable": trainable,
@@ -180,6 +170,23 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
         write(record, last, ids, job.folder, delta.files(method, experiment.segmenter, record))
     job.checkpoint.unlink(missing_ok=True)
     return record
+
+
+def _conditions(experiment: Experiment, method: Method) -> dict[str, Any]:
+    """Return all that decides the run's result; a checkpoint made under others is never resumed."""
+    job, protocol = experiment.job, experiment.protocol
+    return {
+        "protocol": protocol.name,
+        "fingerprint": protocol.fingerprint(),
+        "data_hash": experiment.data_hash(),
+        "batches_hash": experiment.batches_hash(),
+        "decoder_hash": experiment.decoder_hash,
+        "backbone": job.backbone,
+        "weights_hash": experiment.weights_hash,
+        "method": job.method_name,
+        "settings": json.loads(method.settings.model_dump_json()),
+        "seed": job.seed,
+    }
 
 
 def _record(facts: dict[str, Any], progress: Progress, **rest: Any) -> Record:
