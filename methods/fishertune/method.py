@@ -197,8 +197,11 @@ class FisherTune(Method):
 
     def _choose(self) -> None:
         """End the estimate: choose, note what the record shall say, and free the estimates' memory."""
-        choices = [self._chosen((half,)) for half in range(HALVES) if self._seen[half].count]
-        self._choice = self._chosen(tuple(range(HALVES)))
+        criterion, both = self.settings.criterion, tuple(range(HALVES))
+        choices = [self._best(self._scores((half,), criterion)) for half in both if self._seen[half].count]
+        scores = self._scores(both, criterion)
+        self._choice = self._best(scores)
+        drf_scores = scores if criterion == "drf" else self._scores(both, "drf")
         seen, shifted = self._shares(average(self._seen)), self._shares(average(self._shifted))
         self._facts = {
             "gradient_evaluations": self._evaluations,
@@ -212,14 +215,13 @@ class FisherTune(Method):
             "sensitivity": {
                 "fisher": means(self._candidates, seen),
                 "fisher_shifted": means(self._candidates, shifted),
-                "drf": means(self._candidates, self._scores(tuple(range(HALVES)), "drf")),
+                "drf": means(self._candidates, drf_scores),
             },
         }
         self._seen, self._shifted = [], []
 
-    def _chosen(self, halves: tuple[int, ...]) -> Choice:
-        scores = list(self._scores(halves, self.settings.criterion).values())
-        return Choice.best(self._candidates, scores, self.trainable(), self.settings.ranking)
+    def _best(self, scores: dict[str, Tensor]) -> Choice:
+        return Choice.best(self._candidates, list(scores.values()), self.trainable(), self.settings.ranking)
 
     def _shares(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         return {f"{c.name}[{c.group}]": c.share(values[c.name]) for c in self._candidates}
