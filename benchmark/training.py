@@ -95,7 +95,7 @@ class Trainer:
         self.model = accelerator.prepare(Losses(segmenter))
         spec = protocol.decoder
         groups = segmenter.decoder.parameter_groups(spec.weight_decay)
-        decoder = torch.optim.AdamW(groups, spec.lr, protocol.betas, protocol.eps)
+        decoder = torch.optim.AdamW(groups, spec.lr, protocol.betas, protocol.eps, fused=True)
         tuner = method.optimizer(protocol.betas, protocol.eps)
         self.optimizers = {"decoder": decoder} | ({"backbone": tuner} if tuner is not None else {})
         for optimizer in self.optimizers.values():

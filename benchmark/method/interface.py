@@ -154,7 +154,7 @@ class Method(ABC):
     def optimizer(self, betas: tuple[float, float], eps: float) -> torch.optim.Optimizer | None:
         """Return the optimizer of the backbone's side; None where nothing trains."""
         groups = self.parameter_groups()
-        return torch.optim.AdamW(groups, betas=betas, eps=eps) if groups else None
+        return torch.optim.AdamW(groups, betas=betas, eps=eps, fused=True) if groups else None
 
     def estimate(self, estimation: Estimation) -> None:
         """Look at one batch's gradients; called in phases that estimate."""
