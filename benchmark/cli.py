@@ -104,7 +104,7 @@ def run(
 def tune(
     protocol: ProtocolName = "streets",
     methods: Annotated[str, typer.Option("--methods", "-m", help="Only these; default: all with a rate.")] = "",
-    rates: Annotated[str, typer.Option(help="The learning rates, the same for every method.")] = "1e-4,3e-4,1e-3",
+    rates: Annotated[str, typer.Option(help="The learning rates, the same for every method.")] = "1e-4,3e-4,1e-3,3e-3",
     backbone: Annotated[Optional[str], typer.Option(help="Instead of the protocol's own.")] = None,
     weights: Annotated[Optional[Path], typer.Option(help="Safetensors file with the backbone's weights.")] = None,
     data_root: DataRoot = None,

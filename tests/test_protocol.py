@@ -18,10 +18,10 @@ FIELD = [name for name in protocol.available() if "-to-" in name]
 FINGERPRINTS = {
     "camvid": "845027c124428516043e65402266f84801752ac39a0cb11756ebe69091054059",
     "camvid@quick": "7380d5b7a5f7f1d2983c669e93b7fcad499daa4a06b59bbdbd29ed163b9bf2e4",
-    "streets": "9779022935574995b703dfab460475cd21c8486a7326e2358430c0571b539e08",
+    "streets": "19ed8274253a1e30c963b0880a90e10b3d75fddf4106b7e67143747e1796b1bc",
     "streets@quick": "dc57ef953002945f7e834b974deb0aaff163c0dcc3affed9e21f426656b43dad",
-    "streets@tune": "e15432e9bd5f5130a9f9ad24a65cbb180a0969301fb4f375367d68e939820617",
-    "streets-adverse": "a16890e818e57a4603a7f1e0f279ecd86f923ff14bf268f9615761848fb04278",
+    "streets@tune": "0d8b4e8c342320f43da47796721cd11aae039e67a717c860e5e28907e1afeb13",
+    "streets-adverse": "bb1ecb64aac15acb58dbca4d6aeb998a50222af0292c1dfbfe548b722488d88f",
 }
 
 
