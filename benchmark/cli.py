@@ -69,7 +69,10 @@ def run(
     protocol: ProtocolName = "streets",
     all_methods: Annotated[bool, typer.Option("--all", help="Every method but the ablations.")] = False,
     methods: Annotated[
-        str, typer.Option("--methods", "-m", help="Methods, table4 or figure5, separated by commas.")
+        str,
+        typer.Option(
+            "--methods", "-m", help="Methods, table4, table5 or figure5, separated by commas; lora+perturbed perturbs."
+        ),
     ] = "",
     seeds: Annotated[str, typer.Option(help="Seeds: 0, 0,1,2 or 0-4.")] = "0",
     backbone: Annotated[Optional[str], typer.Option(help="Instead of the protocol's own.")] = None,

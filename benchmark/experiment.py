@@ -125,7 +125,10 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
         notify("note", text=f"{name} ({experiment.domains()[name].dataset}): {'; '.join(lines)}")
     method: Method = job.make_method()
     protocol, total = job.protocol, job.protocol.iterations
-    trainer = Trainer(protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator)
+    trainer = Trainer(
+        protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator,
+        job.make_perturbation(),
+    )  # fmt: skip
     decoder = sum(parameter.numel() for parameter in experiment.segmenter.decoder.parameters())
     trainable = {"backbone": method.trainable(), "decoder": decoder}
     last: dict[str, np.ndarray] = {}
@@ -184,7 +187,7 @@ def _conditions(experiment: Experiment, method: Method) -> dict[str, Any]:
         "backbone": job.backbone,
         "weights_hash": experiment.weights_hash,
         "method": job.method_name,
-        "settings": json.loads(method.settings.model_dump_json()),
+        "settings": job.settings(method),
         "seed": job.seed,
     }
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -16,16 +16,22 @@ from benchmark.errors import UserError, nearest
 from benchmark.protocol import Protocol, explain
 
 if TYPE_CHECKING:
-    from benchmark.method import Method
+    from benchmark.method import Method, Perturbation, Settings
 
 Given = Mapping[str, Mapping[str, Any]]
+Own = TypeVar("Own", bound="Settings")
 GROUPS = {
     "table4": ("full", "freeze", "random", "random-q", "random-k", "random-v", "fim", "delta-fim", "fishertune"),
+    "table5": tuple(
+        name + carried for name in ("adaptformer", "vpt", "rein", "fishertune") for carried in ("", registry.PERTURBED)
+    ),
     "figure5": (
         "fim", "fim-variational", "delta-fim", "delta-fim-variational", "fishertune", "dr-fim-variational",
     ),
 }  # fmt: skip
-"""Words for several methods: FisherTune's Table 4, and its Figure 5 (which leaves ΔF out)."""
+"""Words for several methods: FisherTune's Tables 4 and 5, and its Figure 5 (which leaves ΔF out)."""
+PERTURBATION = "perturbation."
+"""Before the name of a setting that is the perturbation's and not the method's."""
 SAFE = re.compile(r"[A-Za-z0-9._+=,\[\]-]+")
 
 
@@ -36,7 +42,7 @@ class Job:
     Attributes:
         protocol: the fixed conditions.
         backbone: a known backbone's name.
-        method: a registered method's name.
+        method: a registered method's name, with ``+perturbed`` if it carries feature perturbation.
         seed: of every random stream.
         given: settings of the method that the user gave.
         data_root: holds one folder per dataset.
@@ -79,25 +85,61 @@ class Job:
             UserError: unknown method, or a setting that is unknown or impossible.
         """
         kind: type[Method] = registry.find("method", self.method)
-        values = {**self.protocol.settings.get(self.method, {}), **self._searched(), **self.given}
-        try:
-            return kind(kind.Settings(**values))
-        except ValidationError as error:
-            raise UserError(f"method {self.method!r}: {explain(error, kind.Settings)}") from None
+        return kind(self._validated(kind.Settings, ""))
+
+    def make_perturbation(self) -> Perturbation | None:
+        """Make the feature perturbation that the method carries; None where it carries none.
+
+        Raises:
+            UserError: a setting that is unknown or impossible.
+        """
+        from benchmark.method import Perturbation, PerturbationSettings
+
+        if registry.base(self.method) == self.method:
+            return None
+        return Perturbation(self._validated(PerturbationSettings, PERTURBATION))
+
+    def settings(self, method: Method) -> dict[str, Any]:
+        """Return the settings of method and perturbation, JSON-ready."""
+        carried = self.make_perturbation()
+        return method.settings.model_dump(mode="json") | (
+            {} if carried is None else _prefixed(carried.settings.model_dump(mode="json"))
+        )
 
     def origins(self, method: Method) -> dict[str, str]:
         """Return where each setting comes from: ``paper``, ``ours``, ``search`` or ``given``."""
-        adapted = dict.fromkeys(self.protocol.settings.get(self.method, {}), "ours")
+        carried = self.make_perturbation()
+        declared = {} if carried is None else _prefixed(carried.settings.origins())
+        adapted = dict.fromkeys(self._stated(self.protocol.settings), "ours")
         searched = dict.fromkeys(self._searched(), "search")
-        return method.settings.origins() | adapted | searched | dict.fromkeys(self.given, "given")
+        return method.settings.origins() | declared | adapted | searched | dict.fromkeys(self.given, "given")
+
+    def _validated(self, kind: type[Own], prefix: str) -> Own:
+        """Return settings of the method (no prefix) or the perturbation: defaults, the protocol's, the user's."""
+        values = {**self._stated(self.protocol.settings), **self._searched(), **self.given}
+        own = {
+            name.removeprefix(prefix): value
+            for name, value in values.items()
+            if name.startswith(PERTURBATION) == bool(prefix)
+        }
+        try:
+            return kind(**own)
+        except ValidationError as error:
+            whose = ", perturbation" if prefix else ""
+            raise UserError(f"method {self.method!r}{whose}: {explain(error, kind)}") from None
 
     def _searched(self) -> Mapping[str, Any]:
         """Return what the search found for this method, if it was made with this backbone."""
-        return self.protocol.searched.get(self.method, {}) if self.backbone == self.protocol.backbone else {}
+        return self._stated(self.protocol.searched) if self.backbone == self.protocol.backbone else {}
+
+    def _stated(self, table: Given) -> Mapping[str, Any]:
+        """Return a method's entries; those of the plain method hold for the perturbed one, too."""
+        return {**table.get(registry.base(self.method), {}), **table.get(self.method, {})}
 
     def label(self, method: Method) -> str:
         """Return the method's name in tables."""
-        return method.label + self.method_name.removeprefix(self.method)
+        carried = " + feature perturbation" if registry.base(self.method) != self.method else ""
+        return method.label + carried + self.method_name.removeprefix(self.method)
 
 
 def plan(
@@ -119,6 +161,9 @@ def plan(
     for name in given:
         if name not in methods:
             raise UserError(f"--set {name}.…: {name!r} is not among the methods to run: {nearest(name, methods)}")
+        for each in given[name]:
+            if each.startswith(PERTURBATION) and registry.base(name) == name:
+                raise UserError(f"--set {name}.{each}: only {name}{registry.PERTURBED} has it; run and set that one")
     jobs = [
         Job(protocol, backbone, method, seed, given=given.get(method, {}), **common)
         for seed in dict.fromkeys(seeds)
@@ -139,10 +184,13 @@ def parse_methods(text: str) -> list[str]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
         raise UserError("nothing to run: give --all, or --methods with names from: python -m benchmark list methods")
-    known = {**{name: (name,) for name in registry.names("method")}, **GROUPS}
+    single = [name + carried for name in registry.names("method") for carried in ("", registry.PERTURBED)]
+    known = {**{name: (name,) for name in single}, **GROUPS}
     for word in words:
         if word not in known:
-            raise UserError(f"unknown method {word!r}: {nearest(word, known)}")
+            # What merely could carry a perturbation is no help to whoever misspelt a plain name.
+            plain = {name for name in known if registry.PERTURBED not in name or "+" in word}
+            raise UserError(f"unknown method {word!r}: {nearest(word, plain)}")
     return [name for word in words for name in known[word]]
 
 
@@ -178,6 +226,10 @@ def parse_seeds(text: str) -> list[int]:
             raise UserError(f"--seeds {part}: a range runs upwards, over at most 1000 seeds")
         seeds += range(first, last + 1)
     return seeds
+
+
+def _prefixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {PERTURBATION + name: value for name, value in settings.items()}
 
 
 def _value(text: str) -> Any:

@@ -129,7 +129,10 @@ def _methods() -> list[Table]:
     main = {name: place for name, place in ordered.items() if not registry.is_ablation(place)}
     apart = {name: place for name, place in ordered.items() if name not in main}
     words = " or ".join(GROUPS)
-    return [_places("Methods", main), _places(f"Ablations (not in --all; by name, or --methods {words})", apart)]
+    return [
+        _places(f"Methods (any as NAME{registry.PERTURBED}, too: with feature perturbation)", main),
+        _places(f"Ablations (not in --all; by name, or --methods {words})", apart),
+    ]
 
 
 def _places(title: str, names: Mapping[str, str]) -> Table:

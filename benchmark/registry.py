@@ -20,6 +20,8 @@ PLACES = {
     "dataset": (("benchmark.data.readers", "READER"),),
 }
 ROOT = Path(__file__).resolve().parent.parent
+PERTURBED = "+perturbed"
+"""Behind any method's name: the same method, carrying feature perturbation (FisherTune, Table 5)."""
 
 
 def names(kind: str) -> dict[str, str]:
@@ -51,16 +53,22 @@ def is_ablation(place: str) -> bool:
     return place.startswith(f"{ABLATIONS}.")
 
 
+def base(method: str) -> str:
+    """Return a method's registered name, without :data:`PERTURBED`."""
+    return method.removesuffix(PERTURBED)
+
+
 def require(kind: str, name: str) -> str:
-    """Return where what ``name`` stands for is, without importing it.
+    """Return where what ``name`` stands for is, without importing it; with :data:`PERTURBED`, where the method is.
 
     Raises:
         UserError: no such name; the message suggests the nearest.
     """
     places = names(kind)
-    if name not in places:
-        raise UserError(f"unknown {kind} {name!r}: {nearest(name, places)}")
-    return places[name]
+    known = base(name) if kind == "method" else name
+    if known not in places:
+        raise UserError(f"unknown {kind} {name!r}: {nearest(known, places)}")
+    return places[known]
 
 
 def find(kind: str, name: str) -> Any:

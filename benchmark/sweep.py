@@ -143,7 +143,7 @@ def _refusal(job: jobs.Job) -> UserError | None:
 
     try:
         with suppress(RuntimeError):  # it reads the weights' values, and so only the run can tell
-            count(job.make_method(), job.backbone)
+            count(job.make_method(), job.backbone, job.make_perturbation())
     except UserError as error:
         return error
     return None

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from benchmark import checkpoints
 from benchmark.data.loader import TrainingItem
 from benchmark.errors import UserError
-from benchmark.method import Decoding, Estimation, Method, Phase
+from benchmark.method import Decoding, Estimation, Method, Perturbation, Phase
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
 from benchmark.streams import number, torch_rng
@@ -73,6 +73,7 @@ class Trainer:
         method: the fine-tuning method.
         data: (iterations x batch) training samples by position.
         accelerator: device, processes, precision.
+        perturbation: goes with the method in its training steps, whichever it is.
     """
 
     def __init__(
@@ -83,12 +84,15 @@ class Trainer:
         method: Method,
         data: Dataset[TrainingItem],
         accelerator: Accelerator,
+        perturbation: Perturbation | None = None,
     ) -> None:
         self.protocol, self.seed, self.segmenter, self.method = protocol, seed, segmenter, method
         self.data, self.accelerator = data, accelerator
         self.progress = Progress()
         segmenter.to(accelerator.device)
         method.attach(segmenter.backbone, torch_rng(seed, "method"))
+        if perturbation is not None:
+            perturbation.join(method)
         if (queries := method.queries()) is not None:
             segmenter.decoder.link(queries, seed)
         self.tunable = [p for p in segmenter.backbone.parameters() if p.requires_grad]

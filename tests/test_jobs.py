@@ -36,6 +36,8 @@ def test_methods_are_names_and_words_for_several() -> None:
     assert "random-q" in jobs.parse_methods("table4")
     with pytest.raises(UserError, match="unknown method 'tabel4': did you mean 'table4'"):
         jobs.parse_methods("lora,tabel4")
+    with pytest.raises(UserError, match=r"unknown method 'lora.pertubred': did you mean 'lora.perturbed'"):
+        jobs.parse_methods("lora+pertubred")
     with pytest.raises(UserError, match="nothing to run"):
         jobs.parse_methods(" ,")
 
@@ -65,11 +67,62 @@ def test_given_settings_name_the_folder_and_reach_the_method() -> None:
     assert job.label(method) == f"{type(method).label}[rank=4]"
 
 
+def test_any_method_is_run_perturbed_by_a_suffix() -> None:
+    assert jobs.parse_methods("rein+perturbed,table5")[:3] == ["rein+perturbed", "adaptformer", "adaptformer+perturbed"]
+    assert len(set(jobs.parse_methods("table5"))) == 8
+    given = jobs.parse_given(["lora+perturbed.rank=4", "lora+perturbed.perturbation.place=2"])
+    plain, job = planned(["lora", "lora+perturbed"], given)
+    name = "lora+perturbed[perturbation.place=2,rank=4]"
+    assert job.record == Path(f"runs/streets/vit-tiny-streets/{name}/seed0.json")
+    assert plain.make_perturbation() is None
+    carried, method = job.make_perturbation(), job.make_method()
+    assert (carried.settings.place, carried.settings.probability, method.settings.rank) == (2, 0.5, 4)
+    assert type(method) is type(plain.make_method())
+    assert job.settings(method).items() >= {"rank": 4, "perturbation.place": 2, "perturbation.probability": 0.5}.items()
+    origins = {"rank": "given", "perturbation.place": "given", "perturbation.probability": "paper"}
+    assert job.origins(method).items() >= origins.items()
+    assert set(job.origins(method)) == set(job.settings(method))
+    assert (
+        set(plain.settings(plain.make_method()))
+        == set(plain.origins(plain.make_method()))
+        == set(plain.make_method().settings.model_dump())
+    )
+    assert job.label(method) == "LoRA + feature perturbation[perturbation.place=2,rank=4]"
+
+
+def test_a_perturbed_method_has_the_plain_ones_settings_and_its_own_over_them() -> None:
+    table = {"vpt": {"lr": 0.25, "prompts": 7}, "vpt+perturbed": {"lr": 0.5}}
+    fixed = protocol.load("streets").model_copy(update={"settings": {}, "searched": table})
+    common: dict[str, Any] = {"data_root": Path("data"), "folder": Path("runs")}
+    found = [
+        (job.make_method().settings.lr, job.make_method().settings.prompts)
+        for job in jobs.plan(fixed, fixed.backbone, ["vpt", "vpt+perturbed"], [0], {}, **common)
+    ]
+    assert found == [(0.25, 7), (0.5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("plcae=2", "method 'lora.perturbed', perturbation: unknown field plcae: did you mean 'place'"),
+        ("probability=0", "'lora.perturbed', perturbation: probability: Input should be greater than 0"),
+        ("probability=2", "perturbation: probability: Input should be less than or equal to 1"),
+        ("place=-1", "perturbation: place"),
+    ],
+)
+def test_an_impossible_perturbation_is_named(setting: str, line: str) -> None:
+    (job,) = planned(["lora+perturbed"], jobs.parse_given([f"lora+perturbed.perturbation.{setting}"]))
+    with pytest.raises(UserError, match=line):
+        job.make_perturbation()
+
+
 @pytest.mark.parametrize(
     ("methods", "given", "line"),
     [
         (["lorra"], {}, "unknown method 'lorra': did you mean 'lora'?"),
         (["full"], {"lora": {"rank": 4}}, "'lora' is not among the methods to run"),
+        (["lora"], {"lora": {"perturbation.place": 2}}, r"only lora\+perturbed has it; run and set that one"),
+        (["lorra+perturbed"], {}, r"unknown method 'lorra\+perturbed': did you mean 'lora'?"),
         (["lora"], {"lora": {"rank": "../../x"}}, "cannot name a folder"),
     ],
 )

@@ -139,6 +139,11 @@ def test_every_method_has_a_row_and_every_backbone_can_be_asked_for() -> None:
     assert not table.notes
 
 
+def test_perturbation_adds_no_parameters_and_no_row() -> None:
+    table = parameters.build(["vit-tiny-streets"], ["lora+perturbed", "lora", "freeze+perturbed"])
+    assert [row.method for row in table.rows] == ["freeze", "lora"]
+
+
 def test_a_difference_without_a_reason_says_so() -> None:
     printed = Printed([Published("R", "freeze", "dinov2-l", "1.00", "")])
     _, cell = printed.beside(registry.find("method", "freeze")(), "freeze", "dinov2-l")

@@ -53,6 +53,11 @@ def test_a_setting_that_the_backbone_cannot_meet_is_refused_even_of_every_method
         tried(plan("freeze", "random", random={"share": 0.99}), every=True)
 
 
+def test_a_perturbation_behind_the_last_block_that_is_read_is_refused(plan: Plan) -> None:
+    with pytest.raises(UserError, match="perturbation: place=12 lies behind block 11"):
+        tried(plan("freeze+perturbed", **{"freeze+perturbed": {"perturbation.place": 12}}), every=False)
+
+
 def test_a_method_is_left_out_for_the_backbone_whatever_its_settings(plan: Plan) -> None:
     kept, said = tried(plan("freeze", "vpt", vpt={"lr": 1e-3}), every=True)
     assert kept == ["freeze 0", "freeze 1"]

@@ -8,19 +8,23 @@ from functools import cache
 import torch
 
 from benchmark import streams
-from benchmark.method import Method
+from benchmark.method import Method, Perturbation
 from benchmark.models.backbone import Backbone, build_backbone
 
 
-def count(method: Method, backbone: str) -> int:
+def count(method: Method, backbone: str, perturbation: Perturbation | None = None) -> int:
     """Attach ``method`` to the backbone of that name; return how many backbone-side values it then trains.
+
+    A ``perturbation`` joins it, which trains nothing and may yet not be possible.
 
     The backbone is the real architecture on torch's meta device, where a tensor has a shape and no memory.
 
     Raises:
-        UserError: no such backbone, or one that the method cannot serve.
+        UserError: no such backbone, or one that method or perturbation cannot serve.
     """
     method.attach(deepcopy(_architecture(backbone)), streams.torch_rng(0, "method"))
+    if perturbation is not None:
+        perturbation.join(method)
     return method.trainable()
 
 

@@ -27,7 +27,8 @@ def build(backbones: Sequence[str] = (), methods: Sequence[str] = ()) -> Table:
 
     Args:
         backbones: columns, in this order; :data:`BACKBONES` by default.
-        methods: rows, in the order of the main table; those of the main comparison by default.
+        methods: rows, in the order of the main table; those of the main comparison by default. Feature
+            perturbation has no parameters, so a method that carries it is the plain one's row.
 
     Raises:
         UserError: no such backbone or method.
@@ -37,7 +38,7 @@ def build(backbones: Sequence[str] = (), methods: Sequence[str] = ()) -> Table:
         registry.require("method", name)
     printed = Printed(published())
     rows = []
-    for name in sorted(dict.fromkeys(methods or registry.main_methods()), key=order):
+    for name in sorted(dict.fromkeys(map(registry.base, methods or registry.main_methods())), key=order):
         kind: type[Method] = registry.find("method", name)
         pairs = [printed.beside(kind(), name, backbone) for backbone in backbones]
         rows.append(Row(name, kind.label, tuple(cell for pair in pairs for cell in pair)))

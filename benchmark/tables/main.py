@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmark import registry
 from benchmark.errors import UserError, nearest
 from benchmark.records import SOURCE, Record
 from benchmark.tables.comparable import check
@@ -51,9 +52,13 @@ def build(records: Iterable[Record], protocol: str | None = None, backbone: str 
 
 
 def order(method: str) -> tuple[int, str, str]:
-    """Return a method's sort key: known ones in :data:`ORDER`, given settings after the defaults, others last."""
+    """Return a method's sort key: known ones in :data:`ORDER`, given settings after the defaults, others last.
+
+    A method that carries perturbation follows the plain one.
+    """
     name, _, given = method.partition("[")
-    return (ORDER.index(name) if name in ORDER else len(ORDER), name, given)
+    known = registry.base(name)
+    return (ORDER.index(known) if known in ORDER else len(ORDER), name, given)
 
 
 @dataclass(frozen=True)

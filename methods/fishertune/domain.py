@@ -14,29 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.method import UserError
+from benchmark.method import features_at, on_patches, restyle
 from benchmark.models.backbone import Backbone
-
-EPS = 1e-6  # of the variance, as DSU has it
-
-
-def restyle(x: Tensor, noise_mean: Tensor, noise_spread: Tensor) -> Tensor:
-    """Return x' = β (x - μ) / σ + α with α = μ + ε_μ Σ_μ and β = σ + ε_σ Σ_σ (Eq. 6).
-
-    μ, σ are each sample's and channel's over space; Σ_μ, Σ_σ their (population) standard deviation over the
-    batch, held constant in the backward pass, so that a sample's gradient depends on no other sample. In a
-    batch of one Σ = 0 and x' = x; a channel that is constant over space stays constant, at α.
-
-    Args:
-        x: (B, N, C), N places in space.
-        noise_mean: ε_μ, broadcastable to (B, 1, C).
-        noise_spread: ε_σ, likewise.
-    """
-    mean = x.mean(1, keepdim=True)
-    spread = (x.var(1, correction=0, keepdim=True) + EPS).sqrt()
-    alpha = mean + noise_mean * mean.detach().std(0, correction=0, keepdim=True)
-    beta = spread + noise_spread * spread.detach().std(0, correction=0, keepdim=True)
-    return beta * (x - mean) / spread + alpha
 
 
 class UnseenDomain:
@@ -54,24 +33,17 @@ class UnseenDomain:
 
     def __init__(self, backbone: Backbone, place: str | int, noise: str) -> None:
         self._place, self._noise = place, noise
-        self._prefix, self._hooked = 0, None
+        self._prefix = 0
+        self._hooked: nn.Module | None = None
         self._pair: tuple[Tensor, Tensor] | None = None
-        if isinstance(place, int):
-            if place > max(backbone.taps):
-                raise UserError(
-                    f"fishertune: place={place} lies behind block {max(backbone.taps)}, the last that the "
-                    f"decoder reads of backbone {backbone.name!r}; give a smaller one, or 'embedding'"
-                )
-            self._prefix, self._hooked = backbone.prefix_tokens, backbone.blocks[place]
-        elif place == "embedding":
-            self._hooked = backbone.vit.patch_embed
+        if place != "pixels":
+            self._hooked, self._prefix = features_at(backbone, place, "fishertune")
 
     @contextmanager
     def entered(self, rng: torch.Generator) -> Iterator[UnseenDomain]:
         """Within the context the backbone computes on x'; ``rng`` alone gives ε, once for all passes."""
         self._rng, self._pair = rng, None
-        module: nn.Module | None = self._hooked
-        handle = module.register_forward_hook(self._hook) if module is not None else None
+        handle = None if self._hooked is None else self._hooked.register_forward_hook(self._hook)
         try:
             yield self
         finally:
@@ -95,12 +67,7 @@ class UnseenDomain:
         return math.exp(-sum((e.abs() if reading == "magnitude" else e).mean().item() for e in self._pair))
 
     def _hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        # Channels are last in timm's transformers: (B, N, C), or (B, h, w, C) for windowed attention and
-        # where the image size may vary.
-        size, channels = output.shape[0], output.shape[-1]
-        tokens = output.reshape(size, -1, channels)
-        patches = self._shift(tokens[:, self._prefix :])
-        return torch.cat([tokens[:, : self._prefix], patches], dim=1).reshape(output.shape)
+        return on_patches(output, self._prefix, self._shift)
 
     def _shift(self, x: Tensor) -> Tensor:
         if self._pair is None:

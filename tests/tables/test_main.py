@@ -91,8 +91,8 @@ def test_several_sources_and_images_that_were_trained_on_are_named() -> None:
 
 def test_rows_stand_in_a_fixed_order_whatever_the_records() -> None:
     wanted = [
-        "full", "freeze", "lora", "lora[rank=4]", "vpt", "rein", "bitfit", "random", "childtune-d", "fishertune",
-        "another", "mine",
+        "full", "freeze", "lora", "lora[rank=4]", "vpt", "rein", "rein+perturbed", "bitfit", "random", "childtune-d",
+        "fishertune", "another", "mine",
     ]  # fmt: skip
     table = one_table([made(method) for method in sorted(wanted)])
     assert [row.method for row in table.rows] == wanted

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.method import UserError
-from methods.fishertune.domain import UnseenDomain, restyle
+from benchmark.method import UserError, restyle
+from methods.fishertune.domain import UnseenDomain
 from tests.methods.fishertune.small_runs import build, images
 
 
