@@ -188,6 +188,11 @@ def parse_methods(text: str) -> list[str]:
     known = {**{name: (name,) for name in single}, **GROUPS}
     for word in words:
         if word not in known:
+            if word == "linear":
+                raise UserError(
+                    "linear is a decoder, which a protocol chooses, and no method: a linear probe is "
+                    "--protocol streets@linear --methods freeze (or camvid@linear, gtav-to-cbm@linear)"
+                )
             # What merely could carry a perturbation is no help to whoever misspelt a plain name.
             plain = {name for name in known if registry.PERTURBED not in name or "+" in word}
             raise UserError(f"unknown method {word!r}: {nearest(word, plain)}")

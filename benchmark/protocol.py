@@ -29,7 +29,8 @@ from pydantic import (
 from benchmark.errors import UserError, nearest
 
 FOLDER = Path(__file__).parent / "protocols"
-MASK2FORMER_CHANNELS = 256
+CHANNELS = {"linear": 0, "mask2former": 256}
+"""Width of the decoders that have only one, or none."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -116,17 +117,18 @@ class DecoderSpec(Part):
     """The decoder and how it is trained; the same for every method.
 
     Attributes:
-        name: ``segformer``: mmsegmentation's Feature2Pyramid and SegformerHead; ``mask2former``: as published,
-            see :mod:`benchmark.models.mask2former`.
-        channels: width of the head; mask2former's is 256 and need not be given.
+        name: ``segformer``: mmsegmentation's Feature2Pyramid and SegformerHead; ``linear``: a linear probe, see
+            :class:`benchmark.models.decoder.LinearDecoder`; ``mask2former``: as published, see
+            :mod:`benchmark.models.mask2former`.
+        channels: width of the head; mask2former's is 256 and linear has none (0): neither need be given.
         lr, weight_decay: of AdamW.
         warmup: first iterations, in which only the decoder trains, whatever the method.
         class_weights: ``inverse-sqrt`` weighs cross-entropy by source frequency**-½, ``none`` does not;
             mask2former's losses have no place for it.
     """
 
-    name: Literal["segformer", "mask2former"] = "segformer"
-    channels: PositiveInt = 64
+    name: Literal["segformer", "linear", "mask2former"] = "segformer"
+    channels: Annotated[int, Field(ge=0)] = 64
     lr: Annotated[float, Field(gt=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.05
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -135,17 +137,17 @@ class DecoderSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _width(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("name") == "mask2former":
-            return {"channels": MASK2FORMER_CHANNELS} | values
+        if isinstance(values, dict) and values.get("name") in CHANNELS:
+            return {"channels": CHANNELS[values["name"]]} | values
         return values
 
     @model_validator(mode="after")
     def _as_published(self) -> DecoderSpec:
-        if self.name == "mask2former":
-            if self.channels != MASK2FORMER_CHANNELS:
-                raise ValueError(f"channels of mask2former must be {MASK2FORMER_CHANNELS}, not {self.channels}")
-            if self.class_weights != "none":
-                raise ValueError(f"class_weights of mask2former must be none, not {self.class_weights}")
+        if self.channels != CHANNELS.get(self.name, self.channels or 64):
+            wanted = CHANNELS.get(self.name, "1 or more")
+            raise ValueError(f"channels of {self.name} must be {wanted}, not {self.channels}")
+        if self.name == "mask2former" and self.class_weights != "none":
+            raise ValueError(f"class_weights of mask2former must be none, not {self.class_weights}")
         return self
 
 

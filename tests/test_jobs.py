@@ -38,6 +38,8 @@ def test_methods_are_names_and_words_for_several() -> None:
         jobs.parse_methods("lora,tabel4")
     with pytest.raises(UserError, match=r"unknown method 'lora.pertubred': did you mean 'lora.perturbed'"):
         jobs.parse_methods("lora+pertubred")
+    with pytest.raises(UserError, match=r"linear is a decoder.*--protocol streets@linear --methods freeze"):
+        jobs.parse_methods("linear")
     with pytest.raises(UserError, match="nothing to run"):
         jobs.parse_methods(" ,")
 

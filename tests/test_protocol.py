@@ -49,7 +49,9 @@ def test_every_protocol_and_variant_is_valid(name: str) -> None:
         ({"batch": -1}, "batch: Input should be greater than 0 (got -1)"),
         ({"augmentation": {"crop": "big"}}, "augmentation.crop: Input should be a valid integer"),
         ({"augmentation": {"short_edge": [9, 3]}}, "short_edge must be [smallest, largest]"),
-        ({"decoder": {"name": "mask3former"}}, "decoder.name: Input should be 'segformer' or 'mask2former'"),
+        ({"decoder": {"name": "mask3former"}}, "decoder.name: Input should be 'segformer', 'linear' or 'mask2former'"),
+        ({"decoder": {"name": "linear"}}, "channels of linear must be 0, not 64"),
+        ({"decoder": {"channels": 0}}, "channels of segformer must be 1 or more, not 0"),
         ({"decoder": {"name": "mask2former"}}, "channels of mask2former must be 256, not 64"),
         (
             {"decoder": {"name": "mask2former", "channels": 256}},
@@ -128,6 +130,16 @@ def test_mask2former_has_its_published_width_and_no_class_weights() -> None:
     made = protocol.DecoderSpec(name="mask2former", lr=1e-4)
     assert (made.channels, made.class_weights) == (256, "none")
     assert protocol.DecoderSpec(lr=1e-4).channels == 64
+
+
+def test_a_linear_probe_has_no_width_and_differs_in_nothing_else() -> None:
+    assert protocol.DecoderSpec(name="linear", lr=1e-4).channels == 0
+    for name, base in (("streets", None), ("camvid", None), ("gtav-to-cbm", "rein-test")):
+        plain, probe = protocol.load(name, base), protocol.load(name, "linear")
+        assert (probe.decoder.name, probe.decoder.channels) == ("linear", 0)
+        assert plain.model_dump(exclude={"name", "decoder"}) == probe.model_dump(exclude={"name", "decoder"})
+        assert plain.decoder.lr == probe.decoder.lr
+        assert plain.fingerprint() != probe.fingerprint()
 
 
 def test_fields_that_came_later_show_only_where_they_are_used(tmp_path: Path) -> None:

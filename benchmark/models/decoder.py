@@ -27,11 +27,11 @@ class DecoderSpec(Protocol):
 
     @property
     def name(self) -> str:
-        """``segformer`` or ``mask2former``."""
+        """``segformer``, ``linear`` or ``mask2former``."""
 
     @property
     def channels(self) -> int:
-        """Width of the head."""
+        """Width of the head; ``linear`` has none."""
 
 
 class Decoder(nn.Module):
@@ -103,6 +103,28 @@ class LightDecoder(Decoder):
         return self.head(self.pyramid([x.contiguous(memory_format=torch.channels_last) for x in features]))
 
 
+class LinearDecoder(Decoder):
+    """A linear probe: one 1×1 convolution on the last tapped block's output, and nothing else.
+
+    Papers list "Linear" among fine-tuning methods: a frozen backbone under such a head. But the head is the decoder,
+    and the decoder is the protocol's: a method that brought its own would not be compared under the same conditions.
+    So it is a decoder here, which every method can be trained with (``--protocol streets@linear``), and what papers
+    call Linear is the row ``freeze`` of such a protocol's table.
+
+    No norm, no hidden layer, no pyramid: a place's logits are linear in its features, as the block puts them out.
+    """
+
+    def __init__(self, embed_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv_seg = nn.Conv2d(embed_dim, num_classes, 1)
+        for name, parameter in self.conv_seg.named_parameters():  # as the light decoder's last layer
+            nn.init.normal_(parameter, std=0.01 if name == "weight" else 0.0)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Return class logits (B, C, h, w) from block outputs (B, D, h, w), the deepest last."""
+        return self.conv_seg(features[-1])
+
+
 def build_decoder(spec: DecoderSpec, embed_dim: int, num_classes: int, seed: int) -> Decoder:
     """Build the decoder with initial weights that depend on the arguments alone.
 
@@ -118,6 +140,8 @@ def build_decoder(spec: DecoderSpec, embed_dim: int, num_classes: int, seed: int
             from benchmark.models.mask2former import Mask2Former
 
             return Mask2Former(embed_dim, num_classes)
+        if spec.name == "linear":
+            return LinearDecoder(embed_dim, num_classes)
         return _light(spec.channels, embed_dim, num_classes)
 
 
