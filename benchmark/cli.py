@@ -150,6 +150,27 @@ def table(
 
 
 @app.command()
+def figure(
+    name: Annotated[Optional[str], typer.Argument(help="Which figure; without one, what there is to draw.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every figure that the records allow.")] = False,
+    records: Records = RUNS,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("figures"),
+    protocol: Annotated[Optional[str], typer.Option("--protocol", "-p", help="Only this protocol.")] = None,
+    backbone: Annotated[Optional[str], typer.Option(help="Only this backbone.")] = None,
+    methods: Annotated[
+        str, typer.Option("--methods", "-m", help="To compare, as recorded; default: all but ablations and variants.")
+    ] = "",
+    reference: Annotated[
+        Optional[str], typer.Option(help="Method that others are compared with; default: freeze.")
+    ] = None,
+) -> None:
+    """Draw figures from records alone: PDF, PNG and caption in a folder per protocol and backbone."""
+    from benchmark.figures import _command
+
+    _command.run(_command.Request(name, every, records, out, protocol, backbone, methods, reference))
+
+
+@app.command()
 def params(
     backbone: Annotated[
         Optional[list[str]], typer.Option(help="A column; again for more. Default: those of the papers.")

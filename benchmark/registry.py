@@ -18,6 +18,7 @@ ABLATIONS = "methods.ablations"
 PLACES = {
     "method": (("methods", "METHOD"), ("baselines", "METHOD"), (ABLATIONS, "METHOD")),
     "dataset": (("benchmark.data.readers", "READER"),),
+    "figure": (("benchmark.figures", "FIGURE"),),
 }
 ROOT = Path(__file__).resolve().parent.parent
 PERTURBED = "+perturbed"
@@ -25,7 +26,7 @@ PERTURBED = "+perturbed"
 
 
 def names(kind: str) -> dict[str, str]:
-    """Return every known name of ``kind`` (method, dataset) with where it is: ``module:ATTRIBUTE``.
+    """Return every known name of ``kind`` (method, dataset, figure) with where it is: ``module:ATTRIBUTE``.
 
     Raises:
         UserError: two places claim one name.

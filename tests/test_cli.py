@@ -43,7 +43,19 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["run"], ["tune"], ["table"], ["list"], ["data"], ["data", "show"], ["pretrain"], ["params"], ["export"]],
+    [
+        [],
+        ["run"],
+        ["tune"],
+        ["table"],
+        ["list"],
+        ["data"],
+        ["data", "show"],
+        ["pretrain"],
+        ["params"],
+        ["export"],
+        ["figure"],
+    ],
 )
 def test_every_command_explains_itself(words: list[str]) -> None:
     done = call(*words, "--help")

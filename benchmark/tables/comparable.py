@@ -1,4 +1,4 @@
-"""Whether records may stand in one table: only those of runs under identical conditions."""
+"""Whether records may stand in one table or figure: only those of runs under identical conditions."""
 
 from __future__ import annotations
 
@@ -10,35 +10,43 @@ from benchmark.records import Record
 
 SHARED = ("data_hash", "weights_hash", "classes")
 OF_SEED = ("batches_hash", "decoder_hash")
+OF_BACKBONE = ("weights_hash", "decoder_hash")
 
 
-def check(records: Sequence[Record]) -> None:
+def check(records: Sequence[Record], *, use: str = "table", across: bool = False) -> None:
     """Refuse to mix: protocol, data and pre-trained weights are one, and so are each seed's batches and decoder.
+
+    Args:
+        records: of one protocol, and of one backbone unless ``across``.
+        use: what they cannot share, in the refusal's words.
+        across: whether they may be of several backbones, with weights and a decoder for each.
 
     Raises:
         UserError: naming the field that differs, between which two records.
     """
     for record in records[1:]:
-        _check_pair(records[0], record)
+        _check_pair(records[0], record, use)
     for name in (*SHARED, *OF_SEED):
-        first: dict[int | None, Record] = {}
+        first: dict[tuple[int | None, str], Record] = {}
         for record in records:
             value = getattr(record, name)
             if not value:  # a run that failed early does not know it
                 continue
-            other = first.setdefault(record.seed if name in OF_SEED else None, record)
+            backbone = record.backbone if across and name in OF_BACKBONE else ""
+            other = first.setdefault((record.seed if name in OF_SEED else None, backbone), record)
             if getattr(other, name) != value:
-                _refuse(other, record, f"{name} is {_short(getattr(other, name))} in one, {_short(value)} in the other")
+                found = f"{name} is {_short(getattr(other, name))} in one, {_short(value)} in the other"
+                _refuse(other, record, found, use)
 
 
-def _check_pair(one: Record, other: Record) -> None:
+def _check_pair(one: Record, other: Record, use: str) -> None:
     found = difference(one.protocol_fields, other.protocol_fields)
     if found:
         place, left, right = found
-        _refuse(one, other, f"protocol field {place} is {_short(left)} in one, {_short(right)} in the other")
+        _refuse(one, other, f"protocol field {place} is {_short(left)} in one, {_short(right)} in the other", use)
     if one.fingerprint != other.fingerprint:
         left, right = _short(one.fingerprint), _short(other.fingerprint)
-        _refuse(one, other, f"fingerprint is {left} in one, {right} in the other")
+        _refuse(one, other, f"fingerprint is {left} in one, {right} in the other", use)
 
 
 def difference(left: Any, right: Any, place: str = "") -> tuple[str, Any, Any] | None:
@@ -53,9 +61,9 @@ def difference(left: Any, right: Any, place: str = "") -> tuple[str, Any, Any] |
     return None if left == right else (place, left, right)
 
 
-def _refuse(one: Record, other: Record, what: str) -> None:
+def _refuse(one: Record, other: Record, what: str, use: str) -> None:
     raise UserError(
-        f"{one.path or one.name} and {other.path or other.name} cannot share a table: {what}; "
+        f"{one.path or one.name} and {other.path or other.name} cannot share a {use}: {what}; "
         "run one of them again with --force, or keep them in different folders"
     )
 

@@ -1,0 +1,158 @@
+"""``python -m benchmark figure``: which figures of which records, drawn, and written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from benchmark import __version__, atomic, registry
+from benchmark.errors import UserError, nearest
+from benchmark.figures import _style
+from benchmark.figures._figure import Drawing, Figure, NothingToDrawError, Selection
+from benchmark.records import Record, read_all
+from benchmark.tables import check
+
+Fields = dict[str, Any]
+PDF, PNG = "pdf", "png"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of ``figure``, as the user gave them."""
+
+    name: str | None
+    every: bool
+    records: Path
+    out: Path
+    protocol: str | None
+    backbone: str | None
+    methods: str
+    reference: str | None
+
+
+def run(request: Request) -> None:
+    """Draw and write what is asked for; print each file, and what was left out.
+
+    Raises:
+        UserError: no such figure, record or method; records under different conditions; nothing to draw; a file
+            that cannot be written.
+    """
+    if request.every and request.name:
+        raise UserError(f"figure {request.name} and --all: give one of them")
+    if not request.every and not request.name:
+        for name in registry.names("figure"):
+            print(f"{name:<12} {registry.find('figure', name).title}")
+        return
+    names = sorted(registry.names("figure")) if request.every else [request.name or ""]
+    figures: dict[str, Figure] = {name: registry.find("figure", name) for name in names}
+    records = _wanted(request)
+    refusals, drawn = [], 0
+    for name, figure in figures.items():
+        for place, selection in _selections(records, figure, request):
+            try:
+                drawing = _draw(name, figure, selection, request.out / place)
+            except NothingToDrawError as error:
+                refusals.append(f"{place / name}: {error}")
+                continue
+            drawn += 1
+            if drawing.left_out:
+                print(f"left out of {place / name}: {'; '.join(drawing.left_out)}", file=sys.stderr)
+    if not drawn:
+        raise UserError(refusals[0])
+    for refusal in refusals:
+        print(f"not drawn: {refusal}", file=sys.stderr)
+
+
+def _draw(name: str, figure: Figure, selection: Selection, folder: Path) -> Drawing:
+    """Draw one figure and write it as PDF and PNG, with its caption as text."""
+    with matplotlib.rc_context(_style.RC):
+        drawing = figure.draw(selection)
+        stem = folder / name
+        contents = {
+            stem.with_name(f"{name}.txt"): (drawing.caption + "\n").encode(),
+            stem.with_name(f"{name}.{PNG}"): _saved(drawing, PNG),
+            stem.with_name(f"{name}.{PDF}"): _saved(drawing, PDF),
+        }
+    try:
+        atomic.write_files(contents)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}; give another --out") from None
+    for path in contents:
+        print(path)
+    return drawing
+
+
+def _saved(drawing: Drawing, kind: str) -> bytes:
+    """Return the file's bytes, in which nothing tells when they were made: equal records give equal files."""
+    about: Fields = (
+        {"Subject": drawing.caption, "Creator": f"dgss-benchmark {__version__}", "CreationDate": None}
+        if kind == PDF
+        else {"Description": drawing.caption}
+    )
+    buffer = io.BytesIO()
+    drawing.figure.savefig(buffer, format=kind, metadata=about)
+    return buffer.getvalue()
+
+
+def _wanted(request: Request) -> list[Record]:
+    """Return the records of the wanted protocol and backbone."""
+    records = read_all(request.records)
+    for field, wanted in (("protocol", request.protocol), ("backbone", request.backbone)):
+        if wanted is None:
+            continue
+        known = {str(getattr(record, field)) for record in records}
+        if wanted not in known:
+            raise UserError(f"{request.records}: no record of {field} {wanted!r}: {nearest(wanted, known)}")
+        records = [record for record in records if getattr(record, field) == wanted]
+    known = {record.method for record in records}
+    for option, named in (("--methods", _asked(request)), ("--reference", [request.reference or ""])):
+        for method in filter(None, named):
+            if method not in known:
+                raise UserError(f"{option} {method}: no record in {request.records}: {nearest(method, known)}")
+    return records
+
+
+def _asked(request: Request) -> tuple[str, ...]:
+    """Return the methods asked for; commas within brackets belong to a name (``lora[lr=0.1,rank=4]``)."""
+    names, depth = [""], 0
+    for letter in request.methods:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth == 0:
+            names.append("")
+        else:
+            names[-1] += letter
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _selections(records: Sequence[Record], figure: Figure, request: Request) -> Iterator[tuple[Path, Selection]]:
+    """Yield each selection that the figure is made of, and the folder of its files."""
+    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[(record.protocol,) if figure.across else (record.protocol, record.backbone)].append(record)
+    for key in sorted(groups):
+        check(groups[key], use="figure", across=figure.across)
+        asked = _asked(request)
+        flaws = {record.name: _flaw(record) for record in groups[key]}
+        whole = tuple(record for record in groups[key] if not flaws[record.name])
+        missing = tuple(
+            (record.method, f"{record.method} seed {record.seed} ({flaws[record.name]})")
+            for record in groups[key]
+            if flaws[record.name] and (not asked or record.method in asked)
+        )
+        yield Path(*key), Selection(whole, asked, request.reference or "freeze", missing)
+
+
+def _flaw(record: Record) -> str:
+    """Return what keeps a run from being drawn; empty if nothing does."""
+    if record.state != "finished":
+        return "failed"
+    stated = record.protocol_fields.get("targets")
+    lacking = set(stated if isinstance(stated, dict) else ()) - set(record.targets)
+    return f"not scored on {', '.join(sorted(lacking))}" if lacking else ""

@@ -1,0 +1,175 @@
+"""What a figure is, which records it is given, and how its caption says what they were."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from matplotlib import figure as mpl
+
+from benchmark import registry
+from benchmark.errors import UserError
+from benchmark.records import SOURCE, Record
+from benchmark.tables import order
+from benchmark.tables.main import SPELLING
+
+
+class NothingToDrawError(UserError):
+    """The records lack what a figure shows; the message says what that is and which command makes it."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The records that a figure may draw, checked to be comparable.
+
+    Attributes:
+        records: of finished runs under one protocol, and with one backbone unless the figure is across backbones.
+        asked: the methods to show, as recorded (``lora[rank=4]``); empty for the figure's own choice.
+        reference: the method that others are compared to.
+        missing: methods with runs that cannot be drawn, and these runs with the reason, in words.
+    """
+
+    records: tuple[Record, ...]
+    asked: tuple[str, ...] = ()
+    reference: str = "freeze"
+    missing: tuple[tuple[str, str], ...] = ()
+
+    def methods(self) -> list[str]:
+        """Return the methods to compare, in the table's order: those asked for, else no ablation and no variant."""
+        if self.asked:
+            return [name for name in self._all() if name in self.asked]
+        apart = self._apart()
+        return [name for name in self._all() if name not in apart]
+
+    def passed_over(self) -> list[str]:
+        """Return in a few words each what is not shown though it has a record: runs, ablations and variants."""
+        apart = [] if self.asked else self._apart()
+        lost = [words for method, words in self.missing if method not in apart]
+        return [*lost, *([f"{', '.join(apart)} (ablations and variants, only with --methods)"] if apart else [])]
+
+    def lacks(self, wanted: Iterable[str]) -> list[str]:
+        """Return in a few words each which of some methods have no run to draw, or lack one of them."""
+        wanted = list(wanted)
+        lost = [words for method, words in self.missing if method in wanted]
+        return [*(f"{name} (no finished run)" for name in wanted if not self.runs(name)), *lost]
+
+    def runs(self, method: str, backbone: str | None = None) -> dict[int, Record]:
+        """Return a method's runs by seed, with that backbone if one is given; empty if there is none."""
+        return {
+            record.seed: record
+            for record in self.records
+            if record.method == method and backbone in (None, record.backbone)
+        }
+
+    def backbones(self) -> list[str]:
+        """Return the backbones of the runs, sorted."""
+        return sorted({record.backbone for record in self.records})
+
+    def targets(self) -> list[str]:
+        """Return the target domains in the protocol's order."""
+        stated = self.records[0].protocol_fields.get("targets")
+        return list(stated if isinstance(stated, dict) else self.records[0].targets)
+
+    def label(self, method: str) -> str:
+        """Return a method's name in print."""
+        return next(record.label for record in self.records if record.method == method)
+
+    def conditions(self, drawn: Iterable[Record], *, spread: bool = True) -> str:
+        """Return the caption's last sentences: the protocol, over how many seeds, and what error bars are, if any."""
+        first = self.records[0]
+        length = f", {first.protocol_fields['iterations']} iterations" if "iterations" in first.protocol_fields else ""
+        backbones = self.backbones()
+        backbone = f", backbone {backbones[0]}" if len(backbones) == 1 else ""
+        return (
+            f"Protocol {first.protocol}{backbone}{length}, fingerprint {first.fingerprint[:12]}. {seeds(drawn, spread)}"
+        )
+
+    def _all(self) -> list[str]:
+        return sorted({record.method for record in self.records}, key=order)
+
+    def _apart(self) -> list[str]:
+        """Return the ablations, and the methods with settings that the user gave."""
+        known = registry.names("method")
+        ablations = {name for name, place in known.items() if registry.is_ablation(place)}
+        return [name for name in self._all() if "[" in name or name in ablations]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn figure.
+
+    Attributes:
+        figure: to be saved.
+        caption: what it shows, in whole sentences, with the number of seeds.
+        left_out: what a reader would miss, each in a few words.
+    """
+
+    figure: mpl.Figure
+    caption: str
+    left_out: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A kind of figure.
+
+    Attributes:
+        title: in one line, for the list of figures.
+        draw: draws it.
+        across: whether it compares backbones, so that it is made once per protocol.
+    """
+
+    title: str
+    draw: Callable[[Selection], Drawing]
+    across: bool = False
+
+
+def seeds(drawn: Iterable[Record], spread: bool) -> str:
+    """Return in one sentence over how many seeds of what numbers are means, and whether their spread is shown."""
+    runs: dict[tuple[str, str], list[Record]] = {}
+    for record in drawn:
+        runs.setdefault((record.backbone, record.method), []).append(record)
+    everyone = ", ".join(map(str, sorted({record.seed for each in runs.values() for record in each})))
+    counts = Counter(len(each) for each in runs.values())
+    most = counts.most_common(1)[0][0]
+    if set(counts) == {1}:
+        return f"n = 1 (seed {everyone})" + (": no spread is known." if spread else ".")
+    what = "Mean and standard deviation" if spread else "Means"
+    if len(counts) == 1:
+        return f"{what} over n = {most} seeds ({everyone})."
+    apart = len({backbone for backbone, _ in runs}) > 1
+    others = [
+        f"{each[0].label}{f' on {backbone}' if apart else ''}: {len(each)}"
+        for (backbone, _), each in runs.items()
+        if len(each) != most
+    ]
+    return f"{what} over n = {most} of the seeds {everyone} ({'; '.join(others)})."
+
+
+def require(found: Sequence[object], needed: str, command: str) -> None:
+    """Refuse to draw an empty figure.
+
+    Raises:
+        NothingToDrawError: nothing was found.
+    """
+    if not found:
+        raise NothingToDrawError(f"no finished run of {needed}; make some with: python -m benchmark run {command}")
+
+
+def spelling(domain: str) -> str:
+    """Return a domain's name in print."""
+    return SPELLING.get(domain, domain[:1].upper() + domain[1:])
+
+
+def percent(record: Record, domain: str = "") -> float:
+    """Return a run's mIoU in %: the average over unseen domains, or that of one domain."""
+    if not domain:
+        assert record.average is not None, "only finished runs are selected"
+        return 100 * record.average
+    return 100 * record.scores()[domain].miou
+
+
+def source_percent(record: Record) -> float:
+    """Return a run's mIoU in % on held-out source images."""
+    return percent(record, SOURCE)

@@ -1,0 +1,69 @@
+"""What accuracy costs: trained parameters, processor time, memory."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from benchmark.figures._figure import Drawing, Figure, Selection, percent, require
+from benchmark.figures._style import PAGE, canvas, legend, marks
+from benchmark.records import Record
+from benchmark.tables import Cell
+
+
+def draw(selection: Selection) -> Drawing:
+    """Draw each method's average over unseen domains over each of three costs.
+
+    Raises:
+        NothingToDrawError: no method to compare.
+    """
+    methods = selection.methods()
+    require(methods, "a method of the main comparison", "--all")
+    figure = canvas(PAGE, 1.9)
+    panels = figure.subplots(1, 3, sharey=True)
+    for method, mark in marks(methods).items():
+        runs = list(selection.runs(method).values())
+        score = Cell.over([percent(run) for run in runs])
+        costs = zip(*(_costs(run) for run in runs), strict=True)
+        for axes, cost in zip(panels, (Cell.over(each) for each in costs), strict=True):
+            axes.errorbar(
+                cost.mean or 0.0, score.mean or 0.0, xerr=cost.spread, yerr=score.spread,
+                label=selection.label(method) if axes is panels[0] else None, **mark.errorbar(),
+            )  # fmt: skip
+    _scale_of_counts(panels[0], [_costs(run)[0] for method in methods for run in selection.runs(method).values()])
+    for axes in panels[1:]:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    panels[0].set_xlabel("Trained parameters (M)")
+    panels[1].set_xlabel("Processor time of a run (s)")
+    panels[2].set_xlabel("Peak memory of a run (GB)")
+    panels[0].set_ylabel("Unseen domains, mIoU (%)")
+    legend(figure, panels[0])
+    return Drawing(
+        figure,
+        "mIoU in unseen domains (their mean) against what it costs: parameters that train beside the decoder, "
+        "processor time of a whole run with its scoring, and peak memory of its process. "
+        + selection.conditions(run for method in methods for run in selection.runs(method).values()),
+        selection.passed_over(),
+    )  # fmt: skip
+
+
+def _scale_of_counts(axes: Axes, millions: list[float]) -> None:
+    """Make the axis logarithmic, with a place for methods that train nothing."""
+    some = [count for count in millions if count > 0] or [1.0]
+    axes.set_xscale("symlog", linthresh=min(some) / 2, linscale=0.5)
+    axes.set_xlim(left=-min(some) / 10)
+    decades = [10.0**power for power in range(math.ceil(math.log10(min(some))), math.floor(math.log10(max(some))) + 1)]
+    axes.set_xticks([0, *(decades or [min(some)])])
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}" if value < 100 else f"{value:.0f}"))
+
+
+def _costs(run: Record) -> tuple[float, float, float]:
+    """Return trained parameters in millions, processor time in seconds, peak memory in 10^9 bytes."""
+    assert run.trainable is not None, "only finished runs are selected"
+    return run.trainable.backbone / 1e6, run.cpu_seconds, run.peak_memory_bytes / 1e9
+
+
+FIGURE = Figure("Accuracy against trained parameters, processor time and memory", draw)

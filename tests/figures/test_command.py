@@ -1,0 +1,152 @@
+"""``python -m benchmark figure``: files, refusals, and what is said of what is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from benchmark.errors import UserError
+from benchmark.figures._command import Request, run
+from tests.records.made import FIELDS, confusion, failed, names, stored
+from tests.test_cli import ROOT, call, refused
+
+
+def request(records: Path, out: Path, name: str | None = None, **options: Any) -> Request:
+    plain: dict[str, Any] = {
+        "every": name is None, "protocol": None, "backbone": None, "methods": "", "reference": None,
+    }  # fmt: skip
+    return Request(name=name, records=records, out=out, **plain | options)
+
+
+@pytest.fixture
+def some(tmp_path: Path) -> Path:
+    root = tmp_path / "records"
+    for method in ("freeze", "lora"):
+        stored(root, method)
+    return root
+
+
+def test_all_writes_vector_and_pixels_with_a_caption(
+    some: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(request(some, tmp_path / "out"))
+    said = capsys.readouterr()
+    place = tmp_path / "out" / "streets" / "vit-tiny-streets"
+    stems = [place / "classes", place / "cost", place / "domains", place.parent / "vfms"]
+    assert {Path(line) for line in said.out.splitlines()} == {
+        stem.with_suffix(end) for stem in stems for end in (".pdf", ".png", ".txt")
+    }
+    assert {path for path in (tmp_path / "out").rglob("*") if path.is_file()} == {
+        Path(line) for line in said.out.splitlines()
+    }
+    for stem in stems:
+        pdf = stem.with_suffix(".pdf").read_bytes()
+        assert pdf.startswith(b"%PDF-")
+        assert pdf.rstrip().endswith(b"%%EOF")
+        assert b"/Type3" not in pdf
+        assert b"/Subtype /Image" not in pdf
+        with Image.open(stem.with_suffix(".png")) as image:
+            image.verify()
+        with Image.open(stem.with_suffix(".png")) as image:
+            assert image.width in (990, 2070)  # a column or a page at 300 dots per inch
+            assert image.info["Description"] == stem.with_suffix(".txt").read_text().strip()
+    assert "not drawn: streets/vit-tiny-streets/estimators: no finished run of" in said.err
+    before = {stem: stem.with_suffix(".pdf").read_bytes() for stem in stems}
+    run(request(some, tmp_path / "out"))
+    assert before == {stem: stem.with_suffix(".pdf").read_bytes() for stem in stems}
+
+
+def test_without_a_name_the_figures_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(request(tmp_path, tmp_path, every=False))
+    assert "sensitivity  Sensitivity by layer and block" in capsys.readouterr().out
+
+
+def test_what_is_missing_is_said_in_one_line(some: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmark import records
+
+    records.write(failed("rein"), {}, {}, some)
+    short = confusion(0.8, 0, targets=("cityscapes",))
+    from tests.records.made import record
+
+    records.write(record(short, "vpt"), short, names(short), some)
+    run(request(some, tmp_path / "out", "domains"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "left out of streets/vit-tiny-streets/domains: rein seed 0 (failed); "
+        "vpt seed 0 (not scored on bdd100k, mapillary)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fingerprint": "e2" * 32}, "cannot share a figure: fingerprint is f1f1f1f1f1f1… in one, e2e2e2e2e2e2…"),
+        ({"protocol_fields": {**FIELDS, "iterations": 7}}, "cannot share a figure: protocol field iterations is 500"),
+        ({"decoder_hash": "other"}, "cannot share a figure: decoder_hash"),
+    ],
+)
+@pytest.mark.parametrize("name", ["domains", "vfms"])
+def test_mixed_conditions_are_refused_by_name(
+    some: Path, tmp_path: Path, name: str, changes: dict[str, Any], message: str
+) -> None:
+    stored(some, "vpt", **changes)
+    with pytest.raises(UserError, match=message) as refusal:
+        run(request(some, tmp_path / "out", name))
+    assert "vpt/seed0.json" in str(refusal.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_backbones_may_differ_only_where_they_are_compared(some: Path, tmp_path: Path) -> None:
+    stored(some, "lora", backbone="eva02-l", weights_hash="ee", decoder_hash="dd")
+    for name in ("domains", "vfms"):
+        run(request(some, tmp_path / "out", name))
+    assert (tmp_path / "out/streets/eva02-l/domains.pdf").is_file()
+    assert (tmp_path / "out/streets/vfms.pdf").is_file()
+    stored(some, "full", backbone="eva02-l", weights_hash="another", decoder_hash="dd")
+    with pytest.raises(UserError, match="weights_hash"):
+        run(request(some, tmp_path / "out", "vfms"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "domain"}, "unknown figure 'domain': did you mean 'domains'?"),
+        ({"name": "domains", "every": True}, "figure domains and --all: give one of them"),
+        ({"name": "domains", "protocol": "street"}, "no record of protocol 'street': did you mean 'streets'?"),
+        ({"name": "domains", "backbone": "x"}, "no record of backbone 'x': known: vit-tiny-streets"),
+        ({"name": "domains", "methods": "lora,lorra"}, "--methods lorra: no record in"),
+        ({"name": "domains", "methods": "lora[lr=0.1,rank=4]"}, r"--methods lora\[lr=0\.1,rank=4\]: no record in"),
+        ({"name": "classes", "reference": "ful"}, "--reference ful: no record in"),
+        ({"name": "classes", "methods": "freeze"}, "classes: no finished run of another method on a seed of freeze"),
+        ({"name": "estimators"}, "estimators: no finished run of the criteria .*--methods figure5"),
+    ],
+)
+def test_mistakes_end_in_one_line(some: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(request(some, tmp_path / "out", **options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(some: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(UserError, match=r"out.* cannot be written: .*; give another --out"):
+        run(request(some, tmp_path / "out", "domains"))
+
+
+def test_the_command_line_says_so_with_code_2(tmp_path: Path) -> None:
+    assert "no records here" in refused(call("figure", "domains", "--records", tmp_path))
+
+
+def test_the_command_line_does_not_import_matplotlib() -> None:
+    code = (
+        "import sys; sys.argv = ['benchmark', 'figure', '--help']\n"
+        "from benchmark.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "sys.exit(any(name in sys.modules for name in ('matplotlib', 'numpy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True).returncode == 0
