@@ -12,7 +12,6 @@ from benchmark import registry
 from benchmark.errors import UserError
 from benchmark.records import SOURCE, Record
 from benchmark.tables import order
-from benchmark.tables.main import SPELLING
 
 
 class NothingToDrawError(UserError):
@@ -65,11 +64,6 @@ class Selection:
     def backbones(self) -> list[str]:
         """Return the backbones of the runs, sorted."""
         return sorted({record.backbone for record in self.records})
-
-    def targets(self) -> list[str]:
-        """Return the target domains in the protocol's order."""
-        stated = self.records[0].protocol_fields.get("targets")
-        return list(stated if isinstance(stated, dict) else self.records[0].targets)
 
     def label(self, method: str) -> str:
         """Return a method's name in print."""
@@ -157,19 +151,12 @@ def require(found: Sequence[object], needed: str, command: str) -> None:
         raise NothingToDrawError(f"no finished run of {needed}; make some with: python -m benchmark run {command}")
 
 
-def spelling(domain: str) -> str:
-    """Return a domain's name in print."""
-    return SPELLING.get(domain, domain[:1].upper() + domain[1:])
-
-
-def percent(record: Record, domain: str = "") -> float:
-    """Return a run's mIoU in %: the average over unseen domains, or that of one domain."""
-    if not domain:
-        assert record.average is not None, "only finished runs are selected"
-        return 100 * record.average
-    return 100 * record.scores()[domain].miou
+def percent(record: Record) -> float:
+    """Return a finished run's mIoU in %, the average over unseen domains."""
+    assert record.average is not None, "only finished runs are selected"
+    return 100 * record.average
 
 
 def source_percent(record: Record) -> float:
-    """Return a run's mIoU in % on held-out source images."""
-    return percent(record, SOURCE)
+    """Return a finished run's mIoU in % on images of the source domain."""
+    return 100 * record.scores()[SOURCE].miou

@@ -8,7 +8,7 @@ from benchmark.tables import Cell
 
 
 def draw(selection: Selection) -> Drawing:
-    """Draw each method's average over unseen domains over its mIoU on held-out source images.
+    """Draw each method's average over unseen domains over its mIoU on images of the source domain.
 
     Raises:
         NothingToDrawError: no method to compare.
@@ -34,7 +34,7 @@ def draw(selection: Selection) -> Drawing:
         line = f" Dashed: the loss from source to unseen domains that {label} has; above it, less is lost."
     return Drawing(
         figure,
-        "mIoU in unseen domains (their mean) against mIoU on held-out images of the source domain." + line + " "
+        "mIoU in unseen domains (their mean) against mIoU on images of the source domain." + line + " "
         + selection.conditions(run for method in methods for run in selection.runs(method).values()),
         selection.passed_over(),
     )  # fmt: skip
