@@ -60,7 +60,7 @@ class ChildTuneD(Method):
                 "at all; raise share"
             )
 
-    def phases(self, iterations: int) -> tuple[Phase, ...]:
+    def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
         """Return a phase that scores the weights and one that trains the chosen."""
         estimation = max(1, round(self.settings.estimation * iterations))
         return (

@@ -276,7 +276,7 @@ def timeline(method: Method, protocol: Protocol) -> list[tuple[Phase, int]]:
         UserError: the method's phases do not sum to the iterations it was offered.
     """
     warmup = protocol.decoder.warmup
-    phases = (Phase("warm-up", warmup, backbone=False), *method.phases(protocol.iterations - warmup))
+    phases = (Phase("warm-up", warmup, backbone=False), *method.phases(protocol.iterations - warmup, warmup))
     line: list[tuple[Phase, int]] = []
     for phase in phases:
         line += [(phase, len(line))] * phase.iterations

@@ -176,7 +176,7 @@ class Greedy(Method):
     def parameter_groups(self) -> list[dict[str, Any]]:
         return []
 
-    def phases(self, iterations: int) -> tuple[Phase, ...]:
+    def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
         return (Phase("tune", iterations + 1),)
 
 

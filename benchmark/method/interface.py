@@ -7,7 +7,7 @@ learning rate, evaluation) belongs to the protocol, and a method has no handle o
 The training loop calls, in this order::
 
     attach(backbone, rng)                       once, on pre-trained weights
-    phases(iterations)                          once: the method's share of the protocol's iterations
+    phases(iterations, warmed)                  once: the method's share of the protocol's iterations
     queries()                                   once: object queries for a decoder that takes some
     optimizer()                                 once, for the backbone's side only
     estimate(estimation)                        per iteration of an estimating phase: look, update nothing
@@ -147,8 +147,8 @@ class Method(ABC):
 
     # -- what a method may say -------------------------------------------------------------------------
 
-    def phases(self, iterations: int) -> tuple[Phase, ...]:
-        """Divide the iterations that the protocol leaves after the common decoder warm-up."""
+    def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
+        """Divide the iterations that the protocol leaves after the common decoder warm-up, which took ``warmed``."""
         return (Phase("tune", iterations),)
 
     def optimizer(self, betas: tuple[float, float], eps: float) -> torch.optim.Optimizer | None:

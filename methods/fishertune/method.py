@@ -1,7 +1,8 @@
 """FisherTune: tune the weights whose Fisher information is high and would change in another domain.
 
-Algorithm 1 of the paper. Its T1, training the decoder on a frozen backbone, is the protocol's and the same for
-all methods. Here T2 estimates and T3 tunes, both within the iterations that every method has.
+Algorithm 1 of the paper. Its T1, training the decoder on a frozen backbone, is the protocol's where that has such
+a phase, the same for all methods; else T1 is taken here, since an untrained decoder's gradients say nothing of the
+backbone. T2 estimates and T3 tunes, all within the iterations that every method has.
 """
 
 from __future__ import annotations
@@ -68,19 +69,26 @@ class FisherTune(Method):
         self._choice: Choice | None = None
         self._facts: dict[str, Any] = {}
 
-    def phases(self, iterations: int) -> tuple[Phase, ...]:
-        """Return T2 and T3.
+    def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
+        """Return T2 and T3, and before them T1 if the decoder has not been warmed up.
 
         Raises:
-            UserError: fewer than two iterations.
+            UserError: too few iterations for one of each.
         """
-        if iterations < 2:
-            raise UserError(f"fishertune: {iterations} iterations cannot hold estimation and tuning; give 2")
-        estimation = min(max(HALVES, round(self.settings.estimation * iterations)), iterations - 1)
-        return (
+        share = 0.0 if warmed else self.settings.decoder_first
+        alone = max(1, round(share * iterations)) if share else 0
+        rest = iterations - alone
+        if rest < 2:
+            before = f"{alone} of the decoder alone, " if alone else ""
+            raise UserError(
+                f"fishertune: {iterations} iterations cannot hold {before}estimation and tuning; give {alone + 2}"
+            )
+        estimation = min(max(HALVES, round(self.settings.estimation * iterations)), rest - 1)
+        phases = (
             Phase("estimate", estimation, backbone=False, decoder=False, estimate=True),
-            Phase("tune", iterations - estimation),
+            Phase("tune", rest - estimation),
         )
+        return (Phase("decoder", alone, backbone=False), *phases) if alone else phases
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the matrices that hold candidates; of these, only chosen weights are ever updated."""

@@ -39,6 +39,14 @@ class FisherTuneSettings(Settings):
     labels: Literal["sampled", "ground-truth"] = setting(
         "sampled", "paper", "Eq. 9 draws y from the model; the other is the empirical Fisher"
     )
+    decoder_first: float = setting(
+        0.1,
+        "ours",
+        "T1, unpublished; of the iterations, where the protocol (as Rein's) has no decoder warm-up: F of an untrained "
+        "decoder would rank the backbone's weights by chance",
+        ge=0,
+        lt=1,
+    )
     estimation: float = setting(0.1, "ours", "T2, unpublished; of the iterations", gt=0, lt=1)
     place: Literal["pixels", "embedding"] | NonNegativeInt = setting(
         "embedding", "ours", "where x' is formed, unpublished; features, and early enough for every block to see"

@@ -399,8 +399,8 @@ def test_childtune_scores_alike_on_one_process_and_two(tmp_path: Path) -> None:
 
 def test_childtune_phases_fill_the_budget() -> None:
     made = ChildTuneD(ChildTuneD.Settings(estimation=0.25))
-    assert made.phases(400) == (
+    assert made.phases(400, 0) == (
         Phase("estimate", 100, backbone=False, decoder=False, estimate=True),
         Phase("tune", 300),
     )
-    assert [phase.iterations for phase in made.phases(2)] == [1, 1]
+    assert [phase.iterations for phase in made.phases(2, 0)] == [1, 1]

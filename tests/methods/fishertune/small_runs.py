@@ -79,13 +79,13 @@ def estimation(segmenter: Segmenter, step: int, steps: int, seed: int = 0) -> Es
 
 
 class Run:
-    """A method's run of ``iterations`` iterations, one at a time, as the training loop would do it."""
+    """A method's run of ``iterations`` iterations after a decoder warm-up, one at a time, as the loop would do it."""
 
     def __init__(self, method: Method, iterations: int, seed: int = 0, family: str = "plain") -> None:
         self.method, self.seed, self.step = method, seed, 0
         self.segmenter = build(family)
         method.attach(self.segmenter.backbone, torch_rng(seed, "method"))
-        self.phases = method.phases(iterations)
+        self.phases = method.phases(iterations, 1)
         optimizer = method.optimizer((0.9, 0.999), 1e-8)
         assert isinstance(optimizer, SparseAdamW)
         self.optimizer = optimizer

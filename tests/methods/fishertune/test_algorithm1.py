@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from benchmark.method import UserError
+from benchmark.method import Phase, UserError
 from methods.fishertune import METHOD, FisherTune
 from methods.fishertune import method as algorithm
 from methods.fishertune.fisher import sample_losses
@@ -164,8 +164,27 @@ def test_literal_reading_sets_what_is_not_given() -> None:
 
 @pytest.mark.parametrize(("iterations", "estimating"), [(2, 1), (3, 2), (18, 2), (400, 40)])
 def test_both_phases_fit_any_budget(iterations: int, estimating: int) -> None:
-    phases = FisherTune().phases(iterations)
+    phases = FisherTune().phases(iterations, 1)
     assert [phase.iterations for phase in phases] == [estimating, iterations - estimating]
+
+
+@pytest.mark.parametrize(
+    ("iterations", "share", "lengths"),
+    [(40000, 0.1, [4000, 4000, 32000]), (3, 0.1, [1, 1, 1]), (40, 0.5, [20, 4, 16]), (40, 0.0, [4, 36])],
+)
+def test_the_decoder_trains_alone_first_where_the_protocol_has_not_warmed_it_up(
+    iterations: int, share: float, lengths: list[int]
+) -> None:
+    method = FisherTune(Settings(decoder_first=share))
+    phases = method.phases(iterations, 0)
+    assert [phase.iterations for phase in phases] == lengths
+    assert phases[-2:] == (
+        Phase("estimate", lengths[-2], backbone=False, decoder=False, estimate=True),
+        Phase("tune", lengths[-1]),
+    )
+    assert phases[:-2] == ((Phase("decoder", lengths[0], backbone=False),) if share else ())
+    # One iteration of the protocol's own warm-up, and nothing is added to it.
+    assert method.phases(iterations, 1) == FisherTune(Settings(decoder_first=0.0)).phases(iterations, 0)
 
 
 def test_a_single_estimating_iteration_suffices() -> None:
@@ -176,7 +195,11 @@ def test_a_single_estimating_iteration_suffices() -> None:
 
 def test_one_iteration_is_refused() -> None:
     with pytest.raises(UserError, match="cannot hold"):
-        FisherTune().phases(1)
+        FisherTune().phases(1, 1)
+    with pytest.raises(
+        UserError, match="2 iterations cannot hold 1 of the decoder alone, estimation and tuning; give 3"
+    ):
+        FisherTune().phases(2, 0)
 
 
 @pytest.mark.parametrize(
