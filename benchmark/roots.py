@@ -31,8 +31,8 @@ def place_for(protocol: Protocol, given: Path | None) -> Path:
         UserError: the protocol needs ``--data-root`` and got none, or one that is no folder.
     """
     if given is not None:
-        if not given.is_dir():
-            raise UserError(f"--data-root {given}: no such folder")
+        if not os.path.isdir(given):  # unlike Path.is_dir, no error where permission lacks
+            raise UserError(f"--data-root {given}: no such folder, or none that you may look into")
         return given.resolve()
     if protocol.rendered is None:
         raise UserError(
@@ -49,7 +49,7 @@ def require(protocol: Protocol, place: Path) -> None:
     Raises:
         UserError: some are missing; all of these are named.
     """
-    missing = [name for name in _folders(protocol) if not (place / name).is_dir()]
+    missing = [name for name in _folders(protocol) if not os.path.isdir(place / name)]
     if missing:
         raise UserError(
             f"--data-root {place}: no folder {', '.join(missing)}; python -m benchmark data check --protocol "

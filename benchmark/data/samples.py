@@ -6,6 +6,7 @@ turns its labels into train ids. Whatever is wrong with a file is said in one li
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -240,9 +241,9 @@ def folder(path: Path, reader: Reader) -> Path:
     """Return ``path`` if it is a folder.
 
     Raises:
-        UserError: it is not; the message says where the dataset is to be had.
+        UserError: it is not, and the message says where the dataset is to be had; it must not be looked at.
     """
-    if not path.is_dir():
+    if not _is_folder(path):
         raise UserError(f"{reader.name}: folder {path} is missing; unpack {reader.home} there")
     return path
 
@@ -251,10 +252,13 @@ def files(where: Path, pattern: str, *, deep: bool = False) -> dict[str, Path]:
     """Return files in ``where`` whose name matches ``pattern`` entirely, by the pattern's first group.
 
     ``deep`` descends into subfolders; the key is then preceded by the subfolder's path.
+
+    Raises:
+        UserError: a folder must not be looked into, or a link leads back to itself or to a folder above it.
     """
     found: dict[str, Path] = {}
     match = re.compile(pattern).fullmatch
-    for name, path in _walk(where, "") if deep else _entries(where):
+    for name, path in _walk(where, "", frozenset()) if deep else _entries(where)[0]:
         head, _, tail = name.rpartition("/")
         if hit := match(tail):
             found[f"{head}/{hit[1]}" if head else hit[1]] = path
@@ -282,27 +286,58 @@ def first_folder(candidates: Iterable[Path], reader: Reader) -> Path:
         UserError: none does; the message names the first.
     """
     paths = list(candidates)
-    return next((path for path in paths if path.is_dir()), None) or folder(paths[0], reader)
+    return next((path for path in paths if _is_folder(path)), None) or folder(paths[0], reader)
 
 
-def _entries(where: Path) -> list[tuple[str, Path]]:
-    with os.scandir(where) as entries:
-        # Hidden files are other systems' by-products (._name.png), never frames.
-        return [(e.name, Path(e.path)) for e in entries if e.is_file() and not e.name.startswith(".")]
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise _unreachable(path, error) from None
 
 
-def _walk(where: Path, prefix: str) -> list[tuple[str, Path]]:
-    found = [(prefix + name, path) for name, path in _entries(where)]
-    for sub in sorted(path for path in where.iterdir() if path.is_dir()):
-        found += _walk(sub, f"{prefix}{sub.name}/")
+def _entries(where: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
+    """Return the files in a folder, by name, and the folders in it."""
+    files, folders = [], []
+    entry: os.DirEntry[str] | None = None
+    try:
+        with os.scandir(where) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(Path(entry.path))
+                # Hidden files are other systems' by-products (._name.png), never frames.
+                elif entry.is_file() and not entry.name.startswith("."):
+                    files.append((entry.name, Path(entry.path)))
+    except OSError as error:
+        raise _unreachable(where if entry is None else Path(entry.path), error) from None
+    return files, sorted(folders)
+
+
+def _walk(where: Path, prefix: str, above: frozenset[str]) -> list[tuple[str, Path]]:
+    here = os.path.realpath(where)
+    if here in above:
+        raise UserError(f"{where}: a link that leads back to {here}, in which it lies; remove it")
+    files, folders = _entries(where)
+    found = [(prefix + name, path) for name, path in files]
+    for sub in folders:
+        found += _walk(sub, f"{prefix}{sub.name}/", above | {here})
     return found
+
+
+def _unreachable(path: Path, error: OSError) -> UserError:
+    """Return what to say of a file or folder that is there and cannot be reached."""
+    if isinstance(error, PermissionError):
+        return UserError(f"{path}: no permission to read it; make it and the folders above it readable (chmod u+rX)")
+    if error.errno == errno.ELOOP:
+        return UserError(f"{path}: a link that leads back to itself; remove it, or put the file in its place")
+    return UserError(f"{path}: cannot be read ({error.strerror or error}); check the disk that it lies on")
 
 
 def decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
     """Return the picture at ``path``, decoded to its end; its ``info["stored_as"]`` is Pillow's name of the layout.
 
     Raises:
-        UserError: missing, empty, truncated, or of another format.
+        UserError: missing, empty, truncated, of another format, or not to be read.
     """
     try:
         if path.stat().st_size == 0:
@@ -311,6 +346,8 @@ def decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Imag
             raw = str(picture.tile[0].args) if picture.tile else ""
             picture.load()
     except DAMAGE as error:
+        if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.ELOOP:
+            raise _unreachable(path, error) from error  # type: ignore[arg-type]
         reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
         kinds = " or ".join(formats)
         raise UserError(f"{path}: cannot be read as {kinds} ({reason}); restore it from the dataset") from error

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
+import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +29,7 @@ from .trees import (
     Tree,
     acdc_tree,
     chunk,
+    cityscapes_tree,
     foggy_driving_tree,
     foggy_zurich_tree,
     gta5_tree,
@@ -313,6 +318,66 @@ def test_frames_without_partner_are_counted_where_a_release_has_them(tmp_path: P
     assert tree.reader.survey(tmp_path, "val")[1] == ()
     tree.reader.samples(tmp_path, "val")[0].label.unlink()
     assert tree.reader.survey(tmp_path, "val")[1] == ("1 without image or label left out",)
+
+
+@pytest.mark.parametrize(("link", "target"), [("loop", "."), ("loop", ".."), ("a.png", "a.png")])
+def test_a_link_in_a_circle_is_named(link: str, target: str, tmp_path: Path) -> None:
+    tree = cityscapes_tree(tmp_path)
+    place = tmp_path / "leftImg8bit" / "val" / "munster" / link
+    place.symlink_to(target)
+    with pytest.raises(UserError, match="a link that leads back to") as raised:
+        tree.reader.samples(tmp_path, "val")
+    assert "munster" in str(raised.value)
+    assert "remove it" in str(raised.value)
+
+
+def test_links_without_a_circle_are_followed(tmp_path: Path) -> None:
+    tree = cityscapes_tree(tmp_path / "disk")
+    for part in ("leftImg8bit", "gtFine"):
+        place = tmp_path / "linked" / part / "val"
+        place.mkdir(parents=True)
+        for city in (tmp_path / "disk" / part / "val").iterdir():
+            (place / city.name).symlink_to(city)
+    assert [s.id for s in tree.reader.samples(tmp_path / "linked", "val")] == sorted(tree.labels)
+
+
+def test_a_file_that_is_a_link_in_a_circle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("a.png")
+    with pytest.raises(UserError, match=r"a\.png: a link that leads back to itself; remove it"):
+        read_image(tmp_path / "a.png")
+
+
+@contextmanager
+def bound_by_permissions() -> Iterator[None]:
+    """Within the context the superuser is nobody; others are bound as they are."""
+    superuser = os.name == "posix" and os.geteuid() == 0
+    if superuser:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if superuser:
+            os.seteuid(0)
+
+
+def read_all(tree: Tree) -> None:
+    for sample in tree.reader.samples(tree.root, tree.split):
+        tree.reader.read(sample)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions")
+@pytest.mark.parametrize("where", ["", "leftImg8bit/val", "gtFine/val/munster", "image"])
+def test_what_must_not_be_read_is_named(where: str) -> None:
+    with tempfile.TemporaryDirectory() as place:  # pytest's own is closed to others
+        os.chmod(place, 0o755)
+        tree = cityscapes_tree(Path(place) / "cityscapes")
+        samples = tree.reader.samples(tree.root, "val")
+        closed = samples[1].image if where == "image" else tree.root / where
+        closed.chmod(0o000)
+        with bound_by_permissions(), pytest.raises(UserError, match="no permission to read it; make it and") as raised:
+            read_all(tree)
+        assert str(closed) in str(raised.value)
+        closed.chmod(0o755)
 
 
 @pytest.mark.parametrize("layout", ["camvid-segnet", "camvid-official"])
