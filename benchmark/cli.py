@@ -39,6 +39,12 @@ class Format(str, Enum):
     markdown = "markdown"
 
 
+class Evaluator(str, Enum):
+    """Of mIoU, beside ours."""
+
+    detectron2 = "detectron2"
+
+
 class Kind(str, Enum):
     """Of things that can be listed."""
 
@@ -90,6 +96,9 @@ def run(
     given: Annotated[
         Optional[list[str]], typer.Option("--set", help="METHOD.SETTING=VALUE, such as lora.rank=4.")
     ] = None,
+    evaluator: Annotated[
+        Optional[Evaluator], typer.Option(help="Have every mIoU computed again by it; a run fails where it differs.")
+    ] = None,
 ) -> None:
     """Train, score and record every due run, then print the table. Finished runs are kept; killed ones resume."""
     from benchmark import sweep
@@ -99,6 +108,7 @@ def run(
             protocol=protocol, all_methods=all_methods, methods=methods, seeds=seeds, backbone=backbone,
             weights=weights, data_root=data_root, records=records, quick=quick, force=force,
             workers=workers, threads=threads, given=tuple(given or ()),
+            evaluator=evaluator.value if evaluator else None,
         )
     )  # fmt: skip
 

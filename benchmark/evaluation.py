@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from benchmark.protocol import Evaluation
 
 IGNORE = 255
+Look = Callable[["EvaluationItem", torch.Tensor], None]
+"""Shown a sample and its scores, (C, H0, W0), at the label's size."""
+
+
+def unseen(sample: EvaluationItem, scores: torch.Tensor) -> None:
+    """Look at nothing."""
 
 
 def confusion(prediction: torch.Tensor, label: torch.Tensor, classes: int) -> np.ndarray:
@@ -45,6 +51,7 @@ def evaluate(
     spec: Evaluation,
     device: torch.device,
     tick: Callable[[], None] = lambda: None,
+    look: Look = unseen,
 ) -> np.ndarray:
     """Score a segmenter on a data set.
 
@@ -55,6 +62,7 @@ def evaluate(
         spec: the protocol's inference mode.
         device: where the segmenter is.
         tick: called after each image.
+        look: called with each image's scores.
 
     Returns:
         (N, C, C) int32, one confusion matrix per image, in order.
@@ -67,5 +75,6 @@ def evaluate(
         if logits.shape[-2:] != label.shape:
             logits = F.interpolate(logits.float(), label.shape, mode="bilinear", align_corners=False)
         matrices.append(confusion(logits[0].argmax(0), label, classes))
+        look(sample, logits[0])
         tick()
     return np.stack(matrices)

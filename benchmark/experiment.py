@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from benchmark import delta, machine
+from benchmark import delta, detectron, machine
 from benchmark.data.loader import EvaluationSet, TrainingSet
 from benchmark.domains import Domain
-from benchmark.evaluation import evaluate
+from benchmark.errors import UserError
+from benchmark.evaluation import Look, evaluate, unseen
 from benchmark.jobs import Job
 from benchmark.method import Method
 from benchmark.models.backbone import build_backbone
@@ -45,6 +46,11 @@ class Experiment:
             cpu=not torch.cuda.is_available(),
             mixed_precision="bf16" if protocol.precision == "auto" and torch.cuda.is_available() else "no",
         )
+        self.second: dict[str, float] = {}
+        if job.evaluator is not None:
+            if self.accelerator.num_processes > 1:
+                raise UserError(f"--evaluator {job.evaluator} checks one process; leave it out, or start the run alone")
+            self.second[f"{job.evaluator} {detectron.require()}"] = 0.0
         backbone = build_backbone(job.backbone, weights=job.weights)
         self.weights_hash = weight_hash(backbone)
         decoder = build_decoder(protocol.decoder, backbone.embed_dim, self.classes, job.seed)
@@ -98,11 +104,26 @@ class Experiment:
             digest.update(item["label"].numpy().astype(np.uint8).tobytes())
         return digest.hexdigest()
 
-    def confusions(self, domain: Domain, tick: Callable[[], None] = lambda: None) -> np.ndarray:
+    def confusions(self, domain: Domain, tick: Callable[[], None] = lambda: None, look: Look = unseen) -> np.ndarray:
         """Return one confusion matrix per image of a domain, (N, C, C)."""
         data = EvaluationSet(domain.samples, domain.reader, test_size=domain.test_size)
         items = (data[index] for index in range(len(data)))
-        return evaluate(self.segmenter, items, self.classes, self.protocol.evaluation, self.accelerator.device, tick)
+        spec, device = self.protocol.evaluation, self.accelerator.device
+        return evaluate(self.segmenter, items, self.classes, spec, device, tick, look)
+
+    def confirmed(self, name: str, domain: Domain, tick: Callable[[], None]) -> np.ndarray:
+        """Return :meth:`confusions` of the domain ``name``, confirmed by the second evaluator if one is asked for.
+
+        Raises:
+            DisagreementError: it finds another mIoU.
+        """
+        if not self.second:
+            return self.confusions(domain, tick)
+        other = detectron.SecondEvaluator(f"{self.protocol.name}/{name}", domain)
+        matrices = self.confusions(domain, tick, other.see)
+        difference = other.compare(matrices)
+        self.second = {evaluator: max(known, difference) for evaluator, known in self.second.items()}
+        return matrices
 
 
 def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
@@ -136,7 +157,7 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
     def score(step: int) -> dict[str, Any]:
         notify("stage", text=f"scoring after {step}")
         domains = experiment.targets | ({SOURCE: experiment.validation} if step == total else {})
-        found = {name: experiment.confusions(domain, lambda: notify("image")) for name, domain in domains.items()}
+        found = {name: experiment.confirmed(name, domain, lambda: notify("image")) for name, domain in domains.items()}
         last.update(found)
         values = {name: float(miou(matrices.sum(0, dtype=np.int64))) for name, matrices in found.items()}
         source = values.pop(SOURCE, None)
@@ -163,13 +184,16 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
         progress = trainer.run(
             score, job.checkpoint, key, lambda step, losses: notify("step", step=step, total=total, losses=losses)
         )
-    except FloatingPointError as error:
+    except (FloatingPointError, detectron.DisagreementError) as error:
         record = _record(facts, trainer.progress, state="failed", error=str(error))
         write(record, {}, {}, job.folder)
     else:
         ids = {name: [sample.id for sample in domain.samples] for name, domain in experiment.targets.items()}
         ids[SOURCE] = [sample.id for sample in experiment.validation.samples]
-        record = _record(facts, progress, state="finished", report=method.report(), **_scores(last, progress))
+        record = _record(
+            facts, progress, state="finished", report=method.report(), second_evaluator=experiment.second,
+            **_scores(last, progress),
+        )  # fmt: skip
         write(record, last, ids, job.folder, delta.files(method, experiment.segmenter, record))
     job.checkpoint.unlink(missing_ok=True)
     return record

@@ -49,6 +49,7 @@ class Job:
         folder: holds all records.
         weights: a file to load instead of the backbone's own weights.
         threads: processor threads of the run.
+        evaluator: a second one that has to confirm every mIoU, ``detectron2``; None for ours alone.
     """
 
     protocol: Protocol
@@ -60,6 +61,7 @@ class Job:
     given: Mapping[str, Any] = field(default_factory=dict)
     weights: Path | None = None
     threads: int = 1
+    evaluator: str | None = None
 
     @property
     def method_name(self) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark import jobs, protocol, registry, runs, tables
+from benchmark import detectron, jobs, protocol, registry, runs, tables
 from benchmark.console import Display, title
 from benchmark.errors import UserError
 from benchmark.models.catalogue import find_backbone
@@ -39,6 +39,7 @@ class Request:
     workers: int | None
     threads: int
     given: tuple[str, ...]
+    evaluator: str | None = None
 
 
 def run(request: Request) -> None:
@@ -51,11 +52,13 @@ def run(request: Request) -> None:
     console = Console(stderr=True)
     fixed = protocol.load(request.protocol, "quick" if request.quick else None)
     names = _methods(request)
+    if request.evaluator is not None:
+        detectron.require()
     backbone = find_backbone(request.backbone or fixed.backbone).name
     wanted = jobs.plan(
         fixed, backbone, names, jobs.parse_seeds(request.seeds), jobs.parse_given(request.given),
         data_root=place_for(fixed, request.data_root), folder=request.records,
-        weights=request.weights, threads=request.threads,
+        weights=request.weights, threads=request.threads, evaluator=request.evaluator,
     )  # fmt: skip
     started = time.monotonic()
     outcomes = carry_out(wanted, request.workers, console, force=request.force, every=request.all_methods)

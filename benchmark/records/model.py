@@ -108,6 +108,7 @@ class Record(_Model):
         targets: the last iterate's score on each target domain, in the protocol's order.
         average: mean of the targets' mIoU (fraction).
         oracle: the evaluation that was best on the targets: stated apart, never in the score's place.
+        second_evaluator: of one that confirmed every mIoU, by name and version, its largest difference from ours.
         seconds: wall time by phase.
         cpu_seconds: processor time of the run, all threads.
         report: what the method itself has to say.
@@ -144,6 +145,7 @@ class Record(_Model):
     average: Fraction | None = None
     oracle: Evaluation | None = None
     evaluations: tuple[Evaluation, ...] = ()
+    second_evaluator: dict[str, float] = {}
     seconds: dict[str, float] = {}
     cpu_seconds: Annotated[float, Field(ge=0)] = 0.0
     peak_memory_bytes: Count = 0
