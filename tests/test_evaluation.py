@@ -54,7 +54,7 @@ CASES: dict[str, Images] = {
 
 def ours(images: Images) -> tuple[Floats, float]:
     """Return IoU by class and mIoU; NaN where nothing is labelled, which ``miou`` refuses."""
-    each = [confusion(*(torch.from_numpy(part) for part in pair), CLASSES) for pair in images]
+    each = [confusion(torch.from_numpy(guess), torch.from_numpy(label), CLASSES) for guess, label in images]
     total = np.stack(each).sum(0, dtype=np.int64)
     return iou(total), float(miou(total)) if total.any() else math.nan
 
