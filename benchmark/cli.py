@@ -236,8 +236,14 @@ def data_show(
 
 
 @data_app.command("check")
-def data_check(protocol: ProtocolName = "streets", data_root: DataRoot = None) -> None:
-    """Read every file that a protocol needs, and say what is missing and where it is to be had."""
+def data_check(
+    protocol: Annotated[
+        Optional[str],
+        typer.Option("--protocol", "-p", help="What it needs; without it, every data set in --data-root, or streets."),
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Read every file of a protocol or a data root, and say what is missing and where it is to be had."""
     from benchmark import datacommands
 
     datacommands.check(protocol, data_root)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmark import protocol, roots
+from benchmark import protocol, registry, roots
 from benchmark.data.check import check_tree
+from benchmark.data.labels import FACTS
+from benchmark.data.samples import Reader
 from benchmark.data.show import Row, contact_sheet
 from benchmark.domains import Domain, reader_of
-from benchmark.errors import UserError
+from benchmark.errors import UserError, nearest
+
+DEFAULT = "streets"
 
 
 def show(name: str, data_root: Path | None, output: Path, columns: int) -> str:
@@ -35,22 +40,26 @@ def show(name: str, data_root: Path | None, output: Path, columns: int) -> str:
     return f"{output}: {len(rows)} domains, {sheet.width}x{sheet.height} pixels"
 
 
-def check(name: str, data_root: Path | None) -> None:
-    """Open every file that the protocol needs and print what was found.
+def check(name: str | None, data_root: Path | None) -> None:
+    """Open every file that the protocol needs, or without one every data set in ``data_root``; print what was found.
 
     Raises:
         UserError: a folder is missing, or files are; all domains are looked at first.
     """
     console = Console(stderr=True)
-    fixed = protocol.load(name)
-    root = roots.data_root_for(fixed, data_root, console)
+    if name is None and data_root is not None:
+        root, parts, aim = data_root, _present(data_root), "its readers need"
+    else:
+        fixed = protocol.load(name or DEFAULT)
+        root, aim = roots.data_root_for(fixed, data_root, console), f"protocol {fixed.name} needs"
+        parts = [(title, reader_of(split), split.split, split.limit) for title, split in fixed.splits().items()]
     bad = []
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
-        for title, split in fixed.splits().items():
+        for title, reader, split, limit in parts:
             task = bars.add_task(title, total=None)
             try:
                 report = check_tree(
-                    reader_of(split), root / split.dataset, split.split, limit=split.limit,
+                    reader, root / reader.name, split, limit=limit,
                     tick=lambda done, total, task=task: bars.update(task, completed=done, total=total),  # type: ignore[misc]
                 )  # fmt: skip
             except UserError as error:
@@ -61,7 +70,43 @@ def check(name: str, data_root: Path | None) -> None:
             if not report.whole:
                 bad.append(title)
     if bad:
-        raise UserError(f"{root}: {', '.join(bad)}: not as protocol {fixed.name} needs it; see the lines above")
+        raise UserError(f"{root}: {', '.join(bad)}: not as {aim} it; see the lines above")
+
+
+def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
+    """Return the parts of every data set in ``root``, each file in one of them; say what is passed over.
+
+    A split that is not there is no fault while another of the data set is: which are needed, a protocol says.
+
+    Raises:
+        UserError: no such folder, or none in it is named as a data set.
+    """
+    known = registry.names("dataset")
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir()) if os.path.isdir(root) else []
+    parts: list[tuple[str, Reader, str, int | None]] = []
+    for name in folders:
+        if name not in known:
+            print(f"{root / name}: passed over, no data set of that name: {nearest(name, known)}")
+            continue
+        reader: Reader = registry.find("dataset", name)
+        listed, faults = {}, {}
+        for split in FACTS["frames"].get(name, reader.splits):
+            try:
+                listed[split] = set(reader.listing(root / name, split).images.values())
+            except UserError as error:
+                faults[split] = error
+        covered: set[Path] = set()
+        for split, images in sorted(listed.items(), key=lambda item: -len(item[1])):
+            if not images or images - covered:
+                parts.append((f"{name} {split}", reader, split, None))
+            covered |= images
+        if not listed:
+            parts.append((name, reader, next(iter(faults)), None))
+        for split, fault in faults.items() if listed else ():
+            print(f"{name} {split}: passed over: {fault}")
+    if not parts:
+        raise UserError(f"--data-root {root}: no folder in it is named as a data set ({', '.join(known)})")
+    return parts
 
 
 def render(output: Path | None) -> str:

@@ -221,3 +221,26 @@ def test_check_names_everything_that_is_missing_and_where_to_get_it(
     assert "foggy-zurich testv2: 2 images, 2 labels" in out
     assert "(the official release has 40)" in out
     assert "acdc val:snow: 1 images, 1 labels" in out
+
+
+def test_check_of_a_root_looks_at_every_data_set_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="no folder in it is named as a data set"):
+        datacommands.check(None, tmp_path)
+    for name in ("gta5", "mapillary", "acdc", "foggy-driving"):
+        TREES[name](tmp_path / name)
+    (tmp_path / "cityscpaes").mkdir()
+    datacommands.check(None, tmp_path)
+    out = capsys.readouterr().out
+    assert "cityscpaes: passed over, no data set of that name: did you mean 'cityscapes'" in out
+    assert "mapillary train: passed over: mapillary: folder" in out
+    counted = [line.split(" in ")[0] for line in out.splitlines() if " images, " in line]
+    assert counted == [
+        "acdc val: 4 images, 4 labels", "foggy-driving all: 4 images, 4 labels", "gta5 all: 3 images, 3 labels",
+        "mapillary val: 3 images, 3 labels",
+    ]  # fmt: skip
+    for label in (tmp_path / "acdc").rglob("*_gt_labelIds.png"):
+        label.write_bytes(b"")
+    (tmp_path / "cityscapes").mkdir()
+    with pytest.raises(UserError, match=r"acdc val, cityscapes: not as its readers need it; see the lines above"):
+        datacommands.check(None, tmp_path)
+    assert "cityscapes: cityscapes: folder" in capsys.readouterr().out
