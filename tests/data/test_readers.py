@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmark import registry
+from benchmark.data.loader import TrainingSet
 from benchmark.data.readers import acdc, camvid, cityscapes, foggy_driving, foggy_zurich, gta5, mapillary, synthia
 from benchmark.data.samples import Reader, read_ids, read_image
 from benchmark.errors import UserError
+from benchmark.protocol import Augmentation
 
 from .trees import (
     SYNTHIA,
@@ -57,6 +60,29 @@ def test_every_layout_gives_exact_train_ids(tree: Tree) -> None:
         np.testing.assert_array_equal(label, tree.labels[sample.id])
         assert label.dtype == np.uint8
         np.testing.assert_array_equal(image, np.asarray(Image.open(sample.image)))
+
+
+@pytest.mark.parametrize("name", ["gta5", "cityscapes", "synthia", "mapillary", "acdc"])
+def test_a_converted_tree_trains_on_the_same_tensors(name: str, tmp_path: Path) -> None:
+    """As mmsegmentation's and DAFormer's scripts convert: train ids beside the labels; in their place, where read."""
+    plain, converted = (TREES[name](tmp_path / kind) for kind in ("plain", "converted"))
+    for sample in converted.reader.samples(converted.root, converted.split):
+        in_place = sample.label.name.endswith("labelIds.png")
+        stem = sample.label.name.removesuffix("labelIds.png") if in_place else f"{sample.label.stem}_"
+        write_label(sample.label.with_name(f"{stem}labelTrainIds.png"), converted.labels[sample.id])
+        if in_place:
+            sample.label.unlink()
+    one, other = (
+        TrainingSet(
+            tree.reader.samples(tree.root, tree.split), tree.reader, Augmentation(short_edges=(12, 20), crop=8),
+            seed=0, length=8,
+        )
+        for tree in (plain, converted)
+    )  # fmt: skip
+    for position in range(8):
+        assert one[position]["id"] == other[position]["id"]
+        for part in ("image", "label"):
+            assert torch.equal(one[position][part], other[position][part])  # type: ignore[literal-required]
 
 
 def test_every_reader_has_a_tree_and_the_name_of_its_file() -> None:
