@@ -82,7 +82,7 @@ def test_a_converted_tree_trains_on_the_same_tensors(name: str, tmp_path: Path) 
     for position in range(8):
         assert one[position]["id"] == other[position]["id"]
         for part in ("image", "label"):
-            assert torch.equal(one[position][part], other[position][part])  # type: ignore[literal-required]
+            assert torch.equal(one[position][part], other[position][part])
 
 
 def test_every_reader_has_a_tree_and_the_name_of_its_file() -> None:
