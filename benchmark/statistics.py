@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,11 +69,11 @@ def resampled_miou(confusion: npt.NDArray[Any], weights: Floats) -> Floats:
     Returns:
         (replicates,); NaN where a resample counts no pixel.
     """
-    counts = confusion.astype(np.float64)
-    hit = np.diagonal(counts, axis1=-2, axis2=-1)
-    each = iou_of(weights @ hit, weights @ (counts.sum(-1) + counts.sum(-2) - hit))
-    occur = (~np.isnan(each)).sum(-1)
-    return np.divide(np.nansum(each, axis=-1), occur, out=np.full(len(each), np.nan), where=occur > 0)
+    hit = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    intersection, union = weights @ hit, weights @ (confusion.sum(-1) + confusion.sum(-2) - hit)
+    occur = np.count_nonzero(union, axis=-1)
+    total = (intersection / np.maximum(union, 1)).sum(-1)  # counts are whole: 1 stands in for none, and adds 0
+    return np.divide(total, occur, out=np.full(len(total), np.nan), where=occur > 0)
 
 
 def paired_interval(
@@ -96,15 +97,21 @@ def paired_interval(
     seeds, replicates = resampled.shape
     if seeds < 2:
         raise ValueError("an interval over seeds needs two of them")
-    rng = np.random.Generator(np.random.PCG64(seeds))
-    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds
-    differences = (drawn.T * (resampled - others_resampled)).sum(0)
+    differences = np.einsum("rs,sr->r", _drawn_seeds(seeds, replicates), resampled - others_resampled)
     error = float(np.nanstd(differences, ddof=1)) * math.sqrt(seeds / (seeds - 1))
     reach = student_t((1 + confidence) / 2, seeds - 1) * error
     centre = float(np.mean(scores - others))
     return centre - reach, centre + reach
 
 
+@cache
+def _drawn_seeds(seeds: int, replicates: int) -> Floats:
+    """Return each seed's share in every replicate: (replicates, seeds), rows sum to 1."""
+    rng = np.random.Generator(np.random.PCG64(seeds))
+    return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds
+
+
+@cache
 def student_t(probability: float, freedom: int) -> float:
     """Return the quantile of Student's t with integer degrees of freedom, for a probability of at least 1/2.
 

@@ -190,7 +190,7 @@ def _close(wanted: list[jobs.Job], console: Console, seconds: float) -> None:
     records = [read(job.record) for job in wanted if job.record.exists()]
     if not records:
         return
-    for table in tables.build(records):
+    for table in tables.build(records, methods={job.method for job in wanted}):
         print(tables.markdown(table))
     folder = wanted[0].record.parent.parent
     console.print(

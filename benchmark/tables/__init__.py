@@ -1,8 +1,23 @@
 """Tables made from records alone."""
 
-from benchmark.tables.comparable import check
+from benchmark.tables.comparable import as_protocol, check
 from benchmark.tables.layout import Cell, Column, Row, Table
-from benchmark.tables.main import build, order
+from benchmark.tables.main import build, order, shown
 from benchmark.tables.render import latex, markdown
+from benchmark.tables.sheets import comma_separated, html
 
-__all__ = ["Cell", "Column", "Row", "Table", "build", "check", "latex", "markdown", "order"]
+__all__ = [
+    "Cell",
+    "Column",
+    "Row",
+    "Table",
+    "as_protocol",
+    "build",
+    "check",
+    "comma_separated",
+    "html",
+    "latex",
+    "markdown",
+    "order",
+    "shown",
+]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmark.errors import UserError
+from benchmark.protocol import Protocol
 from benchmark.records import Record
 
 SHARED = ("data_hash", "weights_hash", "classes")
@@ -37,6 +38,24 @@ def check(records: Sequence[Record], *, use: str = "table", across: bool = False
             if getattr(other, name) != value:
                 found = f"{name} is {_short(getattr(other, name))} in one, {_short(value)} in the other"
                 _refuse(other, record, found, use)
+
+
+def as_protocol(records: Sequence[Record], fixed: Protocol) -> None:
+    """Refuse records that say they are of ``fixed`` and were made under other conditions.
+
+    Raises:
+        UserError: naming the record, and the field that differs.
+    """
+    for record in records:
+        if record.fingerprint == fixed.fingerprint():
+            continue
+        place, theirs, ours = difference(record.protocol_fields, fixed.fields()) or (
+            "fingerprint", record.fingerprint, fixed.fingerprint(),
+        )  # fmt: skip
+        raise UserError(
+            f"{record.path or record.name}: not of protocol {fixed.name} as it is now: {place} is {_short(theirs)} "
+            f"in the record, {_short(ours)} in the protocol; run it again with --force, or move it elsewhere"
+        )
 
 
 def _check_pair(one: Record, other: Record, use: str) -> None:

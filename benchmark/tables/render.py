@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from tabulate import tabulate
 
+from benchmark.tables.beside import expanded
 from benchmark.tables.layout import Cell, Column, Table
 
 LATEX = {
@@ -15,7 +16,7 @@ LATEX = {
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedblright{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}",
     "±": r"$\pm$", "×": r"$\times$", "…": r"\ldots{}", "–": r"\textendash{}", "—": r"\textemdash{}", "ß": r"\ss{}",
-    "≠": r"$\neq$",
+    "≠": r"$\neq$", "−": r"$-$", "→": r"$\to$",
 }  # fmt: skip
 """Brackets and stars are braced, since at the start of a row they would belong to the line break before it."""
 ACCENTS = "\u0300\u0301\u0302\u0303\u0308\u030a\u0327"
@@ -26,18 +27,33 @@ GREEK = {
 }  # fmt: skip
 
 
+SIDEWAYS = 14
+"""A table of more columns than this is turned, unless it is long: upright, it would be shrunk beyond reading."""
+
+
 def latex(table: Table) -> str:
-    """Return a ``table`` float, shrunk where the page is too narrow; the document has to load booktabs and graphicx."""
+    """Return a ``table`` float, shrunk where the page is too narrow, or turned: see the packages that it names."""
+    table = expanded(table)
+    lines = len(table.rows) + len({row.group for row in table.rows})
+    wide = len(table.columns) > SIDEWAYS and lines <= 2 * len(table.columns)
+    place, packages = ("sidewaystable", "booktabs,graphicx,rotating") if wide else ("table", "booktabs,graphicx")
     heads = " & ".join(["Method", *(escape_latex(column.head) for column in table.columns)])
-    rows = []
+    rows: list[str] = []
+    group = ""
     for row in table.rows:
+        if row.group != group:
+            group = row.group
+            rows += [r"    \midrule"] if rows else []
+            rows.append(
+                rf"    \multicolumn{{{len(table.columns) + 1}}}{{@{{}}l}}{{\textit{{{escape_latex(group)}}}}} \\"
+            )
         cells = [_latex_cell(cell, column) for cell, column in zip(row.cells, table.columns, strict=True)]
         rows.append("    " + " & ".join([escape_latex(row.label), *cells]) + r" \\")
     notes = " ".join(escape_latex(note) for note in table.notes)
     return "\n".join(
         [
-            r"% needs \usepackage{booktabs,graphicx}",
-            r"\begin{table}",
+            rf"% needs \usepackage{{{packages}}}",
+            rf"\begin{{{place}}}",
             r"  \centering",
             rf"  \caption{{{escape_latex(table.caption)}}}",
             rf"  \label{{tab:{re.sub('[^a-z0-9]+', '-', table.name.lower()).strip('-')}}}",
@@ -52,7 +68,7 @@ def latex(table: Table) -> str:
             r"    \bottomrule",
             r"  \end{tabular}}",
             rf"  \par\smallskip\raggedright\scriptsize {notes}\par",
-            r"\end{table}",
+            rf"\end{{{place}}}",
             "",
         ]
     )
@@ -60,8 +76,15 @@ def latex(table: Table) -> str:
 
 def markdown(table: Table) -> str:
     """Return a GitHub table between its caption and its notes, which have a line each."""
+    table = expanded(table)
     heads = ["Method", *(escape_markdown(column.head) for column in table.columns)]
-    rows = [[escape_markdown(row.label), *map(_markdown_cell, row.cells, table.columns)] for row in table.rows]
+    rows: list[list[str]] = []
+    group = ""
+    for row in table.rows:
+        if row.group != group:
+            group = row.group
+            rows.append([f"**{escape_markdown(group)}**", *("" for _ in table.columns)])
+        rows.append([escape_markdown(row.label), *map(_markdown_cell, row.cells, table.columns)])
     align = ("left", *("right" for _ in table.columns))
     grid = tabulate(rows, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
     notes = "\n".join(escape_markdown(note) for note in table.notes)
@@ -97,16 +120,17 @@ def _latex_sign(sign: str) -> str:
 
 
 def _latex_cell(cell: Cell, column: Column) -> str:
-    return escape_latex(cell.text) or _cell(cell, column, r"\textbf{%s}", r"{\scriptsize$\pm$%s}")
+    return escape_latex(cell.text) or _cell(cell, column, r"\textbf{%s}", r"\underline{%s}", r"{\scriptsize$\pm$%s}")
 
 
 def _markdown_cell(cell: Cell, column: Column) -> str:
-    return escape_markdown(cell.text) or _cell(cell, column, "**%s**", " ± %s")
+    return escape_markdown(cell.text) or _cell(cell, column, "**%s**", "*%s*", " ± %s")
 
 
-def _cell(cell: Cell, column: Column, bold: str, spread: str) -> str:
+def _cell(cell: Cell, column: Column, best: str, second: str, spread: str) -> str:
     if cell.mean is None:
         return ""
     number: Callable[[float], str] = f"{{:.{column.decimals}f}}".format
     mean = number(cell.mean)
-    return (bold % mean if cell.best else mean) + ("" if cell.spread is None else spread % number(cell.spread))
+    mean = best % mean if cell.best else second % mean if cell.second else mean
+    return mean + ("" if cell.spread is None else spread % number(cell.spread)) + cell.aside

@@ -14,7 +14,7 @@ from benchmark.records import Record
 from benchmark.tables import Cell, Row, Table
 from tests.records.made import FIELDS, TARGETS, confusion, failed, names, record, stored
 
-HEADS = ["Trained (M)", "Source", "Cityscapes", "BDD100K", "Mapillary", "Avg.", "CPU-s", "n"]
+HEADS = ["Trained (M)", "Source", "Cityscapes", "BDD100K", "Mapillary", "Avg.", "Oracle gap", "CPU-s", "n"]
 
 
 def made(method: str = "lora", seed: int = 0, accuracy: float = 0.8, **changes: Any) -> Record:
@@ -59,6 +59,16 @@ def test_the_decoders_parameters_are_a_range_where_methods_change_them() -> None
     one, other = made(), made("rein", trainable={"backbone": 1, "decoder": 364_592})
     assert "the decoder's 0.35 M train" in noted(one_table([one]))
     assert "the decoder's 0.35 to 0.36 M train" in noted(one_table([one, other]))
+
+
+def test_the_oracle_gap_is_the_best_scoring_less_the_last() -> None:
+    last = made()
+    assert last.average is not None
+    assert last.oracle is not None
+    best = last.oracle.model_copy(update={"iteration": 250, "average": last.average + 0.02})
+    twice = made(oracle=best, evaluations=(best, last.oracle))
+    assert cells(one_table([twice]))["Oracle gap"].mean == pytest.approx(2.0)
+    assert cells(one_table([last]))["Oracle gap"] == Cell()  # scored once: its best is its last
 
 
 def test_one_seed_has_no_spread() -> None:
@@ -108,7 +118,7 @@ def test_a_failed_run_is_noted_and_not_averaged() -> None:
     lora, vpt = table.rows
     assert lora.cells[-1] == Cell(1)
     assert lora.cells[1].mean == pytest.approx(100 * made(seed=0).scores()["source"].miou)
-    assert vpt == Row("vpt", "VPT", (*[Cell()] * 7, Cell(0)))
+    assert vpt == Row("vpt", "VPT", (*[Cell()] * 8, Cell(0)))
     assert "Lora, seed 1, failed and is not averaged: ce is nan at iteration 7." in noted(table)
     assert "VPT, seed 0, failed" in noted(table)
 
@@ -134,7 +144,7 @@ def test_a_domain_that_was_not_scored_stays_empty_and_so_does_the_average() -> N
     full, lora = cells(table, 0), cells(table, 1)
     assert lora["Mapillary"] == lora["Avg."] == Cell()
     assert lora["Cityscapes"].mean is not None
-    assert None not in {cell.mean for cell in full.values()}
+    assert [head for head, cell in full.items() if cell.mean is None] == ["Oracle gap"]
 
 
 def test_one_table_per_protocol_and_backbone() -> None:
@@ -219,7 +229,54 @@ def bold(table: Table) -> dict[str, list[str]]:
 def test_the_best_is_bold_where_it_is_parted_from_all_others(tmp_path: Path) -> None:
     table = one_table(suite(tmp_path, {"lora": 0.9, "full": 0.6, "freeze": 0.7}))
     assert bold(table) == {"full": [], "freeze": [], "lora": HEADS[1:6]}
-    assert noted(table).endswith("by a paired bootstrap over images and seeds.")
+    assert second(table) == {"full": [], "freeze": HEADS[1:6], "lora": []}
+    assert "by a paired bootstrap over images and seeds" in noted(table)
+
+
+def test_the_second_is_marked_only_where_it_is_parted_from_the_rest(tmp_path: Path) -> None:
+    found = suite(tmp_path, {"lora": 0.9, "full": 0.6, "freeze": 0.6})
+    table = one_table(found)
+    assert bold(table)["lora"] == HEADS[1:6]
+    assert not any(second(table).values())
+    assert not any(second(one_table(found[:6])).values())  # of two rows, the other one is no second
+
+
+def test_an_ablation_of_one_seed_bears_on_no_other_table(tmp_path: Path) -> None:
+    found = suite(tmp_path, {"lora": 0.9, "full": 0.6})
+    found += [stored(tmp_path, "fim", 0, 0.99), stored(tmp_path, "rein+perturbed", 0, 0.99, data_hash="other")]
+    table = one_table(found)
+    assert bold(table) == {"full": [], "lora": HEADS[1:6]}
+    (asked,) = tables.build(found, methods=["fim", "lora"])
+    assert [row.method for row in asked.rows] == ["lora", "fim"]
+    assert "at least two seeds of every method (Fim: one)" in noted(asked)
+    with pytest.raises(UserError, match=r"--methods fim,rein\+perturbed"):
+        tables.build(found[-2:])
+
+
+def test_what_was_worked_out_is_kept_by_content(tmp_path: Path, own_cache: Path) -> None:
+    found = suite(tmp_path, {"lora": 0.9, "full": 0.6}, seeds=2)
+    first = one_table(found)
+    kept = sorted(path for path in own_cache.rglob("*") if path.is_file())
+    assert len(kept) == 4
+    kept[0].write_bytes(kept[0].read_bytes()[:-1] + b"x")  # damaged: worked out again
+    kept[1].unlink()
+    before = kept[2].stat().st_mtime_ns
+    assert one_table(found) == first
+    assert sorted(path for path in own_cache.rglob("*") if path.is_file()) == kept
+    assert kept[2].stat().st_mtime_ns == before
+    stored(tmp_path, "lora", 0, 0.1)
+    again = one_table(records.read_all(tmp_path))
+    assert not any(bold(again).values())
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, own_cache: Path) -> None:
+    (own_cache / "resamples").write_text("in the way", encoding="utf-8")
+    assert bold(one_table(suite(tmp_path, {"lora": 0.9, "full": 0.6})))["lora"]
+
+
+def second(table: Table) -> dict[str, list[str]]:
+    heads = [column.head for column in table.columns]
+    return {row.method: [h for h, cell in zip(heads, row.cells, strict=True) if cell.second] for row in table.rows}
 
 
 def test_nothing_is_bold_where_two_lead_together(tmp_path: Path) -> None:

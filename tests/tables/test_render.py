@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from benchmark.records import read_all
 from benchmark.tables import Cell, Column, Row, Table
 from benchmark.tables.render import escape_latex, escape_markdown
 from tests.records.made import failed, stored
+from tests.tables.latex import compiled
 
 SMALL = Table(
     name="streets@quick/vit_tiny",
@@ -88,19 +87,6 @@ def test_markdown_text_cannot_leave_its_cell() -> None:
     assert escape_markdown("a|b *c* _d_ <e> `f`\ng \\") == r"a\|b \*c\* \_d\_ \<e\> \`f\` g \\"
 
 
-def compiled(text: str, folder: Path) -> str:
-    """Compile a document around ``text`` with pdfLaTeX; return its log."""
-    if shutil.which("pdflatex") is None:
-        pytest.skip("pdflatex is not installed (Debian: texlive-latex-base, texlive-latex-recommended)")
-    document = rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}\begin{{document}}{text}\end{{document}}"
-    (folder / "document.tex").write_text(document, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "document.tex"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
-    log = done.stdout.decode(errors="replace")
-    assert done.returncode == 0, log[-2000:]
-    return log
-
-
 def test_every_text_compiles_wherever_it_stands(tmp_path: Path) -> None:
     table = Table(
         name="nasty & name",
@@ -109,7 +95,7 @@ def test_every_text_compiles_wherever_it_stands(tmp_path: Path) -> None:
         rows=tuple(Row(text, text, tuple(Cell(1.0) for _ in NASTY)) for text in NASTY),
         notes=tuple(NASTY),
     )
-    log = compiled(tables.latex(table), tmp_path)
+    log = compiled([tables.latex(table)], tmp_path, "signs")
     assert "Missing character" not in log
 
 
@@ -120,7 +106,7 @@ def test_the_suites_tables_compile_and_fit_the_page(tmp_path: Path) -> None:
     found = [*read_all(tmp_path / "records"), failed("vpt", error="loss_ce is nan & gone")]
     (table,) = tables.build(found)
     text = tables.latex(table)
-    assert text.count(r"\textbf{") == 5
-    log = compiled(text, tmp_path)
+    assert text.count(r"\textbf{") == text.count(r"\underline{") == 5
+    log = compiled([text], tmp_path, "main")
     assert "Overfull" not in log
-    assert "document.pdf (1 page" in log
+    assert "main.pdf (1 page" in log

@@ -1,0 +1,77 @@
+"""What papers print, beside what was measured, and how far apart the two are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from benchmark.tables.layout import Cell, Column, Row, Table
+
+WIDE = 6
+"""More columns than this with something published in them, and it stands below each row instead."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A printed number, where (``FisherTune, Table 1``), and what a reader of that place has to know."""
+
+    value: float
+    source: str
+    errata: tuple[str, ...] = ()
+
+
+Lookup = Callable[[str, str, str, str], "Figure | None"]
+"""From protocol, backbone, method and what is scored (a domain, ``average``, ``trained``) to what is printed."""
+
+
+def nothing(protocol: str, backbone: str, method: str, scored: str) -> Figure | None:
+    """Find no figure, whatever is asked for: the look-up of a table without published figures."""
+    return None
+
+
+def expanded(table: Table) -> Table:
+    """Return the table as printed: each published figure and the difference in columns, or rows, of their own."""
+    filled = [place for place, _ in enumerate(table.columns) if _any(row.cells[place] for row in table.rows)]
+    if not filled:
+        return table
+    return _below(table) if len(filled) > WIDE else _aside(table, set(filled))
+
+
+def _any(cells: Iterable[Cell]) -> bool:
+    return any(cell.published is not None for cell in cells)
+
+
+def _aside(table: Table, filled: set[int]) -> Table:
+    columns: list[Column] = []
+    for place, column in enumerate(table.columns):
+        columns.append(column)
+        if place in filled:
+            columns += [Column("publ.", column.decimals), Column("Δ", column.decimals)]
+    rows = []
+    for row in table.rows:
+        cells: list[Cell] = []
+        for place, cell in enumerate(row.cells):
+            cells.append(replace(cell, published=None))
+            if place in filled:
+                cells += [Cell(cell.published), _difference(cell, table.columns[place])]
+        rows.append(replace(row, cells=tuple(cells)))
+    return replace(table, columns=tuple(columns), rows=tuple(rows))
+
+
+def _below(table: Table) -> Table:
+    rows: list[Row] = []
+    for row in table.rows:
+        rows.append(replace(row, cells=tuple(replace(cell, published=None) for cell in row.cells)))
+        if _any(row.cells):
+            differences = tuple(map(_difference, row.cells, table.columns))
+            rows.append(replace(row, label="– published", cells=tuple(Cell(cell.published) for cell in row.cells)))
+            if any(cell.text for cell in differences):
+                rows.append(replace(row, label="– difference", cells=differences))
+    return replace(table, rows=tuple(rows))
+
+
+def _difference(cell: Cell, column: Column) -> Cell:
+    if cell.difference is None:
+        return Cell()
+    rounded = round(cell.difference, column.decimals) or 0.0  # no minus zero
+    return Cell(text=f"{rounded:+.{column.decimals}f}".replace("-", "−") if rounded else f"{0:.{column.decimals}f}")

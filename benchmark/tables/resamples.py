@@ -1,0 +1,99 @@
+"""Every run's mIoU on resampled images: worked out once per content, and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from benchmark import roots, statistics
+from benchmark.errors import UserError
+from benchmark.records import Record, confusions, content
+from benchmark.statistics import Floats, image_weights, resampled_miou
+
+REPLICATES = 1000
+DIGEST = hashlib.sha256().digest_size
+
+
+class Resamples:
+    """Computed only when asked for: where nothing leads by far, most runs' confusions are never read."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, Floats]] = {}
+        self._ids: dict[str, tuple[Record, bytes]] = {}
+
+    def of(self, record: Record, domains: Sequence[str]) -> Floats:
+        """Return the mean over ``domains`` of a run's mIoU, in each of the replicates.
+
+        Raises:
+            UserError: the run's confusions are gone, or not of the same images as another's.
+        """
+        known = self._known.get(record.name)
+        if known is None:
+            known = self._known[record.name] = self._resample(record)
+        return known[domains[0]] if len(domains) == 1 else np.asarray(np.mean([known[each] for each in domains], 0))
+
+    def _resample(self, record: Record) -> dict[str, Floats]:
+        content(record, "confusion")  # raises where the file is not the record's own
+        domains = list(record.scores())
+        found = _kept(record, len(domains)) or _computed(record, domains)
+        for domain, ids in zip(domains, found[0], strict=True):
+            other, theirs = self._ids.setdefault(f"{record.protocol}/{domain}", (record, ids))
+            if theirs != ids:
+                raise UserError(f"{record.path} and {other.path}: scored on different images of {domain}")
+        return dict(zip(domains, found[1], strict=True))
+
+
+def _computed(record: Record, domains: Sequence[str]) -> tuple[list[bytes], Floats]:
+    """Return a digest of each domain's image names, and the resampled mIoU: (domains, replicates)."""
+    matrices, ids = confusions(record)
+    digests = [hashlib.sha256("\n".join(ids[domain]).encode()).digest() for domain in domains]
+    resampled = np.stack([resampled_miou(matrices[each], _weights(each, len(ids[each]))) for each in domains])
+    packed = resampled.astype(np.float32)
+    body = b"".join(digests) + packed.tobytes()
+    place = _place(record)
+    with suppress(OSError):  # a cache that cannot be written costs time and nothing else
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f".{place.name}.{uuid4().hex}.tmp")
+        temporary.write_bytes(hashlib.sha256(body).digest() + body)
+        temporary.replace(place)
+    return digests, packed.astype(np.float64)  # as it would be read again: a table made twice is the same
+
+
+def _kept(record: Record, domains: int) -> tuple[list[bytes], Floats] | None:
+    """Return what :func:`_computed` left in the cache; None where it left nothing, or it is damaged."""
+    try:
+        packed = _place(record).read_bytes()
+    except OSError:
+        return None
+    body = packed[DIGEST:]
+    if hashlib.sha256(body).digest() != packed[:DIGEST]:
+        return None
+    digests = [body[DIGEST * index : DIGEST * (index + 1)] for index in range(domains)]
+    values = np.frombuffer(body, np.float32, offset=DIGEST * domains).reshape(domains, REPLICATES)
+    return digests, values.astype(np.float64)
+
+
+def _place(record: Record) -> Path:
+    """Return where a run's resamples are kept: named by all that they follow from."""
+    assert record.confusion is not None
+    order = "/".join(record.scores())
+    name = hashlib.sha256(f"{_code()} {record.confusion.sha256} {order}".encode()).hexdigest()
+    return roots.cache() / "resamples" / name[:2] / name
+
+
+@cache
+def _code() -> str:
+    """Return a hash of the code that resamples: another version keeps its own."""
+    sources = (Path(statistics.__file__), Path(__file__))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+@cache
+def _weights(domain: str, images: int) -> Floats:
+    return image_weights(domain, images, REPLICATES)

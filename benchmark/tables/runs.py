@@ -1,0 +1,98 @@
+"""The runs behind a table, checked to be comparable, and the cells that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from benchmark.records import Record
+from benchmark.tables.comparable import check
+from benchmark.tables.layout import Cell
+
+Finished = dict[str, dict[int, Record]]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one protocol and backbone.
+
+    Attributes:
+        all: every record, of failed runs, too.
+        finished: by method and seed; a method of which no run has finished is there, with none.
+        targets: of the protocol, in its order.
+    """
+
+    all: Sequence[Record]
+    finished: Finished
+    targets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Runs:
+        """Gather them; methods stand in the records' order, seeds in their own.
+
+        Raises:
+            UserError: records under different conditions.
+        """
+        found = list(records)
+        check(found)
+        finished: Finished = {}
+        for record in sorted(found, key=lambda record: record.seed):
+            seeds = finished.setdefault(record.method, {})
+            if record.state == "finished":
+                seeds[record.seed] = record
+        methods = dict.fromkeys(record.method for record in found)
+        stated = found[0].protocol_fields.get("targets") if found else None
+        targets = list(stated) if isinstance(stated, dict) else []
+        for record in found:
+            targets += [name for name in record.targets if name not in targets]
+        return cls(found, {method: finished[method] for method in methods}, tuple(targets))
+
+    def label(self, method: str) -> str:
+        """Return a method's name in print, with its given settings."""
+        label = next(record.label for record in self.all if record.method == method)
+        _, bracket, given = method.partition("[")
+        return label if "[" in label else label + bracket + given
+
+    def seeds(self) -> list[int]:
+        """Return every seed of a finished run."""
+        return sorted({seed for runs in self.finished.values() for seed in runs})
+
+
+def mean_score(domains: Sequence[str]) -> Callable[[Record], float | None]:
+    """Return what reads a run's mean mIoU over ``domains``: None unless it has every one of them."""
+
+    def read(record: Record) -> float | None:
+        scores = record.scores()
+        if not domains or not all(domain in scores for domain in domains):
+            return None
+        return sum(scores[domain].miou for domain in domains) / len(domains)
+
+    return read
+
+
+def oracle_gap(record: Record) -> float | None:
+    """Return by how much the best of a run's scorings is above its last on the targets: fractions of mIoU.
+
+    None for a run that was scored once, whose best is its last.
+    """
+    if record.oracle is None or record.average is None or len(record.evaluations) < 2:
+        return None
+    return record.oracle.average - record.average
+
+
+def cell(runs: Iterable[Record], read: Callable[[Record], float | None], scale: float = 100) -> Cell:
+    """Return the cell of what ``read`` finds in finished runs; empty unless it finds it in every one."""
+    values = [read(record) for record in runs]
+    return Cell() if None in values else Cell.over([value for value in values if value is not None], scale)
+
+
+def trained_cell(runs: Iterable[Record]) -> Cell:
+    """Return the cell of the values that train on the backbone's side, in millions, with a spread if it has any."""
+    found = cell(runs, lambda record: record.trainable.backbone if record.trainable else None, 1e-6)
+    return replace(found, spread=found.spread or None)
+
+
+def decimals(cells: Sequence[Cell]) -> int:
+    """Return how many decimals tell the smallest of some numbers of millions from nothing."""
+    smallest = min((cell.mean for cell in cells if cell.mean), default=1.0)
+    return 2 if smallest >= 0.1 else 3

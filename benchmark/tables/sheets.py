@@ -1,0 +1,73 @@
+"""A table as HTML, and several as one sheet of comma-separated values, a line per number."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from benchmark.tables.beside import expanded
+from benchmark.tables.layout import Cell, Column, Table
+
+FIELDS = (
+    "table", "group", "method", "label", "column", "mean", "spread", "n", "mark", "published", "difference",
+)  # fmt: skip
+STYLE = (
+    ":root{color-scheme:light dark}body{font-family:sans-serif}table{border-collapse:collapse;margin:1em 0}"
+    "caption{text-align:left}td,th{padding:.2em .6em;text-align:right}th:first-child,tbody th{text-align:left}"
+    "thead th,tbody tr:last-child>*{border-bottom:1px solid}"
+)
+
+
+def html(tables: Iterable[Table]) -> str:
+    """Return one page that needs nothing else: a table each, between its caption and its notes."""
+    body = "\n".join(map(fragment, tables))
+    head = f'<meta charset="utf-8">\n<title>Tables</title>\n<style>{STYLE}</style>'
+    return f'<!DOCTYPE html>\n<html lang="en">\n{head}\n{body}</html>\n'
+
+
+def fragment(table: Table) -> str:
+    """Return a table and its notes, to be put into a page."""
+    table = expanded(table)
+    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in ("Method", *(c.head for c in table.columns)))
+    lines = ["<table>", f"<caption>{escape(table.caption)}</caption>", f"<thead><tr>{heads}</tr></thead>", "<tbody>"]
+    group = ""
+    for row in table.rows:
+        if row.group != group:
+            group = row.group
+            lines.append(f'<tr><th colspan="{len(table.columns) + 1}">{escape(group)}</th></tr>')
+        cells = "".join(map(_cell, row.cells, table.columns))
+        lines.append(f'<tr><th scope="row">{escape(row.label)}</th>{cells}</tr>')
+    lines += ["</tbody>", "</table>", *(f"<p>{escape(note)}</p>" for note in table.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def comma_separated(tables: Sequence[Table]) -> str:
+    """Return every number of every table, unrounded, with one line of headings (:data:`FIELDS`).
+
+    Scores and spreads are in percent, parameters in millions. An empty cell has no line, unless something is
+    published for it.
+    """
+    text = io.StringIO()
+    sheet = csv.writer(text, lineterminator="\n")
+    sheet.writerow(FIELDS)
+    for table in tables:
+        for row in table.rows:
+            for cell, column in zip(row.cells, table.columns, strict=True):
+                if cell.mean is None and cell.published is None and not cell.text:
+                    continue
+                mark = "best" if cell.best else "second" if cell.second else ""
+                values = [cell.text or cell.mean, cell.spread, cell.n or None, mark, cell.published, cell.difference]
+                sheet.writerow([table.name, row.group, row.method, row.label, column.head, *values])
+    return text.getvalue()
+
+
+def _cell(cell: Cell, column: Column) -> str:
+    if cell.text or cell.mean is None:
+        return f"<td>{escape(cell.text)}</td>"
+    number = f"{cell.mean:.{column.decimals}f}"
+    number = f"<strong>{number}</strong>" if cell.best else f"<u>{number}</u>" if cell.second else number
+    spread = "" if cell.spread is None else f" <small>± {cell.spread:.{column.decimals}f}</small>"
+    count = f' title="n = {cell.n}"' if cell.n else ""
+    return f"<td{count}>{number}{spread}{escape(cell.aside)}</td>"

@@ -1,0 +1,33 @@
+"""A real pdfLaTeX, where one is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+KEEP = "DGSS_BENCHMARK_LATEX"
+"""A folder to keep documents in, for a look at them; where it is set, a missing pdflatex fails the test."""
+
+
+def compiled(texts: Sequence[str], folder: Path, name: str = "document") -> str:
+    """Compile one document of ``texts``, each on its page; return the log."""
+    kept = os.environ.get(KEEP)
+    if shutil.which("pdflatex") is None:
+        assert not kept, f"{KEEP} is set, and pdflatex is not installed"
+        pytest.skip("pdflatex is not installed (Debian: texlive-latex-recommended)")
+    packages = r"\usepackage{booktabs,graphicx,rotating}"
+    pages = "\n\\clearpage\n".join(texts)
+    document = rf"\documentclass{{article}}{packages}\begin{{document}}{pages}\end{{document}}"
+    folder = Path(kept) if kept else folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", f"{name}.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    log = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, log[-2000:]
+    return log
