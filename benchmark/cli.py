@@ -37,6 +37,19 @@ class Format(str, Enum):
 
     latex = "latex"
     markdown = "markdown"
+    csv = "csv"
+    html = "html"
+
+
+class Which(str, Enum):
+    """Of the tables: FisherTune's by number, or the suite's own."""
+
+    one = "1"
+    two = "2"
+    three = "3"
+    four = "4"
+    five = "5"
+    main = "main"
 
 
 class Evaluator(str, Enum):
@@ -136,27 +149,25 @@ def tune(
 @app.command()
 def table(
     records: Records = RUNS,
-    protocol: Annotated[Optional[str], typer.Option("--protocol", "-p", help="Only this protocol.")] = None,
+    which: Annotated[Which, typer.Option("--table", help="FisherTune's by number, or the suite's own.")] = Which.main,
+    protocol: Annotated[
+        Optional[str], typer.Option("--protocol", "-p", help="Only this protocol; or the paper's rows on this one.")
+    ] = None,
     backbone: Annotated[Optional[str], typer.Option(help="Only this backbone.")] = None,
+    methods: Annotated[
+        str, typer.Option("--methods", "-m", help="Rows, as of run; default: all but ablations and perturbed ones.")
+    ] = "",
+    published: Annotated[bool, typer.Option("--published", help="With the figures that papers print.")] = False,
     output_format: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.latex,
     output: Annotated[Optional[Path], typer.Option(help="Write here instead of printing.")] = None,
 ) -> None:
-    """Print the table that the records make: LaTeX (booktabs), or markdown."""
-    from benchmark import atomic, tables
-    from benchmark.records import read_all
+    """Print a table that the records make: LaTeX (booktabs) unless another format is asked for."""
+    from benchmark import tablecommand
 
-    found = read_all(records)
-    if not found:
-        raise UserError(f"{records}: no records; make some with: python -m benchmark run --all")
-    render = tables.latex if output_format is Format.latex else tables.markdown
-    text = "\n".join(render(each) for each in tables.build(found, protocol=protocol, backbone=backbone))
-    if output is None:
-        typer.echo(text)
-    else:
-        try:
-            atomic.write_file(output, text.encode())
-        except OSError as error:
-            raise UserError(f"{output}: cannot be written: {error.strerror or error}") from None
+    tablecommand.run(
+        records, which.value, output_format.value, output, name=protocol, backbone=backbone, methods=methods,
+        published=published,
+    )  # fmt: skip
 
 
 @app.command()
@@ -189,10 +200,10 @@ def params(
     output_format: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.markdown,
 ) -> None:
     """Count what each method trains on the real backbones (no weights needed), beside what papers print."""
-    from benchmark import jobs, parameters, tables
+    from benchmark import jobs, parameters, tablecommand
 
     made = parameters.build(backbone or (), jobs.parse_methods(methods) if methods else ())
-    typer.echo(tables.latex(made) if output_format is Format.latex else tables.markdown(made))
+    typer.echo(tablecommand.FORMATS[output_format.value]([made]))
 
 
 @app.command()

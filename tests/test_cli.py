@@ -100,6 +100,9 @@ def test_list_names_every_kind() -> None:
         (["runn"], "No such command 'runn'"),
         (["table", "--records", "nowhere"], "nowhere: no records"),
         (["table", "--format", "word"], "'word' is not one of"),
+        (["table", "--table", "6"], "'6' is not one of"),
+        (["table", "--records", "results", "--table", "1"], "no record for a row of Table 1, which shows gtav"),
+        (["table", "--records", "results", "--table", "1", "-m", "lora"], "--methods: Table 1 has the paper's rows"),
         (["export", "lora", "--records", "nowhere"], "no record 'lora' in nowhere: none is known"),
     ],
 )

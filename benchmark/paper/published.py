@@ -1,0 +1,153 @@
+"""What papers print, and how FisherTune's tables are laid out, from ``published.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmark.tables.beside import Figure
+
+TRAINED = "trained"
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column shows; ``protocol`` or ``backbone`` is empty where the group says it.
+
+    Attributes:
+        head: as printed.
+        scored: a domain, ``average`` over the protocol's domains, or ``class NAME``.
+        protocol: without variant.
+        backbone: as in the catalogue.
+    """
+
+    head: str
+    scored: str
+    protocol: str = ""
+    backbone: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that stand together: their printed figures by method, one per column, the trained parameters first."""
+
+    head: str
+    rows: Mapping[str, tuple[float | None, ...]]
+    protocol: str = ""
+    backbone: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One of the paper's tables; ``trained`` says whether it has a column of trainable parameters."""
+
+    number: int
+    title: str
+    trained: bool
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+
+    def protocols(self) -> list[str]:
+        """Return the protocols that its figures are of, without variants."""
+        stated = [*(each.protocol for each in self.columns), *(each.protocol for each in self.groups)]
+        return list(dict.fromkeys(filter(None, stated)))
+
+
+@dataclass(frozen=True)
+class _Printed:
+    protocol: str
+    backbone: str
+    method: str
+    scored: str
+    figure: Figure
+
+
+def layout(number: int) -> Layout:
+    """Return the layout and the figures of the paper's table of that number, 1 to 5."""
+    table = _file()["tables"][number]
+    groups = [{**group, "rows": _with_twins(group["rows"])} for group in table["groups"]]
+    return Layout(
+        number, table["title"], table["trained"],
+        tuple(Column(**column) for column in table["columns"]), tuple(Group(**group) for group in groups),
+    )  # fmt: skip
+
+
+def label(method: str) -> str:
+    """Return the name in print of a method that the paper's tables show."""
+    return str(_file()["labels"][method])
+
+
+def twins() -> dict[str, str]:
+    """Return the methods that share a row's figures: the second by the first."""
+    return dict(_file()["twins"])
+
+
+def find(protocol: str, backbone: str, method: str, scored: str, table: int | None = None) -> Figure | None:
+    """Return what is printed for a method: by FisherTune if it is, else by another paper.
+
+    Args:
+        protocol: with its variant if any. FisherTune's figures are any variant's, since it does not state the size
+            of its test images; another paper's are of one.
+        backbone: as in the catalogue.
+        method: as registered; one with given settings is in no paper.
+        scored: a domain, ``average``, ``class NAME`` or ``trained``.
+        table: only FisherTune's of that number.
+    """
+    wanted = (backbone, method, scored)
+    for each in _printed(table):
+        if (each.backbone, each.method, each.scored) == wanted and each.protocol in (protocol, protocol.split("@")[0]):
+            return each.figure
+    return None
+
+
+@cache
+def _printed(table: int | None) -> list[_Printed]:
+    numbers = list(_file()["tables"]) if table is None else [table]
+    found = [each for number in numbers for each in _of_paper(layout(number))]
+    return found + (list(_of_others()) if table is None else [])
+
+
+def _of_paper(table: Layout) -> Iterator[_Printed]:
+    source = f"{_file()['paper']}, Table {table.number}"
+    first = (Column("", TRAINED),) if table.trained else ()
+    for group in table.groups:
+        for method, figures in group.rows.items():
+            for column, value in zip((*first, *table.columns), figures, strict=True):
+                protocol, backbone = column.protocol or group.protocol, column.backbone or group.backbone
+                errata = tuple(_errata(table.number, protocol, backbone))
+                if value is not None:
+                    yield _Printed(protocol, backbone, method, column.scored, Figure(value, source, errata))
+
+
+def _of_others() -> Iterator[_Printed]:
+    for entry in _file()["others"]:
+        for method, figures in entry["rows"].items():
+            for scored, value in zip(entry["scored"], figures, strict=True):
+                if value is not None:
+                    figure = Figure(value, entry["source"])
+                    yield _Printed(entry["protocol"], entry["backbone"], method, scored, figure)
+
+
+def _errata(table: int, protocol: str, backbone: str) -> Iterator[str]:
+    for entry in _file()["errata"]:
+        here = {"table": table, "protocol": protocol, "backbone": backbone}
+        if all(here[name] == value for name, value in entry.items() if name != "text"):
+            yield entry["text"]
+
+
+def _with_twins(rows: dict[str, list[float | None]]) -> dict[str, tuple[float | None, ...]]:
+    found: dict[str, tuple[float | None, ...]] = {}
+    for method, figures in rows.items():
+        for name in filter(None, (method, twins().get(method))):
+            found[name] = tuple(figures)
+    return found
+
+
+@cache
+def _file() -> Any:
+    return yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
