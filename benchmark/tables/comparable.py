@@ -46,11 +46,12 @@ def as_protocol(records: Sequence[Record], fixed: Protocol) -> None:
     Raises:
         UserError: naming the record, and the field that differs.
     """
+    expected = fixed.fingerprint()
     for record in records:
-        if record.fingerprint == fixed.fingerprint():
+        if record.fingerprint == expected:
             continue
         place, theirs, ours = difference(record.protocol_fields, fixed.fields()) or (
-            "fingerprint", record.fingerprint, fixed.fingerprint(),
+            "fingerprint", record.fingerprint, expected,
         )  # fmt: skip
         raise UserError(
             f"{record.path or record.name}: not of protocol {fixed.name} as it is now: {place} is {_short(theirs)} "
