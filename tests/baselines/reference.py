@@ -90,8 +90,11 @@ def attend(attn: Any, queries: Tensor, tokens: Tensor, rope: Tensor | None, quer
     return torch.stack(results)
 
 
-def attend_in_windows(block: Any, x: Tensor) -> Tensor:
-    """Return SAM's attention of a normed map (B, h, w, D): zero-padded windows, relative positions in each."""
+def attend_in_windows(block: Any, x: Tensor, further: Tensor | None = None) -> Tensor:
+    """Return SAM's attention of a normed map (B, h, w, D): zero-padded windows, relative positions in each.
+
+    Normed ``further`` tokens (P, D) without a place join each window; what becomes of them is left out.
+    """
     height, width = x.shape[1:3]
     side = block.window_size or height
     padded = nn.functional.pad(x, (0, 0, 0, -width % side, 0, -height % side))
@@ -100,28 +103,30 @@ def attend_in_windows(block: Any, x: Tensor) -> Tensor:
         for top in range(0, padded.shape[1], side):
             for left in range(0, padded.shape[2], side):
                 window = padded[image, top : top + side, left : left + side]
-                result[image, top : top + side, left : left + side] = _in_window(block.attn, window)
+                result[image, top : top + side, left : left + side] = _in_window(block.attn, window, further)
     return result[:, :height, :width]
 
 
-def _in_window(attn: Any, window: Tensor) -> Tensor:
-    side = len(window)
+def _in_window(attn: Any, window: Tensor, further: Tensor | None) -> Tensor:
+    side, extra = len(window), 0 if further is None else len(further)
     places = [(row, column) for row in range(side) for column in range(side)]
-    tokens = torch.stack([window[place] for place in places])
+    tokens = torch.stack([*(() if further is None else further), *(window[place] for place in places)])
     (wq, bq), (wk, bk), (wv, bv) = projections(attn)
     wide = len(wq) // attn.num_heads
     heads = []
     for head in range(attn.num_heads):
         part = slice(head * wide, (head + 1) * wide)
         q, k, v = (tokens @ wq.T + bq)[:, part], (tokens @ wk.T + bk)[:, part], (tokens @ wv.T + bv)[:, part]
+        q, k = attn.q_norm(q), attn.k_norm(k)
         scores = q @ k.T / math.sqrt(wide)
         for i, (row, column) in enumerate(places):
             for j, (other_row, other_column) in enumerate(places):
-                scores[i, j] += q[i] @ attn.rel_pos_h[row - other_row + side - 1]
-                scores[i, j] += q[i] @ attn.rel_pos_w[column - other_column + side - 1]
+                asking = q[extra + i]
+                scores[extra + i, extra + j] += asking @ attn.rel_pos_h[row - other_row + side - 1]
+                scores[extra + i, extra + j] += asking @ attn.rel_pos_w[column - other_column + side - 1]
         powers = scores.exp()
         heads.append(powers / powers.sum(1, keepdim=True) @ v)
-    return attn.proj(torch.cat(heads, 1)).view(window.shape)
+    return attn.proj(torch.cat(heads, 1))[extra:].view(window.shape)
 
 
 def layer_scale(block: Any, branch: int) -> Tensor | float:

@@ -24,7 +24,7 @@ from benchmark.method import Estimation, Method, Phase, candidates
 from benchmark.models.backbone import Backbone
 from benchmark.streams import torch_rng
 from tests.backbones import tiny_backbone
-from tests.baselines.reference import rotated
+from tests.baselines.reference import as_map, attached, attend_in_windows, embed, feed_forward, rotated
 
 
 def attach(made: Method, backbone: Backbone, seed: int = 0) -> Any:
@@ -229,6 +229,29 @@ def test_vpt_equals_concatenation_by_hand(kind: str) -> None:
         expected = vit_with_prompts(tiny_backbone(kind).eval(), backbone.get_parameter("vpt.tokens"))
     assert close(found, expected)
     assert not close(found, start, 1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"qk_norm": True}, {"window_size": 3}])
+@torch.no_grad()
+def test_vpt_joins_each_of_sams_windows_as_further_tokens_would(options: dict[str, Any]) -> None:
+    backbone = attached(VPT(VPT.Settings(prompts=5)), "sam", **options)
+    prompts = backbone.get_parameter("vpt.tokens")
+    prompts.mul_(10)
+    found = backbone(images(1).double())
+    x, _ = embed(backbone, images(1).double())
+    for block, own, features in zip(backbone.blocks, prompts, found, strict=True):
+        attention = attend_in_windows(block, block.get_submodule("norm1")(x), block.get_submodule("norm1")(own))
+        usual = attend_in_windows(block, block.get_submodule("norm1")(x))
+        assert not torch.allclose(attention, usual, rtol=0.1, atol=0.1)
+        x = x + attention
+        x = x + feed_forward(block, x)
+        assert torch.allclose(features, as_map(backbone, x), rtol=1e-9, atol=1e-9)
+
+
+def test_vpt_refuses_windows_without_relative_positions() -> None:
+    backbone = tiny_backbone("sam", use_rel_pos=False)
+    with pytest.raises(UserError, match="vpt cannot serve backbone 'tiny-sam': block 0 is windowed, but not as SAM's"):
+        VPT().attach(backbone, torch_rng(0, "method"))
 
 
 def test_vpt_prompts_fill_their_range_and_no_more() -> None:
