@@ -98,6 +98,13 @@ def run(
     weights: Annotated[
         Optional[Path], typer.Option(help="Safetensors file with the backbone's weights, not to download them.")
     ] = None,
+    revision: Annotated[
+        Optional[str], typer.Option(help="Commit of the backbone's hub repository, instead of the pinned one.")
+    ] = None,
+    vfm: Annotated[
+        Optional[list[str]],
+        typer.Option("--vfm", help="resample=bicubic|pi (timm's), normalisation=imagenet|own; again for both."),
+    ] = None,
     data_root: DataRoot = None,
     records: Records = RUNS,
     quick: Annotated[bool, typer.Option("--quick", help="The protocol's tiny variant: a first look.")] = False,
@@ -119,8 +126,8 @@ def run(
     sweep.run(
         sweep.Request(
             protocol=protocol, all_methods=all_methods, methods=methods, seeds=seeds, backbone=backbone,
-            weights=weights, data_root=data_root, records=records, quick=quick, force=force,
-            workers=workers, threads=threads, given=tuple(given or ()),
+            weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
+            quick=quick, force=force, workers=workers, threads=threads, given=tuple(given or ()),
             evaluator=evaluator.value if evaluator else None,
         )
     )  # fmt: skip
@@ -194,7 +201,7 @@ def figure(
 @app.command()
 def params(
     backbone: Annotated[
-        Optional[list[str]], typer.Option(help="A column; again for more. Default: those of the papers.")
+        Optional[list[str]], typer.Option(help="Columns, separated by commas. Default: those of the papers.")
     ] = None,
     methods: Annotated[str, typer.Option("--methods", "-m", help="Rows, separated by commas; default: as --all.")] = "",
     output_format: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.markdown,
@@ -202,7 +209,8 @@ def params(
     """Count what each method trains on the real backbones (no weights needed), beside what papers print."""
     from benchmark import jobs, parameters, tablecommand
 
-    made = parameters.build(backbone or (), jobs.parse_methods(methods) if methods else ())
+    columns = [name.strip() for text in backbone or () for name in text.split(",") if name.strip()]
+    made = parameters.build(columns, jobs.parse_methods(methods) if methods else ())
     typer.echo(tablecommand.FORMATS[output_format.value]([made]))
 
 

@@ -20,7 +20,6 @@ from benchmark.errors import UserError
 from benchmark.evaluation import Look, evaluate, unseen
 from benchmark.jobs import Job
 from benchmark.method import Method
-from benchmark.models.backbone import build_backbone
 from benchmark.models.decoder import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.models.weights import weight_hash
@@ -51,8 +50,9 @@ class Experiment:
             if self.accelerator.num_processes > 1:
                 raise UserError(f"--evaluator {job.evaluator} checks one process; leave it out, or start the run alone")
             self.second[f"{job.evaluator} {detectron.require()}"] = 0.0
-        backbone = build_backbone(job.backbone, weights=job.weights)
+        backbone = job.make_backbone()
         self.weights_hash = weight_hash(backbone)
+        self.vfm = backbone.facts()
         decoder = build_decoder(protocol.decoder, backbone.embed_dim, self.classes, job.seed)
         self.decoder_hash = weight_hash(decoder)
         self.data = TrainingSet(
@@ -210,6 +210,7 @@ def _conditions(experiment: Experiment, method: Method) -> dict[str, Any]:
         "decoder_hash": experiment.decoder_hash,
         "backbone": job.backbone,
         "weights_hash": experiment.weights_hash,
+        "vfm": experiment.vfm,
         "method": job.method_name,
         "settings": job.settings(method),
         "seed": job.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor
@@ -21,7 +22,7 @@ What {record.label} made of the pre-trained backbone `{record.backbone}`: new va
 {decoder}
 
 - Run: `{record.name}`, protocol fingerprint `{record.fingerprint}`
-- Pre-trained weights: `{record.weights_hash}` (weights_hash)
+- Pre-trained weights: `{record.weights_hash}` (weights_hash){origin}
 
 | domain | mIoU % |
 |---|---|
@@ -33,7 +34,7 @@ from pathlib import Path
 from benchmark.delta import apply_delta
 from benchmark.models.backbone import build_backbone
 
-backbone = build_backbone("{record.backbone}")
+backbone = build_backbone("{record.backbone}"{options})
 apply_delta(backbone, Path("{file}"))  # refuses other pre-trained weights
 {load}```
 """
@@ -114,7 +115,16 @@ def _card(record: Record, tensors: Mapping[str, Tensor], file: str) -> str:
     scores = "\n".join(f"| {domain} | {100 * score.miou:.1f} |" for domain, score in record.scores().items())
     whole = any(name.startswith(DECODER) for name in tensors)
     load = DECODER_LOAD.format(spec=record.protocol_fields["decoder"], classes=len(record.classes), file=file)
+    options = "".join(f', {name}="{value}"' for name, value in _vfm(record).items())
+    origin = f", from {record.vfm['origin']}" if record.vfm else ""
     return CARD.format(
         record=record, count=count, changed=changed, scores=scores, average=100 * (record.average or 0), file=file,
         decoder=DECODER_INSIDE if whole else DECODER_APART, load=load if whole else "",
+        options=options, origin=origin,
     )  # fmt: skip
+
+
+def _vfm(record: Record) -> Mapping[str, Any]:
+    """Return how the run brought its backbone to size and fed it, where that is not the default."""
+    found = record.protocol_fields.get("vfm", {})
+    return found if isinstance(found, dict) else {}

@@ -17,6 +17,7 @@ from benchmark.protocol import Protocol, explain
 
 if TYPE_CHECKING:
     from benchmark.method import Method, Perturbation, Settings
+    from benchmark.models.backbone import Backbone
 
 Given = Mapping[str, Mapping[str, Any]]
 Own = TypeVar("Own", bound="Settings")
@@ -48,6 +49,7 @@ class Job:
         data_root: holds one folder per dataset.
         folder: holds all records.
         weights: a file to load instead of the backbone's own weights.
+        revision: commit of the backbone's hub repository, instead of the catalogue's.
         threads: processor threads of the run.
         evaluator: a second one that has to confirm every mIoU, ``detectron2``; None for ours alone.
     """
@@ -60,6 +62,7 @@ class Job:
     folder: Path
     given: Mapping[str, Any] = field(default_factory=dict)
     weights: Path | None = None
+    revision: str | None = None
     threads: int = 1
     evaluator: str | None = None
 
@@ -107,6 +110,20 @@ class Job:
         return method.settings.model_dump(mode="json") | (
             {} if carried is None else _prefixed(carried.settings.model_dump(mode="json"))
         )
+
+    def make_backbone(self) -> Backbone:
+        """Build the backbone with its pre-trained weights, as the protocol wants it.
+
+        Raises:
+            UserError: weights that cannot be had, are damaged or belong to another architecture.
+        """
+        from benchmark.models.backbone import build_backbone
+
+        vfm = self.protocol.vfm
+        return build_backbone(
+            self.backbone, weights=self.weights, revision=self.revision, resample=vfm.resample,
+            normalisation=vfm.normalisation,
+        )  # fmt: skip
 
     def origins(self, method: Method) -> dict[str, str]:
         """Return where each setting comes from: ``paper``, ``ours``, ``search`` or ``given``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -113,6 +114,19 @@ class Augmentation(Part):
         return self
 
 
+class FoundationModel(Part):
+    """How every foundation model is brought to the protocol's patch size and what it is fed.
+
+    Attributes:
+        resample: of patch kernels and position tables: plain ``bicubic`` as Rein does, or ``pi``, timm's way.
+        normalisation: to ``imagenet``'s mean and standard deviation for all, as Rein does, or to the VFM's ``own``,
+            which is timm's way.
+    """
+
+    resample: Literal["bicubic", "pi"] = "bicubic"
+    normalisation: Literal["imagenet", "own"] = "imagenet"
+
+
 class DecoderSpec(Part):
     """The decoder and how it is trained; the same for every method.
 
@@ -187,12 +201,15 @@ class Protocol(Part):
         lr_warmup: iterations of linear warm-up before it.
         betas, eps: AdamW's, for decoder and backbone alike.
         precision: ``float32``, or ``auto``: bfloat16 autocast where the accelerator has it.
+        vfm: resampling and normalisation of whatever backbone is used.
         backbone: used unless another is asked for.
         settings: per method, values that this protocol's sizes call for. Like those of ``searched``, they are
             settings of methods, stored with each record, and no part of the protocol.
         searched: per method, values found for the protocol's own backbone by ``python -m benchmark tune``: an
             equal search for every method, judged on held-out source images. Another backbone ignores them.
     """
+
+    LATER = frozenset({"vfm"})
 
     name: str
     title: str
@@ -211,6 +228,7 @@ class Protocol(Part):
     augmentation: Augmentation
     decoder: DecoderSpec
     evaluation: Evaluation = Evaluation()
+    vfm: FoundationModel = FoundationModel()
     backbone: str
     settings: dict[str, dict[str, Any]] = {}
     searched: dict[str, dict[str, Any]] = {}
@@ -284,6 +302,25 @@ def load(name: str, variant: str | None = None) -> Protocol:
         return Protocol.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path.name}: {explain(error, Protocol)}") from None
+
+
+def with_vfm(fixed: Protocol, texts: Iterable[str]) -> Protocol:
+    """Return the protocol with fields of its section ``vfm`` changed, and a name that says so.
+
+    Args:
+        fixed: the protocol.
+        texts: ``FIELD=VALUE``, such as ``resample=pi``; none leaves the protocol as it is.
+
+    Raises:
+        UserError: a text of another form, or a field or value that there is not.
+    """
+    changes = dict(text.partition("=")[::2] for text in texts)
+    try:
+        vfm = FoundationModel.model_validate(fixed.vfm.model_dump() | changes)
+    except ValidationError as error:
+        raise UserError(f"--vfm: {explain(error, FoundationModel)}") from None
+    suffix = "".join(f"+{name}={value}" for name, value in changes.items() if getattr(fixed.vfm, name) != value)
+    return fixed.model_copy(update={"vfm": vfm, "name": fixed.name + suffix})
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Request:
     seeds: str
     backbone: str | None
     weights: Path | None
+    revision: str | None
+    vfm: tuple[str, ...]
     data_root: Path | None
     records: Path
     quick: bool
@@ -50,7 +52,7 @@ def run(request: Request) -> None:
         SystemExit: code 1 where a run did not finish.
     """
     console = Console(stderr=True)
-    fixed = protocol.load(request.protocol, "quick" if request.quick else None)
+    fixed = protocol.with_vfm(protocol.load(request.protocol, "quick" if request.quick else None), request.vfm)
     names = _methods(request)
     if request.evaluator is not None:
         detectron.require()
@@ -58,7 +60,7 @@ def run(request: Request) -> None:
     wanted = jobs.plan(
         fixed, backbone, names, jobs.parse_seeds(request.seeds), jobs.parse_given(request.given),
         data_root=place_for(fixed, request.data_root), folder=request.records,
-        weights=request.weights, threads=request.threads, evaluator=request.evaluator,
+        weights=request.weights, revision=request.revision, threads=request.threads, evaluator=request.evaluator,
     )  # fmt: skip
     started = time.monotonic()
     outcomes = carry_out(wanted, request.workers, console, force=request.force, every=request.all_methods)
@@ -87,6 +89,7 @@ def carry_out(
     due = _try_out(due, every, console)
     if not due:
         return []
+    due[0].make_backbone()  # fetched once, and refused before data are rendered or read
     make_ready(due[0].protocol, due[0].data_root, console)
     require(due[0].protocol, due[0].data_root)
     return _execute(due, workers, console)

@@ -38,7 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job(folder: Path, tiny_data: Path) -> Job:
     """FisherTune on the embedded backbone, run; Freeze too."""
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**TINY, "backbone": "vit-tiny-streets"}), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump({**TINY, "backbone": "vit-tiny-streets", "vfm": {"normalisation": "own"}}), encoding="utf-8"
+    )
     execute(job_of(path, tiny_data, folder, "freeze"))
     wanted = job_of(path, tiny_data, folder, "fishertune")
     execute(wanted)
@@ -96,6 +98,8 @@ def test_the_card_says_how_to_load_it(job: Job, tmp_path: Path, monkeypatch: pyt
     text = card.read_text()
     assert "FisherTune" in text
     assert "141,475 single weights" in text
+    assert "(weights_hash), from embedded weights vit-tiny-streets (SHA-256 3e4acfbb" in text
+    assert 'build_backbone("vit-tiny-streets", resample="bicubic", normalisation="own")' in text
     code = text.partition("```python\n")[2].partition("```")[0]
     names: dict[str, Any] = {}
     exec(code, names)

@@ -197,3 +197,36 @@ def test_fingerprint_moves_with_conditions_and_not_with_methods_settings(tmp_pat
     assert protocol.load(written(tmp_path, {"targets": {"bdd100k": {"limit": 7}}})).fingerprint() != base
     assert protocol.load(written(tmp_path, {"settings": {"lora": {"lr": 0.5}}})).fingerprint() == base
     assert protocol.load(written(tmp_path, {"title": "other words"})).fingerprint() == base
+
+
+def test_how_the_vfm_is_fitted_and_fed_is_part_of_the_protocol_where_it_is_not_reins(tmp_path: Path) -> None:
+    plain = protocol.load(written(tmp_path, {}))
+    assert "vfm" not in plain.fields()
+    assert protocol.load(written(tmp_path, {"vfm": {"resample": "bicubic"}})).fingerprint() == plain.fingerprint()
+    timms = protocol.load(written(tmp_path, {"vfm": {"resample": "pi", "normalisation": "own"}}))
+    assert timms.fields()["vfm"] == {"resample": "pi", "normalisation": "own"}
+    assert timms.fingerprint() != plain.fingerprint()
+
+
+def test_the_command_line_can_change_it_and_the_name_says_so() -> None:
+    fixed = protocol.load("gtav-to-cbm")
+    assert protocol.with_vfm(fixed, ()) == fixed
+    assert protocol.with_vfm(fixed, ("resample=bicubic",)) == fixed
+    changed = protocol.with_vfm(fixed, ("resample=pi", "normalisation=own"))
+    assert changed.name == "gtav-to-cbm@rein-test+resample=pi+normalisation=own"
+    assert (changed.vfm.resample, changed.vfm.normalisation) == ("pi", "own")
+    assert changed.fingerprint() != fixed.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("resmaple=pi", "--vfm: unknown field resmaple: did you mean 'resample'?"),
+        ("resample=lanczos", "--vfm: resample: Input should be 'bicubic' or 'pi' (got lanczos)"),
+        ("normalisation", "--vfm: normalisation: Input should be 'imagenet' or 'own' (got )"),
+    ],
+)
+def test_a_mistake_in_it_is_named_in_one_line(text: str, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        protocol.with_vfm(protocol.load("streets"), (text,))
+    assert str(caught.value) == line

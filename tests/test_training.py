@@ -66,12 +66,13 @@ def records(folder: Path, tiny_data: Path) -> dict[str, Record]:
 def test_every_method_meets_the_same_conditions(name: str, records: dict[str, Record]) -> None:
     assert len(records) >= 9
     first, record = records["full"], records[name]
-    for field in ("fingerprint", "data_hash", "batches_hash", "decoder_hash", "weights_hash", "protocol_fields"):
+    for field in ("fingerprint", "data_hash", "batches_hash", "decoder_hash", "weights_hash", "vfm", "protocol_fields"):
         assert getattr(record, field) == getattr(first, field), field
     assert record.trainable is not None
     assert first.trainable is not None
     assert record.trainable.decoder == first.trainable.decoder
     assert record.state == "finished"
+    assert (record.vfm["origin"], record.vfm["taps"]) == ("random", [0, 2, 4, 5])
 
 
 @pytest.mark.parametrize("name", METHODS)

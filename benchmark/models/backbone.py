@@ -14,8 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import streams
-from benchmark.models.catalogue import BackboneSpec, find_backbone
-from benchmark.models.weights import Resample, fit, load_embedded, load_into, load_safetensors, published
+from benchmark.errors import UserError
+from benchmark.models import hub
+from benchmark.models.catalogue import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    BackboneSpec,
+    Normalisation,
+    fed_with,
+    find_backbone,
+    repository_of,
+)
+from benchmark.models.weights import Resample, fit, load_embedded, load_into, read, renamed
 
 
 class Backbone(nn.Module):
@@ -31,6 +41,8 @@ class Backbone(nn.Module):
         taps: 0-based blocks whose outputs :meth:`forward` returns.
         mean: of RGB in 0..255, per channel, to be subtracted by the caller.
         std: likewise, to divide by.
+        spec: what the catalogue says of it.
+        origin: in words, where its weights are from, with the SHA-256 of their file.
     """
 
     vit: Any
@@ -40,7 +52,8 @@ class Backbone(nn.Module):
         self.vit = vit
         self.name = spec.name
         self.taps = spec.taps
-        self.mean, self.std = spec.mean, spec.std
+        self.mean, self.std = spec.mean or IMAGENET_MEAN, spec.std or IMAGENET_STD
+        self.spec, self.origin = spec, "random"
         self.embed_dim: int = self.vit.embed_dim
         self.depth = len(self.blocks)
         self.patch_size: int = self.vit.patch_embed.patch_size[0]
@@ -50,6 +63,17 @@ class Backbone(nn.Module):
     def blocks(self) -> nn.ModuleList:
         """The transformer blocks; forward hooks on them are honoured."""
         return cast(nn.ModuleList, self.vit.blocks)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides what this backbone computes, JSON-ready, for a run's record."""
+        return {
+            "timm": self.spec.timm,
+            "options": dict(self.spec.options),
+            "taps": list(self.taps),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "origin": self.origin,
+        }
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the outputs of the tapped blocks, without final norm and without prefix tokens.
@@ -73,7 +97,9 @@ def build_backbone(
     *,
     pretrained: bool = True,
     weights: Path | None = None,
+    revision: str | None = None,
     resample: Resample = "bicubic",
+    normalisation: Normalisation = "imagenet",
     seed: int = 0,
 ) -> Backbone:
     """Build a backbone by name.
@@ -83,39 +109,59 @@ def build_backbone(
         pretrained: load the foundation model's weights; False leaves the random initialisation.
         weights: safetensors file to load instead of embedded or downloaded ones, with the tensors of the
             backbone itself or of timm's published file (another patch or image size is resampled).
+        revision: commit, tag or branch of the VFM's hub repository, instead of the catalogue's.
         resample: how patch kernels and position tables change their size, see :func:`weights.fit`.
+        normalisation: whose mean and standard deviation images are brought to, see :func:`catalogue.fed_with`.
         seed: of the random initialisation, which leaves torch's global generator untouched.
 
     Raises:
         UserError: unknown name; weights that cannot be had, are damaged or belong to another architecture.
     """
-    spec = find_backbone(name)
+    spec = fed_with(find_backbone(name), normalisation)
+    if revision is not None and (weights is not None or spec.weights != "hub"):
+        raise UserError(f"--revision {revision}: backbone {name!r} does not get its weights from the hub; leave it out")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams.number(seed, "backbone", spec.name))
         backbone = Backbone(_vit(spec, spec.options), spec)
-    if weights is not None:
-        tensors, origin = load_safetensors(weights), str(weights)
-        if spec.weights == "hub" and set(tensors) != set(backbone.vit.state_dict()):
-            tensors = published(_native(spec), weights)
-    elif not pretrained or spec.weights == "none":
+    if weights is None and (not pretrained or spec.weights == "none"):
         return backbone
-    elif spec.weights == "embedded":
-        tensors, origin = load_embedded(spec.name), f"embedded weights {spec.name}"
-    else:
-        tensors, origin = published(_native(spec), None), f"hub weights {spec.timm}"
+    tensors, origin = _tensors(spec, weights, revision)
+    if spec.weights == "hub" and set(tensors) != set(backbone.vit.state_dict()):
+        tensors = renamed(tensors, _native(spec), origin)
     load_into(backbone.vit, fit(tensors, backbone.vit, resample), origin)
+    backbone.origin = origin if weights is None else origin.replace(str(weights), weights.name, 1)
     return backbone
+
+
+def _tensors(spec: BackboneSpec, file: Path | None, revision: str | None) -> tuple[dict[str, Tensor], str]:
+    """Return the pre-trained tensors, and in words where they are from, with the SHA-256 of the file."""
+    if file is not None:
+        tensors, sha256 = read(file)
+        return tensors, f"{file} (SHA-256 {sha256})"
+    if spec.weights == "embedded":
+        tensors, sha256 = load_embedded(spec.name)
+        return tensors, f"embedded weights {spec.name} (SHA-256 {sha256})"
+    repository = repository_of(spec)
+    path = hub.fetch(repository, revision or spec.revision)
+    tensors, sha256 = read(path, hub.promised_hash(path))
+    return tensors, f"{repository}@{hub.commit(path)} (SHA-256 {sha256})"
 
 
 def _vit(spec: BackboneSpec, options: Mapping[str, Any]) -> nn.Module:
     """Make the timm model with random weights."""
     import timm
 
-    is_sam = spec.timm.startswith("samvit")
-    flexible = {} if is_sam else {"dynamic_img_size": True}  # SAM's windowed blocks take any grid as they are
-    vit = timm.create_model(spec.timm, pretrained=False, num_classes=0, **flexible, **options)
-    if is_sam:
-        vit.neck = nn.Identity()  # read by SAM's own decoder; ours reads the blocks
+    if not spec.timm.startswith("samvit"):
+        return timm.create_model(spec.timm, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
+    # SAM's blocks take any grid as they are, its relative positions stay those of 1024 px and are resampled as it
+    # runs (so does Rein's SAM, which its parameters show); only the table of absolute positions has the crop's size.
+    own = dict(options)
+    size = own.pop("img_size", None)
+    vit = timm.create_model(spec.timm, pretrained=False, num_classes=0, **own)
+    vit.neck = nn.Identity()  # read by SAM's own decoder; ours reads the blocks
+    if size is not None:
+        side = size // vit.patch_embed.patch_size[0]
+        vit.pos_embed = nn.Parameter(vit.pos_embed.new_zeros(1, side, side, vit.embed_dim))
     return vit
 
 

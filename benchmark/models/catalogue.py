@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,8 @@ from benchmark.errors import UserError, nearest
 GROUP = "dgss_benchmark.backbones"
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+Normalisation = Literal["imagenet", "own"]
+RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class BackboneSpec:
         taps: 0-based blocks whose outputs the decoder reads.
         weights: ``embedded`` in this repository, from the ``hub``, or ``none`` (random).
         options: further arguments of ``timm.create_model``.
-        mean: per channel, of RGB in 0..255.
+        revision: commit of the hub's repository; None takes its main branch, and the record names the commit.
+        mean: per channel, of RGB in 0..255, that the VFM was pre-trained with; None where timm knows, or where it
+            is ImageNet's.
         std: likewise.
     """
 
@@ -39,8 +43,9 @@ class BackboneSpec:
     taps: tuple[int, ...]
     weights: Literal["embedded", "hub", "none"] = "hub"
     options: Mapping[str, Any] = field(default_factory=dict)
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    revision: str | None = None
+    mean: RGB | None = None
+    std: RGB | None = None
 
 
 def own_backbones() -> dict[str, BackboneSpec]:
@@ -80,3 +85,37 @@ def find_backbone(name: str) -> BackboneSpec:
     if not isinstance(spec, BackboneSpec):
         raise UserError(f"backbone {name!r}: {point.value} is a {type(spec).__name__}, not a BackboneSpec")
     return spec
+
+
+def fed_with(spec: BackboneSpec, normalisation: Normalisation) -> BackboneSpec:
+    """Return ``spec`` with the mean and standard deviation to which its images are brought.
+
+    Args:
+        spec: of the catalogue.
+        normalisation: ``imagenet``'s for every VFM, as in Rein, FADA, SoMA and GeCo, or the VFM's ``own``, which
+            timm lists for those of the hub; where it has other ones, CLIP and EVA02, these are CLIP's.
+    """
+    if normalisation == "imagenet":
+        return replace(spec, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    listed = _timm(spec) if spec.weights == "hub" else None
+    mean = listed and (255 * listed.mean[0], 255 * listed.mean[1], 255 * listed.mean[2])
+    std = listed and (255 * listed.std[0], 255 * listed.std[1], 255 * listed.std[2])
+    return replace(spec, mean=spec.mean or mean or IMAGENET_MEAN, std=spec.std or std or IMAGENET_STD)
+
+
+def repository_of(spec: BackboneSpec) -> str:
+    """Return the hub's repository that timm takes this VFM's weights from.
+
+    Raises:
+        UserError: timm knows of none.
+    """
+    listed = _timm(spec)
+    if listed is None or not listed.hf_hub_id:
+        raise UserError(f"backbone {spec.name!r}: timm knows no hub weights of {spec.timm!r}; give --weights FILE")
+    return str(listed.hf_hub_id)
+
+
+def _timm(spec: BackboneSpec) -> Any:
+    from timm.models import get_pretrained_cfg
+
+    return get_pretrained_cfg(spec.timm)

@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,13 +22,13 @@ EMBEDDED = Path(__file__).with_name("weights")
 Resample = Literal["bicubic", "pi"]
 
 
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def load_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file.
+    """Return the tensors of a safetensors file; see :func:`read`."""
+    return read(path, sha256)[0]
+
+
+def read(path: Path, sha256: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of a safetensors file, and the SHA-256 of its bytes.
 
     Args:
         path: the file.
@@ -43,15 +43,15 @@ def load_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]
         raise UserError(f"{path}: cannot read weights ({error.strerror}); name a safetensors file") from error
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
-        raise UserError(f"{path}: SHA-256 is {found}, expected {sha256}; damaged, or another version")
+        raise UserError(f"{path}: SHA-256 is {found}, expected {sha256}; damaged, or another version: replace it")
     try:
-        return parse_safetensors(data)
+        return parse_safetensors(data), found
     except SafetensorError as error:
         raise UserError(f"{path}: truncated or not safetensors ({error}); SHA-256 {found}") from error
 
 
-def load_embedded(name: str) -> dict[str, Tensor]:
-    """Return weights that are part of this repository, checked against the hash in their card.
+def load_embedded(name: str) -> tuple[dict[str, Tensor], str]:
+    """Return weights that are part of this repository, checked against the hash in their card, and that hash.
 
     Raises:
         UserError: the weights are absent or differ from what the card describes.
@@ -60,7 +60,7 @@ def load_embedded(name: str) -> dict[str, Tensor]:
     if not card.is_file():
         raise UserError(f"{card}: no such embedded weights; make them with: python -m benchmark pretrain")
     sha256 = json.loads(card.read_text(encoding="utf-8"))["sha256"]
-    return load_safetensors(EMBEDDED / f"{name}.safetensors", sha256)
+    return read(EMBEDDED / f"{name}.safetensors", sha256)
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
@@ -95,40 +95,26 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def published(model: nn.Module, file: Path | None) -> dict[str, Tensor]:
-    """Return a VFM's published weights, under timm's names and at their own patch and image size.
+def renamed(tensors: dict[str, Tensor], model: nn.Module, origin: str) -> dict[str, Tensor]:
+    """Return a VFM's published tensors under timm's names, without those that ``model`` does not have.
 
     Args:
+        tensors: as published, by timm or upstream.
         model: the timm model at its native size; only names and shapes matter, it may be on the meta device.
-        file: a copy of timm's safetensors file; None asks the hub (and its local cache).
+        origin: names the source in messages.
 
     Raises:
-        UserError: the hub cannot be reached and the cache is empty; the file is damaged or lacks tensors.
+        UserError: a tensor is missing.
     """
-    from timm.models import load_state_dict_from_hf
-
-    config: Any = model.pretrained_cfg
-    hub = str(config["hf_hub_id"])
-    if file is not None:
-        tensors, origin = load_safetensors(file), str(file)
-    else:
-        origin = f"hub weights {hub}"
-        try:
-            names = {"filename": config["hf_hub_filename"]} if config.get("hf_hub_filename") else {}
-            tensors = load_state_dict_from_hf(hub, weights_only=True, **names)
-        except Exception as error:  # network, hub and cache each raise their own kinds
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            remedy = "connect once, or name timm's safetensors file with --weights FILE"
-            raise UserError(f"{hub}: cannot be fetched from the hub ({reason}); {remedy}") from error
     wanted = model.state_dict()
     try:  # every timm family keeps its converter of upstream names beside its model
-        renamed = sys.modules[type(model).__module__].checkpoint_filter_fn(tensors, model)
+        found = sys.modules[type(model).__module__].checkpoint_filter_fn(tensors, model)
     except (KeyError, RuntimeError, ValueError):
-        renamed = tensors  # foreign tensors; the names tell below
-    missing = sorted(set(wanted) - set(renamed))
+        found = tensors  # foreign tensors; the names tell below
+    missing = sorted(set(wanted) - set(found))
     if missing:
         raise UserError(f"{origin}: lacks tensor {missing[0]!r}; these are weights of another architecture")
-    return {name: renamed[name] for name in wanted}
+    return {name: found[name] for name in wanted}
 
 
 def fit(tensors: dict[str, Tensor], model: nn.Module, how: Resample) -> dict[str, Tensor]:
@@ -139,16 +125,20 @@ def fit(tensors: dict[str, Tensor], model: nn.Module, how: Resample) -> dict[str
         model: the timm model to fit.
         how: ``bicubic`` interpolates both plainly, as Rein's conversion scripts do. ``pi`` is timm's way:
             pseudo-inverse resize of the kernel (FlexiViT, Beyer et al., CVPR 2023), anti-aliased positions.
+            Images of another size than the model's have the positions resampled once more, by timm as it runs.
     """
     own, fitted = model.state_dict(), dict(tensors)
     kernel, positions = tensors.get("patch_embed.proj.weight"), tensors.get("pos_embed")
     if kernel is not None and kernel.shape != own["patch_embed.proj.weight"].shape:
         size = own["patch_embed.proj.weight"].shape[-1]
         fitted["patch_embed.proj.weight"] = _resample_kernel(kernel, size, how)
-    if positions is not None and positions.ndim == 3 and positions.shape != own["pos_embed"].shape:
-        embeds_prefix = not getattr(model, "no_embed_class", False)
-        prefix = int(getattr(model, "num_prefix_tokens", 0)) if embeds_prefix else 0
-        fitted["pos_embed"] = _resample_positions(positions, own["pos_embed"].shape[1], prefix, how)
+    if positions is not None and positions.shape != own["pos_embed"].shape:
+        if positions.ndim == 4:  # SAM's (1, h, w, D)
+            fitted["pos_embed"] = _resample_grid(positions, own["pos_embed"].shape[1], how)
+        else:
+            embeds_prefix = not getattr(model, "no_embed_class", False)
+            prefix = int(getattr(model, "num_prefix_tokens", 0)) if embeds_prefix else 0
+            fitted["pos_embed"] = _resample_positions(positions, own["pos_embed"].shape[1], prefix, how)
     return fitted
 
 
@@ -164,6 +154,14 @@ def _resample_kernel(kernel: Tensor, size: int, how: Resample) -> Tensor:
 def _resample_positions(table: Tensor, length: int, prefix: int, how: Resample) -> Tensor:
     """Resample a (1, prefix + n^2, D) table of a square grid to ``length`` rows, its prefix as it is."""
     old, new = math.isqrt(table.shape[1] - prefix), math.isqrt(length - prefix)
-    grid = table[:, prefix:].float().reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False, antialias=how == "pi")
-    return torch.cat([table[:, :prefix].float(), grid.flatten(2).transpose(1, 2)], dim=1)
+    grid = _resample_grid(table[:, prefix:].unflatten(1, (old, old)), new, how)
+    return torch.cat([table[:, :prefix].float(), grid.flatten(1, 2)], dim=1)
+
+
+def _resample_grid(grid: Tensor, side: int, how: Resample) -> Tensor:
+    """Resample a (1, h, w, D) table to (1, side, side, D)."""
+    channels_first = grid.float().permute(0, 3, 1, 2)
+    resized = F.interpolate(
+        channels_first, size=(side, side), mode="bicubic", align_corners=False, antialias=how == "pi"
+    )
+    return resized.permute(0, 2, 3, 1)

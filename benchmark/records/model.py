@@ -98,6 +98,8 @@ class Record(_Model):
         decoder_hash: of the decoder's initial weights; the same for every method of one seed.
         classes: their names, in the order of every score's ``iou``.
         weights_hash: of the backbone's pre-trained weights.
+        vfm: timm's name and options of the backbone, its taps, the mean and standard deviation of what it is fed, and
+            where its weights are from, with commit and hash; empty in records from before it was noted.
         method: registered name, with the given settings if any (``lora[rank=4]``).
         label: as printed in tables.
         settings: the method's, as resolved, JSON-ready.
@@ -131,6 +133,7 @@ class Record(_Model):
     classes: tuple[str, ...]
     backbone: str
     weights_hash: str = ""
+    vfm: dict[str, JsonValue] = {}
     method: str
     label: str
     settings: dict[str, JsonValue]

@@ -38,6 +38,16 @@ def check(records: Sequence[Record], *, use: str = "table", across: bool = False
             if getattr(other, name) != value:
                 found = f"{name} is {_short(getattr(other, name))} in one, {_short(value)} in the other"
                 _refuse(other, record, found, use)
+    noted: dict[str, Record] = {}
+    for record in records:
+        if not record.vfm:
+            continue
+        other = noted.setdefault(record.backbone, record)
+        # The same weights may come from a file or from the hub; their hash has been looked at.
+        left, right = ({**each.vfm, "origin": None} for each in (other, record))
+        if differs := difference(left, right, "vfm"):
+            place, theirs, ours = differs
+            _refuse(other, record, f"{place} is {_short(theirs)} in one, {_short(ours)} in the other", use)
 
 
 def as_protocol(records: Sequence[Record], fixed: Protocol) -> None:

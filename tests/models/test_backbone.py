@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,8 @@ from torch import Tensor, nn
 
 from benchmark.errors import UserError
 from benchmark.models.backbone import Backbone, build_backbone
-from benchmark.models.catalogue import BackboneSpec, backbone_names, find_backbone
-from benchmark.models.weights import load_into, weight_hash
+from benchmark.models.catalogue import BackboneSpec, backbone_names, fed_with, find_backbone
+from benchmark.models.weights import EMBEDDED, Resample, fit, load_into, weight_hash
 
 # Small members of the families that the table names: class token and LayerScale (DINOv2), rotary positions,
 # separate or fused projections (EVA02), pre-norm (CLIP), registers, windowed 4-D tokens (SAM).
@@ -111,7 +114,7 @@ def test_odd_sizes_are_padded_at_the_bottom_and_right(family: str) -> None:
         ("eva02-l", 304_239_552),
         ("clip-l", 304_150_528),
         ("mae-l", 304_149_504),
-        ("sam-h", 632_175_360 + (64**2 - 32**2) * 1280),  # ours keeps SAM's position table at 1024 px
+        ("sam-h", 632_175_360),
     ],
 )
 def test_parameter_counts_are_the_published_architectures(name: str, count: int) -> None:
@@ -129,6 +132,58 @@ def test_every_named_backbone_can_be_built_and_tapped(name: str) -> None:
     assert [tuple(f.shape) for f in features] == [(1, backbone.embed_dim, 2, 2)] * 4
     assert backbone.patch_size == 16
     assert backbone.taps[-1] == backbone.depth - 1
+
+
+def test_the_vfms_of_the_field_are_there_in_two_sizes_at_least() -> None:
+    for family in ("clip", "mae", "sam", "eva02", "dinov2", "dinov3"):
+        assert {f"{family}-l", f"{family}-b"} <= set(backbone_names())
+    assert "sam-h" in backbone_names()
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [("clip-l", 0.1), ("clip-b", 0.1), ("eva02-l", 0.2), ("eva02-s", 0.2)]
+    + [(f"{family}-l", 0.0) for family in ("dinov2", "dinov3", "mae", "sam")],
+)
+def test_drop_path_is_each_vfms_own_and_grows_with_depth(name: str, rate: float) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(name, pretrained=False)
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in backbone.blocks]
+    steps = [rate * index / (backbone.depth - 1) for index in range(backbone.depth)]
+    assert rates == pytest.approx(steps)
+
+
+@pytest.mark.parametrize("name", ["clip-l", "clip-b"])
+def test_openais_clip_has_the_activation_that_it_was_trained_with(name: str) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(name, pretrained=False)
+    x = torch.linspace(-3, 3, 50)
+    for block in backbone.blocks:
+        torch.testing.assert_close(block.get_submodule("mlp.act")(x), x * torch.sigmoid(1.702 * x))
+
+
+@pytest.mark.parametrize("family", ["clip", "eva02", "dinov2", "dinov3", "mae", "sam", "vit-tiny-streets"])
+def test_statistics_are_imagenets_or_the_vfms_own(family: str) -> None:
+    name = family if "-" in family else f"{family}-b"
+    spec = find_backbone(name)
+    imagenet, own = fed_with(spec, "imagenet"), fed_with(spec, "own")
+    assert (imagenet.mean, imagenet.std) == ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    if family in ("clip", "eva02"):
+        assert own.mean == pytest.approx((122.7709, 116.7460, 104.0937), abs=1e-3)
+        assert own.std == pytest.approx((68.5005, 66.6322, 70.3232), abs=1e-3)
+    else:
+        assert own.mean == pytest.approx(imagenet.mean)
+        assert own.std == pytest.approx(imagenet.std)
+    with torch.device("meta"):
+        backbone = build_backbone(name, pretrained=False, normalisation="own")
+    assert (backbone.mean, backbone.std) == (own.mean, own.std)
+    assert (backbone.facts()["mean"], backbone.facts()["std"]) == (list(own.mean or ()), list(own.std or ()))
+
+
+def test_statistics_that_a_package_states_go_before_timms() -> None:
+    spec = replace(find_backbone("clip-b"), mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
+    assert (fed_with(spec, "own").mean, fed_with(spec, "own").std) == (spec.mean, spec.std)
+    assert fed_with(spec, "imagenet").mean == (123.675, 116.28, 103.53)
 
 
 def test_random_weights_depend_on_the_seed_alone() -> None:
@@ -149,11 +204,11 @@ def test_own_weights_come_back_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["bicubic", "pi"])
-def test_published_file_is_fitted_to_patch_16(tmp_path: Path, how: str) -> None:
+def test_published_file_is_fitted_to_patch_16(tmp_path: Path, how: Resample) -> None:
     torch.manual_seed(0)
     native = timm.create_model("vit_small_patch14_dinov2.lvd142m", num_classes=0)
     save_file(native.state_dict() | {"head.weight": torch.zeros(2, 384)}, tmp_path / "w.safetensors")
-    backbone = build_backbone("dinov2-s", weights=tmp_path / "w.safetensors", resample=how)  # type: ignore[arg-type]
+    backbone = build_backbone("dinov2-s", weights=tmp_path / "w.safetensors", resample=how)
     vit, old = backbone.vit, native.pos_embed[0, 1:].T.reshape(1, 384, 37, 37)
     new = nn.functional.interpolate(old, size=(32, 32), mode="bicubic", antialias=how == "pi")
     assert torch.equal(vit.pos_embed[0, 1:], new[0].flatten(1).T)
@@ -168,11 +223,47 @@ def test_published_file_is_fitted_to_patch_16(tmp_path: Path, how: str) -> None:
     assert ratio == pytest.approx(1.0 if how == "pi" else (16 / 14) ** 2, abs=0.05)
 
 
-def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["bicubic", "pi"])
+def test_sams_position_table_takes_the_crops_size_and_its_relative_ones_stay(how: Resample) -> None:
+    with torch.device("meta"):
+        sam, native = build_backbone("sam-b", pretrained=False).vit, timm.create_model("samvit_base_patch16")
+    assert tuple(sam.pos_embed.shape) == (1, 32, 32, 768)
+    for index in (2, 5, 8, 11):  # the global blocks
+        assert sam.blocks[index].attn.rel_pos_h.shape == native.blocks[index].attn.rel_pos_h.shape == (127, 64)
+    small = timm.create_model("samvit_base_patch16.sa1b", num_classes=0, **SAM)
+    table = torch.randn(1, 9, 9, 96)
+    fitted = fit(small.state_dict() | {"pos_embed": table}, small, how)
+    expected = nn.functional.interpolate(table.permute(0, 3, 1, 2), size=(4, 4), mode="bicubic", antialias=how == "pi")
+    assert torch.equal(fitted["pos_embed"], expected.permute(0, 2, 3, 1))
+    load_into(small, fitted, "here")
+
+
+def test_weights_of_another_model_are_refused_with_their_hash(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_file(build_backbone("vit-tiny-random").vit.state_dict(), file)
-    with pytest.raises(UserError, match=r"w\.safetensors: lacks tensor 'blocks\.\d+"):
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(UserError, match=rf"w\.safetensors \(SHA-256 {sha256}\): lacks tensor 'blocks\.\d+"):
         build_backbone("dinov2-s", weights=file)
+
+
+def test_a_revision_is_for_weights_from_the_hub(tmp_path: Path) -> None:
+    for name, file in (("vit-tiny-streets", None), ("dinov2-s", tmp_path / "w.safetensors")):
+        with pytest.raises(
+            UserError, match=f"--revision main: backbone '{name}' does not get its weights from the hub"
+        ):
+            build_backbone(name, weights=file, revision="main")
+
+
+def test_facts_say_where_weights_are_from(tmp_path: Path) -> None:
+    assert build_backbone("vit-tiny-random").facts()["origin"] == "random"
+    sha256 = hashlib.sha256((EMBEDDED / "vit-tiny-streets.safetensors").read_bytes()).hexdigest()
+    facts = build_backbone("vit-tiny-streets").facts()
+    assert facts["origin"] == f"embedded weights vit-tiny-streets (SHA-256 {sha256})"
+    assert facts == json.loads(json.dumps(facts))
+    save_file(build_backbone("vit-tiny-random").vit.state_dict(), tmp_path / "w.safetensors")
+    sha256 = hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
+    loaded = build_backbone("vit-tiny-random", weights=tmp_path / "w.safetensors")
+    assert loaded.facts()["origin"] == f"w.safetensors (SHA-256 {sha256})"
 
 
 def test_a_tensor_of_the_wrong_shape_is_named(tmp_path: Path) -> None:
@@ -183,5 +274,5 @@ def test_a_tensor_of_the_wrong_shape_is_named(tmp_path: Path) -> None:
 
 
 def test_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(UserError, match="unknown backbone 'dino-l': did you mean 'dinov2-l'"):
-        find_backbone("dino-l")
+    with pytest.raises(UserError, match="unknown backbone 'dinov2l': did you mean 'dinov2-l'"):
+        find_backbone("dinov2l")

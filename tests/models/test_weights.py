@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -67,19 +64,3 @@ def test_hash_sees_names_values_shapes_and_precision() -> None:
         layer.weight[0, 0] += 1
     assert weight_hash(layer) != first
     assert weight_hash(nn.Conv1d(4, 1, 2)) != weight_hash(nn.Conv1d(4, 2, 1))
-
-
-def test_unreachable_hub_is_one_line(tmp_path: Path) -> None:
-    code = (
-        "from benchmark.errors import UserError\n"
-        "from benchmark.models.backbone import build_backbone\n"
-        "try:\n    build_backbone('dinov2-s')\n"
-        "except UserError as error:\n    print(error)\n"
-    )
-    offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    result = subprocess.run(  # the hub client reads its environment when it is imported
-        [sys.executable, "-c", code], env=offline, capture_output=True, text=True, check=True
-    )
-    (line,) = result.stdout.strip().splitlines()
-    assert line.startswith("timm/vit_small_patch14_dinov2.lvd142m: cannot be fetched from the hub")
-    assert line.endswith("--weights FILE")

@@ -188,12 +188,17 @@ def fields(**changes: Any) -> dict[str, Any]:
         ({"classes": ("road", "building", "tree")}, "classes"),
         ({"batches_hash": "other"}, "batches_hash is ba1 in one, other in the other"),
         ({"decoder_hash": "other"}, "decoder_hash is de1 in one, other in the other"),
+        (
+            {"vfm": {"options": {"drop_path_rate": 0.1}}},
+            r"vfm\.options\.drop_path_rate is 0\.2 in one, 0\.1 in the other",
+        ),
     ],
 )
 def test_records_under_other_conditions_are_refused_by_the_field_that_differs(
     changes: dict[str, Any], message: str
 ) -> None:
-    found = [made("full", 0), made("full", 1), made("lora", 0), made("lora", 1, **changes)]
+    vfm = {"options": {"drop_path_rate": 0.2}}
+    found = [made("full", 0), made("full", 1, vfm=vfm), made("lora", 0), made("lora", 1, **{"vfm": vfm} | changes)]
     with pytest.raises(UserError, match=message) as caught:
         tables.build(found)
     assert "streets/vit-tiny-streets/lora/seed1 cannot share a table" in str(caught.value)
@@ -205,6 +210,11 @@ def test_stored_records_under_other_conditions_are_named_by_file(tmp_path: Path)
     with pytest.raises(UserError) as caught:
         tables.build(found)
     assert all(str(each.path) in str(caught.value) for each in found)
+
+
+def test_it_does_not_matter_where_the_same_weights_came_from() -> None:
+    origins: tuple[dict[str, str], ...] = ({"origin": "file"}, {"origin": "hub"}, {})
+    assert len(one_table([made("lora", seed, vfm=vfm) for seed, vfm in enumerate(origins)]).rows) == 1
 
 
 def test_a_run_that_failed_before_its_data_were_read_does_not_block_the_table() -> None:

@@ -1,0 +1,212 @@
+"""Weights from the hub: a server on this machine stands for it, the hub's own client talks to it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+from rich.console import Console
+from safetensors.torch import save, save_file
+
+from benchmark import jobs, protocol, sweep
+from benchmark.errors import UserError
+from benchmark.models import hub
+from benchmark.models.backbone import build_backbone
+from benchmark.models.catalogue import find_backbone
+from benchmark.models.weights import read
+from benchmark.roots import place_for
+
+REPOSITORY = "timm/some-vit"
+OLD, NEW = "1" * 40, "2" * 40
+
+
+@dataclass
+class Hub:
+    """What the server offers, by repository and commit, and what it was asked for."""
+
+    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    main: str = NEW
+    cut: int = 0
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """Serve a hub, make it the client's, and give it an empty cache."""
+    offer = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(with_body=False)
+
+        def do_GET(self) -> None:
+            self.answer(with_body=True)
+
+        def answer(self, with_body: bool) -> None:
+            offer.asked.append(f"{self.command} {self.path}")
+            repository, _, rest = self.path[1:].partition("/resolve/")
+            revision = rest.removesuffix(f"/{hub.FILE}")
+            commit = offer.main if revision == "main" else revision
+            content = offer.files.get((repository, commit))
+            if content is None:
+                known = any(name == repository for name, _ in offer.files)
+                self.send_response(404)
+                self.send_header("X-Error-Code", "RevisionNotFound" if known else "RepoNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", commit)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if with_body:
+                self.wfile.write(content[: len(content) - offer.cut])
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    use(monkeypatch, server.server_port, tmp_path / "cache")
+    yield offer
+    server.shutdown()
+    server.server_close()
+
+
+def use(monkeypatch: pytest.MonkeyPatch, port: int, cache: Path) -> None:
+    """Point the client, which read its environment when it was imported, to a port of this machine."""
+    endpoint = f"http://127.0.0.1:{port}"
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+
+def file_of(value: float) -> bytes:
+    return save({"a": torch.full((10,), value)})
+
+
+def test_the_pinned_commit_is_fetched_though_the_branch_has_moved_on(served: Hub) -> None:
+    served.files = {(REPOSITORY, OLD): file_of(1.0), (REPOSITORY, NEW): file_of(2.0)}
+    path = hub.fetch(REPOSITORY, OLD)
+    assert path.read_bytes() == file_of(1.0)
+    assert hub.commit(path) == OLD
+    assert hub.promised_hash(path) == hashlib.sha256(file_of(1.0)).hexdigest()
+    newest = hub.fetch(REPOSITORY, None)
+    assert (newest.read_bytes(), hub.commit(newest)) == (file_of(2.0), NEW)
+
+
+@pytest.mark.parametrize("revision", [OLD, None])
+def test_what_is_cached_serves_without_a_question_also_offline(
+    served: Hub, monkeypatch: pytest.MonkeyPatch, revision: str | None
+) -> None:
+    served.files, served.main = {(REPOSITORY, OLD): file_of(1.0)}, OLD
+    path = hub.fetch(REPOSITORY, revision)
+    served.asked.clear()
+    served.files[(REPOSITORY, NEW)], served.main = file_of(2.0), NEW
+    assert hub.fetch(REPOSITORY, revision) == path
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert hub.fetch(REPOSITORY, revision) == path
+    assert not served.asked
+
+
+def test_offline_asks_nobody_and_says_so(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    served.files = {(REPOSITORY, OLD): file_of(1.0)}
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"timm/some-vit: cannot be fetched from the hub \(offline by HF_HUB_OFFLINE"):
+        hub.fetch(REPOSITORY, OLD)
+    assert not served.asked
+
+
+def test_an_unknown_revision_and_repository_are_told_apart(served: Hub) -> None:
+    served.files = {(REPOSITORY, OLD): file_of(1.0)}
+    with pytest.raises(UserError, match=r"\(no revision 3333.*; give another --revision, such as main\)"):
+        hub.fetch(REPOSITORY, "3" * 40)
+    with pytest.raises(UserError, match=r"timm/other: .*\(no such repository, or no access to it\)"):
+        hub.fetch("timm/other", OLD)
+
+
+def test_a_cut_download_is_refused_and_leaves_nothing_in_the_cache(
+    served: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.files, served.cut = {(REPOSITORY, OLD): file_of(1.0)}, 7
+    with pytest.raises(UserError, match=r"timm/some-vit: cannot be fetched from the hub \(.+\); connect once"):
+        hub.fetch(REPOSITORY, OLD)
+    served.cut = 0
+    assert hub.fetch(REPOSITORY, OLD).read_bytes() == file_of(1.0)
+
+
+def test_a_damaged_file_in_the_cache_is_refused_with_its_hash(served: Hub) -> None:
+    served.files = {(REPOSITORY, OLD): file_of(1.0)}
+    path = hub.fetch(REPOSITORY, OLD)
+    path.write_bytes(file_of(3.0))
+    found, promised = (hashlib.sha256(file_of(value)).hexdigest() for value in (3.0, 1.0))
+    with pytest.raises(UserError, match=f"SHA-256 is {found}, expected {promised}"):
+        read(path, hub.promised_hash(path))
+
+
+def test_a_hub_that_is_not_there_or_does_not_answer_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 1)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        use(monkeypatch, port, tmp_path)
+        with pytest.raises(UserError, match=r"timm/some-vit: cannot be fetched from the hub \(.+\); connect") as caught:
+            hub.fetch(REPOSITORY, OLD)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"\(.*[Cc]onnect.*\); connect once, or name .* --weights FILE"):
+        hub.fetch(REPOSITORY, OLD)
+
+
+def test_a_backbone_comes_from_the_hub_at_its_own_revision_and_says_so(served: Hub) -> None:
+    torch.manual_seed(0)
+    native = timm.create_model("vit_small_patch14_dinov2.lvd142m", num_classes=0)
+    repository, revision = "timm/vit_small_patch14_dinov2.lvd142m", str(find_backbone("dinov2-s").revision)
+    content = save(native.state_dict())
+    served.files = {(repository, revision): content}
+    backbone = build_backbone("dinov2-s")
+    assert torch.equal(backbone.vit.blocks[3].mlp.fc1.weight, native.blocks[3].mlp.fc1.weight)
+    assert backbone.facts()["origin"] == f"{repository}@{revision} (SHA-256 {hashlib.sha256(content).hexdigest()})"
+    with pytest.raises(UserError, match="no revision other"):
+        build_backbone("dinov2-s", revision="other")
+
+
+def test_an_unreachable_hub_is_one_line_of_the_command(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "benchmark", "run", "--quick", "--methods", "freeze", "--backbone", "dinov2-s"]
+    offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [*words, "--records", str(tmp_path / "runs")], env=offline, capture_output=True, text=True, check=False
+    )
+    (line,) = done.stderr.strip().splitlines()
+    assert done.returncode == 2
+    assert line.startswith("error: timm/vit_small_patch14_dinov2.lvd142m: cannot be fetched from the hub (offline")
+    assert line.endswith("--weights FILE")
+
+
+def test_a_truncated_file_is_refused_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, cache = tmp_path / "w.safetensors", tmp_path / "cache"
+    monkeypatch.setenv("DGSS_BENCHMARK_CACHE", str(cache))
+    save_file({"a": torch.zeros(100)}, file)
+    file.write_bytes(file.read_bytes()[:-4])
+    fixed = protocol.load("streets@quick")
+    common = {"data_root": place_for(fixed, None), "folder": tmp_path / "runs", "weights": file}
+    wanted = jobs.plan(fixed, fixed.backbone, ["freeze", "lora"], [0], {}, **common)
+    with pytest.raises(UserError, match=hashlib.sha256(file.read_bytes()).hexdigest()):
+        sweep.carry_out(wanted, 1, Console(quiet=True))
+    assert not cache.exists()
