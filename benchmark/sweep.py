@@ -144,12 +144,16 @@ def _try_out(due: list[jobs.Job], every: bool, console: Console) -> list[jobs.Jo
 
 
 def _refusal(job: jobs.Job) -> UserError | None:
-    """Return why the method refuses the settings, or the backbone, whose architecture alone is needed for that."""
-    from benchmark.parameters.counting import count  # here, since it imports torch: misspelt names do not wait
+    """Return why the method refuses the settings, the backbone or the decoder; no weights are needed for that."""
+    from benchmark.models.decoder import check_queries, queries_taken  # here, since torch comes with it
+    from benchmark.parameters.counting import count
 
     try:
+        made, taken = job.make_method(), queries_taken(job.protocol.decoder)
         with suppress(RuntimeError):  # it reads the weights' values, and so only the run can tell
-            count(job.make_method(), job.backbone, job.make_perturbation())
+            count(made, job.backbone, job.make_perturbation())
+            if taken and (queries := made.queries()):
+                check_queries((queries().shape[0], queries().shape[1]), taken)
     except UserError as error:
         return error
     return None

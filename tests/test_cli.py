@@ -95,7 +95,12 @@ def test_list_names_every_kind() -> None:
         (["run", "--all", "--protocol", "camvid", "--data-root", "nowhere"], "--data-root nowhere: no such folder"),
         (["run", "--all", "--seeds", "x"], "--seeds x: must be numbers"),
         (["run", "--methods", "lora", "--set", "lora.rnak=3"], "unknown field rnak: did you mean 'rank'?"),
-        (["run", "--methods", "lora", "--set", "lora.rank=-3"], "method 'lora': rank: Input should be greater"),
+        (["run", "--methods", "lora", "--set", "lora.rank=-3"], "method 'lora': rank: must be at least 1 (got -3)"),
+        (
+            ["run", "--methods", "lora", "--set", "lora.lr=5"],
+            "method 'lora': lr: must be above 0 and at most 1 (got 5)",
+        ),
+        (["run", "--methods", "lora", "--vfm", "resample=area"], "--vfm: resample: Input should be 'bicubic' or 'pi'"),
         (["run", "--workers", "0"], "Invalid value for '--workers'"),
         (["runn"], "No such command 'runn'"),
         (["table", "--records", "nowhere"], "nowhere: no records"),
@@ -112,9 +117,9 @@ def test_a_mistake_ends_in_one_line_and_code_2(words: list[str], line: str, tmp_
 
 def test_a_backbone_that_a_method_cannot_serve_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
     places = {"DGSS_BENCHMARK_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub")}
-    words = ["--methods", "freeze,vpt", "--backbone", "sam-h"]
+    words = ["--methods", "freeze,vqt", "--backbone", "sam-h"]
     done = call("run", *words, "--records", tmp_path / "runs", **places)
-    assert "vpt cannot serve backbone 'sam-h': its windowed blocks" in refused(done)
+    assert "vqt cannot serve backbone 'sam-h': block 0 is windowed" in refused(done)
     assert not list(tmp_path.iterdir()), "neither rendered nor downloaded nor recorded"
 
 

@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
 
-from benchmark import jobs, protocol, registry
+from benchmark import jobs, protocol, registry, sweep
 from benchmark.errors import UserError
 from benchmark.method import Method
+from benchmark.models import catalogue
+from benchmark.models.backbone import build_backbone
 
 
 def planned(methods: list[str], given: dict[str, dict[str, Any]] | None = None, seeds: tuple[int, ...] = (0,)) -> Any:
@@ -163,3 +168,35 @@ def test_searched_settings_are_for_the_protocols_own_backbone_and_the_users_go_f
     assert other.make_method().settings.prompts == 7
     assert mine.make_method().settings.lr == 0.5
     assert mine.origins(mine.make_method())["lr"] == "given"
+
+
+@pytest.mark.parametrize(("how", "antialias"), [("bicubic", False), ("pi", True)])
+def test_the_protocol_says_how_the_backbone_is_fitted(tmp_path: Path, how: str, antialias: bool) -> None:
+    table = torch.randn(1, 14 * 14, 192, generator=torch.Generator().manual_seed(1))
+    save_file(build_backbone("vit-tiny-random").vit.state_dict() | {"pos_embed": table}, tmp_path / "w.safetensors")
+    fixed = protocol.with_vfm(protocol.load("streets"), (f"resample={how}",))
+    common: dict[str, Any] = {"data_root": tmp_path, "folder": tmp_path, "weights": tmp_path / "w.safetensors"}
+    (job,) = jobs.plan(fixed, "vit-tiny-random", ["freeze"], [0], {}, **common)
+    grid = table.unflatten(1, (14, 14)).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(grid, size=(8, 8), mode="bicubic", antialias=antialias)
+    assert torch.equal(job.make_backbone().vit.pos_embed, expected.flatten(2).mT)
+
+
+def test_the_protocol_says_what_the_backbone_is_fed(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = catalogue.BackboneSpec("mine", "vit_tiny_patch16_224", (11,), "none", mean=(1.0, 2.0, 3.0))
+    monkeypatch.setattr(catalogue, "own_backbones", lambda: {"mine": own})
+    means = []
+    for choice in ("imagenet", "own"):
+        fixed = protocol.with_vfm(protocol.load("streets"), (f"normalisation={choice}",))
+        (job,) = jobs.plan(fixed, "mine", ["freeze"], [0], {}, data_root=Path("data"), folder=Path("runs"))
+        means.append(job.make_backbone().mean)
+    assert means == [catalogue.IMAGENET_MEAN, (1.0, 2.0, 3.0)]
+
+
+def test_tokens_that_the_decoder_has_no_place_for_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    fixed = protocol.load("gtav-to-cbm")
+    common: dict[str, Any] = {"data_root": tmp_path / "data", "folder": tmp_path / "runs"}
+    wanted = jobs.plan(fixed, "dinov2-b", ["rein"], [0], {"rein": {"tokens": 50}}, **common)
+    with pytest.raises(UserError, match=r"queries of shape \(50, 256\), decoder mask2former takes \(100, 256\); give"):
+        sweep.carry_out(wanted, 1, Console(quiet=True))
+    assert not list(tmp_path.iterdir())

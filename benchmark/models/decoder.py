@@ -15,9 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import streams
+from benchmark.errors import UserError
 
 IGNORE = 255
 Size = tuple[int, int]
+MASK2FORMER_QUERIES: Size = (100, 256)
 Queries = Callable[[], Tensor]
 """Computes object queries (m, d), anew each time, with gradients."""
 
@@ -82,6 +84,24 @@ class Decoder(nn.Module):
         Raises:
             UserError: queries of another shape.
         """
+
+
+def queries_taken(spec: DecoderSpec) -> Size | None:
+    """Return number and width of a decoder's object queries, known without building it; None if it has none."""
+    return MASK2FORMER_QUERIES if spec.name == "mask2former" else None
+
+
+def check_queries(offered: Size, taken: Size) -> None:
+    """Hold a method's offer to what a decoder takes.
+
+    Raises:
+        UserError: another shape.
+    """
+    if offered != taken:
+        raise UserError(
+            f"the method offers queries of shape {offered}, decoder mask2former takes {taken}; "
+            f"give the method {taken[0]} tokens"
+        )
 
 
 class LightDecoder(Decoder):

@@ -21,12 +21,11 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
-from benchmark.errors import UserError
-from benchmark.models.decoder import IGNORE, Decoder, Queries, Size, seeded
+from benchmark.models.decoder import IGNORE, MASK2FORMER_QUERIES, Decoder, Queries, Size, check_queries, seeded
 from benchmark.models.mask2former_initial import draw_initial
 from benchmark.streams import number
 
-WIDTH = 256
+WIDTH = MASK2FORMER_QUERIES[1]
 HEADS = 8
 LOSSES = {"cls": ("loss_cross_entropy", 2.0), "mask": ("loss_mask", 5.0), "dice": ("loss_dice", 5.0)}
 """Our names, transformers' names and the weights, in the sum as in the matching."""
@@ -61,7 +60,7 @@ class Mask2Former(Decoder):
         self,
         embed_dim: int,
         num_classes: int,
-        queries: int = 100,
+        queries: int = MASK2FORMER_QUERIES[0],
         encoder_layers: int = 6,
         decoder_layers: int = 9,
         points: int = 12_544,
@@ -163,12 +162,8 @@ class Mask2Former(Decoder):
         """
         own = self.transformer.queries_embedder.weight
         with torch.no_grad():
-            offered = tuple(queries().shape)
-        if offered != tuple(own.shape):
-            raise UserError(
-                f"the method offers queries of shape {offered}, decoder mask2former takes {tuple(own.shape)}; "
-                f"give the method {own.shape[0]} tokens"
-            )
+            offered = queries()
+        check_queries((offered.shape[0], offered.shape[1]), (own.shape[0], own.shape[1]))
         with seeded(seed, "decoder", "link"):
             layer = nn.Linear(WIDTH, WIDTH).to(own.device)
         self.transformer.queries_embedder = _Computed(queries, nn.Identity())

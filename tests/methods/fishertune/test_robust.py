@@ -155,7 +155,7 @@ def test_a_share_outside_its_limits_is_named_with_them(method: str, share: float
     common: dict[str, Any] = {"data_root": Path("data"), "folder": Path("runs")}
     given = {method: {"share": share}}
     (job,) = jobs.plan(protocol.load("streets"), "vit-tiny-streets", [method], [0], given, **common)
-    with pytest.raises(UserError, match=rf"^method '{method}': share: Input should be (greater|less) than .* \(got "):
+    with pytest.raises(UserError, match=rf"^method '{method}': share: must be above 0 and (below|at most) 1 \(got "):
         job.make_method()
 
 
