@@ -154,6 +154,27 @@ def tune(
 
 
 @app.command()
+def stability(
+    protocol: ProtocolName = "streets",
+    seeds: Annotated[str, typer.Option(help="Seeds: 0, 0,1,2 or 0-4; two estimates each.")] = "0",
+    images: Annotated[str, typer.Option(help="Numbers of images, such as 8,16,32; default: 1 to 32 batches.")] = "",
+    backbone: Annotated[Optional[str], typer.Option(help="Instead of the protocol's own.")] = None,
+    weights: Annotated[Optional[Path], typer.Option(help="Safetensors file with the backbone's weights.")] = None,
+    data_root: DataRoot = None,
+    records: Records = RUNS,
+    force: Annotated[bool, typer.Option("--force", help="Repeat finished seeds.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
+) -> None:
+    """Measure how far two independent Fisher estimates choose the same weights; print the table, draw the curve."""
+    from benchmark.stability import command
+
+    command.run(
+        protocol, seeds, images, backbone=backbone, weights=weights, data_root=data_root, records=records,
+        force=force, threads=threads,
+    )  # fmt: skip
+
+
+@app.command()
 def table(
     records: Records = RUNS,
     which: Annotated[Which, typer.Option("--table", help="FisherTune's by number, or the suite's own.")] = Which.main,

@@ -139,7 +139,7 @@ def _try_out(due: list[jobs.Job], every: bool, console: Console) -> list[jobs.Jo
         unserved.add(name)
     due = [job for job in due if job.method_name not in unserved]
     for place in {job.record.parent for job in due}:
-        _check_writable(place)
+        check_writable(place)
     return due
 
 
@@ -159,7 +159,12 @@ def _refusal(job: jobs.Job) -> UserError | None:
     return None
 
 
-def _check_writable(place: Path) -> None:
+def check_writable(place: Path) -> None:
+    """Make the folder ``place`` and see that records can be written to it.
+
+    Raises:
+        UserError: they cannot.
+    """
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:

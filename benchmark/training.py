@@ -116,9 +116,9 @@ class Trainer:
         t = self.progress.step
         phase, first = self.timeline[t]
         torch.manual_seed(number(self.seed, "model", t, self.accelerator.process_index))
-        self._enter(phase)
+        self.enter(phase)
         if phase.estimate:
-            self.method.estimate(self._estimation(images, labels, phase, t - first))
+            self.method.estimate(self.estimation(images, labels, self.seed, t - first, phase.iterations))
             self.model.zero_grad(set_to_none=True)
             return {}
         with self.accelerator.autocast():
@@ -148,6 +148,7 @@ class Trainer:
         save: Path | None = None,
         key: str = "",
         tick: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
+        until: int | None = None,
     ) -> Progress:
         """Train from ``progress.step`` to the end.
 
@@ -156,6 +157,7 @@ class Trainer:
             save: where to keep the checkpoint; None for none.
             key: what the checkpoint belongs to; another key's is never resumed.
             tick: called at the end of each iteration; may raise KeyboardInterrupt, which saves a checkpoint.
+            until: stop after so many iterations; None trains to the end.
 
         Raises:
             FloatingPointError: the loss is no longer a number.
@@ -165,7 +167,7 @@ class Trainer:
         progress, total, saved = self.progress, self.protocol.iterations, time.monotonic()
         due = scorings(self.protocol)
         try:
-            for images, labels in self._batches():
+            for images, labels in self._batches(total if until is None else until):
                 phase, _ = self.timeline[progress.step]
                 with self._timed(phase.name):
                     losses = self.step(images, labels)
@@ -185,16 +187,16 @@ class Trainer:
             raise
         return progress
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, until: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the protocol's batches from the present iteration on, on the device."""
         batch = self.protocol.batch
-        positions = range(self.progress.step * batch, self.protocol.iterations * batch)
+        positions = range(self.progress.step * batch, until * batch)
         # A generator of its own: a loader draws a number when it starts, which must not move the global one.
         loader = DataLoader(Subset(self.data, positions), batch, generator=torch.Generator())
         for item in self.accelerator.prepare_data_loader(loader):
             yield item["image"], item["label"]
 
-    def _enter(self, phase: Phase) -> None:
+    def enter(self, phase: Phase) -> None:
         """Put modules into the phase's mode; a backbone that nobody looks at builds no graph."""
         self.segmenter.decoder.train(phase.decoder and not phase.estimate)
         if phase.backbone and not phase.estimate:
@@ -204,9 +206,10 @@ class Trainer:
         for parameter in self.tunable:
             parameter.requires_grad_(phase.backbone or phase.estimate)
 
-    def _estimation(self, images: Tensor, labels: Tensor, phase: Phase, step: int) -> Estimation:
-        rng = torch_rng(self.seed, "estimation", step)
-        return Estimation(images, labels, self.segmenter, self._loss, rng, step, phase.iterations)
+    def estimation(self, images: Tensor, labels: Tensor, seed: int, step: int, steps: int) -> Estimation:
+        """Return what a method may look at in iteration ``step`` of an estimate whose chance comes from ``seed``."""
+        rng = torch_rng(seed, "estimation", step)
+        return Estimation(images, labels, self.segmenter, self._loss, rng, step, steps)
 
     def _decoding(self, phase: Phase, step: int) -> Decoding:
         rng = torch_rng(self.seed, "decoding", self.progress.step, self.accelerator.process_index)

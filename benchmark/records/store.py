@@ -9,11 +9,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from benchmark.atomic import write_files
 from benchmark.errors import UserError
@@ -25,6 +25,9 @@ Matrices = Mapping[str, npt.NDArray[Any]]
 Ids = Mapping[str, Sequence[str]]
 SIDECARS = {"confusion": ".npz", "delta": ".delta.safetensors", "decoder": ".decoder.safetensors"}
 """Files beside a record, by its fields."""
+STABILITY = ".stability.json"
+"""How the files of :mod:`benchmark.stability` end, which lie among records and are none."""
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 def path_of(root: Path, protocol: str, backbone: str, method: str, seed: int) -> Path:
@@ -40,11 +43,11 @@ def path_of(root: Path, protocol: str, backbone: str, method: str, seed: int) ->
 
 
 def paths(root: Path) -> Iterator[Path]:
-    """Yield every JSON file below ``root``, sorted; hidden ones and those of checkpoints left out."""
+    """Yield every JSON file below ``root``, sorted; left out are hidden ones, checkpoints' and those of stability."""
     for folder, below, files in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith(".") and Path(name).suffix != ".checkpoint")
         for name in sorted(files):
-            if name.endswith(".json") and not name.startswith("."):
+            if name.endswith(".json") and not name.endswith(STABILITY) and not name.startswith("."):
                 yield Path(folder, name)
 
 
@@ -92,11 +95,12 @@ def write(
             if place not in files:
                 place.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"{path}: the record cannot be written: {_reason(error)}") from error
+        raise UserError(f"{path}: the record cannot be written: {reason(error)}") from error
     return path
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """Return why a file cannot be written, and what to do about it."""
     remedies = {
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some of your quota",
@@ -131,23 +135,32 @@ def read(path: Path, *, verify: bool = True) -> Record:
             line names the file, the field and the remedy.
     """
     path = Path(path)
-    fields = _parse(path)
-    wrong = edited(fields)
-    if wrong:
-        raise UserError(f"{path}: {', '.join(wrong)}: edited after the run, not to be trusted; {AGAIN}")
-    try:
-        record = Record.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        reason = (f"{place}: " if place else "") + first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: {reason}; {AGAIN}") from error
+    record = unsealed(path, Record)
     record._path = path
     if verify and record.state == "finished":
         disagreement = _disagreement(record, *confusions(record))
         if disagreement:
             raise UserError(f"{path}: {disagreement}; {AGAIN}")
     return record
+
+
+def unsealed(path: Path, kind: type[Kind]) -> Kind:
+    """Read what :func:`benchmark.records.seal.sealed` made of a model of this kind.
+
+    Raises:
+        UserError: unreadable, truncated, of another schema, edited, or not of this kind.
+    """
+    fields = _parse(path)
+    wrong = edited(fields)
+    if wrong:
+        raise UserError(f"{path}: {', '.join(wrong)}: edited after the run, not to be trusted; {AGAIN}")
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        fault = (f"{place}: " if place else "") + first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {fault}; {AGAIN}") from error
 
 
 def read_all(root: Path, *, verify: bool = False) -> list[Record]:

@@ -22,7 +22,7 @@ from methods.fishertune.estimators import Estimator, NotFiniteError, SquaredGrad
 from methods.fishertune.fisher import sample_labels, sample_losses
 from methods.fishertune.schedule import share_at, stage
 from methods.fishertune.sensitivity import means
-from methods.fishertune.settings import FisherTuneSettings
+from methods.fishertune.settings import Criterion, FisherTuneSettings
 from methods.fishertune.variational import Variational
 
 HALVES = 2  # even and odd iterations are estimated apart, to see how far two estimates agree
@@ -129,6 +129,18 @@ class FisherTune(Method):
                 self._optimizer.select(self._matrices[name], mask)
                 if self.settings.schedule == "literal":
                     self._optimizer.unselect(self._matrices[name], ~mask)
+
+    def choice(self, criterion: Criterion) -> Choice:
+        """Return what the batches looked at so far choose, by a criterion of Table 4.
+
+        Raises:
+            UserError: the Fisher information is 0 in every weight.
+        """
+        return self._best(self._scores(tuple(range(HALVES)), criterion))
+
+    def evaluations(self, criterion: Criterion) -> int:
+        """Return how many single images' gradients that choice rests on: F's needs x alone, the others' x' as well."""
+        return self._evaluations // 2 if criterion == "f" else self._evaluations
 
     def trainable(self) -> int:
         """Return how many weights the widest choice holds."""

@@ -1,0 +1,121 @@
+"""From the user's words to the records, the table and the figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmark import jobs, protocol, tables
+from benchmark.atomic import write_file
+from benchmark.console import Display
+from benchmark.errors import UserError
+from benchmark.models.catalogue import find_backbone
+from benchmark.records.store import reason
+from benchmark.roots import make_ready, place_for, require
+from benchmark.stability import table
+from benchmark.stability.record import Stability, place_of, read, write
+from benchmark.sweep import check_writable
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+FIGURE = "overlap"
+
+
+def run(
+    name: str,
+    seeds: str,
+    images: str,
+    *,
+    backbone: str | None,
+    weights: Path | None,
+    data_root: Path | None,
+    records: Path,
+    force: bool,
+    threads: int,
+) -> None:
+    """Measure the seeds that are due, print the table, and draw the figure beside the records.
+
+    A finished seed is kept; an interrupted one leaves nothing and is measured anew.
+
+    Raises:
+        UserError: anything that can be known before, or bad data.
+    """
+    console = Console(stderr=True)
+    fixed = protocol.load(name)
+    wanted = jobs.plan(
+        fixed, find_backbone(backbone or fixed.backbone).name, ["fishertune"], jobs.parse_seeds(seeds), {},
+        data_root=place_for(fixed, data_root), folder=records, weights=weights, threads=threads,
+    )  # fmt: skip
+    counts = parse_images(images, fixed.batch)
+    places = {job: place_of(records, fixed.name, job.backbone, job.seed) for job in wanted}
+    due = [job for job in wanted if force or not _finished(places[job], job, counts)]
+    check_writable(places[wanted[0]].parent)
+    if due:
+        make_ready(fixed, wanted[0].data_root, console)
+        require(fixed, wanted[0].data_root)
+        _measure({job: places[job] for job in due}, counts, console)
+    _close([read(places[job]) for job in wanted], places[wanted[0]].parent, console)
+
+
+def parse_images(text: str, batch: int) -> list[int]:
+    """Read ``8,16,32``; nothing stands for 1 to 32 batches.
+
+    Raises:
+        UserError: anything else, or a number that is no multiple of the batch.
+    """
+    if not text:
+        return [batch * count for count in BATCHES]
+    try:
+        counts = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise UserError(f"--images {text}: must be numbers, such as 8,16,32") from None
+    for count in counts:
+        if count < 1 or count % batch:
+            raise UserError(f"--images {count}: must be a multiple of the protocol's batch, {batch}")
+    return counts
+
+
+def _finished(path: Path, job: jobs.Job, counts: list[int]) -> bool:
+    """Return whether the record is there.
+
+    Raises:
+        UserError: it is damaged, or was made under other conditions.
+    """
+    if not path.exists():
+        return False
+    record = read(path)
+    for field, made, now in (
+        ("protocol", record.fingerprint, job.protocol.fingerprint()),
+        ("--images", list(record.images), counts),
+    ):
+        if made != now:
+            raise UserError(f"{path}: made with another {field}; repeat it with --force, or give another --records")
+    return True
+
+
+def _measure(due: dict[jobs.Job, Path], counts: list[int], console: Console) -> None:
+    from benchmark.stability.measure import measure  # here, since it imports torch: a misspelt name does not wait
+
+    with Display(len(due), console) as display:
+        for job, path in due.items():
+
+            def notify(kind: str, job: jobs.Job = job, **facts: Any) -> None:
+                display.event(job, kind, facts)
+
+            write(measure(job, counts, notify), path)
+            display.event(job, "measured", {"text": str(path)})
+
+
+def _close(records: list[Stability], folder: Path, console: Console) -> None:
+    """Print the table, and draw the figure of the same seeds."""
+    from benchmark.stability.figure import draw
+
+    print(tables.markdown(table.build(records)))
+    for ending, content in draw(records).items():
+        path = folder / f"{FIGURE}{ending}"
+        try:
+            write_file(path, content)
+        except OSError as error:
+            raise UserError(f"{path}: the figure cannot be written: {reason(error)}") from None
+        console.print(path, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,163 @@
+"""One seed's measurement: warm the decoder up once, then estimate twice with each estimator."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from benchmark import machine
+from benchmark.data.loader import TrainingSet
+from benchmark.experiment import Experiment, Notify
+from benchmark.jobs import Job
+from benchmark.method import Phase
+from benchmark.models.weights import weight_hash
+from benchmark.stability.record import Agreement, Criterion, Estimator, Point, Stability
+from benchmark.streams import number, torch_rng
+from benchmark.training import Trainer
+
+ESTIMATES = 2
+
+
+@dataclass(frozen=True)
+class Stop:
+    """An estimate as it stands after some images: what each criterion chooses, and what it cost so far."""
+
+    choices: dict[Criterion, Any]
+    evaluations: dict[Criterion, int]
+    seconds: float
+    cpu_seconds: float
+
+
+def measure(job: Job, images: Sequence[int], notify: Notify = lambda kind, **facts: None) -> Stability:
+    """Measure how far two independent estimates agree, with every estimator and criterion.
+
+    Args:
+        job: of ``fishertune``, whose settings hold but for estimator and criterion.
+        images: numbers of images to stop at, growing multiples of the protocol's batch.
+        notify: told ``("stage", text=)`` and ``("step", step=, total=, losses=)``.
+
+    Raises:
+        UserError: data, weights or backbone are not as they must be, or a gradient is not finite.
+    """
+    started, cpu = datetime.now(timezone.utc), time.process_time()
+    torch.set_num_threads(job.threads)
+    notify("stage", text="loading")
+    experiment = Experiment(job)
+    method = job.make_method()
+    trainer = Trainer(job.protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator)
+    bench = _Bench(job, experiment, trainer, list(images), notify)
+    bench.warm_up()
+    conditions = {
+        "protocol": job.protocol.name,
+        "protocol_fields": job.protocol.fields(),
+        "fingerprint": job.protocol.fingerprint(),
+        "data_hash": experiment.data_hash(),
+        "batches_hash": experiment.batches_hash(),
+        "decoder_hash": experiment.decoder_hash,
+        "warm_hash": weight_hash(experiment.segmenter.decoder),
+        "warmup": job.protocol.decoder.warmup,
+        "backbone": job.backbone,
+        "weights_hash": experiment.weights_hash,
+        "settings": json.loads(method.settings.model_dump_json()),
+        "seed": job.seed,
+        "frames": len(experiment.source.samples),
+        "versions": machine.versions(),
+        "commit": machine.commit(),
+        "machine": machine.describe(job.threads),
+        "started": started.isoformat(timespec="seconds"),
+    }
+    curves = bench.curves()
+    facts = {
+        "candidates": bench.candidates,
+        "chosen": method.trainable(),
+        "curves": curves,
+        "seconds": trainer.progress.seconds | {name: 2 * points[-1].seconds for name, points in curves.items()},
+        "cpu_seconds": time.process_time() - cpu,
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    return Stability.model_validate(conditions | facts)
+
+
+class _Bench:
+    """A model with a warm decoder, and the images of two estimates that share none while the source has enough."""
+
+    def __init__(self, job: Job, experiment: Experiment, trainer: Trainer, images: list[int], notify: Notify) -> None:
+        self.job, self.trainer, self.images, self.notify = job, trainer, images, notify
+        self.seed = number(job.seed, "stability")  # not the order in which the decoder saw the source
+        source, augmentation = experiment.source, job.protocol.augmentation
+        length = ESTIMATES * images[-1]
+        self.data = TrainingSet(source.samples, source.reader, augmentation, seed=self.seed, length=length)
+        self.candidates = 0
+        self.done, self.total = 0, job.protocol.decoder.warmup
+
+    def warm_up(self) -> None:
+        """Train the decoder on the frozen backbone: the very iterations that begin every run of this seed."""
+        self.notify("stage", text="warming the decoder up")
+        warmup = self.job.protocol.decoder.warmup
+        self.total = warmup + len(get_args(Estimator)) * ESTIMATES * (self.images[-1] // self.job.protocol.batch)
+        self.trainer.run(lambda step: {}, until=warmup, tick=lambda step, losses: self._tick(losses))
+
+    def curves(self) -> dict[str, tuple[Point, ...]]:
+        """Return every estimator's curve."""
+        return {name: self._curve(name) for name in get_args(Estimator)}
+
+    def _curve(self, estimator: str) -> tuple[Point, ...]:
+        first, second = (self._stops(estimator, which) for which in range(ESTIMATES))
+        return tuple(
+            Point(
+                images=count,
+                common=len(self._frames(0, count) & self._frames(1, count)),
+                seconds=(one.seconds + other.seconds) / ESTIMATES,
+                cpu_seconds=(one.cpu_seconds + other.cpu_seconds) / ESTIMATES,
+                agreement={
+                    name: Agreement(overlap=choice.overlap(other.choices[name]), evaluations=one.evaluations[name])
+                    for name, choice in one.choices.items()
+                },
+            )
+            for count, one, other in zip(self.images, first, second, strict=True)
+        )
+
+    def _stops(self, estimator: str, which: int) -> list[Stop]:
+        """Make one estimate, and look at it after each of the numbers of images."""
+        batch, steps = self.job.protocol.batch, self.images[-1] // self.job.protocol.batch
+        method: Any = replace(self.job, given={"estimator": estimator}).make_method()
+        method.attach(self.trainer.segmenter.backbone, torch_rng(self.job.seed, "method"))
+        self.trainer.enter(Phase("estimate", steps, backbone=False, decoder=False, estimate=True))
+        self.notify("stage", text=f"{estimator}, estimate {which + 1} of {ESTIMATES}")
+        wall = cpu = 0.0
+        stops = []
+        for step, (images, labels) in enumerate(self._batches(which)):
+            estimation = self.trainer.estimation(images, labels, number(self.seed, which), step, steps)
+            began = time.perf_counter(), time.process_time()
+            method.estimate(estimation)
+            wall, cpu = wall + time.perf_counter() - began[0], cpu + time.process_time() - began[1]
+            self._tick({})
+            if (step + 1) * batch in self.images:
+                choices = {name: method.choice(name) for name in get_args(Criterion)}
+                stops.append(Stop(choices, {name: method.evaluations(name) for name in choices}, wall, cpu))
+        self.candidates = sum(candidate.numel() for candidate in stops[0].choices["f"].candidates)
+        return stops
+
+    def _positions(self, which: int, count: int) -> range:
+        return range(which * self.images[-1], which * self.images[-1] + count)
+
+    def _frames(self, which: int, count: int) -> set[int]:
+        return {self.data.index(position) for position in self._positions(which, count)}
+
+    def _batches(self, which: int) -> Iterator[tuple[Tensor, Tensor]]:
+        device = self.trainer.accelerator.device
+        shown = Subset(self.data, self._positions(which, self.images[-1]))
+        for item in DataLoader(shown, self.job.protocol.batch, generator=torch.Generator()):
+            yield item["image"].to(device), item["label"].to(device)
+
+    def _tick(self, losses: dict[str, float]) -> None:
+        self.done += 1
+        self.notify("step", step=self.done, total=self.total, losses=losses)

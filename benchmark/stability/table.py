@@ -1,0 +1,72 @@
+"""The seeds' measurements as one table: overlap by number of images, and at equal cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+from benchmark.errors import UserError
+from benchmark.stability.record import Criterion, Estimator, Stability
+from benchmark.tables.layout import Cell, Column, Row, Table
+
+NAMES = {"f": "F", "delta-f": "ΔF", "drf": "DRF"}
+SAME = ("protocol", "fingerprint", "data_hash", "backbone", "weights_hash", "settings", "images")
+
+
+def check(records: Sequence[Stability]) -> None:
+    """See that several seeds were measured under the same conditions.
+
+    Raises:
+        UserError: one differs; the line names the seed and the field.
+    """
+    for record in records[1:]:
+        for name in SAME:
+            if getattr(record, name) != getattr(records[0], name):
+                raise UserError(
+                    f"stability of {record.protocol}: seeds {records[0].seed} and {record.seed} differ in {name}; "
+                    "repeat them with --force"
+                )
+
+
+def overlaps(records: Sequence[Stability], estimator: Estimator, criterion: Criterion, place: int) -> list[float]:
+    """Return each seed's overlap at the number of images in that place."""
+    return [record.curves[estimator][place].agreement[criterion].overlap for record in records]
+
+
+def build(records: Sequence[Stability]) -> Table:
+    """Return criteria and estimators by numbers of images; overlaps in percent, mean and spread over seeds."""
+    check(records)
+    first = records[0]
+    equal = min(
+        curve[-1].agreement[name].evaluations for curve in first.curves.values() for name in get_args(Criterion)
+    )
+    rows = []
+    for criterion in get_args(Criterion):
+        for estimator in get_args(Estimator):
+            points = first.curves[estimator]
+            cells = [Cell.over(overlaps(records, estimator, criterion, at), 100) for at in range(len(points))]
+            costs = [point.agreement[criterion].evaluations for point in points]
+            at_equal = cells[costs.index(equal)] if equal in costs else Cell()
+            seconds = Cell.over([record.curves[estimator][-1].cpu_seconds for record in records])
+            each = Cell(costs[-1] / points[-1].images)
+            own = (first.settings["criterion"], first.settings["estimator"]) == (criterion, estimator)
+            label = f"{NAMES[criterion]}, {estimator}" + " (FisherTune)" * own
+            rows.append(Row(f"{criterion}/{estimator}", label, (*cells, each, at_equal, seconds)))
+    columns = [Column(f"{count} images", 1) for count in first.images]
+    columns += [Column("Evaluations per image", 0), Column(f"{equal} evaluations", 1), Column("CPU-s", 1)]
+    seeds = ", ".join(str(record.seed) for record in records)
+    return Table(
+        f"stability/{first.protocol}/{first.backbone}",
+        f"Protocol {first.protocol}, backbone {first.backbone}: overlap in % of the {first.chosen:,} weights chosen by "
+        f"two independent estimates, mean ± standard deviation over the seeds {seeds}. "
+        f"Fingerprint {first.fingerprint[:12]}.",
+        tuple(columns),
+        tuple(rows),
+        (
+            f"Two random choices overlap by {100 * first.chance:.1f} %.",
+            "Evaluations: gradients of single images. F needs those on x, ΔF and DRF those on x' too; variational "
+            "takes an antithetic pair of each.",
+            f"{equal} evaluations: the largest number that every row reaches. CPU-s: of one estimate from "
+            f"{first.images[-1]} images, on x and x'.",
+        ),
+    )
