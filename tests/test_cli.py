@@ -55,6 +55,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
         ["params"],
         ["export"],
         ["figure"],
+        ["stability"],
     ],
 )
 def test_every_command_explains_itself(words: list[str]) -> None:

@@ -53,7 +53,7 @@ def measure(job: Job, images: Sequence[int], notify: Notify = lambda kind, **fac
     experiment = Experiment(job)
     method = job.make_method()
     trainer = Trainer(job.protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator)
-    bench = _Bench(job, experiment, trainer, list(images), notify)
+    bench = Bench(job, experiment, trainer, list(images), notify)
     bench.warm_up()
     conditions = {
         "protocol": job.protocol.name,
@@ -86,7 +86,7 @@ def measure(job: Job, images: Sequence[int], notify: Notify = lambda kind, **fac
     return Stability.model_validate(conditions | facts)
 
 
-class _Bench:
+class Bench:
     """A model with a warm decoder, and the images of two estimates that share none while the source has enough."""
 
     def __init__(self, job: Job, experiment: Experiment, trainer: Trainer, images: list[int], notify: Notify) -> None:

@@ -1,19 +1,31 @@
-"""What FisherTune's parts cost beside what they replace."""
+"""What FisherTune's parts, and the whole of it, cost beside what they replace."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from rich.console import Console
 from torch import Tensor, nn
 
-from benchmark.method import SparseAdamW, matrices, top_k
+from benchmark import jobs, protocol
+from benchmark.experiment import execute
+from benchmark.method import Estimation, SparseAdamW, matrices, top_k
 from benchmark.models.backbone import Backbone, build_backbone
+from benchmark.models.decoder import build_decoder
+from benchmark.models.segmenter import Segmenter
+from benchmark.roots import data_root_for
+from benchmark.streams import torch_rng
+from methods.fishertune import FisherTune
 from methods.fishertune.fisher import per_sample
 
 BATCH = 8
+CLASSES = 19
+VIT_L = 300_000_000  # weights to choose from
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +62,37 @@ def test_squared_gradients_of_a_batch(benchmark: BenchmarkFixture, backbone: Bac
     assert all(bool(value.any()) for value in found.values())
 
 
+@pytest.mark.parametrize("how", ["training step", "per-sample", "per-batch", "variational"])
+def test_an_iteration_that_estimates(benchmark: BenchmarkFixture, how: str) -> None:
+    """An estimate looks at a batch twice, as x and as x', where a training step looks once and updates."""
+    backbone, spec = build_backbone("vit-tiny-random"), protocol.load("streets").decoder
+    segmenter = Segmenter(backbone, build_decoder(spec, backbone.embed_dim, CLASSES, 0))
+    generator = torch.Generator().manual_seed(0)
+    images = 255 * torch.rand(BATCH, 3, 128, 128, generator=generator)
+    labels = torch.randint(CLASSES, (BATCH, 128, 128), generator=generator)
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        return torch.stack(list(segmenter.losses(x, y).values())).sum()
+
+    optimizer = torch.optim.AdamW(segmenter.parameters(), fused=True)
+    given = {} if how == "training step" else {"estimator": how}
+    method = FisherTune(FisherTune.Settings.model_validate(given))
+
+    def train() -> None:
+        loss(images, labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def estimate() -> None:
+        method.estimate(Estimation(images, labels, segmenter, loss, torch_rng(0, "estimation"), 0, 1))
+
+    if how != "training step":
+        segmenter.eval()
+        method.attach(backbone, torch_rng(0, "method"))
+    benchmark.pedantic(train if how == "training step" else estimate, rounds=3, warmup_rounds=1)
+    assert how == "training step" or method.evaluations("drf") % (2 * BATCH) == 0 < method.evaluations("drf")
+
+
 @pytest.mark.parametrize("how", ["sparse", "dense"])
 def test_adamw_step(benchmark: BenchmarkFixture, how: str) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -75,3 +118,46 @@ def test_selection(benchmark: BenchmarkFixture) -> None:
     scores = {"w": torch.rand(20_000_000, generator=torch.Generator().manual_seed(0))}
     masks = benchmark.pedantic(lambda: top_k(scores, 1_000_000), rounds=1)
     assert int(masks["w"].sum()) == 1_000_000
+
+
+@pytest.mark.usefixtures("asked_for")
+@pytest.mark.parametrize("how", ["top_k", "torch.topk"])
+def test_selection_among_the_weights_of_a_vit_l(benchmark: BenchmarkFixture, how: str) -> None:
+    """Time, and memory beyond the scores in units of theirs; torch's own pairs every score with its position."""
+    scores = torch.rand(VIT_L, generator=torch.Generator().manual_seed(0))
+    count = VIT_L // 20
+    ways: dict[str, Callable[[], Tensor]] = {
+        "top_k": lambda: top_k({"w": scores}, count)["w"],
+        "torch.topk": lambda: scores.topk(count, sorted=False).indices,
+    }
+    before = peak(reset=True)
+    chosen = benchmark.pedantic(ways[how], rounds=1)
+    after = peak()  # before anything is counted, which takes memory too
+    assert int(chosen.count_nonzero() if how == "top_k" else len(chosen)) == count
+    if before is not None and after is not None:
+        beyond = (after - before) / scores.nbytes
+        benchmark.extra_info["memory"] = round(beyond, 2)
+        assert how == "torch.topk" or beyond < 1.2
+
+
+@pytest.mark.usefixtures("asked_for")
+@pytest.mark.benchmark(timer=time.process_time)
+@pytest.mark.parametrize("method", ["full", "fishertune"])
+def test_a_whole_run_of_the_embedded_default(benchmark: BenchmarkFixture, method: str, tmp_path: Path) -> None:
+    """Processor time from loading to the record: the run's fixed costs are everyone's."""
+    fixed = protocol.load("streets")
+    job = jobs.Job(fixed, fixed.backbone, method, 0, data_root_for(fixed, None, Console(stderr=True)), tmp_path)
+    record = benchmark.pedantic(execute, (job,), rounds=1)
+    benchmark.extra_info.update(record.seconds, cpu_seconds=record.cpu_seconds)
+    assert record.state == "finished"
+
+
+def peak(*, reset: bool = False) -> int | None:
+    """Return this process's largest resident memory, since the last reset, in bytes; None where no file tells."""
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not clear.exists():
+        return None
+    if reset:
+        clear.write_text("5")
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024

@@ -80,3 +80,14 @@ def test_a_restored_choice_is_the_same() -> None:
     for count in (50, 300):
         for name, mask in choice.masks(count).items():
             assert torch.equal(mask, again.masks(count)[name])
+
+
+def test_two_random_choices_overlap_by_the_share_that_they_choose() -> None:
+    found = candidates(build().backbone)
+    size = sum(candidate.numel() for candidate in found)
+    generator = torch.Generator().manual_seed(0)
+    one, other = (
+        Choice.best(found, [torch.rand(c.share(c.parameter).shape, generator=generator) for c in found], k, "global")
+        for k in (size // 20, size // 20)
+    )
+    assert one.overlap(other) == pytest.approx(1 / 20, abs=3 * (1 / 20 / (size / 20)) ** 0.5)
