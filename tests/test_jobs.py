@@ -112,8 +112,8 @@ def test_a_perturbed_method_has_the_plain_ones_settings_and_its_own_over_them() 
     ("setting", "line"),
     [
         ("plcae=2", "method 'lora.perturbed', perturbation: unknown field plcae: did you mean 'place'"),
-        ("probability=0", "'lora.perturbed', perturbation: probability: Input should be greater than 0"),
-        ("probability=2", "perturbation: probability: Input should be less than or equal to 1"),
+        ("probability=0", "'lora.perturbed', perturbation: probability: must be above 0 and at most 1 .got 0"),
+        ("probability=2", "perturbation: probability: must be above 0 and at most 1 .got 2"),
         ("place=-1", "perturbation: place"),
     ],
 )

@@ -183,10 +183,12 @@ def protocol(iterations: int, batch: int, decoder_lr: float = 1e-12) -> Protocol
 
 
 def method(name: str, **settings: Any) -> Method:
-    """Make a method, at a learning rate that shows within a few iterations."""
+    """Make a method, at a learning rate that shows within a few iterations, all of which tune or estimate."""
     cls: type[Method] = registry.find("method", name)
     if "lr" in cls.Settings.model_fields:
         settings = {"lr": 3e-3, **settings}
+    if "decoder_first" in cls.Settings.model_fields:
+        settings = {"decoder_first": 0.0, **settings}
     return cls(cls.Settings(**settings))
 
 

@@ -29,7 +29,7 @@ from tests.backbones import tiny_backbone
 from tests.test_methods import CLASSES, DIM, EXPECTED, METHODS, Expected, Head, OneBatch, bits, logits, method, protocol
 
 ITERATIONS = 6
-WINDOWED = {"vpt", "vqt"}  # which refuse SAM's windowed blocks, as the contract has it
+WINDOWED = {"vqt"}  # which refuses SAM's windowed blocks, as the contract has it
 ON_SAM = [name for name in METHODS if name not in WINDOWED]
 
 

@@ -164,7 +164,7 @@ def test_a_difference_without_a_reason_says_so() -> None:
 def test_latex_of_every_cell_compiles(tmp_path: Path) -> None:
     text = tables.latex(parameters.build())
     assert r"304.150528 & R 304.15 =, F 304.20 $\neq$ (1)" in text
-    assert "Overfull" not in compiled(text, tmp_path)
+    assert "Overfull" not in compiled([text], tmp_path)
 
 
 def test_the_command_prints_markdown_and_latex() -> None:

@@ -36,15 +36,15 @@ def tried(due: list[Job], *, every: bool) -> tuple[list[str], str]:
 
 
 def test_of_every_method_those_that_cannot_serve_are_left_out_and_named(plan: Plan, tmp_path: Path) -> None:
-    kept, said = tried(plan("freeze", "vpt"), every=True)
+    kept, said = tried(plan("freeze", "vqt"), every=True)
     assert kept == ["freeze 0", "freeze 1"]
-    assert said.count("left out: vpt cannot serve backbone 'sam-b'") == 1
+    assert said.count("left out: vqt cannot serve backbone 'sam-b'") == 1
     assert [path.name for path in tmp_path.glob("runs/*/*/*")] == ["freeze"]
 
 
 def test_a_method_asked_for_by_name_is_refused(plan: Plan, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="vpt cannot serve backbone 'sam-b'"):
-        tried(plan("freeze", "vpt"), every=False)
+    with pytest.raises(UserError, match="vqt cannot serve backbone 'sam-b'"):
+        tried(plan("freeze", "vqt"), every=False)
     assert not (tmp_path / "runs").exists()
 
 
@@ -59,9 +59,9 @@ def test_a_perturbation_behind_the_last_block_that_is_read_is_refused(plan: Plan
 
 
 def test_a_method_is_left_out_for_the_backbone_whatever_its_settings(plan: Plan) -> None:
-    kept, said = tried(plan("freeze", "vpt", vpt={"lr": 1e-3}), every=True)
+    kept, said = tried(plan("freeze", "vqt", vqt={"lr": 1e-3}), every=True)
     assert kept == ["freeze 0", "freeze 1"]
-    assert "left out: vpt cannot serve" in said
+    assert "left out: vqt cannot serve" in said
 
 
 def test_a_method_that_reads_the_weights_is_left_to_the_run(plan: Plan) -> None:

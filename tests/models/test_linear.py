@@ -92,6 +92,6 @@ def test_methods_are_compared_under_it_perturbed_or_not(
     assert records["freeze"].decoder_hash == records["freeze+perturbed"].decoder_hash
     assert records["freeze"].batches_hash == records["freeze+perturbed"].batches_hash
     assert records["freeze"].trainable == records["freeze+perturbed"].trainable
-    (table,) = tables.build(records.values())
+    (table,) = tables.build(records.values(), methods=names)
     labels = ["Freeze", "Freeze + feature perturbation", "Rein + feature perturbation"]
     assert [row.label for row in table.rows] == labels
