@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from benchmark import protocol
+from benchmark.experiment import execute
+from benchmark.jobs import Job
 from benchmark.method import Phase, UserError
 from methods.fishertune import METHOD, FisherTune
 from methods.fishertune import method as algorithm
@@ -185,6 +190,21 @@ def test_the_decoder_trains_alone_first_where_the_protocol_has_not_warmed_it_up(
     assert phases[:-2] == ((Phase("decoder", lengths[0], backbone=False),) if share else ())
     # One iteration of the protocol's own warm-up, and nothing is added to it.
     assert method.phases(iterations, 1) == FisherTune(Settings(decoder_first=0.0)).phases(iterations, 0)
+
+
+def test_without_a_warm_up_the_loop_trains_the_decoder_first(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    lengths = {}
+    for warmup in (0, 3):
+        path = tiny_protocol(decoder={"channels": 8, "lr": 1e-3, "warmup": warmup}, iterations=40)
+        fixed = protocol.load(str(path))
+        job = Job(fixed, "vit-tiny-random", "fishertune", 0, tiny_data, tmp_path / str(warmup))
+        record = execute(job)
+        assert record.settings["decoder_first"] == 0.1
+        assert record.origins["decoder_first"] == "ours"
+        lengths[warmup] = [name for name in record.seconds if name != "evaluation"]
+    assert lengths == {0: ["decoder", "estimate", "tune"], 3: ["warm-up", "estimate", "tune"]}
 
 
 def test_a_single_estimating_iteration_suffices() -> None:
