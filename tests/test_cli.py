@@ -64,12 +64,13 @@ def test_every_command_explains_itself(words: list[str]) -> None:
     assert "Usage:" in done.stdout
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("word", ["run", "figure"])
+def test_help_imports_nothing_heavy(word: str) -> None:
     code = (
-        "import sys; sys.argv = ['benchmark', 'run', '--help']\n"
+        f"import sys; sys.argv = ['benchmark', '{word}', '--help']\n"
         "from benchmark.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'rich', 'yaml')))"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'rich', 'yaml', 'matplotlib')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True).returncode == 0
 

@@ -151,6 +151,17 @@ def require(found: Sequence[object], needed: str, command: str) -> None:
         raise NothingToDrawError(f"no finished run of {needed}; make some with: python -m benchmark run {command}")
 
 
+def compared(selection: Selection, command: str = "--all") -> list[str]:
+    """Return the methods to compare; ``command`` makes some where there is none.
+
+    Raises:
+        NothingToDrawError: no method to compare.
+    """
+    methods = selection.methods()
+    require(methods, "a method of the main comparison", command)
+    return methods
+
+
 def percent(record: Record) -> float:
     """Return a finished run's mIoU in %, the average over unseen domains."""
     assert record.average is not None, "only finished runs are selected"

@@ -7,7 +7,7 @@ import math
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from benchmark.figures._figure import Drawing, Figure, Selection, percent, require
+from benchmark.figures._figure import Drawing, Figure, Selection, compared, percent
 from benchmark.figures._style import PAGE, canvas, legend, marks
 from benchmark.records import Record
 from benchmark.tables import Cell
@@ -19,8 +19,7 @@ def draw(selection: Selection) -> Drawing:
     Raises:
         NothingToDrawError: no method to compare.
     """
-    methods = selection.methods()
-    require(methods, "a method of the main comparison", "--all")
+    methods = compared(selection)
     figure = canvas(PAGE, 1.9)
     panels = figure.subplots(1, 3, sharey=True)
     for method, mark in marks(methods).items():

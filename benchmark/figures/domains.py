@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.figures._figure import Drawing, Figure, Selection, percent, require, source_percent
+from benchmark.figures._figure import Drawing, Figure, Selection, compared, percent, source_percent
 from benchmark.figures._style import COLUMN, PALE, canvas, legend, marks
 from benchmark.tables import Cell
 
@@ -13,8 +13,7 @@ def draw(selection: Selection) -> Drawing:
     Raises:
         NothingToDrawError: no method to compare.
     """
-    methods = selection.methods()
-    require(methods, "a method of the main comparison", "--all")
+    methods = compared(selection)
     figure = canvas(COLUMN, 2.3)
     axes = figure.subplots()
     places = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.figures._figure import Drawing, Figure, Selection, percent, require
+from benchmark.figures._figure import Drawing, Figure, Selection, compared, percent
 from benchmark.figures._style import COLUMN, PAGE, canvas, colour
 from benchmark.tables import Cell
 
@@ -16,8 +16,7 @@ def draw(selection: Selection) -> Drawing:
     Raises:
         NothingToDrawError: no method to compare.
     """
-    methods, backbones = selection.methods(), selection.backbones()
-    require(methods, "a method of the main comparison", "--all --backbone NAME")
+    methods, backbones = compared(selection, "--all --backbone NAME"), selection.backbones()
     columns = {backbone: _column(selection, methods, [backbone]) for backbone in backbones}
     if len(backbones) > 1:
         columns["Mean"] = _column(selection, methods, backbones)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from PIL import Image
 from benchmark.errors import UserError
 from benchmark.figures._command import Request, run
 from tests.records.made import FIELDS, confusion, failed, names, stored
-from tests.test_cli import ROOT, call, refused
+from tests.test_cli import call, refused
 
 
 def request(records: Path, out: Path, name: str | None = None, **options: Any) -> Request:
@@ -140,13 +138,3 @@ def test_a_folder_that_cannot_be_made_is_named(some: Path, tmp_path: Path) -> No
 
 def test_the_command_line_says_so_with_code_2(tmp_path: Path) -> None:
     assert "no records here" in refused(call("figure", "domains", "--records", tmp_path))
-
-
-def test_the_command_line_does_not_import_matplotlib() -> None:
-    code = (
-        "import sys; sys.argv = ['benchmark', 'figure', '--help']\n"
-        "from benchmark.cli import main\n"
-        "try: main()\nexcept SystemExit: pass\n"
-        "sys.exit(any(name in sys.modules for name in ('matplotlib', 'numpy')))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True).returncode == 0
