@@ -148,8 +148,11 @@ class Job:
             raise UserError(f"method {self.method!r}{whose}: {explain(error, kind)}") from None
 
     def _searched(self) -> Mapping[str, Any]:
-        """Return what the search found for this method, if it was made with this backbone."""
-        return self._stated(self.protocol.searched) if self.backbone == self.protocol.backbone else {}
+        """Return what the search found for this method or what it is an arm of, if it was made with this backbone."""
+        if self.backbone != self.protocol.backbone:
+            return {}
+        parent = registry.find("method", self.method).arm_of
+        return {**self.protocol.searched.get(parent, {}), **self._stated(self.protocol.searched)}
 
     def _stated(self, table: Given) -> Mapping[str, Any]:
         """Return a method's entries; those of the plain method hold for the perturbed one, too."""

@@ -170,6 +170,19 @@ def test_searched_settings_are_for_the_protocols_own_backbone_and_the_users_go_f
     assert mine.origins(mine.make_method())["lr"] == "given"
 
 
+@pytest.mark.parametrize(
+    "name", sorted(name for name, place in registry.names("method").items() if registry.is_ablation(place))
+)
+def test_an_ablation_trains_at_the_rate_of_the_method_it_is_an_arm_of(name: str) -> None:
+    kind, fixed = registry.find("method", name), protocol.load("streets")
+    assert kind.arm_of in registry.main_methods()
+    assert isinstance(kind(), registry.find("method", kind.arm_of))
+    (job,) = jobs.plan(fixed, fixed.backbone, [name], [0], {}, data_root=Path("data"), folder=Path("runs"))
+    method = job.make_method()
+    assert method.settings.lr == fixed.searched[kind.arm_of]["lr"] != kind.Settings().lr
+    assert job.origins(method)["lr"] == "search"
+
+
 @pytest.mark.parametrize(("how", "antialias"), [("bicubic", False), ("pi", True)])
 def test_the_protocol_says_how_the_backbone_is_fitted(tmp_path: Path, how: str, antialias: bool) -> None:
     table = torch.randn(1, 14 * 14, 192, generator=torch.Generator().manual_seed(1))

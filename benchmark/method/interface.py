@@ -125,6 +125,8 @@ class Method(ABC):
     source: ClassVar[str]
     """The paper, as author, title, venue."""
     Settings: ClassVar[type[Settings]]
+    arm_of: ClassVar[str] = ""
+    """For an ablation: the method whose searched settings it takes, so that only what it states differs."""
 
     def __init__(self, settings: Any = None) -> None:
         self.settings: Any = settings if settings is not None else self.Settings()

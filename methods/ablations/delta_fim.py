@@ -17,6 +17,7 @@ class DeltaFIM(FisherTune):
     """:class:`methods.fishertune.FisherTune`, its weights chosen by ΔF alone, its change in an unseen domain."""
 
     label = "ΔFIM"
+    arm_of = "fishertune"
     Settings = DeltaFIMSettings
 
 

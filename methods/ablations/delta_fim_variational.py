@@ -18,6 +18,7 @@ class DeltaFIMVariational(FisherTune):
     """:class:`methods.fishertune.FisherTune`, its weights chosen by ΔF alone, estimated variationally."""
 
     label = "ΔFIM, variational"
+    arm_of = "fishertune"
     Settings = DeltaFIMVariationalSettings
 
 

@@ -8,7 +8,7 @@ from methods.fishertune.settings import Estimate, FisherTuneSettings
 
 
 class DRFIMVariationalSettings(FisherTuneSettings):
-    """Those of ``fishertune`` but two."""
+    """Those of ``fishertune`` but one."""
 
     estimator: Estimate = setting("variational", "paper", "Eq. 10-14, fitted by the reparameterisation trick")
 
@@ -17,6 +17,7 @@ class DRFIMVariational(FisherTune):
     """:class:`methods.fishertune.FisherTune`, DRF estimated variationally, as printed."""
 
     label = "DR-FIM, variational"
+    arm_of = "fishertune"
     Settings = DRFIMVariationalSettings
 
 

@@ -17,6 +17,7 @@ class FIM(FisherTune):
     """:class:`methods.fishertune.FisherTune`, its weights chosen by the Fisher information F alone."""
 
     label = "FIM"
+    arm_of = "fishertune"
     Settings = FIMSettings
 
 

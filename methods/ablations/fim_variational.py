@@ -18,6 +18,7 @@ class FIMVariational(FisherTune):
     """:class:`methods.fishertune.FisherTune`, its weights chosen by F alone, estimated variationally."""
 
     label = "FIM, variational"
+    arm_of = "fishertune"
     Settings = FIMVariationalSettings
 
 

@@ -16,6 +16,7 @@ class RandomK(Random):
     """:class:`baselines.random.Random` among key weights."""
 
     label = "Random K"
+    arm_of = "random"
     Settings = RandomKSettings
 
 

@@ -16,6 +16,7 @@ class RandomQ(Random):
     """:class:`baselines.random.Random` among query weights."""
 
     label = "Random Q"
+    arm_of = "random"
     Settings = RandomQSettings
 
 

@@ -16,6 +16,7 @@ class RandomV(Random):
     """:class:`baselines.random.Random` among value weights."""
 
     label = "Random V"
+    arm_of = "random"
     Settings = RandomVSettings
 
 
