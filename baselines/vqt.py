@@ -44,6 +44,10 @@ class VQT(Method):
     is that of the frozen backbone bit for bit. Queries have no place in the image: blocks with rotary position
     embedding (EVA02, DINOv3) rotate the keys and not them.
 
+    Ours: SAM, whose blocks attend within windows of a map, most of them. No paper says what a query sees there.
+    Having no place, it belongs to no window and has no relative position: here it asks all tokens of the map, in
+    windowed and in global blocks alike.
+
     Ours: how the decoder reads them. The paper classifies, and its head reads all query outputs,
     concatenated; a decoder of maps would read none, and VQT would equal Freeze. Here the features f (D, h, w)
     that the decoder gets of a tapped block become f + softmax(f qᵀ / √D) q, place by place, over the block's T
@@ -59,7 +63,7 @@ class VQT(Method):
         """Freeze the backbone; add the query tokens and the hooks that run and read them.
 
         Raises:
-            UserError: blocks that are not timm's plain or EVA's, whose attention sees the whole image.
+            UserError: blocks that are not timm's plain ones, EVA's or SAM's.
         """
         for index, block in enumerate(backbone.blocks):
             if obstacle := _obstacle(block):
@@ -88,12 +92,16 @@ def _obstacle(block: nn.Module) -> str:
     from timm.layers import Attention, AttentionRope  # here, since timm takes seconds to import
     from timm.models.eva import EvaAttention, EvaBlock
     from timm.models.vision_transformer import Block
+    from timm.models.vision_transformer_sam import Attention as SAMAttention
+    from timm.models.vision_transformer_sam import Block as SAMBlock
 
-    if hasattr(block, "window_size"):
-        return "is windowed, and a query has no window"
     attention: Any = getattr(block, "attn", None)
+    if isinstance(block, SAMBlock) and isinstance(attention, SAMAttention):
+        return "has rotary attention" if attention.rope is not None else ""
     if not isinstance(block, Block | EvaBlock) or not isinstance(attention, Attention | AttentionRope | EvaAttention):
-        return f"({type(block).__name__} with {type(attention).__name__}) is neither timm's plain block nor EVA's"
+        return (
+            f"({type(block).__name__} with {type(attention).__name__}) is none of timm's plain block, EVA's and SAM's"
+        )
     if attention.gate is not None or getattr(attention, "num_kv_groups", 1) > 1:
         return "has gated attention or shared keys"
     return ""
@@ -108,7 +116,7 @@ def _run(
     kwargs: dict[str, Any],
     output: Tensor,
 ) -> None:
-    tokens: Tensor = args[0]
+    tokens: Tensor = args[0].flatten(1, -2)  # SAM's are a map
     outputs[index] = pass_through(block, queries(index, len(tokens)), tokens, kwargs.get("rope"))
 
 
@@ -160,7 +168,7 @@ def _attend(attn: Any, queries: Tensor, tokens: Tensor, rope: Tensor | None) -> 
         prefix, patches = k.tensor_split([attn.num_prefix_tokens], dim=2)
         k = torch.cat([prefix, apply_rot_embed_cat(patches, rope, half=attn.rotate_half)], dim=2).type_as(v)
     attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    return attn.proj(attn.norm(attended))
+    return attn.proj(attn.norm(attended) if hasattr(attn, "norm") else attended)
 
 
 def _project(attn: Any, queries: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:

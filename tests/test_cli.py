@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.records import read
+from tests.plugin import install
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -119,10 +120,11 @@ def test_a_mistake_ends_in_one_line_and_code_2(words: list[str], line: str, tmp_
 
 def test_a_backbone_that_a_method_cannot_serve_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
     places = {"DGSS_BENCHMARK_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub")}
-    words = ["--methods", "freeze,vqt", "--backbone", "sam-h"]
-    done = call("run", *words, "--records", tmp_path / "runs", **places)
-    assert "vqt cannot serve backbone 'sam-h': block 0 is windowed" in refused(done)
-    assert not list(tmp_path.iterdir()), "neither rendered nor downloaded nor recorded"
+    plugin = install(tmp_path / "plugin")
+    words = ["--methods", "freeze,picky", "--backbone", "sam-h"]
+    done = call("run", *words, "--records", tmp_path / "runs", **places, PYTHONPATH=f"{ROOT}{os.pathsep}{plugin}")
+    assert "picky cannot serve backbone 'sam-h': its blocks are windowed" in refused(done)
+    assert list(tmp_path.iterdir()) == [plugin], "neither rendered nor downloaded nor recorded"
 
 
 def tiny_run(protocol: Path, data: Path, records: Path, *more: str) -> list[str | Path]:

@@ -29,8 +29,6 @@ from tests.backbones import tiny_backbone
 from tests.test_methods import CLASSES, DIM, EXPECTED, METHODS, Expected, Head, OneBatch, bits, logits, method, protocol
 
 ITERATIONS = 6
-WINDOWED = {"vqt"}  # which refuses SAM's windowed blocks, as the contract has it
-ON_SAM = [name for name in METHODS if name not in WINDOWED]
 
 
 def backbone(kind: str = "dinov2") -> Backbone:
@@ -107,7 +105,7 @@ def test_every_method_reads_the_same_samples_and_meets_the_same_decoder(name: st
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [*((name, "dinov3") for name in METHODS), *((name, "sam") for name in ON_SAM)]
+    ("name", "kind"), [*((name, "dinov3") for name in METHODS), *((name, "sam") for name in METHODS)]
 )
 def test_frozen_weights_stand_still_with_one_odd_image(name: str, kind: str) -> None:
     """DINOv3's registers and SAM's windows beside the kinds that the rest of the contract has."""
@@ -165,7 +163,7 @@ def test_activation_checkpointing_changes_no_bit(name: str, plain: Plain) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [*((name, "eva02") for name in METHODS), *((name, "sam") for name in ON_SAM)]
+    ("name", "kind"), [*((name, "eva02") for name in METHODS), *((name, "sam") for name in METHODS)]
 )
 def test_gradients_are_the_same_with_activation_checkpointing(name: str, kind: str) -> None:
     made, data = method(name), OneBatch()
@@ -225,7 +223,7 @@ def test_a_perturbed_run_resumes_bit_identically(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [*((name, "dinov2") for name in METHODS), *((name, "sam") for name in ON_SAM)]
+    ("name", "kind"), [*((name, "dinov2") for name in METHODS), *((name, "sam") for name in METHODS)]
 )
 def test_perturbation_goes_when_its_method_is_detached(name: str, kind: str) -> None:
     segmenter = Segmenter(tiny_backbone(kind), Head()).eval()

@@ -15,6 +15,7 @@ from benchmark.errors import UserError
 from benchmark.models.catalogue import backbone_names
 from benchmark.parameters import Published, counting, published
 from benchmark.parameters.table import Printed
+from tests.plugin import install
 from tests.tables.test_render import compiled
 from tests.test_cli import call, refused
 
@@ -125,19 +126,23 @@ def test_rounding_is_to_the_printed_decimals() -> None:
 # -- the table ---------------------------------------------------------------------------------------------
 
 
-def test_the_table_marks_and_explains() -> None:
-    table = parameters.build(["sam-h", "eva02-l"], ["vpt", "vqt", "rein", "lora"])
-    assert [row.method for row in table.rows] == ["lora", "vpt", "rein", "vqt"]
+def test_the_table_marks_and_explains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(install(tmp_path))
+    table = parameters.build(["sam-h", "eva02-l"], ["vpt", "vqt", "picky", "rein", "lora"])
+    assert [row.method for row in table.rows] == ["lora", "vpt", "rein", "vqt", "picky"]
     assert [column.head for column in table.columns] == ["sam-h", "printed", "eva02-l", "printed"]
-    lora, vpt, rein, vqt = ([cell.text or cell.mean for cell in row.cells] for row in table.rows)
+    lora, vpt, rein, vqt, picky = ([cell.text or cell.mean for cell in row.cells] for row in table.rows)
     assert lora == [1.31072, "F 0.79 ≠ (1)", 1.179648, "R 1.18 =, F 0.79 ≠ (1)"]
     assert vpt == [6.144, "F 3.69 ≠ (1)", 3.6864, "R/F 3.69 ="]
     assert rein == [4.510721, "R 4.51 =, F 2.99 ≠ (1)", 2.990081, "R/F 2.99 =, R9 2.53 ≠ (2)"]
-    assert vqt == [None, "F 3.01 (3)", 0.12288, "F 3.01 ≠ (4)"]
+    assert vqt == [0.2048, "F 3.01 ≠ (3)", 0.12288, "F 3.01 ≠ (3)"]
+    assert picky[0] is None
+    assert picky[2] == pytest.approx(count("bitfit", "eva02-l") / 1e6)
     notes = {note[:3]: note for note in table.notes}
     assert "repeats DINOv2-L's count" in notes["(1)"]
     assert "query link" in notes["(2)"]
-    assert "vqt cannot serve backbone 'sam-h'" in notes["(3)"]
+    assert "73 make 2.99 M" in notes["(3)"]
+    assert "picky cannot serve backbone 'sam-h'" in notes["(4)"]
     assert not any(note.startswith("G:") for note in table.notes), "only papers that the cells name"
 
 

@@ -13,8 +13,15 @@ from rich.console import Console
 from benchmark import jobs, protocol, sweep
 from benchmark.errors import UserError
 from benchmark.jobs import Job
+from tests.plugin import install
 
 Plan = Callable[..., list[Job]]
+
+
+@pytest.fixture(autouse=True)
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a method that cannot serve SAM."""
+    monkeypatch.syspath_prepend(install(tmp_path / "plugin"))
 
 
 @pytest.fixture
@@ -36,15 +43,15 @@ def tried(due: list[Job], *, every: bool) -> tuple[list[str], str]:
 
 
 def test_of_every_method_those_that_cannot_serve_are_left_out_and_named(plan: Plan, tmp_path: Path) -> None:
-    kept, said = tried(plan("freeze", "vqt"), every=True)
+    kept, said = tried(plan("freeze", "picky"), every=True)
     assert kept == ["freeze 0", "freeze 1"]
-    assert said.count("left out: vqt cannot serve backbone 'sam-b'") == 1
+    assert said.count("left out: picky cannot serve backbone 'sam-b'") == 1
     assert [path.name for path in tmp_path.glob("runs/*/*/*")] == ["freeze"]
 
 
 def test_a_method_asked_for_by_name_is_refused(plan: Plan, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="vqt cannot serve backbone 'sam-b'"):
-        tried(plan("freeze", "vqt"), every=False)
+    with pytest.raises(UserError, match="picky cannot serve backbone 'sam-b'"):
+        tried(plan("freeze", "picky"), every=False)
     assert not (tmp_path / "runs").exists()
 
 
@@ -59,9 +66,9 @@ def test_a_perturbation_behind_the_last_block_that_is_read_is_refused(plan: Plan
 
 
 def test_a_method_is_left_out_for_the_backbone_whatever_its_settings(plan: Plan) -> None:
-    kept, said = tried(plan("freeze", "vqt", vqt={"lr": 1e-3}), every=True)
+    kept, said = tried(plan("freeze", "picky", picky={"lr": 1e-3}), every=True)
     assert kept == ["freeze 0", "freeze 1"]
-    assert "left out: vqt cannot serve" in said
+    assert "left out: picky cannot serve" in said
 
 
 def test_a_method_that_reads_the_weights_is_left_to_the_run(plan: Plan) -> None:

@@ -86,7 +86,7 @@ def attend(attn: Any, queries: Tensor, tokens: Tensor, rope: Tensor | None, quer
                     q = torch.cat([q[:prefix], rotated(q[prefix:], rope, attn.rotate_half)])
             powers = (q @ k.T / math.sqrt(width)).exp()
             heads.append(powers / powers.sum(1, keepdim=True) @ v)
-        results.append(attn.proj(attn.norm(torch.cat(heads, 1))))
+        results.append(attn.proj(getattr(attn, "norm", nn.Identity())(torch.cat(heads, 1))))
     return torch.stack(results)
 
 

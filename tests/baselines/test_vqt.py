@@ -36,6 +36,7 @@ SERVED: list[tuple[str, dict[str, Any]]] = [
     ("eva02-fused", {}),
     ("dinov3", {}),
     ("dinov3", {"attn_type": "rope"}),  # timm's own choice for DINOv3
+    ("sam", {}),
 ]
 
 
@@ -46,7 +47,7 @@ class Gated(Attention):
 
 def outputs_by_hand(block: Any, queries: Tensor, x: Tensor, rope: Tensor | None) -> Tensor:
     """Compute one block's query outputs (B, T, D)."""
-    q = queries.expand(len(x), -1, -1)
+    q, x = queries.expand(len(x), -1, -1), x.flatten(1, -2)
     q = q + layer_scale(block, 1) * attend(block.attn, block.norm1(q), block.norm1(x), rope, queries_have_place=False)
     return q + feed_forward(block, q)
 
@@ -140,7 +141,7 @@ def test_initial_queries_fill_their_range_and_no_more() -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "reason"),
     [
-        ("sam", {}, "windowed"),
+        ("sam", {"use_rope": True, "use_rel_pos": False}, "rotary"),
         ("plain", {"block_fn": ResPostBlock}, "ResPostBlock"),
         ("plain", {"attn_layer": DiffAttention, "num_heads": 2}, "DiffAttention"),
         ("dinov3", {"attn_type": "rope", "qkv_fused": False, "num_kv_heads": 1}, "shared keys"),
