@@ -219,10 +219,9 @@ class SparseAdamW(torch.optim.Optimizer):
 
     def _refuse_not_finite(self, due: list[tuple[dict[str, Any], Tensor, Tensor]]) -> None:
         # GradScaler skips the step by itself, so whatever arrives here not finite is a divergence.
-        finite = [grad.isfinite().all() for _, _, grad in due]
-        if not finite or bool(torch.stack([flag.to(finite[0].device) for flag in finite]).all()):
+        if torch.nn.utils.get_total_norm([grad for _, _, grad in due], math.inf).isfinite():
             return
-        group, param, _ = next(entry for entry, flag in zip(due, finite, strict=True) if not flag)
+        group, param, _ = next(entry for entry in due if not entry[2].isfinite().all())
         step = int(self.state[param]["steps"].max()) + 1
         raise UserError(
             f"the gradient of {self._name(param)} is not finite at its update {step} "
@@ -275,7 +274,14 @@ def _update(param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str,
     if len(steps) == 1:
         weight.addcdiv_(mean, square.sqrt().div_(roots[0]).add_(group["eps"]), value=-rates[0])
     else:
-        lengths = state["lengths"].to(param.device)
-        rate, root = (param.new_tensor(x).repeat_interleave(lengths) for x in (rates, roots))
+        rate, root = (_spread(x, state["lengths"].tolist(), weight) for x in (rates, roots))
         weight.addcdiv_(mean.mul(rate), square.sqrt().div_(root).add_(group["eps"]), value=-1)
-    flat[index] = weight
+    flat.scatter_(0, index.long(), weight)  # several times faster than indexing
+
+
+def _spread(values: list[float], lengths: list[int], like: Tensor) -> Tensor:
+    """Return each cohort's value for every weight of it."""
+    spread = torch.empty_like(like)
+    for part, value in zip(spread.split(lengths), values, strict=True):
+        part.fill_(value)
+    return spread
