@@ -36,7 +36,8 @@ def test_a_row_is_its_base_with_other_defaults(name: str) -> None:
     row: type[Method] = registry.find("method", name)
     plain: type[Method] = registry.find("method", base)
     assert issubclass(row, plain)
-    assert {key for key in vars(row) if not key.startswith("_")} == {"label", "Settings"}
+    assert {key for key in vars(row) if not key.startswith("_")} == {"label", "arm_of", "Settings"}
+    assert row.arm_of == base
     assert row().settings.model_dump() == plain.Settings(**settings).model_dump()
     assert all(row().settings.origins()[key] == "paper" for key in settings)
     assert row.label != plain.label
