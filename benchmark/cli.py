@@ -90,7 +90,9 @@ def run(
     methods: Annotated[
         str,
         typer.Option(
-            "--methods", "-m", help="Methods, table4, table5 or figure5, separated by commas; lora+perturbed perturbs."
+            "--methods",
+            "-m",
+            help="Methods, table4, table5, figure3, figure5, separated by commas; lora+perturbed perturbs.",
         ),
     ] = "",
     seeds: Annotated[str, typer.Option(help="Seeds: 0, 0,1,2 or 0-4.")] = "0",
@@ -114,7 +116,8 @@ def run(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads of each run.")] = 1,
     given: Annotated[
-        Optional[list[str]], typer.Option("--set", help="METHOD.SETTING=VALUE, such as lora.rank=4.")
+        Optional[list[str]],
+        typer.Option("--set", help="METHOD.SETTING=VALUE, such as lora.rank=4; given twice, both are run."),
     ] = None,
     evaluator: Annotated[
         Optional[Evaluator], typer.Option(help="Have every mIoU computed again by it; a run fails where it differs.")

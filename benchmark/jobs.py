@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,14 +27,19 @@ GROUPS = {
     "table5": tuple(
         name + carried for name in ("adaptformer", "vpt", "rein", "fishertune") for carried in ("", registry.PERTURBED)
     ),
+    "figure3": ("full", "freeze", "parts"),
     "figure5": (
         "fim", "fim-variational", "delta-fim", "delta-fim-variational", "fishertune", "dr-fim-variational",
     ),
 }  # fmt: skip
-"""Words for several methods: FisherTune's Tables 4 and 5, and its Figure 5 (which leaves ΔF out)."""
+"""Words for several methods: FisherTune's Tables 4 and 5, and its Figures 3 and 5 (which leaves ΔF out)."""
 PERTURBATION = "perturbation."
 """Before the name of a setting that is the perturbation's and not the method's."""
 SAFE = re.compile(r"[A-Za-z0-9._+=,\[\]-]+")
+
+
+class Either(tuple[Any, ...]):
+    """Several values of one setting: one run for each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,14 +193,23 @@ def plan(
             if each.startswith(PERTURBATION) and registry.base(name) == name:
                 raise UserError(f"--set {name}.{each}: only {name}{registry.PERTURBED} has it; run and set that one")
     jobs = [
-        Job(protocol, backbone, method, seed, given=given.get(method, {}), **common)
+        Job(protocol, backbone, method, seed, given=settings, **common)
         for seed in dict.fromkeys(seeds)
         for method in methods
+        for settings in _variants(method, given.get(method, {}))
     ]
     for job in jobs:
         if not SAFE.fullmatch(job.method_name):
             raise UserError(f"--set: {job.method_name!r} cannot name a folder; use letters, digits and . _ + - =")
     return jobs
+
+
+def _variants(method: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return every combination of the values given, and of those of the method's grid where none is."""
+    grid = {name: Either(values) for name, values in registry.find("method", registry.base(method)).grid.items()}
+    wanted = {**grid, **given}
+    lists = [value if isinstance(value, Either) else (value,) for value in wanted.values()]
+    return [dict(zip(wanted, values, strict=True)) for values in itertools.product(*lists)]
 
 
 def parse_methods(text: str) -> list[str]:
@@ -224,16 +239,21 @@ def parse_methods(text: str) -> list[str]:
 def parse_given(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Read ``METHOD.SETTING=VALUE`` texts; a value is read as YAML (``1e-3`` as a number too).
 
+    A setting that occurs several times has an :class:`Either` of its values.
+
     Raises:
         UserError: a text of another form.
     """
-    given: dict[str, dict[str, Any]] = {}
+    values: dict[tuple[str, str], Either] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         method, dot, setting = name.partition(".")
         if not (equals and dot and method and setting and value):
             raise UserError(f"--set {text}: must read METHOD.SETTING=VALUE, such as lora.rank=4")
-        given.setdefault(method, {})[setting] = _value(value)
+        values[method, setting] = Either((*values.get((method, setting), ()), _value(value)))
+    given: dict[str, dict[str, Any]] = {}
+    for (method, setting), each in values.items():
+        given.setdefault(method, {})[setting] = each if len(each) > 1 else each[0]
     return given
 
 

@@ -54,6 +54,19 @@ def test_settings_are_read_as_numbers_and_words() -> None:
     assert given == {"lora": {"rank": 4, "lr": 1e-3}, "x": {"y": "word", "flag": True}}
 
 
+def test_of_a_setting_given_several_times_each_value_is_run() -> None:
+    given = jobs.parse_given(["lora.rank=4", "lora.lr=0.1", "lora.rank=8"])
+    names = [job.method_name for job in planned(["lora", "freeze"], given)]
+    assert names == ["lora[lr=0.1,rank=4]", "lora[lr=0.1,rank=8]", "freeze"]
+
+
+def test_a_method_with_a_grid_is_run_at_each_of_its_points_that_is_not_ruled_out() -> None:
+    every = [job.method_name for job in planned(jobs.parse_methods("figure3"))]
+    assert len(every) == len(set(every)) == 2 + 6 * 3
+    some = [job.method_name for job in planned(["parts"], jobs.parse_given(["parts.pair=q+v"]))]
+    assert some == [f"parts[pair=q+v,third={third}]" for third in (1, 2, 3)]
+
+
 @pytest.mark.parametrize("text", ["lora", "lora.rank", "rank=4", ".rank=4", "lora.=4", "lora.rank="])
 def test_other_settings_are_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"METHOD\.SETTING=VALUE"):
@@ -176,8 +189,7 @@ def test_searched_settings_are_for_the_protocols_own_backbone_and_the_users_go_f
 def test_an_ablation_trains_at_the_rate_of_the_method_it_is_an_arm_of(name: str) -> None:
     kind, fixed = registry.find("method", name), protocol.load("streets")
     assert kind.arm_of in registry.main_methods()
-    assert isinstance(kind(), registry.find("method", kind.arm_of))
-    (job,) = jobs.plan(fixed, fixed.backbone, [name], [0], {}, data_root=Path("data"), folder=Path("runs"))
+    job, *_ = jobs.plan(fixed, fixed.backbone, [name], [0], {}, data_root=Path("data"), folder=Path("runs"))
     method = job.make_method()
     assert method.settings.lr == fixed.searched[kind.arm_of]["lr"] != kind.Settings().lr
     assert job.origins(method)["lr"] == "search"

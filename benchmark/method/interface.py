@@ -17,7 +17,7 @@ The training loop calls, in this order::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -127,6 +127,8 @@ class Method(ABC):
     Settings: ClassVar[type[Settings]]
     arm_of: ClassVar[str] = ""
     """For an ablation: the method whose searched settings it takes, so that only what it states differs."""
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    """For an ablation that is many rows: settings and their values, each combination a run unless one is given."""
 
     def __init__(self, settings: Any = None) -> None:
         self.settings: Any = settings if settings is not None else self.Settings()

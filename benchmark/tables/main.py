@@ -20,7 +20,7 @@ ORDER = (
     "full", "freeze",
     "lora", "adaptformer", "vpt", "rein", "vqt", "fada", "soma", "soma-as-released", "geco",
     "bitfit", "layernorm", "random", "random-q", "random-k", "random-v", "childtune", "childtune-f", "childtune-d",
-    "fim", "fim-variational", "delta-fim", "delta-fim-variational", "dr-fim-variational",
+    "fim", "fim-variational", "delta-fim", "delta-fim-variational", "dr-fim-variational", "parts",
     "fishertune",
 )  # fmt: skip
 """Rows: the two ends, what adds parameters, what selects among the backbone's own, the method under study."""
