@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
-from benchmark.method import Estimation, Method, Phase, Settings, SparseAdamW, UserError, setting, top_k
+from benchmark.method import Estimation, Method, Phase, Settings, SparseAdamW, UserError, averaged, setting, top_k
 from benchmark.models.backbone import Backbone
 
 
@@ -88,7 +88,7 @@ class ChildTuneD(Method):
         # A block behind the last tap has no part in the loss.
         gradients = torch.autograd.grad(loss, list(self._parameters.values()), materialize_grads=True)
         for name, gradient in zip(self._parameters, gradients, strict=True):
-            squared = _clipped(_averaged(gradient), self.settings.clip).square() / estimation.steps
+            squared = _clipped(averaged(gradient), self.settings.clip).square() / estimation.steps
             if not bool(squared.isfinite().all()):
                 raise UserError(
                     f"childtune-d: the gradient of {name} is not finite at estimation step {estimation.step}; lower "
@@ -128,15 +128,6 @@ class ChildTuneD(Method):
         """Take the scores back."""
         scores: dict[str, Tensor] = state["scores"]
         self._scores = {name: score.to(self._parameters[name].device) for name, score in scores.items()}
-
-
-def _averaged(gradient: Tensor) -> Tensor:
-    """Return the mean of all processes' gradients, as of one batch; every process then chooses alike."""
-    if distributed.is_available() and distributed.is_initialized():
-        gradient = gradient.contiguous()
-        distributed.all_reduce(gradient)
-        gradient = gradient / distributed.get_world_size()
-    return gradient
 
 
 def _clipped(gradient: Tensor, largest: float) -> Tensor:

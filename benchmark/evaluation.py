@@ -65,7 +65,7 @@ def evaluate(
         look: called with each image's scores.
 
     Returns:
-        (N, C, C) int32, one confusion matrix per image, in order.
+        (N, C, C) int32, one confusion matrix per image, in order; N may be 0.
     """
     segmenter.eval()
     matrices = []
@@ -77,4 +77,4 @@ def evaluate(
         matrices.append(confusion(logits[0].argmax(0), label, classes))
         look(sample, logits[0])
         tick()
-    return np.stack(matrices)
+    return np.stack(matrices) if matrices else np.zeros((0, classes, classes), np.int32)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from benchmark import delta, detectron, machine
 from benchmark.data.loader import EvaluationSet, TrainingSet
@@ -25,7 +24,7 @@ from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.models.weights import weight_hash
 from benchmark.records import SOURCE, Record, Score, write
 from benchmark.statistics import miou
-from benchmark.training import Progress, Trainer
+from benchmark.training import Progress, Trainer, make_accelerator
 
 HASHED_BATCHES = 2
 Notify = Callable[..., None]
@@ -41,10 +40,7 @@ class Experiment:
         self.validation = Domain.find(protocol.validation, job.data_root)
         self.targets = {name: Domain.find(split, job.data_root) for name, split in protocol.targets.items()}
         self.classes = len(self.source.classes)
-        self.accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(),
-            mixed_precision="bf16" if protocol.precision == "auto" and torch.cuda.is_available() else "no",
-        )
+        self.accelerator = make_accelerator(protocol.precision)
         self.second: dict[str, float] = {}
         if job.evaluator is not None:
             if self.accelerator.num_processes > 1:
@@ -105,11 +101,15 @@ class Experiment:
         return digest.hexdigest()
 
     def confusions(self, domain: Domain, tick: Callable[[], None] = lambda: None, look: Look = unseen) -> np.ndarray:
-        """Return one confusion matrix per image of a domain, (N, C, C)."""
+        """Return one confusion matrix per image of a domain, (N, C, C); each process looks at a share of the images."""
         data = EvaluationSet(domain.samples, domain.reader, test_size=domain.test_size)
-        items = (data[index] for index in range(len(data)))
         spec, device = self.protocol.evaluation, self.accelerator.device
-        return evaluate(self.segmenter, items, self.classes, spec, device, tick, look)
+        own = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        items = (data[index] for index in range(len(data))[own])
+        found = torch.zeros(len(data), self.classes, self.classes, dtype=torch.int32, device=device)
+        matrices = evaluate(self.segmenter, items, self.classes, spec, device, tick, look)
+        found[own] = torch.from_numpy(matrices).to(device)
+        return np.asarray(self.accelerator.reduce(found, "sum").cpu())
 
     def confirmed(self, name: str, domain: Domain, tick: Callable[[], None]) -> np.ndarray:
         """Return :meth:`confusions` of the domain ``name``, confirmed by the second evaluator if one is asked for.
@@ -129,6 +129,8 @@ class Experiment:
 def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
     """Train, score and record one run; resumes where an interrupted one stopped.
 
+    Under torchrun every process calls it; the first alone writes.
+
     Args:
         job: what to run.
         notify: told ``("stage", text=)``, ``("note", text=)``, ``("step", step=, total=, losses=)`` and
@@ -141,62 +143,69 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
     notify("stage", text="loading")
     torch.set_num_threads(job.threads)
     experiment = Experiment(job)
-    notes = experiment.notes()
-    for name, lines in notes.items():
+    for name, lines in experiment.notes().items():
         notify("note", text=f"{name} ({experiment.domains()[name].dataset}): {'; '.join(lines)}")
     method: Method = job.make_method()
-    protocol, total = job.protocol, job.protocol.iterations
     trainer = Trainer(
-        protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator,
+        job.protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator,
         job.make_perturbation(),
     )  # fmt: skip
-    decoder = sum(parameter.numel() for parameter in experiment.segmenter.decoder.parameters())
-    trainable = {"backbone": method.trainable(), "decoder": decoder}
-    last: dict[str, np.ndarray] = {}
-
-    def score(step: int) -> dict[str, Any]:
-        notify("stage", text=f"scoring after {step}")
-        domains = experiment.targets | ({SOURCE: experiment.validation} if step == total else {})
-        found = {name: experiment.confirmed(name, domain, lambda: notify("image")) for name, domain in domains.items()}
-        last.update(found)
-        values = {name: float(miou(matrices.sum(0, dtype=np.int64))) for name, matrices in found.items()}
-        source = values.pop(SOURCE, None)
-        average = math.fsum(values.values()) / len(values)
-        return {"iteration": step, "average": average, "targets": values, "source": source}
-
     conditions = _conditions(experiment, method)
+    facts = conditions | _facts(experiment, method) | {"started": started.isoformat(timespec="seconds")}
+    record = _trained(experiment, trainer, conditions, facts, notify)
+    if experiment.accelerator.is_main_process:
+        job.checkpoint.unlink(missing_ok=True)
+    experiment.accelerator.wait_for_everyone()
+    return record
+
+
+def _trained(
+    experiment: Experiment, trainer: Trainer, conditions: dict[str, Any], facts: dict[str, Any], notify: Notify
+) -> Record:
+    """Train to the end or until it fails, write the record of either, and return it."""
+    job, total = experiment.job, experiment.protocol.iterations
+    writes = experiment.accelerator.is_main_process
     key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
+    last: dict[str, np.ndarray] = {}
     notify("stage", text="training")
-    facts = {
-        **conditions,
-        "label": job.label(method),
-        "classes": experiment.source.classes,
-        "data_notes": notes,
-        "protocol_fields": protocol.fields(),
-        "origins": job.origins(method),
-        "trainable": trainable,
-        "versions": machine.versions(),
-        "commit": machine.commit(),
-        "machine": machine.describe(job.threads),
-        "started": started.isoformat(timespec="seconds"),
-    }
     try:
         progress = trainer.run(
-            score, job.checkpoint, key, lambda step, losses: notify("step", step=step, total=total, losses=losses)
+            lambda step: _scored(experiment, step, last, notify),
+            job.checkpoint,
+            key,
+            lambda step, losses: notify("step", step=step, total=total, losses=losses),
         )
     except (FloatingPointError, detectron.DisagreementError) as error:
-        record = _record(facts, trainer.progress, state="failed", error=str(error))
-        write(record, {}, {}, job.folder)
-    else:
+        record = _record(facts, trainer, state="failed", error=str(error))
+        if writes:
+            write(record, {}, {}, job.folder)
+        return record
+    record = _record(
+        facts, trainer, state="finished", report=trainer.method.report(), second_evaluator=experiment.second,
+        **_scores(last, progress),
+    )  # fmt: skip
+    if writes:
         ids = {name: [sample.id for sample in domain.samples] for name, domain in experiment.targets.items()}
         ids[SOURCE] = [sample.id for sample in experiment.validation.samples]
-        record = _record(
-            facts, progress, state="finished", report=method.report(), second_evaluator=experiment.second,
-            **_scores(last, progress),
-        )  # fmt: skip
-        write(record, last, ids, job.folder, delta.files(method, experiment.segmenter, record))
-    job.checkpoint.unlink(missing_ok=True)
+        write(record, last, ids, job.folder, delta.files(trainer.method, experiment.segmenter, record))
     return record
+
+
+def _scored(experiment: Experiment, step: int, last: dict[str, np.ndarray], notify: Notify) -> dict[str, Any]:
+    """Score the model after ``step`` iterations, at the end on held-out source images, too; leave matrices in ``last``.
+
+    Raises:
+        DisagreementError: a second evaluator finds another mIoU.
+    """
+    notify("stage", text=f"scoring after {step}")
+    ends = step == experiment.protocol.iterations
+    domains = experiment.targets | ({SOURCE: experiment.validation} if ends else {})
+    found = {name: experiment.confirmed(name, domain, lambda: notify("image")) for name, domain in domains.items()}
+    last.update(found)
+    values = {name: float(miou(matrices.sum(0, dtype=np.int64))) for name, matrices in found.items()}
+    source = values.pop(SOURCE, None)
+    average = math.fsum(values.values()) / len(values)
+    return {"iteration": step, "average": average, "targets": values, "source": source}
 
 
 def _conditions(experiment: Experiment, method: Method) -> dict[str, Any]:
@@ -217,14 +226,34 @@ def _conditions(experiment: Experiment, method: Method) -> dict[str, Any]:
     }
 
 
-def _record(facts: dict[str, Any], progress: Progress, **rest: Any) -> Record:
-    """Put a run's facts together."""
+def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
+    """Return what else a record says of a run before it trains: no condition of its result, or known from these."""
+    job = experiment.job
+    decoder = sum(parameter.numel() for parameter in experiment.segmenter.decoder.parameters())
+    return {
+        "label": job.label(method),
+        "classes": experiment.source.classes,
+        "data_notes": experiment.notes(),
+        "protocol_fields": job.protocol.fields(),
+        "origins": job.origins(method),
+        "trainable": {"backbone": method.trainable(), "decoder": decoder},
+        "versions": machine.versions(),
+        "commit": machine.commit(),
+        "machine": machine.describe(job.threads) | {"processes": experiment.accelerator.num_processes},
+    }
+
+
+def _record(facts: dict[str, Any], trainer: Trainer, **rest: Any) -> Record:
+    """Put a run's facts together; processor time is that of all processes, memory that of the largest."""
+    progress, accelerator = trainer.progress, trainer.accelerator
+    own = torch.tensor([progress.cpu_seconds, machine.peak_memory()], dtype=torch.float64, device=accelerator.device)
+    cpu_seconds, peak = accelerator.gather(own[None]).unbind(1)
     done = {
         "losses": progress.losses,
         "evaluations": progress.scores,
         "seconds": progress.seconds,
-        "cpu_seconds": progress.cpu_seconds,
-        "peak_memory_bytes": machine.peak_memory(),
+        "cpu_seconds": cpu_seconds.sum().item(),
+        "peak_memory_bytes": int(peak.max()),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     return Record.model_validate(facts | done | rest)

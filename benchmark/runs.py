@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
@@ -27,6 +28,10 @@ from benchmark.records import read
 Event = Callable[[Job, str, dict[str, Any]], None]
 """Told of a job: ``stage``, ``note``, ``step``, ``image``, then one of ``finished``, ``failed``, ``refused``,
 ``crashed``, ``interrupted``."""
+LEFT_ALONE = (
+    "another process of this run has ended, as what it wrote itself may tell; "
+    "start all again to go on from the last checkpoint"
+)
 TICK_SECONDS = 0.1
 PRELOAD = ["benchmark.experiment", "benchmark.models.mmseg_parts", "timm"]
 
@@ -65,15 +70,75 @@ def due(jobs: Sequence[Job], force: bool) -> list[Job]:
 
 
 def run_here(jobs: Sequence[Job], event: Event) -> list[Outcome]:
-    """Execute jobs one after another in this process (used under ``accelerate launch`` and ``torchrun``)."""
+    """Execute jobs one after another in this process (used under ``accelerate launch`` and ``torchrun``).
+
+    Where another process of the run ends too early, the job has crashed, and those behind it are left.
+
+    Raises:
+        KeyboardInterrupt: after a signal to any of the processes, on all of them at the end of the same step, with a
+            checkpoint.
+    """
     from benchmark.experiment import execute
 
     outcomes = []
-    for job in jobs:
-        record = execute(job, lambda kind, job=job, **facts: event(job, kind, facts))
-        outcomes.append(Outcome(job, record.state, record.error or ""))
-        event(job, record.state, {"text": record.error or ""})
+    with _Told() as told:
+
+        def notify(job: Job, kind: str, facts: dict[str, Any]) -> None:
+            if kind == "step" and told.anywhere():
+                raise KeyboardInterrupt
+            event(job, kind, facts)
+
+        for job in jobs:
+            try:
+                record = execute(job, lambda kind, job=job, **facts: notify(job, kind, facts))
+                outcome = Outcome(job, record.state, record.error or "")
+            except RuntimeError as error:
+                if not _alone(error):
+                    raise
+                outcome = Outcome(job, "crashed", LEFT_ALONE)
+            event(job, outcome.state, {"text": outcome.text})
+            outcomes.append(outcome)
+            if outcome.state == "crashed":
+                break
     return outcomes
+
+
+def _alone(error: RuntimeError) -> bool:
+    """Return whether the error tells that a process of this run is gone; gloo has no exception of its own for it."""
+    from torch import distributed
+
+    together = distributed.is_available() and distributed.is_initialized()
+    return together and (isinstance(error, distributed.DistError) or "gloo" in str(error))
+
+
+class _Told:
+    """Whether a process of this run was told to stop; processes that stop at different steps would wait for ever.
+
+    Within the context a signal is noted, and nothing else.
+    """
+
+    def __init__(self) -> None:
+        self.here = False
+
+    def __enter__(self) -> _Told:
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.here = True
+
+    def anywhere(self) -> bool:
+        """Return the same on every process; all of them have to ask."""
+        import torch
+        from accelerate import PartialState
+        from accelerate.utils import reduce
+
+        flag = torch.tensor([float(self.here)], device=PartialState().device)
+        return bool(reduce(flag, "sum"))
 
 
 def run_apart(jobs: Sequence[Job], workers: int, event: Event) -> list[Outcome]:
@@ -95,7 +160,7 @@ def run_apart(jobs: Sequence[Job], workers: int, event: Event) -> list[Outcome]:
 class _Pool:
     def __init__(self, workers: int, event: Event) -> None:
         self.workers, self.event = workers, event
-        self.context = _context()
+        self.context = context()
         self.running: dict[Connection, tuple[Job, BaseProcess]] = {}
         self.outcomes: list[Outcome] = []
 
@@ -149,7 +214,7 @@ class _Pool:
         self.event(job, state, {"text": text})
 
 
-def _context() -> BaseContext:
+def context() -> BaseContext:
     """Return the cheapest safe way to start a process: libraries are imported once where forking is safe."""
     if "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin":
         context = multiprocessing.get_context("forkserver")
@@ -160,8 +225,6 @@ def _context() -> BaseContext:
 
 def _work(job: Job, pipe: Connection) -> None:
     """Execute one job in this process and tell the parent through ``pipe``."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal would signal both
     told = 0.0
 

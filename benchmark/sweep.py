@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def run(request: Request) -> None:
         UserError: anything that can be known before training starts.
         SystemExit: code 1 where a run did not finish.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not _leads())
     fixed = protocol.with_vfm(protocol.load(request.protocol, "quick" if request.quick else None), request.vfm)
     names = _methods(request)
     if request.evaluator is not None:
@@ -64,7 +64,8 @@ def run(request: Request) -> None:
     )  # fmt: skip
     started = time.monotonic()
     outcomes = carry_out(wanted, request.workers, console, force=request.force, every=request.all_methods)
-    _close(wanted, console, time.monotonic() - started)
+    if _leads():
+        _close(wanted, console, time.monotonic() - started)
     end(outcomes, console)
 
 
@@ -89,8 +90,9 @@ def carry_out(
     due = _try_out(due, every, console)
     if not due:
         return []
-    due[0].make_backbone()  # fetched once, and refused before data are rendered or read
-    make_ready(due[0].protocol, due[0].data_root, console)
+    with _one_per_machine():
+        due[0].make_backbone()  # fetched once, and refused before data are rendered or read
+        make_ready(due[0].protocol, due[0].data_root, console)
     require(due[0].protocol, due[0].data_root)
     return _execute(due, workers, console)
 
@@ -102,6 +104,8 @@ def end(outcomes: list[runs.Outcome], console: Console) -> None:
         SystemExit: code 2 where one was refused, 1 where one ended in another way.
     """
     unfinished = [outcome for outcome in outcomes if outcome.state != "finished"]
+    if any(outcome.state == "crashed" for outcome in unfinished):
+        console.quiet = False  # of several processes that share a run the one that speaks for all may be gone
     for outcome in unfinished:
         console.print(f"{outcome.state}: {title(outcome.job)}: {outcome.text}", markup=False, soft_wrap=True)
     if unfinished:
@@ -176,9 +180,29 @@ def check_writable(place: Path) -> None:
 def _execute(due: list[jobs.Job], workers: int | None, console: Console) -> list[runs.Outcome]:
     signal.signal(signal.SIGTERM, _interrupted)
     with Display(len(due), console) as display:
-        if "LOCAL_RANK" in os.environ:
+        if _together():
             return runs.run_here(due, display.event)
         return runs.run_apart(due, workers or _workers(due[0].threads), display.event)
+
+
+def _together() -> bool:
+    """Return whether ``accelerate launch`` or ``torchrun`` started this process, to run jobs with others."""
+    return "LOCAL_RANK" in os.environ
+
+
+def _leads() -> bool:
+    """Return whether this process speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _one_per_machine() -> AbstractContextManager[None]:
+    """Let one process of each machine do what follows first, so that the others find it done."""
+    if not _together():
+        return nullcontext()
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available()).local_main_process_first()
 
 
 def _interrupted(number: int, frame: object) -> None:

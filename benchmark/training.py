@@ -3,10 +3,14 @@
 All chance inside the model at iteration t (drop path, dropout, points of a loss) comes from the stream
 (seed, "model", t), and sample and augmentation from the position in the data; so a resumed run needs no random
 state, and ends bit-identical to an undisturbed one.
+
+Several processes share each batch equally: a process takes consecutive images of it, losses are divided by what the
+whole batch holds, and gradients and estimates are those of the whole batch on every process.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -23,6 +27,7 @@ from benchmark.data.loader import TrainingItem
 from benchmark.errors import UserError
 from benchmark.method import Decoding, Estimation, Method, Perturbation, Phase
 from benchmark.models.segmenter import Segmenter
+from benchmark.portion import Portion
 from benchmark.protocol import Protocol
 from benchmark.streams import number, torch_rng
 
@@ -58,9 +63,37 @@ class Losses(nn.Module):
         super().__init__()
         self.segmenter = segmenter
 
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return the decoder's named losses for (B, 3, H, W) images in 0..255 and (B, H, W) labels."""
-        return self.segmenter.losses(images, labels)
+    def forward(self, images: Tensor, labels: Tensor, mass: Tensor, portion: Portion) -> dict[str, Tensor]:
+        """Return the decoder's named losses, see :meth:`Segmenter.losses`."""
+        return self.segmenter.losses(images, labels, mass, portion)
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """Return device, processes and precision of a run: a GPU where there is one, processes as torchrun started them.
+
+    Args:
+        precision: as the protocol has it.
+    """
+    gpu = torch.cuda.is_available()
+    # A phase leaves one side's weights without gradients, and methods have some that no loss reaches.
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+    mixed = "bf16" if precision == "auto" and gpu else "no"
+    return Accelerator(cpu=not gpu, mixed_precision=mixed, kwargs_handlers=[parallel])
+
+
+def share_of(protocol: Protocol, processes: int) -> int:
+    """Return how many images of each batch fall to one of ``processes``.
+
+    Raises:
+        UserError: they cannot have as many each.
+    """
+    if protocol.batch % processes:
+        fitting = ", ".join(str(n) for n in range(1, protocol.batch + 1) if protocol.batch % n == 0)
+        raise UserError(
+            f"protocol {protocol.name} has {protocol.batch} images per batch, which {processes} processes cannot "
+            f"share equally; start {fitting}"
+        )
+    return protocol.batch // processes
 
 
 class Trainer:
@@ -74,6 +107,9 @@ class Trainer:
         data: (iterations x batch) training samples by position.
         accelerator: device, processes, precision.
         perturbation: goes with the method in its training steps, whichever it is.
+
+    Raises:
+        UserError: a batch that the processes cannot share equally; a method's phases of another length than offered.
     """
 
     def __init__(
@@ -89,6 +125,8 @@ class Trainer:
         self.protocol, self.seed, self.segmenter, self.method = protocol, seed, segmenter, method
         self.data, self.accelerator = data, accelerator
         self.progress = Progress()
+        self.share = share_of(protocol, accelerator.num_processes)
+        self.portion = Portion(accelerator.process_index, accelerator.num_processes)
         segmenter.to(accelerator.device)
         method.attach(segmenter.backbone, torch_rng(seed, "method"))
         if perturbation is not None:
@@ -112,23 +150,25 @@ class Trainer:
     # ---------------------------------------------------------------------------------------------------
 
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """Do iteration ``progress.step`` on one batch and return its named losses."""
+        """Do iteration ``progress.step`` on this process's share of a batch; return the batch's named losses."""
         t = self.progress.step
         phase, first = self.timeline[t]
-        torch.manual_seed(number(self.seed, "model", t, self.accelerator.process_index))
+        # One stream for all processes, which take their rows of it; the 0 keeps older records' numbers.
+        torch.manual_seed(number(self.seed, "model", t, 0))
         self.enter(phase)
         if phase.estimate:
             self.method.estimate(self.estimation(images, labels, self.seed, t - first, phase.iterations))
             self.model.zero_grad(set_to_none=True)
             return {}
-        with self.accelerator.autocast():
-            losses = self.model(images, labels)
+        with self.accelerator.autocast(), self.portion.chance():
+            losses = self.model(images, labels, self._mass(labels), self.portion)
             if phase.backbone:
                 losses = losses | self.method.losses(self._decoding(phase, t - first))
-        total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            raise FloatingPointError(f"the loss is {total.item()} at iteration {t} (phase {phase.name})")
-        self.accelerator.backward(total)
+        named = self._named(losses)
+        total = sum(named.values())
+        if not math.isfinite(total):
+            raise FloatingPointError(f"the loss is {total} at iteration {t} (phase {phase.name})")
+        self.accelerator.backward(torch.stack(list(losses.values())).sum())
         if phase.backbone:
             self.method.before_step(t - first, phase.iterations)
         factor = schedule(self.protocol, t)
@@ -138,7 +178,7 @@ class Trainer:
                     group["lr"] = group["initial_lr"] * factor
                 optimizer.step()
         self.model.zero_grad(set_to_none=True)
-        return {name: value.item() for name, value in losses.items()}
+        return named
 
     # ---------------------------------------------------------------------------------------------------
 
@@ -188,13 +228,23 @@ class Trainer:
         return progress
 
     def _batches(self, until: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the protocol's batches from the present iteration on, on the device."""
-        batch = self.protocol.batch
-        positions = range(self.progress.step * batch, until * batch)
+        """Yield this process's share of the protocol's batches from the present iteration on, on the device."""
+        batch, start = self.protocol.batch, self.portion.index * self.share
+        iterations = range(self.progress.step, until)
+        positions = [t * batch + start + place for t in iterations for place in range(self.share)]
         # A generator of its own: a loader draws a number when it starts, which must not move the global one.
-        loader = DataLoader(Subset(self.data, positions), batch, generator=torch.Generator())
-        for item in self.accelerator.prepare_data_loader(loader):
-            yield item["image"], item["label"]
+        loader = DataLoader(Subset(self.data, positions), self.share, generator=torch.Generator())
+        for item in loader:
+            yield item["image"].to(self.accelerator.device), item["label"].to(self.accelerator.device)
+
+    def _mass(self, labels: Tensor) -> Tensor:
+        """Return the mean of all processes' masses: sums divided by it have the batch's loss for their mean."""
+        return self.accelerator.reduce(self.segmenter.mass(labels), "mean")
+
+    def _named(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        """Return the batch's losses, the same on every process."""
+        values = self.accelerator.reduce(torch.stack([value.detach() for value in losses.values()]), "mean")
+        return dict(zip(losses, values.tolist(), strict=True))
 
     def enter(self, phase: Phase) -> None:
         """Put modules into the phase's mode; a backbone that nobody looks at builds no graph."""
@@ -209,19 +259,21 @@ class Trainer:
     def estimation(self, images: Tensor, labels: Tensor, seed: int, step: int, steps: int) -> Estimation:
         """Return what a method may look at in iteration ``step`` of an estimate whose chance comes from ``seed``."""
         rng = torch_rng(seed, "estimation", step)
-        return Estimation(images, labels, self.segmenter, self._loss, rng, step, steps)
+        return Estimation(images, labels, self.segmenter, self._loss, rng, step, steps, self.portion)
 
     def _decoding(self, phase: Phase, step: int) -> Decoding:
-        rng = torch_rng(self.seed, "decoding", self.progress.step, self.accelerator.process_index)
-        return Decoding(self.segmenter.decoder, rng, step, phase.iterations)
+        rng = torch_rng(self.seed, "decoding", self.progress.step, 0)
+        return Decoding(self.segmenter.decoder, rng, step, phase.iterations, self.portion)
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        return torch.stack(list(self.segmenter.losses(images, labels).values())).sum()
+        return torch.stack(list(self.segmenter.losses(images, labels, self._mass(labels), self.portion).values())).sum()
 
     def _timed(self, name: str) -> _Timer:
         return _Timer(self.progress, name)
 
     def _save(self, path: Path, key: str) -> None:
+        if not self.accelerator.is_main_process:
+            return
         state = {
             "key": key,
             "progress": vars(self.progress),
@@ -229,11 +281,11 @@ class Trainer:
             "optimizers": {side: optimizer.state_dict() for side, optimizer in self.optimizers.items()},
             "method": self.method.state_dict(),
         }
-        if self.accelerator.is_main_process:
-            checkpoints.write(path, state)
+        checkpoints.write(path, state)
 
     def _resume(self, path: Path, key: str) -> None:
         state = checkpoints.read(path, key)
+        self._agree(path, state)
         if state is None:
             return
         self.segmenter.load_state_dict(state["segmenter"])
@@ -241,6 +293,15 @@ class Trainer:
         for side, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][side])
         self.progress = Progress(**state["progress"])
+
+    def _agree(self, path: Path, state: dict[str, Any] | None) -> None:
+        """Refuse to go on from different checkpoints, as where nodes do not share the records' folder."""
+        step = -1 if state is None else state["progress"]["step"]
+        steps = self.accelerator.gather(torch.tensor([step], device=self.accelerator.device)).tolist()
+        if len(set(steps)) > 1:
+            raise UserError(
+                f"{path}: not every process finds the same checkpoint; give a --records folder that all nodes share"
+            )
 
 
 class _Timer:

@@ -7,10 +7,13 @@ from benchmark.errors import UserError
 from benchmark.method.candidates import GROUPS, Candidate, Group, candidates, matrices
 from benchmark.method.interface import Decoding, Estimation, Method, Phase, Settings, setting
 from benchmark.method.perturbation import Perturbation, PerturbationSettings, features_at, on_patches, restyle
+from benchmark.method.processes import averaged, gathered, processes, summed
 from benchmark.method.sparse import SparseAdamW, top_k
+from benchmark.portion import WHOLE, Portion
 
 __all__ = [
     "GROUPS",
+    "WHOLE",
     "Candidate",
     "Decoding",
     "Estimation",
@@ -19,14 +22,19 @@ __all__ = [
     "Perturbation",
     "PerturbationSettings",
     "Phase",
+    "Portion",
     "Settings",
     "SparseAdamW",
     "UserError",
+    "averaged",
     "candidates",
     "features_at",
+    "gathered",
     "matrices",
     "on_patches",
+    "processes",
     "restyle",
     "setting",
+    "summed",
     "top_k",
 ]

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from benchmark.models.backbone import Backbone
+from benchmark.portion import WHOLE, Portion
 
 Origin = Literal["paper", "ours"]
 
@@ -77,14 +78,15 @@ class Estimation:
     """What a method may look at in one iteration of an estimating phase.
 
     Attributes:
-        images: (B, 3, H, W) float, RGB in 0..255, the protocol's own next batch.
+        images: (B, 3, H, W) float, RGB in 0..255, the protocol's own next batch, or this process's portion of it.
         labels: (B, H, W) int64, 255 where nothing applies.
         logits: maps images to (B, C, H, W) class logits through backbone and decoder; whichever decoder it is,
             their softmax is the model's distribution of each pixel's class.
-        loss: maps (images, labels) to the training loss, a scalar.
-        rng: the method's own stream for this iteration (CPU).
+        loss: maps (images, labels) to the training loss, a scalar; its mean over processes is the whole batch's.
+        rng: the method's own stream for this iteration (CPU), the same on every process.
         step: iteration within the phase, from 0.
         steps: length of the phase.
+        portion: which of the batch's images these are; what is drawn for images is drawn through it.
     """
 
     images: Tensor
@@ -94,6 +96,7 @@ class Estimation:
     rng: torch.Generator
     step: int
     steps: int
+    portion: Portion = WHOLE
 
 
 @dataclass(frozen=True)
@@ -106,15 +109,17 @@ class Decoding:
     Attributes:
         decode: maps block outputs, as the backbone returns them, to the decoder's class logits (B, C, h, w);
             their softmax is a distribution, as above.
-        rng: the method's own stream for this iteration and process (CPU).
+        rng: the method's own stream for this iteration (CPU), the same on every process.
         step: iteration within the phase, from 0.
         steps: length of the phase.
+        portion: as above, of the images of this forward pass.
     """
 
     decode: Callable[[list[Tensor]], Tensor]
     rng: torch.Generator
     step: int
     steps: int
+    portion: Portion = WHOLE
 
 
 class Method(ABC):
@@ -165,7 +170,10 @@ class Method(ABC):
         raise NotImplementedError(f"{type(self).__name__} has an estimating phase but does not estimate")
 
     def losses(self, decoding: Decoding) -> dict[str, Tensor]:
-        """Return extra named losses of the forward pass just made; they are added to the decoder's."""
+        """Return extra named losses of the forward pass just made; they are added to the decoder's.
+
+        Each is a mean over the images of the pass: portions of a batch are equal, and the mean of theirs is its own.
+        """
         return {}
 
     def queries(self) -> Callable[[], Tensor] | None:

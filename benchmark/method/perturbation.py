@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from benchmark.errors import UserError
 from benchmark.method.interface import Method, Settings, setting
+from benchmark.method.processes import gathered, processes
 from benchmark.models.backbone import Backbone
+from benchmark.portion import present
 
 EPS = 1e-6  # of the variance, as DSU has it
 
@@ -24,7 +26,8 @@ def restyle(x: Tensor, noise_mean: Tensor, noise_spread: Tensor) -> Tensor:
 
     μ, σ are each sample's and channel's over space; Σ_μ, Σ_σ their (population) standard deviation over the
     batch, held constant in the backward pass, so that a sample's gradient depends on no other sample. In a
-    batch of one Σ = 0 and x' = x; a channel that is constant over space stays constant, at α.
+    batch of one Σ = 0 and x' = x; a channel that is constant over space stays constant, at α. The batch is that of
+    all processes together.
 
     Args:
         x: (B, N, C), N places in space.
@@ -33,8 +36,8 @@ def restyle(x: Tensor, noise_mean: Tensor, noise_spread: Tensor) -> Tensor:
     """
     mean = x.mean(1, keepdim=True)
     spread = (x.var(1, correction=0, keepdim=True) + EPS).sqrt()
-    alpha = mean + noise_mean * mean.detach().std(0, correction=0, keepdim=True)
-    beta = spread + noise_spread * spread.detach().std(0, correction=0, keepdim=True)
+    alpha = mean + noise_mean * gathered(mean.detach()).std(0, correction=0, keepdim=True)
+    beta = spread + noise_spread * gathered(spread.detach()).std(0, correction=0, keepdim=True)
     return beta * (x - mean) / spread + alpha
 
 
@@ -88,7 +91,7 @@ class Perturbation(nn.Module):
     at the same place (Rein's refinement of a block's output) comes first.
 
     Raises:
-        UserError: at the first training step, where a process has one image only: statistics of one image have no
+        UserError: at the first training step, where there is one image only: statistics of one image have no
             spread, so nothing would be perturbed.
     """
 
@@ -108,16 +111,17 @@ class Perturbation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x' of patch features x (B, N, C), computed in float32 and of x's own type."""
-        noise = torch.randn(2, x.shape[0], 1, x.shape[2]).to(x.device)  # on the CPU: the same on every device
-        return restyle(x.float(), noise[0], noise[1]).to(x.dtype)
+        portion = present()
+        noise = torch.randn(2, x.shape[0] * portion.of, 1, x.shape[2])  # on the CPU: the same on every device
+        own = (portion.rows(each).to(x.device) for each in noise)
+        return restyle(x.float(), *own).to(x.dtype)
 
     def _hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
         if not self.training:
             return None
-        if output.shape[0] == 1:
+        if output.shape[0] * processes() == 1:
             raise UserError(
-                "perturbation: a batch of one has no spread to draw from; give each process two images or more "
-                "(fewer processes, or a larger batch in the protocol)"
+                "perturbation: a batch of one has no spread to draw from; the protocol's has to be of two or more"
             )
         if torch.rand(()) >= self.settings.probability:
             return None

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from benchmark import streams
 from benchmark.errors import UserError
+from benchmark.portion import WHOLE, Portion
 
 IGNORE = 255
+TINY_MASS = 1e-6
 Size = tuple[int, int]
 MASK2FORMER_QUERIES: Size = (100, 256)
 Queries = Callable[[], Tensor]
@@ -52,7 +54,14 @@ class Decoder(nn.Module):
         """Return what inference averages over windows before it takes the largest, (B, C, *size): the logits."""
         return self.logits(features, size)
 
-    def losses(self, features: list[Tensor], labels: Tensor, class_weights: Tensor | None) -> dict[str, Tensor]:
+    def losses(
+        self,
+        features: list[Tensor],
+        labels: Tensor,
+        class_weights: Tensor | None,
+        mass: Tensor | None = None,
+        portion: Portion = WHOLE,
+    ) -> dict[str, Tensor]:
         """Return named losses: here ``ce``, cross-entropy at the labels' resolution, as mmsegmentation compares.
 
         The mean is weighted by class and taken over labelled pixels (torch's convention); it is 0, not NaN,
@@ -62,13 +71,24 @@ class Decoder(nn.Module):
             features: as for ``forward``.
             labels: (B, H, W) int64, 255 where nothing applies, of the size that ``features`` cover.
             class_weights: (C,); None weighs all classes alike.
+            mass: what sums are divided by where the labels are a part of a batch; None for their own :meth:`mass`.
+            portion: which of the batch's images these are, which decides what chance gives them.
         """
         logits = self.logits(features, (labels.shape[-2], labels.shape[-1])).float()
         pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)  # no copy where the decoder computes channels last
         total = F.cross_entropy(pixels, labels.flatten(), class_weights, ignore_index=IGNORE, reduction="sum")
+        mass = self.mass(labels, class_weights) if mass is None else mass
+        return {"ce": total / mass[0].to(total.dtype).clamp(min=TINY_MASS)}
+
+    def mass(self, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+        """Return what sums of losses over ``labels`` are divided by, (k,): here the labelled pixels' total weight.
+
+        It adds up: the mass of a batch is the sum of its parts' masses.
+        """
         labelled = labels[labels != IGNORE]
-        mass = labelled.numel() if class_weights is None else class_weights[labelled].sum()
-        return {"ce": total / torch.as_tensor(mass, dtype=total.dtype, device=total.device).clamp(min=1e-6)}
+        if class_weights is None:
+            return torch.tensor([float(labelled.numel())], device=labels.device)
+        return class_weights[labelled].sum()[None]
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Return the optimizer's groups (``params``, ``weight_decay``)."""

@@ -21,12 +21,24 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
-from benchmark.models.decoder import IGNORE, MASK2FORMER_QUERIES, Decoder, Queries, Size, check_queries, seeded
+from benchmark.models.decoder import (
+    IGNORE,
+    MASK2FORMER_QUERIES,
+    TINY_MASS,
+    Decoder,
+    Queries,
+    Size,
+    check_queries,
+    seeded,
+)
 from benchmark.models.mask2former_initial import draw_initial
+from benchmark.portion import WHOLE, Portion
 from benchmark.streams import number
 
 WIDTH = MASK2FORMER_QUERIES[1]
 HEADS = 8
+NO_OBJECT = 0.1
+"""Weight of "no object" among the classes."""
 LOSSES = {"cls": ("loss_cross_entropy", 2.0), "mask": ("loss_mask", 5.0), "dice": ("loss_dice", 5.0)}
 """Our names, transformers' names and the weights, in the sum as in the matching."""
 Predictions = list[tuple[Tensor, Tensor]]
@@ -82,7 +94,7 @@ class Mask2Former(Decoder):
             class_weight=weights["loss_cross_entropy"],
             mask_weight=weights["loss_mask"],
             dice_weight=weights["loss_dice"],
-            no_object_weight=0.1,
+            no_object_weight=NO_OBJECT,
             train_num_points=points,
             oversample_ratio=3.0,
             importance_sample_ratio=0.75,
@@ -90,7 +102,8 @@ class Mask2Former(Decoder):
         self.pixels = Mask2FormerPixelDecoder(config, [embed_dim] * 4)
         self.transformer = Mask2FormerTransformerModule(WIDTH, config)
         self.classify = nn.Linear(WIDTH, num_classes + 1)
-        self.criterion = Mask2FormerLoss(config, weights)
+        self.criterion = _Criterion(config, weights)
+        self.count = queries
         draw_initial(self.pixels, self.transformer)
 
     # -- what it says of pixels --------------------------------------------------------------------------
@@ -120,7 +133,14 @@ class Mask2Former(Decoder):
 
     # -- how it learns -----------------------------------------------------------------------------------
 
-    def losses(self, features: list[Tensor], labels: Tensor, class_weights: Tensor | None) -> dict[str, Tensor]:
+    def losses(
+        self,
+        features: list[Tensor],
+        labels: Tensor,
+        class_weights: Tensor | None,
+        mass: Tensor | None = None,
+        portion: Portion = WHOLE,
+    ) -> dict[str, Tensor]:
         """Return ``cls``, ``mask`` and ``dice``, weighted 2, 5 and 5; see :meth:`compare`.
 
         Raises:
@@ -128,22 +148,50 @@ class Mask2Former(Decoder):
         """
         if class_weights is not None:
             raise ValueError("mask2former weighs no class but 'no object'")
-        return self.compare(self.predictions(features), labels)
+        return self.compare(self.predictions(features), labels, mass, portion)
 
-    def compare(self, predictions: Predictions, labels: Tensor) -> dict[str, Tensor]:
+    def compare(
+        self, predictions: Predictions, labels: Tensor, mass: Tensor | None = None, portion: Portion = WHOLE
+    ) -> dict[str, Tensor]:
         """Match predictions with the masks of (B, H, W) labels, 255 where nothing applies, layer by layer.
 
-        The points depend on torch's seed alone, which the loop sets for each iteration: numbers that are drawn in
-        between (dropout, drop path) do not shift them.
+        An image's points depend on torch's seed, which the loop sets for each iteration, and on its place in the
+        batch alone: neither numbers that are drawn in between (dropout, drop path) nor other images shift them.
         """
         masks, classes = targets(labels, predictions[-1][1].dtype)
-        *earlier, last = ({"class_queries_logits": said, "masks_queries_logits": mask} for said, mask in predictions)
-        with _points(labels.device), torch.autocast(labels.device.type, enabled=False):
-            found = self.criterion(**last, mask_labels=masks, class_labels=classes, auxiliary_predictions=earlier)
+        mass = self.mass(labels, None) if mass is None else mass
+        first = portion.index * len(labels)
+        sums: dict[str, list[Tensor]] = {name: [] for name in LOSSES}
+        with torch.autocast(labels.device.type, enabled=False):
+            for image in range(len(labels)):
+                with _points(labels.device, first + image):
+                    found = self._sums(predictions, image, masks[image], classes[image])
+                for ours, (theirs, _) in LOSSES.items():
+                    sums[ours] += [value for key, value in found.items() if key.startswith(theirs)]
+        whole = dict(zip(LOSSES, (mass[0], mass[1], mass[1]), strict=True))
         return {
-            ours: weight * torch.stack([loss for key, loss in found.items() if key.startswith(theirs)]).sum()
-            for ours, (theirs, weight) in LOSSES.items()
+            name: weight * torch.stack(sums[name]).sum() / whole[name].clamp(min=TINY_MASS)
+            for name, (_, weight) in LOSSES.items()
         }
+
+    def _sums(self, predictions: Predictions, image: int, masks: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        """Return one image's losses by layer, summed over its queries and masks, in transformers' names."""
+        own = slice(image, image + 1)
+        *earlier, last = (
+            {"class_queries_logits": said[own], "masks_queries_logits": mask[own]} for said, mask in predictions
+        )
+        found = self.criterion(**last, mask_labels=[masks], class_labels=[classes], auxiliary_predictions=earlier)
+        weight = self._class_mass(len(classes))  # the library's mean over queries is weighted
+        return {key: value * (weight if key.startswith(LOSSES["cls"][0]) else 1) for key, value in found.items()}
+
+    def _class_mass(self, shown: int) -> float:
+        matched = min(shown, self.count)
+        return matched + NO_OBJECT * (self.count - matched)
+
+    def mass(self, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+        """Return the queries' total weight, matched 1 and others 0.1, and the number of masks, (2,)."""
+        shown = [int((label.unique() != IGNORE).sum()) for label in labels]
+        return torch.tensor([sum(map(self._class_mass, shown)), float(sum(shown))], device=labels.device)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Return norms, query embedding and the transformer's level embedding without decay, as Rein trains."""
@@ -230,11 +278,19 @@ def targets(labels: Tensor, dtype: torch.dtype) -> tuple[list[Tensor], list[Tens
 
 
 @contextmanager
-def _points(device: torch.device) -> Iterator[None]:
-    """Within the context torch's generators are a stream of their own; afterwards they are as they were."""
+def _points(device: torch.device, image: int) -> Iterator[None]:
+    """Within the context torch's generators are the image's own stream; afterwards they are as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(number(torch.initial_seed(), "points"))
+        torch.manual_seed(number(torch.initial_seed(), "points", image))
         yield
+
+
+class _Criterion(Mask2FormerLoss):
+    """The library's, with sums over masks where it has means: its own count differs between processes."""
+
+    def get_num_masks(self, class_labels: Any, device: torch.device) -> Tensor:
+        """Return 1: sums stay sums."""
+        return torch.ones((), device=device)
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmark.models.backbone import Backbone
 from benchmark.models.decoder import IGNORE, Decoder, Size
+from benchmark.portion import WHOLE, Portion
 
 
 class Segmenter(nn.Module):
@@ -42,16 +43,24 @@ class Segmenter(nn.Module):
         """
         return self._decoded(images, self.decoder.logits)
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, images: Tensor, labels: Tensor, mass: Tensor | None = None, portion: Portion = WHOLE
+    ) -> dict[str, Tensor]:
         """Return the decoder's named losses; where the backbone pads an image, nothing is labelled.
 
         Args:
             images: (B, 3, H, W), RGB in 0..255.
             labels: (B, H, W) int64, 255 where nothing applies.
+            mass: what sums are divided by, see :meth:`Decoder.losses`; None for these labels' own.
+            portion: which of a batch's images these are.
         """
         rows, columns = self._padding(images)
         padded = F.pad(labels, (0, columns, 0, rows), value=IGNORE)
-        return self.decoder.losses(self._features(images), padded, self.class_weights)
+        return self.decoder.losses(self._features(images), padded, self.class_weights, mass, portion)
+
+    def mass(self, labels: Tensor) -> Tensor:
+        """Return what the decoder's sums over these labels are divided by, (k,)."""
+        return self.decoder.mass(labels, self.class_weights)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         return self.backbone((images - self.mean) / self.std)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
-from benchmark.method import UserError
+from benchmark.method import UserError, processes, summed
 from methods.fishertune.fisher import Losses, per_batch, per_sample
 
 
@@ -63,7 +63,7 @@ class Estimator(ABC):
 class SquaredGradients(Estimator):
     """The mean of squared gradients, of single samples (Eq. 9) or of whole batches.
 
-    With several processes each sees its own images and all end with the same estimate.
+    With several processes each sees its own images, as many as any other, and all end with the same estimate.
 
     Args:
         weights: the matrices, by name.
@@ -77,21 +77,23 @@ class SquaredGradients(Estimator):
 
     def update(self, losses: Losses, noise: int) -> None:
         """Add one batch's squares; nothing is drawn."""
-        size = 0
+        size = 1
 
         def counted() -> Tensor:
             nonlocal size
             values = losses()
-            size = values.shape[0] if self._unit == "per-sample" else 1
+            size = values.shape[0] * processes()
             return values
 
-        squares = (per_sample if self._unit == "per-sample" else per_batch)(counted, self.weights)
+        if self._unit == "per-sample":
+            squares = {name: summed(square) for name, square in per_sample(counted, self.weights).items()}
+        else:
+            squares = per_batch(losses, self.weights)
         for name, square in squares.items():
-            total = summed(square)
-            if not bool(total.isfinite().all()):
+            if not bool(square.isfinite().all()):
                 raise NotFiniteError(f"the gradient of {name} is not finite")
-            self._sums[name] = self._sums[name].add_(total) if name in self._sums else total
-        self.count += int(summed(torch.tensor(size, device=next(iter(squares.values())).device)))
+            self._sums[name] = self._sums[name].add_(square) if name in self._sums else square
+        self.count += size
 
     def fisher(self) -> dict[str, Tensor]:
         """Return sums / count."""
@@ -118,16 +120,3 @@ def average(estimators: Sequence[Estimator]) -> dict[str, Tensor]:
             part = value * (estimator.count / total)
             found[name] = found[name].add_(part) if name in found else part
     return found
-
-
-def processes() -> int:
-    """Return how many processes train together."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-def summed(tensor: Tensor) -> Tensor:
-    """Return the sum over all processes; the tensor itself where there is one."""
-    if processes() > 1:
-        tensor = tensor.contiguous()
-        distributed.all_reduce(tensor)
-    return tensor

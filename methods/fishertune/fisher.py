@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from benchmark.method import UserError
+from benchmark.method import UserError, averaged
 
 IGNORE = 255
 Losses = Callable[[], Tensor]
@@ -119,10 +119,13 @@ def _sum_of_squares(pairs: list[tuple[Tensor, Tensor]], weight: Tensor) -> Tenso
 
 
 def per_batch(losses: Losses, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return (∂ mean_i L_i / ∂θ)² for each weight: the square of the batch's gradient, as most code has it."""
+    """Return (∂ mean_i L_i / ∂θ)² for each weight: the square of the batch's gradient, as most code has it.
+
+    With several processes the batch is that of all of them, of which each sees as many images.
+    """
     values = losses().mean()
     gradients = torch.autograd.grad(values, list(weights.values()), allow_unused=True)
     return {
-        name: torch.zeros_like(weight) if gradient is None else gradient.square()
+        name: torch.zeros_like(weight) if gradient is None else averaged(gradient).square()
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
     }

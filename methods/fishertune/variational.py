@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.fishertune.estimators import Estimator, NotFiniteError, processes, summed
+from benchmark.method import averaged
+from methods.fishertune.estimators import Estimator, NotFiniteError
 from methods.fishertune.fisher import Losses
 
 
@@ -50,7 +51,7 @@ class Variational(Estimator):
 
     def update(self, losses: Losses, noise: int) -> None:
         """Take one step; costs two forward and backward passes."""
-        curvature = {name: value / processes() for name, value in self._curvature(losses, noise).items()}
+        curvature = self._curvature(losses, noise)
         mean, energy = _moments(curvature)
         if self.gamma is None:
             if mean == 0:
@@ -67,7 +68,7 @@ class Variational(Estimator):
         self.count += 1
 
     def _curvature(self, losses: Losses, noise: int) -> dict[str, Tensor]:
-        """Return h, summed over processes, from the antithetic pair that ``noise`` seeds."""
+        """Return h, averaged over processes, from the antithetic pair that ``noise`` seeds."""
         device = next(iter(self.weights.values())).device
         generator = torch.Generator(device).manual_seed(noise)
         kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
@@ -84,7 +85,7 @@ class Variational(Estimator):
         finally:
             self._place(kept)
         for name, difference in found.items():
-            found[name] = summed(difference * xi[name] / (2 * spread[name]))
+            found[name] = averaged(difference * xi[name] / (2 * spread[name]))
             if not bool(found[name].isfinite().all()):
                 raise NotFiniteError(f"the gradient of {name} is not finite")
         return found

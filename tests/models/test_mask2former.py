@@ -90,12 +90,14 @@ def best(cost: list[list[float]], count: int) -> tuple[int, ...]:
     return min(choices, key=lambda chosen: sum(cost[query][target] for target, query in enumerate(chosen)))
 
 
-def expected(classes: Tensor, masks: Tensor, labels: Tensor, chance: torch.Generator) -> dict[str, float]:
+def expected(classes: Tensor, masks: Tensor, labels: Tensor, chances: list[torch.Generator]) -> dict[str, float]:
     """The three losses of one layer's predictions, in plain Python, from the same points."""
-    matched: list[tuple[list[list[float]], list[list[float]]]] = []
     truth: dict[tuple[int, int], int] = {}
     said = classes.double().softmax(-1).tolist()
-    for image, label in enumerate(labels):
+    mask = overlap = 0.0
+    pairs = 0
+    for image, (label, chance) in enumerate(zip(labels, chances, strict=True)):
+        matched: list[tuple[list[list[float]], list[list[float]]]] = []
         present = sorted(set(label.flatten().tolist()) - {255})
         aims = [(label == c).double().tolist() for c in present]
         at = torch.rand(1, POINTS, 2, generator=chance)[0].tolist()
@@ -112,15 +114,15 @@ def expected(classes: Tensor, masks: Tensor, labels: Tensor, chance: torch.Gener
             index = chosen.index(query)
             truth[image, query] = present[index]
             matched.append((masks[image, query].double().tolist(), aims[index]))
-    many = torch.rand(len(matched), 3 * POINTS, 2, generator=chance).tolist()
-    few = torch.rand(len(matched), POINTS - int(0.75 * POINTS), 2, generator=chance).tolist()
-    mask = overlap = 0.0
-    for (field, aim), offered, rest in zip(matched, many, few, strict=True):
-        unsure = sorted(offered, key=lambda place: abs(value_at(field, *place)))[: int(0.75 * POINTS)]
-        places = unsure + rest
-        logits, target = ([value_at(f, *place) for place in places] for f in (field, aim))
-        mask += cross_entropy(logits, target)
-        overlap += dice(logits, target)
+        pairs += len(matched)
+        many = torch.rand(len(matched), 3 * POINTS, 2, generator=chance).tolist()
+        few = torch.rand(len(matched), POINTS - int(0.75 * POINTS), 2, generator=chance).tolist()
+        for (field, aim), offered, rest in zip(matched, many, few, strict=True):
+            unsure = sorted(offered, key=lambda place: abs(value_at(field, *place)))[: int(0.75 * POINTS)]
+            places = unsure + rest
+            logits, target = ([value_at(f, *place) for place in places] for f in (field, aim))
+            mask += cross_entropy(logits, target)
+            overlap += dice(logits, target)
     total = weight = 0.0
     for image in range(len(labels)):
         for query in range(QUERIES):
@@ -128,7 +130,6 @@ def expected(classes: Tensor, masks: Tensor, labels: Tensor, chance: torch.Gener
             w = 0.1 if c == CLASSES else 1.0
             total -= w * math.log(said[image][query][c])
             weight += w
-    pairs = max(len(matched), 1)
     return {"cls": 2 * total / weight, "mask": 5 * mask / pairs, "dice": 5 * overlap / pairs}
 
 
@@ -139,8 +140,8 @@ def test_losses_equal_plain_python_at_the_same_points() -> None:
     layers = [(2 * drawn(2, QUERIES, CLASSES + 1, seed=s), 3 * drawn(2, QUERIES, 4, 6, seed=10 + s)) for s in range(3)]
     torch.manual_seed(11)
     found = small().compare(layers, labels)
-    chance = torch.Generator().manual_seed(number(11, "points"))
-    parts = [expected(*layer, labels, chance) for layer in (layers[-1], *layers[:-1])]
+    chances = [torch.Generator().manual_seed(number(11, "points", image)) for image in range(2)]
+    parts = [expected(*layer, labels, chances) for layer in (layers[-1], *layers[:-1])]
     assert set(found) == set(LOSSES)
     for name, value in found.items():
         assert value.item() == pytest.approx(sum(part[name] for part in parts), rel=1e-5), name
