@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,40 @@ from benchmark import atomic
 from benchmark.errors import UserError
 
 log = logging.getLogger(__name__)
+
+
+def size(weights: int, decoder: int, trained: int, tunable: int) -> int:
+    """Return about how many bytes a checkpoint in float32 takes, a method's own estimates apart.
+
+    Args:
+        weights: values of backbone and decoder, trained or not; all of them are kept.
+        decoder: the decoder's among them.
+        trained: backbone-side values that train.
+        tunable: the values of the tensors that hold these: where it is more, an index stands beside each pair of
+            moments.
+    """
+    return 4 * weights + 8 * decoder + (8 if trained == tunable else 12) * trained
+
+
+def free(folder: Path) -> int:
+    """Return how many bytes may still be written to a folder, which need not exist yet."""
+    folder = folder.absolute()
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+
+
+def require_room(path: Path, needed: int) -> None:
+    """See that a checkpoint of ``needed`` bytes fits on the disk beside an older one, and a record in place of one.
+
+    Raises:
+        UserError: it does not.
+    """
+    here = path.stat().st_size if path.exists() else 0
+    left = free(path.parent)
+    if left + here < 2 * needed:
+        raise UserError(
+            f"{path.parent}: {left / 1e9:.3f} GB are free, a run keeps up to {(2 * needed - here) / 1e9:.3f} GB (two "
+            "checkpoints, at the end a record instead of one); make room, or give another --records"
+        )
 
 
 def write(path: Path, state: dict[str, Any]) -> None:

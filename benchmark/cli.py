@@ -122,6 +122,12 @@ def run(
     evaluator: Annotated[
         Optional[Evaluator], typer.Option(help="Have every mIoU computed again by it; a run fails where it differs.")
     ] = None,
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Steps in which a process takes its images of a batch, which stays as large.")
+    ] = 1,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute blocks again in the backward pass: less memory, more time.")
+    ] = False,
 ) -> None:
     """Train, score and record every due run, then print the table. Finished runs are kept; killed ones resume."""
     from benchmark import sweep
@@ -131,7 +137,7 @@ def run(
             protocol=protocol, all_methods=all_methods, methods=methods, seeds=seeds, backbone=backbone,
             weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
             quick=quick, force=force, workers=workers, threads=threads, given=tuple(given or ()),
-            evaluator=evaluator.value if evaluator else None,
+            evaluator=evaluator.value if evaluator else None, accumulate=accumulate, checkpointing=checkpointing,
         )
     )  # fmt: skip
 

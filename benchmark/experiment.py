@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark import delta, detectron, machine
+from benchmark import checkpoints, delta, detectron, machine
 from benchmark.data.loader import EvaluationSet, TrainingSet
 from benchmark.domains import Domain
 from benchmark.errors import UserError
@@ -148,7 +148,7 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
     method: Method = job.make_method()
     trainer = Trainer(
         job.protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator,
-        job.make_perturbation(),
+        job.make_perturbation(), job.execution,
     )  # fmt: skip
     conditions = _conditions(experiment, method)
     facts = conditions | _facts(experiment, method) | {"started": started.isoformat(timespec="seconds")}
@@ -162,9 +162,15 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
 def _trained(
     experiment: Experiment, trainer: Trainer, conditions: dict[str, Any], facts: dict[str, Any], notify: Notify
 ) -> Record:
-    """Train to the end or until it fails, write the record of either, and return it."""
+    """Train to the end or until it fails, write the record of either, and return it.
+
+    Raises:
+        UserError: too little room for checkpoints and record.
+    """
     job, total = experiment.job, experiment.protocol.iterations
     writes = experiment.accelerator.is_main_process
+    if writes:
+        checkpoints.require_room(job.checkpoint, trainer.checkpoint_size())
     key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
     last: dict[str, np.ndarray] = {}
     notify("stage", text="training")
@@ -239,7 +245,11 @@ def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
         "trainable": {"backbone": method.trainable(), "decoder": decoder},
         "versions": machine.versions(),
         "commit": machine.commit(),
-        "machine": machine.describe(job.threads) | {"processes": experiment.accelerator.num_processes},
+        "machine": {
+            **machine.describe(job.threads),
+            "processes": experiment.accelerator.num_processes,
+            **vars(job.execution),
+        },
     }
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from benchmark import registry
 from benchmark.errors import UserError, nearest
+from benchmark.execution import Execution
 from benchmark.protocol import Protocol, explain
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Job:
         revision: commit of the backbone's hub repository, instead of the catalogue's.
         threads: processor threads of the run.
         evaluator: a second one that has to confirm every mIoU, ``detectron2``; None for ours alone.
+        execution: how it is carried out.
     """
 
     protocol: Protocol
@@ -71,6 +73,7 @@ class Job:
     revision: str | None = None
     threads: int = 1
     evaluator: str | None = None
+    execution: Execution = field(default_factory=Execution)
 
     @property
     def method_name(self) -> str:

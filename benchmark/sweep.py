@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmark import detectron, jobs, protocol, registry, runs, tables
 from benchmark.console import Display, title
 from benchmark.errors import UserError
+from benchmark.execution import Execution
 from benchmark.models.catalogue import find_backbone
 from benchmark.records import read
 from benchmark.roots import make_ready, place_for, require
@@ -42,6 +43,8 @@ class Request:
     threads: int
     given: tuple[str, ...]
     evaluator: str | None = None
+    accumulate: int = 1
+    checkpointing: bool = False
 
 
 def run(request: Request) -> None:
@@ -53,20 +56,32 @@ def run(request: Request) -> None:
     """
     console = Console(stderr=True, quiet=not _leads())
     fixed = protocol.with_vfm(protocol.load(request.protocol, "quick" if request.quick else None), request.vfm)
-    names = _methods(request)
+    wanted = wanted_by(request, fixed)
     if request.evaluator is not None:
         detectron.require()
-    backbone = find_backbone(request.backbone or fixed.backbone).name
-    wanted = jobs.plan(
-        fixed, backbone, names, jobs.parse_seeds(request.seeds), jobs.parse_given(request.given),
-        data_root=place_for(fixed, request.data_root), folder=request.records,
-        weights=request.weights, revision=request.revision, threads=request.threads, evaluator=request.evaluator,
-    )  # fmt: skip
+    place = place_for(fixed, request.data_root)
+    wanted = [replace(job, data_root=place) for job in wanted]
     started = time.monotonic()
     outcomes = carry_out(wanted, request.workers, console, force=request.force, every=request.all_methods)
     if _leads():
         _close(wanted, console, time.monotonic() - started)
     end(outcomes, console)
+
+
+def wanted_by(request: Request, fixed: protocol.Protocol) -> list[jobs.Job]:
+    """Return the runs of the protocol that the user asks for, done already or not; where data lie is not looked up.
+
+    Raises:
+        UserError: an unknown method or backbone, settings that nobody has.
+    """
+    names = _methods(request)
+    backbone = find_backbone(request.backbone or fixed.backbone).name
+    return jobs.plan(
+        fixed, backbone, names, jobs.parse_seeds(request.seeds), jobs.parse_given(request.given),
+        data_root=request.data_root or Path(), folder=request.records,
+        weights=request.weights, revision=request.revision, threads=request.threads, evaluator=request.evaluator,
+        execution=Execution(request.accumulate, request.checkpointing),
+    )  # fmt: skip
 
 
 def carry_out(

@@ -5,7 +5,8 @@ All chance inside the model at iteration t (drop path, dropout, points of a loss
 state, and ends bit-identical to an undisturbed one.
 
 Several processes share each batch equally: a process takes consecutive images of it, losses are divided by what the
-whole batch holds, and gradients and estimates are those of the whole batch on every process.
+whole batch holds, and gradients and estimates are those of the whole batch on every process. In the same way a process
+may go through its share in several steps; where a method estimates it sees the share at once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from benchmark import checkpoints
 from benchmark.data.loader import TrainingItem
 from benchmark.errors import UserError
+from benchmark.execution import Execution
 from benchmark.method import Decoding, Estimation, Method, Perturbation, Phase
+from benchmark.models.backbone import checkpoint_blocks
 from benchmark.models.segmenter import Segmenter
 from benchmark.portion import Portion
 from benchmark.protocol import Protocol
@@ -81,17 +85,19 @@ def make_accelerator(precision: str) -> Accelerator:
     return Accelerator(cpu=not gpu, mixed_precision=mixed, kwargs_handlers=[parallel])
 
 
-def share_of(protocol: Protocol, processes: int) -> int:
-    """Return how many images of each batch fall to one of ``processes``.
+def share_of(protocol: Protocol, processes: int, accumulate: int = 1) -> int:
+    """Return how many images of each batch fall to one of ``processes``, which take them in ``accumulate`` steps.
 
     Raises:
-        UserError: they cannot have as many each.
+        UserError: processes or steps cannot have as many each.
     """
-    if protocol.batch % processes:
+    if protocol.batch % (processes * accumulate):
         fitting = ", ".join(str(n) for n in range(1, protocol.batch + 1) if protocol.batch % n == 0)
+        steps = f" in {accumulate} steps (--accumulate) each" if accumulate > 1 else ""
+        what = "processes times steps must be one of" if accumulate > 1 else "start"
         raise UserError(
-            f"protocol {protocol.name} has {protocol.batch} images per batch, which {processes} processes cannot "
-            f"share equally; start {fitting}"
+            f"protocol {protocol.name} has {protocol.batch} images per batch, which {processes} processes{steps} "
+            f"cannot share equally; {what} {fitting}"
         )
     return protocol.batch // processes
 
@@ -107,9 +113,11 @@ class Trainer:
         data: (iterations x batch) training samples by position.
         accelerator: device, processes, precision.
         perturbation: goes with the method in its training steps, whichever it is.
+        execution: how it is carried out.
 
     Raises:
-        UserError: a batch that the processes cannot share equally; a method's phases of another length than offered.
+        UserError: a batch that the processes cannot share equally; a method's phases of another length than offered;
+            a perturbation where a batch is not seen at once.
     """
 
     def __init__(
@@ -121,18 +129,24 @@ class Trainer:
         data: Dataset[TrainingItem],
         accelerator: Accelerator,
         perturbation: Perturbation | None = None,
+        execution: Execution | None = None,
     ) -> None:
         self.protocol, self.seed, self.segmenter, self.method = protocol, seed, segmenter, method
         self.data, self.accelerator = data, accelerator
         self.progress = Progress()
-        self.share = share_of(protocol, accelerator.num_processes)
+        self.execution = execution or Execution()
+        self.share = share_of(protocol, accelerator.num_processes, self.execution.accumulate)
         self.portion = Portion(accelerator.process_index, accelerator.num_processes)
         segmenter.to(accelerator.device)
         method.attach(segmenter.backbone, torch_rng(seed, "method"))
         if perturbation is not None:
+            if self.execution.accumulate > 1:
+                raise UserError("feature perturbation needs the statistics of a whole batch; leave --accumulate out")
             perturbation.join(method)
         if (queries := method.queries()) is not None:
             segmenter.decoder.link(queries, seed)
+        if self.execution.checkpointing:
+            checkpoint_blocks(segmenter.backbone)
         self.tunable = [p for p in segmenter.backbone.parameters() if p.requires_grad]
         self.model = accelerator.prepare(Losses(segmenter))
         spec = protocol.decoder
@@ -153,22 +167,16 @@ class Trainer:
         """Do iteration ``progress.step`` on this process's share of a batch; return the batch's named losses."""
         t = self.progress.step
         phase, first = self.timeline[t]
-        # One stream for all processes, which take their rows of it; the 0 keeps older records' numbers.
-        torch.manual_seed(number(self.seed, "model", t, 0))
+        self._seed_model()
         self.enter(phase)
         if phase.estimate:
             self.method.estimate(self.estimation(images, labels, self.seed, t - first, phase.iterations))
             self.model.zero_grad(set_to_none=True)
             return {}
-        with self.accelerator.autocast(), self.portion.chance():
-            losses = self.model(images, labels, self._mass(labels), self.portion)
-            if phase.backbone:
-                losses = losses | self.method.losses(self._decoding(phase, t - first))
-        named = self._named(losses)
+        named = self._named(self._gradients(images, labels, phase, t - first))
         total = sum(named.values())
         if not math.isfinite(total):
             raise FloatingPointError(f"the loss is {total} at iteration {t} (phase {phase.name})")
-        self.accelerator.backward(torch.stack(list(losses.values())).sum())
         if phase.backbone:
             self.method.before_step(t - first, phase.iterations)
         factor = schedule(self.protocol, t)
@@ -237,13 +245,36 @@ class Trainer:
         for item in loader:
             yield item["image"].to(self.accelerator.device), item["label"].to(self.accelerator.device)
 
+    def _gradients(self, images: Tensor, labels: Tensor, phase: Phase, step: int) -> dict[str, Tensor]:
+        """Let gradients of the batch's loss stand on the parameters; return this process's part of the losses."""
+        count, mass = self.execution.accumulate, self._mass(labels)
+        sums: dict[str, Tensor] = {}
+        for place, (some, theirs) in enumerate(zip(images.chunk(count), labels.chunk(count), strict=True)):
+            portion = Portion(self.portion.index * count + place, self.portion.of * count)
+            self._seed_model()
+            together = nullcontext() if place == count - 1 else self.accelerator.no_sync(self.model)
+            with together:  # processes exchange gradients once, after the last of the steps
+                with self.accelerator.autocast(), portion.chance():
+                    losses = self.model(some, theirs, mass, portion)
+                    if phase.backbone:
+                        extra = self.method.losses(self._decoding(phase, step, portion))
+                        losses = losses | {name: value / count for name, value in extra.items()}
+                self.accelerator.backward(torch.stack(list(losses.values())).sum())
+            for name, value in losses.items():
+                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+        return sums
+
+    def _seed_model(self) -> None:
+        # One stream for all portions of a batch, which take their rows of it; the 0 keeps older records' numbers.
+        torch.manual_seed(number(self.seed, "model", self.progress.step, 0))
+
     def _mass(self, labels: Tensor) -> Tensor:
         """Return the mean of all processes' masses: sums divided by it have the batch's loss for their mean."""
         return self.accelerator.reduce(self.segmenter.mass(labels), "mean")
 
     def _named(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """Return the batch's losses, the same on every process."""
-        values = self.accelerator.reduce(torch.stack([value.detach() for value in losses.values()]), "mean")
+        values = self.accelerator.reduce(torch.stack(list(losses.values())), "mean")
         return dict(zip(losses, values.tolist(), strict=True))
 
     def enter(self, phase: Phase) -> None:
@@ -261,12 +292,21 @@ class Trainer:
         rng = torch_rng(seed, "estimation", step)
         return Estimation(images, labels, self.segmenter, self._loss, rng, step, steps, self.portion)
 
-    def _decoding(self, phase: Phase, step: int) -> Decoding:
+    def _decoding(self, phase: Phase, step: int, portion: Portion) -> Decoding:
         rng = torch_rng(self.seed, "decoding", self.progress.step, 0)
-        return Decoding(self.segmenter.decoder, rng, step, phase.iterations, self.portion)
+        return Decoding(self.segmenter.decoder, rng, step, phase.iterations, portion)
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return torch.stack(list(self.segmenter.losses(images, labels, self._mass(labels), self.portion).values())).sum()
+
+    def checkpoint_size(self) -> int:
+        """Return about how many bytes a checkpoint takes, see :func:`checkpoints.size`."""
+        backbone, decoder = (
+            sum(parameter.numel() for parameter in side.parameters())
+            for side in (self.segmenter.backbone, self.segmenter.decoder)
+        )
+        tunable = sum(parameter.numel() for parameter in self.tunable)
+        return checkpoints.size(backbone + decoder, decoder, self.method.trainable(), tunable)
 
     def _timed(self, name: str) -> _Timer:
         return _Timer(self.progress, name)

@@ -5,13 +5,16 @@ Methods reach a backbone by hooks on ``.blocks``; nothing here knows that they e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from benchmark import streams
 from benchmark.errors import UserError
@@ -26,6 +29,7 @@ from benchmark.models.catalogue import (
     repository_of,
 )
 from benchmark.models.weights import Resample, fit, load_embedded, load_into, read, renamed
+from benchmark.portion import present
 
 
 class Backbone(nn.Module):
@@ -131,6 +135,27 @@ def build_backbone(
     load_into(backbone.vit, fit(tensors, backbone.vit, resample), origin)
     backbone.origin = origin if weights is None else origin.replace(str(weights), weights.name, 1)
     return backbone
+
+
+def checkpoint_blocks(backbone: Backbone) -> None:
+    """Let blocks keep their inputs alone for the backward pass, which computes the rest again, with the same chance.
+
+    Hooks on blocks run as before, once. What they keep stays.
+
+    Args:
+        backbone: with the method attached.
+    """
+    for block in backbone.blocks:
+        block.forward = partial(_checkpointed, block.forward)
+
+
+def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    portion = present()  # the backward pass is outside of its context
+    return checkpoint(
+        forward, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), portion.chance()), **kwargs
+    )
 
 
 def _tensors(spec: BackboneSpec, file: Path | None, revision: str | None) -> tuple[dict[str, Tensor], str]:
