@@ -143,6 +143,44 @@ def run(
 
 
 @app.command()
+def plan(
+    protocol: ProtocolName = "streets",
+    all_methods: Annotated[bool, typer.Option("--all", help="Every method but the ablations.")] = False,
+    methods: Annotated[str, typer.Option("--methods", "-m", help="As for run.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds: 0, 0,1,2 or 0-4.")] = "0",
+    backbone: Annotated[Optional[str], typer.Option(help="Instead of the protocol's own.")] = None,
+    weights: Annotated[Optional[Path], typer.Option(help="Safetensors file with the backbone's weights.")] = None,
+    revision: Annotated[Optional[str], typer.Option(help="Commit of the backbone's hub repository.")] = None,
+    vfm: Annotated[Optional[list[str]], typer.Option("--vfm", help="As for run.")] = None,
+    data_root: DataRoot = None,
+    records: Records = RUNS,
+    quick: Annotated[bool, typer.Option("--quick", help="The protocol's tiny variant.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Finished runs are due, too.")] = False,
+    given: Annotated[
+        Optional[list[str]], typer.Option("--set", help="METHOD.SETTING=VALUE, such as lora.rank=4.")
+    ] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="As for run.")] = 1,
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="As for run.")] = False,
+    processes: Annotated[int, typer.Option(min=1, help="GPUs that share each run (torchrun).")] = 1,
+) -> None:
+    """Say what run would do with these options, what it would take and what is missing; nothing is executed."""
+    from benchmark import sweep
+    from benchmark.plan import command
+
+    typer.echo(
+        command.run(
+            sweep.Request(
+                protocol=protocol, all_methods=all_methods, methods=methods, seeds=seeds, backbone=backbone,
+                weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
+                quick=quick, force=force, workers=None, threads=1, given=tuple(given or ()), accumulate=accumulate,
+                checkpointing=checkpointing,
+            ),
+            processes,
+        )
+    )  # fmt: skip
+
+
+@app.command()
 def tune(
     protocol: ProtocolName = "streets",
     methods: Annotated[str, typer.Option("--methods", "-m", help="Only these; default: all with a rate.")] = "",

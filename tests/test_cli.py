@@ -47,6 +47,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     [
         [],
         ["run"],
+        ["plan"],
         ["tune"],
         ["table"],
         ["list"],

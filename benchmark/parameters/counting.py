@@ -22,13 +22,14 @@ def count(method: Method, backbone: str, perturbation: Perturbation | None = Non
     Raises:
         UserError: no such backbone, or one that method or perturbation cannot serve.
     """
-    method.attach(deepcopy(_architecture(backbone)), streams.torch_rng(0, "method"))
+    method.attach(deepcopy(architecture(backbone)), streams.torch_rng(0, "method"))
     if perturbation is not None:
         perturbation.join(method)
     return method.trainable()
 
 
 @cache
-def _architecture(name: str) -> Backbone:
+def architecture(name: str) -> Backbone:
+    """Return the real architecture on torch's meta device, made once: copy it before anything is attached."""
     with torch.device("meta"):
         return build_backbone(name, pretrained=False)

@@ -1,0 +1,1 @@
+"""``python -m benchmark plan``: what a run would take, without running it."""

@@ -1,0 +1,190 @@
+"""From the user's words to the printed plan. Nothing is trained, rendered, fetched or written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from benchmark import checkpoints, protocol, runs
+from benchmark.errors import UserError
+from benchmark.jobs import Job
+from benchmark.plan import costs, needs
+from benchmark.protocol import Protocol
+from benchmark.records import Record, read
+from benchmark.sweep import Request, wanted_by
+
+COMMITTED = Path(__file__).resolve().parents[2] / "results"
+PEAKS = {"auto": ("bfloat16", 312e12), "float32": ("float32", 19.5e12)}
+"""Of an A100, in operations per second."""
+REACHED = 0.4
+"""Share of the peak that training is taken to reach."""
+HEAD = ("Method", "Due", "Iterations", "Trained (M)", "Memory (GB)", "Disk (GB)", "Hours", "from")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's runs.
+
+    Attributes:
+        cells: as printed.
+        hours: of all runs that are due, by kind (``GPU``, ``CPU``).
+        kept: bytes on disk of all runs that are due.
+        room: bytes on disk that one of them takes while it trains, if any is due.
+    """
+
+    cells: tuple[str, ...]
+    hours: tuple[str, float]
+    kept: float
+    room: float
+
+
+def show(wanted: Sequence[Job], request: Request, processes: int) -> str:
+    """Return the plan of the wanted runs, which are of one protocol and backbone.
+
+    Args:
+        wanted: the runs.
+        request: what the user gave; with ``--all`` methods that cannot serve the backbone are left out, not refused.
+        processes: that share a run.
+
+    Raises:
+        UserError: a method that cannot serve the backbone; a batch that the processes cannot share.
+    """
+    from benchmark.parameters.counting import architecture
+
+    fixed, backbone = wanted[0].protocol, architecture(wanted[0].backbone)
+    own = sum(parameter.numel() for parameter in backbone.parameters())
+    found = needs.frames(fixed, request.data_root)
+    decoder = costs.decoder_cost(fixed, backbone, _classes(fixed))
+    images = {each.part: each.count for each in found if each.count and not each.part.startswith("source")}
+    due = {id(job) for job in runs.due(wanted, request.force)}
+    rows, refused = [], []
+    for name, of_method in _by_method(wanted).items():
+        try:
+            found_cost = costs.cost(of_method[0], backbone, decoder, images, processes)
+        except UserError as error:
+            if not request.all_methods:
+                raise
+            refused.append(f"left out: {error}")
+            continue
+        rows.append(_row(name, of_method, sum(id(job) in due for job in of_method), found_cost))
+    crop, batch = fixed.augmentation.crop, fixed.batch
+    shared = f", shared by {processes} processes" if processes > 1 else ""
+    lines = [
+        f"protocol {fixed.name}: {fixed.title}",
+        f"backbone {wanted[0].backbone} ({own / 1e6:.1f} M), decoder {fixed.decoder.name} "
+        f"({decoder.parameters / 1e6:.1f} M); {batch} images of {crop}x{crop} per iteration{shared}",
+        "",
+        tabulate([row.cells for row in rows], HEAD, tablefmt="github", disable_numparse=True, colalign=_align()),
+        *refused,
+        "",
+        *_totals(rows),
+        _disk(rows, request.records),
+        "",
+        *_needed(found),
+        f"weights: {needs.weights(wanted[0].backbone, request.weights, request.revision, own)}",
+        "",
+        *_how(fixed),
+    ]
+    return "\n".join(lines)
+
+
+def _needed(found: Sequence[needs.Frames]) -> list[str]:
+    """Return a line per split, or one for all where all lack the same."""
+    texts = {each.text for each in found}
+    if len(texts) == 1 and not any(each.here for each in found):
+        return [f"data: missing: {texts.pop()}"]
+    return [f"data: {each.part}: {each.text if each.here else 'missing: ' + each.text}" for each in found]
+
+
+def _by_method(wanted: Sequence[Job]) -> dict[str, list[Job]]:
+    found: dict[str, list[Job]] = {}
+    for job in wanted:
+        found.setdefault(job.method_name, []).append(job)
+    return found
+
+
+def _classes(fixed: Protocol) -> int:
+    return len(needs.reader_of(fixed.sources[0]).classes)
+
+
+def _row(name: str, of_method: Sequence[Job], due: int, cost: costs.Cost) -> Row:
+    kind, hours, basis = _hours(of_method[0], cost)
+    phases = " + ".join(f"{phase.iterations} {phase.name}" for phase in cost.phases)
+    cells = (
+        name, f"{due} of {len(of_method)}", phases, f"{cost.trained / 1e6:.3f}", f"{cost.memory / 1e9:.1f}",
+        f"{cost.checkpoint / 1e9:.2f}", f"{hours:.2f} {kind}", basis,
+    )  # fmt: skip
+    return Row(cells, (kind, hours * due), cost.kept * due, 2 * cost.checkpoint if due else 0.0)
+
+
+def _hours(job: Job, cost: costs.Cost) -> tuple[str, float, str]:
+    """Return what one run takes: the mean of such runs' records where there are some, else by arithmetic."""
+    made = [record for root in (job.folder, COMMITTED) for record in _records(job, root)]
+    unique = {record.seed: record for record in reversed(made)}
+    if unique:
+        gpu = any(record.machine.get("accelerator") for record in unique.values())
+        hours = math.fsum(_spent(record) for record in unique.values()) / len(unique) / 3600
+        return "GPU" if gpu else "CPU", hours, f"{len(unique)} records"
+    _, peak = PEAKS[job.protocol.precision]
+    return "GPU", (cost.training + cost.scoring) / (REACHED * peak) / 3600, "arithmetic"
+
+
+def _spent(record: Record) -> float:
+    """Return the seconds of a run: of its GPUs, else of its processors."""
+    if record.machine.get("accelerator"):
+        return sum(record.seconds.values()) * int(str(record.machine.get("processes", 1)))
+    return record.cpu_seconds
+
+
+def _records(job: Job, root: Path) -> list[Record]:
+    folder = root / job.record.parent.relative_to(job.folder)
+    records = [read(path, verify=False) for path in sorted(folder.glob("seed*.json"))]
+    return [
+        record for record in records if record.state == "finished" and record.fingerprint == job.protocol.fingerprint()
+    ]
+
+
+def _totals(rows: Sequence[Row]) -> list[str]:
+    hours: dict[str, float] = {}
+    for row in rows:
+        kind, each = row.hours
+        hours[kind] = hours.get(kind, 0.0) + each
+    said = ", ".join(f"{value:.1f} {kind}-hours" for kind, value in hours.items())
+    return [f"all runs that are due: {said}; {sum(row.kept for row in rows) / 1e9:.2f} GB of tuned weights are kept"]
+
+
+def _disk(rows: Sequence[Row], folder: Path) -> str:
+    free, room = checkpoints.free(folder), max((row.room for row in rows), default=0.0)
+    verdict = "" if room + sum(row.kept for row in rows) < free else ": too little, give another --records"
+    return f"disk: {free / 1e9:.2f} GB are free in {folder}, a run at a time takes up to {room / 1e9:.2f} GB{verdict}"
+
+
+def _how(fixed: Protocol) -> list[str]:
+    name, peak = PEAKS[fixed.precision]
+    return [
+        "Trained: counted on the real architecture. Memory: of one process; weights, gradients, optimizer states and "
+        "what the backward pass needs, measured in small runs of backbone, method and decoder; an estimating phase "
+        "keeps its scores besides. Disk: a run's checkpoint, of which two lie side by side while one replaces the "
+        "other, removed when it ends.",
+        f"Hours, of one run, from records: the mean of finished runs of this protocol. From arithmetic: operations / "
+        f"({REACHED:.0%} of an A100's {peak / 1e12:g} TFLOP/s in {name}), scoring included where the number of "
+        "images is known; an estimating iteration counts twice. Nothing was executed.",
+    ]
+
+
+def _align() -> tuple[str, ...]:
+    return ("left", "right", "left", "right", "right", "right", "right", "left")
+
+
+def run(request: Request, processes: int) -> str:
+    """Return the plan of what ``run`` would do with the same options.
+
+    Raises:
+        UserError: what ``run`` would refuse, but for missing data and weights, which the plan names.
+    """
+    fixed = protocol.with_vfm(protocol.load(request.protocol, "quick" if request.quick else None), request.vfm)
+    return show(wanted_by(request, fixed), request, processes)

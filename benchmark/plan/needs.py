@@ -1,0 +1,78 @@
+"""What a run needs and whether it is here: frames of every split, weights of the backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.domains import reader_of
+from benchmark.errors import UserError
+from benchmark.models import hub
+from benchmark.models.catalogue import find_backbone, repository_of
+from benchmark.protocol import Protocol
+from benchmark.roots import place_for
+
+
+@dataclass(frozen=True)
+class Frames:
+    """One split's frames.
+
+    Attributes:
+        part: its name in the protocol.
+        count: how many the run would use, where known: found on disk, else those of the official release.
+        here: whether they are on disk.
+        text: what is to be said, in one line.
+    """
+
+    part: str
+    count: int | None
+    here: bool
+    text: str
+
+
+def frames(protocol: Protocol, data_root: Path | None) -> list[Frames]:
+    """Look for every split's files, without opening any."""
+    try:
+        root = place_for(protocol, data_root)
+    except UserError as error:
+        if data_root is not None:
+            raise
+        return [Frames(part, _released(protocol, part), False, str(error)) for part in protocol.splits()]
+    found = []
+    for part, split in protocol.splits().items():
+        reader = reader_of(split)
+        try:
+            samples, _ = reader.survey(root / split.dataset, split.split)
+        except UserError as error:
+            due = "rendered by the first run" if protocol.rendered and data_root is None else str(error)
+            found.append(Frames(part, _released(protocol, part), False, due))
+            continue
+        used = len(samples[: split.limit])
+        text = f"{used:,} of {len(samples):,} frames in {root / split.dataset}"
+        found.append(Frames(part, used, True, text))
+    return found
+
+
+def _released(protocol: Protocol, part: str) -> int | None:
+    split = protocol.splits()[part]
+    released = reader_of(split).released(split.split)
+    return split.limit if released is None else min(released, split.limit or released)
+
+
+def weights(name: str, file: Path | None, revision: str | None, parameters: int) -> str:
+    """Say in one line where the backbone's weights are, or would come from."""
+    spec = find_backbone(name)
+    if file is not None:
+        return f"{file}" if file.is_file() else f"missing: {file} (--weights)"
+    if spec.weights == "embedded":
+        return "part of this repository"
+    if spec.weights == "none":
+        return "none: random"
+    from huggingface_hub import try_to_load_from_cache
+
+    repository = repository_of(spec)
+    cached = try_to_load_from_cache(repository, hub.FILE, revision=revision or spec.revision)
+    if isinstance(cached, str):
+        return f"cached: {cached}"
+    size = 4 * parameters / 1e9
+    return f"not here: about {size:.1f} GB of {repository} from the hub on the first run, or --weights FILE"
