@@ -1,9 +1,10 @@
-"""Tuned weights as a small file: of a method that chooses single weights, only these, and the decoder apart.
+"""A finished run's weights as files: of a method that chooses single weights, only these, and the decoder apart.
 
-A delta is a safetensors file. For each changed tensor of the backbone, ``NAME/index`` holds flat positions
-(ascending, int32 where they fit) and ``NAME/value`` the values there; the header's metadata says which pre-trained
-weights it belongs to (``weights_hash``) and what it must make of them (``tuned_hash``). A decoder's tensors are
-``decoder.NAME``, whole; the backbone alone scores nothing, but whoever brings an own head needs no more than it.
+What other methods train is kept by :mod:`benchmark.tuned`. A delta is a safetensors file. For each changed tensor of
+the backbone, ``NAME/index`` holds flat positions (ascending, int32 where they fit) and ``NAME/value`` the values
+there; the header's metadata says which pre-trained weights it belongs to (``weights_hash``) and what it must make of
+them (``tuned_hash``). A decoder's tensors are ``decoder.NAME``, whole; the backbone alone scores nothing, but whoever
+brings an own head needs no more than it.
 """
 
 from __future__ import annotations
@@ -37,17 +38,7 @@ def apply_delta(backbone: Backbone, file: Path) -> None:
     Raises:
         UserError: no delta, a damaged one, or one that was made on other pre-trained weights.
     """
-    tensors, facts = load_safetensors(file), metadata(file.read_bytes())
-    if not {"weights_hash", "tuned_hash", "backbone"} <= set(facts):
-        raise UserError(
-            f"{file}: not a delta (no weights_hash in its metadata); make one with: python -m benchmark export"
-        )
-    found = weight_hash(backbone)
-    if found != facts["weights_hash"]:
-        raise UserError(
-            f"{file}: belongs to pre-trained weights {facts['weights_hash'][:SHORT]} of backbone "
-            f"{facts['backbone']!r}, and these are {found[:SHORT]}; build that backbone, with the weights of the run"
-        )
+    tensors, facts = opened(file, backbone, "delta", ("weights_hash", "tuned_hash", "backbone"))
     tuned = dict(backbone.state_dict())
     for name in (key.removesuffix(INDEX) for key in tensors if key.endswith(INDEX)):
         try:
@@ -59,12 +50,35 @@ def apply_delta(backbone: Backbone, file: Path) -> None:
     backbone.load_state_dict(tuned)
 
 
+def opened(
+    file: Path, backbone: Backbone, kind: str, needed: tuple[str, ...]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return tensors and metadata of a file of weights that were tuned from those of ``backbone``.
+
+    Raises:
+        UserError: a damaged file, one of another kind, or one that was made on other pre-trained weights.
+    """
+    tensors, facts = load_safetensors(file), metadata(file.read_bytes())
+    for name in needed:
+        if name not in facts:
+            raise UserError(
+                f"{file}: not a {kind} (no {name} in its metadata); make one with: python -m benchmark export"
+            )
+    found = weight_hash(backbone)
+    if found != facts["weights_hash"]:
+        raise UserError(
+            f"{file}: belongs to pre-trained weights {facts['weights_hash'][:SHORT]} of backbone "
+            f"{facts['backbone']!r}, and these are {found[:SHORT]}; build that backbone, with the weights of the run"
+        )
+    return tensors, facts
+
+
 def load_decoder(decoder: nn.Module, file: Path) -> None:
-    """Fill a decoder built for the same protocol and backbone with the weights that were trained beside a delta.
+    """Fill a decoder built for the same protocol and backbone with the weights that were trained beside them.
 
     Args:
         decoder: of :func:`benchmark.models.decoder.build_decoder`.
-        file: a run's decoder file, or a delta exported with ``--decoder``.
+        file: a run's decoder file, or one exported with ``--decoder``.
 
     Raises:
         UserError: a file without a decoder, or with another architecture's.
@@ -77,13 +91,7 @@ def load_decoder(decoder: nn.Module, file: Path) -> None:
 
 
 def files(method: Method, segmenter: Segmenter, record: Record) -> dict[str, bytes]:
-    """Return the contents of a finished run's ``delta`` and ``decoder`` files; nothing for a method without a delta."""
-    changes = method.delta()
-    if changes is None:
-        return {}
-    tensors: dict[str, Tensor] = {}
-    for name, (index, value) in changes.items():
-        tensors |= {name + INDEX: index, name + VALUE: value}
+    """Return the contents of a finished run's files of weights: ``delta`` or else ``tuned``, and ``decoder``."""
     facts = {
         "record": record.name,
         "method": record.method,
@@ -93,7 +101,15 @@ def files(method: Method, segmenter: Segmenter, record: Record) -> dict[str, byt
         "tuned_hash": weight_hash(segmenter.backbone),
     }
     decoder = {DECODER + name: tensor for name, tensor in segmenter.decoder.state_dict().items()}
-    return {"delta": packed(tensors, facts), "decoder": packed(decoder, {"record": record.name})}
+    kept = {"decoder": packed(decoder, {"record": record.name})}
+    changes = method.delta()
+    if changes is None:
+        settings = json.dumps(record.settings, sort_keys=True)
+        return {"tuned": packed(method.trained(), {**facts, "settings": settings}), **kept}
+    tensors: dict[str, Tensor] = {}
+    for name, (index, value) in changes.items():
+        tensors |= {name + INDEX: index, name + VALUE: value}
+    return {"delta": packed(tensors, facts), **kept}
 
 
 def packed(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:

@@ -1,10 +1,9 @@
-"""``python -m benchmark export``: a run's tuned weights as one file to give away, with a card for people."""
+"""``python -m benchmark export``: a run's tuned weights as one file to give away, with a card, or the whole run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor
@@ -12,13 +11,16 @@ from torch import Tensor
 from benchmark.atomic import write_files
 from benchmark.delta import DECODER, VALUE, metadata, packed
 from benchmark.errors import UserError, nearest
+from benchmark.models.decoder import queries_taken
 from benchmark.records import Record, content, paths, read
+from benchmark.restore import protocol_of, require_weights
+from benchmark.sharing import bundle
+from benchmark.sharing.card import build_call, origin_of
 
 SUFFIX = ".safetensors"
 CARD = """# {record.label}, {record.backbone}
 
-What {record.label} made of the pre-trained backbone `{record.backbone}`: new values for {count:,} single weights in
-{changed} tensors (`NAME/index`: flat positions, `NAME/value`: values); every other weight is as pre-trained.
+What {record.label} made of the pre-trained backbone `{record.backbone}`: {kept}; every other weight is as pre-trained.
 {decoder}
 
 - Run: `{record.name}`, protocol fingerprint `{record.fingerprint}`
@@ -31,11 +33,11 @@ What {record.label} made of the pre-trained backbone `{record.backbone}`: new va
 
 ```python
 from pathlib import Path
-from benchmark.delta import apply_delta
+{imports}
 from benchmark.models.backbone import build_backbone
 
-backbone = build_backbone("{record.backbone}"{options})
-apply_delta(backbone, Path("{file}"))  # refuses other pre-trained weights
+backbone = {build}
+{apply}(backbone, Path("{file}"))  # refuses other pre-trained weights
 {load}```
 """
 DECODER_INSIDE = "The decoder trained with it is inside, whole (`decoder.NAME`)."
@@ -47,39 +49,44 @@ from benchmark.protocol import DecoderSpec
 
 spec = DecoderSpec(**{spec})
 decoder = build_decoder(spec, backbone.embed_dim, {classes}, seed=0)
-load_decoder(decoder, Path("{file}"))
+{link}load_decoder(decoder, Path("{file}"))
+"""
+LINK = """if (queries := method.queries()) is not None:
+    decoder.link(queries, seed=0)
 """
 
 
 def export(which: str, records: Path, output: Path | None, decoder: bool) -> list[Path]:
-    """Write a run's delta, and its card beside it; return both paths.
+    """Write what a run made of its backbone as one file, with a card beside it, or the whole run into a folder.
 
     Args:
         which: a record's path, its name below ``records`` or a part of it that only one has (``fishertune``).
         records: folder of records.
-        output: the file to write; default: named after the run, in the current folder.
-        decoder: whether the decoder goes into the file as well.
+        output: the ``.safetensors`` file to write (default: named after the run, in the current folder), or the
+            folder for the whole run: record, confusions, weights, manifest and card.
+        decoder: whether the decoder goes into the file as well; in a folder it always is.
+
+    Returns:
+        the paths written.
 
     Raises:
-        UserError: no such record or several; no delta beside it; ``output`` cannot be written.
+        UserError: no such record or several; no weights beside it; ``output`` cannot be written.
     """
     record = find(which, records)
-    if record.delta is None:
-        raise UserError(f"{record.path}: no delta to export: {_without(record)}")
+    require_weights(record)
     place = output or Path(record.name.replace("/", "-").replace("@", "-") + SUFFIX)
-    if place.suffix != SUFFIX:
-        raise UserError(f"--output {place}: must end in {SUFFIX}")
-    weights = content(record, "delta")
-    tensors = parse_safetensors(weights)
-    if decoder:
-        tensors |= parse_safetensors(content(record, "decoder"))
-        weights = packed(tensors, metadata(weights))
-    card = place.with_suffix(".md")
+    if place.suffix == SUFFIX:
+        files = _single(record, place, decoder)
+    elif decoder or (place.suffix and not place.is_dir()):
+        what = "--decoder: a folder has it anyway" if decoder else f"must end in {SUFFIX}"
+        raise UserError(f"--output {place}: {what}, or name a folder")
+    else:
+        files = {place / name: data for name, data in bundle.contents(record, str(place)).items()}
     try:
-        write_files({card: _card(record, tensors, place.name).encode(), place: weights})
+        write_files(files)
     except OSError as error:
         raise UserError(f"{place}: cannot be written: {error.strerror or error}") from None
-    return [place, card]
+    return list(files)[::-1]
 
 
 def find(which: str, records: Path) -> Record:
@@ -99,32 +106,50 @@ def find(which: str, records: Path) -> Record:
     return read(known[found[0]])
 
 
-def _without(record: Record) -> str:
-    if record.state == "failed":
-        return "the run failed"
-    return (
-        f"{record.label} does not choose single weights, or the record is older than deltas; export a run of "
-        "fishertune, random or childtune-d, or run it again with --force"
-    )
+def _single(record: Record, place: Path, decoder: bool) -> dict[Path, bytes]:
+    """Return the one file, and its card before it."""
+    weights = content(record, "tuned" if record.delta is None else "delta")
+    tensors = parse_safetensors(weights)
+    if decoder:
+        tensors |= parse_safetensors(content(record, "decoder"))
+        weights = packed(tensors, metadata(weights))
+    return {place.with_suffix(".md"): _card(record, tensors, place.name).encode(), place: weights}
 
 
 def _card(record: Record, tensors: Mapping[str, Tensor], file: str) -> str:
     """Return what a person has to know of the file, in markdown."""
-    count = sum(tensor.numel() for name, tensor in tensors.items() if name.endswith(VALUE))
-    changed = sum(name.endswith(VALUE) for name in tensors)
     scores = "\n".join(f"| {domain} | {100 * score.miou:.1f} |" for domain, score in record.scores().items())
     whole = any(name.startswith(DECODER) for name in tensors)
-    load = DECODER_LOAD.format(spec=record.protocol_fields["decoder"], classes=len(record.classes), file=file)
-    options = "".join(f', {name}="{value}"' for name, value in _vfm(record).items())
-    origin = f", from {record.vfm['origin']}" if record.vfm else ""
+    spec = protocol_of(record).decoder
+    linked = record.delta is None and whole and queries_taken(spec) is not None
+    load = DECODER_LOAD.format(
+        spec=record.protocol_fields["decoder"], classes=len(record.classes), file=file, link=LINK if linked else ""
+    )
+    imports = "from benchmark.tuned import apply_tuned" if record.delta is None else IMPORT_DELTA
     return CARD.format(
-        record=record, count=count, changed=changed, scores=scores, average=100 * (record.average or 0), file=file,
-        decoder=DECODER_INSIDE if whole else DECODER_APART, load=load if whole else "",
-        options=options, origin=origin,
+        record=record, kept=_kept(record, tensors), scores=scores, average=100 * (record.average or 0), file=file,
+        decoder=DECODER_INSIDE if whole else DECODER_APART, load=load if whole else "", build=build_call(record),
+        origin=origin_of(record), imports=imports, apply=_apply(record, linked),
     )  # fmt: skip
 
 
-def _vfm(record: Record) -> Mapping[str, Any]:
-    """Return how the run brought its backbone to size and fed it, where that is not the default."""
-    found = record.protocol_fields.get("vfm", {})
-    return found if isinstance(found, dict) else {}
+IMPORT_DELTA = "from benchmark.delta import apply_delta"
+
+
+def _apply(record: Record, linked: bool) -> str:
+    if record.delta is not None:
+        return "apply_delta"
+    return "method = apply_tuned" if linked else "apply_tuned"
+
+
+def _kept(record: Record, tensors: Mapping[str, Tensor]) -> str:
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(DECODER)}
+    if record.delta is not None:
+        values = [tensor for name, tensor in own.items() if name.endswith(VALUE)]
+        count = sum(tensor.numel() for tensor in values)
+        return (
+            f"new values for {count:,} single weights in\n{len(values)} tensors (`NAME/index`: flat positions, "
+            "`NAME/value`: values)"
+        )
+    count = sum(tensor.numel() for tensor in own.values())
+    return f"the {len(own)} tensors that it\ntrains or adds, {count:,} values by their names in the backbone"

@@ -180,15 +180,16 @@ def test_what_cannot_be_exported_is_refused(job: Job, tmp_path: Path) -> None:
         assert "\n" not in str(told.value)
         return str(told.value)
 
-    assert "Freeze does not choose single weights" in refused("freeze")
     assert "did you mean 'tiny/vit-tiny-streets/fishertune/seed0'?" in refused("tiny/vit-tiny-streets/fishertun/seed0")
     assert "'seed0' is the name of 2 records; say which: tiny/" in refused("seed0")
-    assert "must end in .safetensors" in refused("fishertune", output=tmp_path / "mine.bin")
+    assert "must end in .safetensors, or name a folder" in refused("fishertune", output=tmp_path / "mine.bin")
     assert "mine.safetensors: cannot be written: " in refused("fishertune", output=job.record / "mine.safetensors")
     stored(tmp_path, "old")
-    assert "or the record is older than deltas" in refused("old", tmp_path)
+    assert "no weights beside it: the record is older than they are" in refused("old", tmp_path)
     records.write(failed("broken"), {}, {}, tmp_path)
-    assert "no delta to export: the run failed" in refused("broken", tmp_path)
+    assert "no weights beside it: the run failed" in refused("broken", tmp_path)
+    with pytest.raises(UserError, match="--decoder: a folder has it anyway"):
+        export.export("fishertune", job.folder, tmp_path / "folder", True)
 
 
 def test_weights_that_trained_for_a_while_are_in_it() -> None:

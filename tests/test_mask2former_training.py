@@ -16,6 +16,9 @@ from benchmark.method import Method
 from benchmark.models.mask2former import Mask2Former
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import DecoderSpec
+from benchmark.records import read
+from benchmark.rescore import rescore
+from benchmark.sharing import bundle
 from benchmark.training import Trainer
 from tests.backbones import tiny_backbone
 from tests.models.test_mask2former import formula
@@ -31,12 +34,17 @@ def test_rein_by_a_protocol_file_is_recorded(
 ) -> None:
     changes = {"iterations": 2, "evaluation": {"mode": "slide", "crop": 48, "stride": 48}}
     path = tiny_protocol(**changes, decoder={"name": "mask2former", "lr": 1e-4})
-    record = execute(job_of(path, tiny_data, tmp_path, "rein"))
+    job = job_of(path, tiny_data, tmp_path, "rein")
+    record = execute(job)
     assert record.state == "finished"
     assert record.trainable is not None
     assert record.trainable.decoder == formula(192, 11) - 2 * 100 * 256 + 256 * 256 + 256
     assert set(record.losses[-1][1]) == LOSSES
     assert record.protocol_fields["decoder"] == DecoderSpec(name="mask2former", lr=1e-4).model_dump()
+    kept = read(job.record)
+    files = bundle.contents(kept, "it")
+    assert bundle.unpack(lambda name, most: files[name], "it", tmp_path / "elsewhere").checksum == kept.checksum
+    assert all(row.equal for row in rescore(kept, tiny_data)), "its decoder is linked to Rein's queries again"
 
 
 def trainer(made: Method, iterations: int, decoder_lr: float = 1e-3) -> Trainer:

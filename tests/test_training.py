@@ -17,6 +17,7 @@ from benchmark.experiment import Experiment, execute
 from benchmark.jobs import Job
 from benchmark.method import Method, Phase
 from benchmark.records import Record, confusions, read
+from benchmark.rescore import rescore
 from benchmark.training import schedule, scorings, timeline
 from tests.conftest import TINY
 
@@ -45,7 +46,7 @@ def stop_at(step: int, how: type[BaseException]) -> Callable[..., None]:
 def essence(record: Record) -> dict[str, Any]:
     """All of a record but what tells when and how fast it was made."""
     timing = {"started", "finished", "seconds", "cpu_seconds", "peak_memory_bytes"}
-    written = {"confusion", "delta", "decoder", "digests", "checksum"}
+    written = {"confusion", "delta", "tuned", "decoder", "digests", "checksum"}
     return record.model_dump(mode="json", exclude=timing | written)
 
 
@@ -73,6 +74,17 @@ def test_every_method_meets_the_same_conditions(name: str, records: dict[str, Re
     assert record.trainable.decoder == first.trainable.decoder
     assert record.state == "finished"
     assert (record.vfm["origin"], record.vfm["taps"]) == ("random", [0, 2, 4, 5])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_finished_run_is_scored_again_from_its_files(
+    name: str, records: dict[str, Record], folder: Path, tiny_data: Path
+) -> None:
+    place = folder / "tiny" / "vit-tiny-random" / name / "seed0.json"
+    assert {path.suffixes[0] for path in place.parent.glob("seed0.*.safetensors")} in (
+        {".delta", ".decoder"}, {".tuned", ".decoder"},
+    )  # fmt: skip
+    assert [row.equal for row in rescore(read(place), tiny_data)] == [True, True, True]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -206,6 +206,18 @@ class Method(ABC):
         """
         return None
 
+    def trained(self) -> dict[str, Tensor]:
+        """Return what the finished run needs beyond pre-trained weights, by name within the backbone.
+
+        That is whatever trains, and added modules whole. Attached anew to the same pre-trained weights, with the
+        same settings, the method computes the same once these are loaded.
+        """
+        tunes = {id(parameter) for group in self.parameter_groups() for parameter in group["params"]}
+        names = {name for name, parameter in self.backbone.named_parameters() if id(parameter) in tunes}
+        added = tuple(f"{name}." for name in self._added)
+        state = self.backbone.state_dict()
+        return {name: tensor for name, tensor in state.items() if name in names or name.startswith(added)}
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs beyond weights and optimizer: tensors, numbers, nested dicts."""
         return {}

@@ -70,6 +70,16 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> Non
         UserError: a tensor is missing, superfluous or of another shape; ``origin`` names the source.
     """
     own = module.state_dict()
+    check(tensors, own, origin)
+    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def check(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str) -> None:
+    """Hold ``tensors`` to the names and shapes of ``own``, whose values do not matter.
+
+    Raises:
+        UserError: a tensor is missing, superfluous or of another shape; ``origin`` names the source.
+    """
     for name in [*own, *tensors]:
         if name not in tensors or name not in own:
             what = "lacks" if name not in tensors else "has an unknown"
@@ -77,7 +87,6 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> Non
         if own[name].shape != tensors[name].shape:
             found, expected = tuple(tensors[name].shape), tuple(own[name].shape)
             raise UserError(f"{origin}: tensor {name!r} is {found}, expected {expected}")
-    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
 
 
 def weight_hash(module: nn.Module) -> str:

@@ -117,7 +117,8 @@ class Record(_Model):
         confusion: the file of every evaluated image's confusion matrix.
         delta: the file of the backbone's chosen weights; None where the method does not choose single weights,
             and in records from before there was one.
-        decoder: the file of the decoder trained with them; there where ``delta`` is.
+        tuned: else the file of the tensors that the method trained or added, whole; None in older records.
+        decoder: the file of the decoder trained with them; there where one of the two is.
         digests: a short hash of each field, to name the one that was edited.
         checksum: SHA-256 of all other fields in canonical JSON.
     """
@@ -160,6 +161,7 @@ class Record(_Model):
     report: dict[str, JsonValue] = {}
     confusion: Sidecar | None = None
     delta: Sidecar | None = None
+    tuned: Sidecar | None = None
     decoder: Sidecar | None = None
     digests: dict[str, str] = {}
     checksum: str = ""

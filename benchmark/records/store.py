@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +25,18 @@ from benchmark.records.seal import edited, sealed
 AGAIN = "restore the file, or run it again with --force"
 Matrices = Mapping[str, npt.NDArray[Any]]
 Ids = Mapping[str, Sequence[str]]
-SIDECARS = {"confusion": ".npz", "delta": ".delta.safetensors", "decoder": ".decoder.safetensors"}
+SIDECARS = {
+    "confusion": ".npz",
+    "delta": ".delta.safetensors",
+    "tuned": ".tuned.safetensors",
+    "decoder": ".decoder.safetensors",
+}
 """Files beside a record, by its fields."""
+UNREADABLE = (
+    AttributeError, EOFError, KeyError, MemoryError, NotImplementedError, OSError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What NumPy raises for an archive of something else than plain arrays."""
 STABILITY = ".stability.json"
 """How the files of :mod:`benchmark.stability` end, which lie among records and are none."""
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -68,7 +80,7 @@ def write(
             a failed run.
         ids: the images' names, in the same order.
         root: the folder of all records.
-        weights: a finished run's files of weights, by field: ``delta``, ``decoder``.
+        weights: a finished run's files of weights, by field: ``delta`` or ``tuned``, ``decoder``.
 
     Raises:
         UserError: no permission or no space; an older record is untouched.
@@ -188,12 +200,16 @@ def confusions(record: Record) -> tuple[dict[str, npt.NDArray[np.int32]], dict[s
     """Return a stored record's per-image confusions, (images, C, C) by domain, and the images' names.
 
     Raises:
-        UserError: the file is absent, or not the one that the record was written with.
+        UserError: the file is absent, not the one that the record was written with, or of another kind.
     """
-    with np.load(io.BytesIO(content(record, "confusion")), allow_pickle=False) as arrays:
-        domains = [key.removesuffix("/ids") for key in arrays.files if key.endswith("/ids")]
-        matrices = {domain: arrays[f"{domain}/confusion"] for domain in domains}
-        ids = {domain: arrays[f"{domain}/ids"].tolist() for domain in domains}
+    packed = content(record, "confusion")
+    try:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+            domains = [key.removesuffix("/ids") for key in arrays.files if key.endswith("/ids")]
+            matrices = {domain: arrays[f"{domain}/confusion"] for domain in domains}
+            ids = {domain: arrays[f"{domain}/ids"].tolist() for domain in domains}
+    except UNREADABLE as error:
+        raise UserError(f"{record.path}: confusion: no archive of plain arrays ({error}); {AGAIN}") from None
     return matrices, ids
 
 

@@ -7,10 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -27,72 +24,15 @@ from benchmark.models.backbone import build_backbone
 from benchmark.models.catalogue import find_backbone
 from benchmark.models.weights import read
 from benchmark.roots import place_for
+from tests.hub_server import NEW, OLD, Hub, serving, use
 
 REPOSITORY = "timm/some-vit"
-OLD, NEW = "1" * 40, "2" * 40
-
-
-@dataclass
-class Hub:
-    """What the server offers, by repository and commit, and what it was asked for."""
-
-    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    main: str = NEW
-    cut: int = 0
-    asked: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """Serve a hub, make it the client's, and give it an empty cache."""
-    offer = Hub()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(with_body=False)
-
-        def do_GET(self) -> None:
-            self.answer(with_body=True)
-
-        def answer(self, with_body: bool) -> None:
-            offer.asked.append(f"{self.command} {self.path}")
-            repository, _, rest = self.path[1:].partition("/resolve/")
-            revision = rest.removesuffix(f"/{hub.FILE}")
-            commit = offer.main if revision == "main" else revision
-            content = offer.files.get((repository, commit))
-            if content is None:
-                known = any(name == repository for name, _ in offer.files)
-                self.send_response(404)
-                self.send_header("X-Error-Code", "RevisionNotFound" if known else "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self.send_response(200)
-            self.send_header("X-Repo-Commit", commit)
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if with_body:
-                self.wfile.write(content[: len(content) - offer.cut])
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    use(monkeypatch, server.server_port, tmp_path / "cache")
-    yield offer
-    server.shutdown()
-    server.server_close()
-
-
-def use(monkeypatch: pytest.MonkeyPatch, port: int, cache: Path) -> None:
-    """Point the client, which read its environment when it was imported, to a port of this machine."""
-    endpoint = f"http://127.0.0.1:{port}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with serving(monkeypatch, tmp_path / "cache") as offer:
+        yield offer
 
 
 def file_of(value: float) -> bytes:
@@ -100,7 +40,7 @@ def file_of(value: float) -> bytes:
 
 
 def test_the_pinned_commit_is_fetched_though_the_branch_has_moved_on(served: Hub) -> None:
-    served.files = {(REPOSITORY, OLD): file_of(1.0), (REPOSITORY, NEW): file_of(2.0)}
+    served.files = {(REPOSITORY, OLD, hub.FILE): file_of(1.0), (REPOSITORY, NEW, hub.FILE): file_of(2.0)}
     path = hub.fetch(REPOSITORY, OLD)
     assert path.read_bytes() == file_of(1.0)
     assert hub.commit(path) == OLD
@@ -113,10 +53,10 @@ def test_the_pinned_commit_is_fetched_though_the_branch_has_moved_on(served: Hub
 def test_what_is_cached_serves_without_a_question_also_offline(
     served: Hub, monkeypatch: pytest.MonkeyPatch, revision: str | None
 ) -> None:
-    served.files, served.main = {(REPOSITORY, OLD): file_of(1.0)}, OLD
+    served.files, served.main = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}, OLD
     path = hub.fetch(REPOSITORY, revision)
     served.asked.clear()
-    served.files[(REPOSITORY, NEW)], served.main = file_of(2.0), NEW
+    served.files[(REPOSITORY, NEW, hub.FILE)], served.main = file_of(2.0), NEW
     assert hub.fetch(REPOSITORY, revision) == path
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert hub.fetch(REPOSITORY, revision) == path
@@ -124,7 +64,7 @@ def test_what_is_cached_serves_without_a_question_also_offline(
 
 
 def test_offline_asks_nobody_and_says_so(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    served.files = {(REPOSITORY, OLD): file_of(1.0)}
+    served.files = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"timm/some-vit: cannot be fetched from the hub \(offline by HF_HUB_OFFLINE"):
         hub.fetch(REPOSITORY, OLD)
@@ -132,7 +72,7 @@ def test_offline_asks_nobody_and_says_so(served: Hub, monkeypatch: pytest.Monkey
 
 
 def test_an_unknown_revision_and_repository_are_told_apart(served: Hub) -> None:
-    served.files = {(REPOSITORY, OLD): file_of(1.0)}
+    served.files = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}
     with pytest.raises(UserError, match=r"\(no revision 3333.*; give another --revision, such as main\)"):
         hub.fetch(REPOSITORY, "3" * 40)
     with pytest.raises(UserError, match=r"timm/other: .*\(no such repository, or no access to it\)"):
@@ -142,7 +82,7 @@ def test_an_unknown_revision_and_repository_are_told_apart(served: Hub) -> None:
 def test_a_cut_download_is_refused_and_leaves_nothing_in_the_cache(
     served: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served.files, served.cut = {(REPOSITORY, OLD): file_of(1.0)}, 7
+    served.files, served.cut = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}, 7
     with pytest.raises(UserError, match=r"timm/some-vit: cannot be fetched from the hub \(.+\); connect once"):
         hub.fetch(REPOSITORY, OLD)
     served.cut = 0
@@ -150,7 +90,7 @@ def test_a_cut_download_is_refused_and_leaves_nothing_in_the_cache(
 
 
 def test_a_damaged_file_in_the_cache_is_refused_with_its_hash(served: Hub) -> None:
-    served.files = {(REPOSITORY, OLD): file_of(1.0)}
+    served.files = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}
     path = hub.fetch(REPOSITORY, OLD)
     path.write_bytes(file_of(3.0))
     found, promised = (hashlib.sha256(file_of(value)).hexdigest() for value in (3.0, 1.0))
@@ -179,7 +119,7 @@ def test_a_backbone_comes_from_the_hub_at_its_own_revision_and_says_so(served: H
     native = timm.create_model("vit_small_patch14_dinov2.lvd142m", num_classes=0)
     repository, revision = "timm/vit_small_patch14_dinov2.lvd142m", str(find_backbone("dinov2-s").revision)
     content = save(native.state_dict())
-    served.files = {(repository, revision): content}
+    served.files = {(repository, revision, hub.FILE): content}
     backbone = build_backbone("dinov2-s")
     assert torch.equal(backbone.vit.blocks[3].mlp.fc1.weight, native.blocks[3].mlp.fc1.weight)
     assert backbone.facts()["origin"] == f"{repository}@{revision} (SHA-256 {hashlib.sha256(content).hexdigest()})"

@@ -1,0 +1,86 @@
+"""The list of a shared run's files, with their sizes and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark.errors import UserError
+
+MANIFEST, RECORD, CARD = "manifest.json", "record.json", "README.md"
+FIELDS = {
+    "confusion": "confusion.npz",
+    "delta": "delta.safetensors",
+    "tuned": "tuned.safetensors",
+    "decoder": "decoder.safetensors",
+}
+"""The files beside a record by its fields. The card is not listed: people may edit it, and nothing reads it."""
+MOST = 65536
+"""Bytes of a manifest, at most."""
+AGAIN = "refused: fetch it again, or ask whoever shared it"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Entry(_Part):
+    """One file."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Manifest(_Part):
+    """A run's files by name; ``record`` is the run's own name."""
+
+    format: Literal[1] = 1
+    record: str
+    files: dict[str, Entry]
+
+
+def made(record: str, files: Mapping[str, bytes]) -> bytes:
+    """Return the manifest of a run's files."""
+    entries = {name: Entry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
+    return (Manifest(record=record, files=entries).model_dump_json(indent=1) + "\n").encode()
+
+
+def parsed(packed: bytes, origin: str) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        UserError: damaged, of another form, or of other files than a run has; ``origin`` names the source.
+    """
+    try:
+        manifest = Manifest.model_validate_json(packed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{origin}: {MANIFEST}: {f'{place}: ' if place else ''}{first['msg']}; {AGAIN}") from None
+    known = {RECORD, *FIELDS.values()}
+    for name in manifest.files:
+        if name not in known:
+            raise UserError(f"{origin}: {MANIFEST}: {json.dumps(name)} is no file of a run; {AGAIN}")
+    side = {FIELDS["delta"], FIELDS["tuned"]} & set(manifest.files)
+    missing = sorted(known - {FIELDS["delta"], FIELDS["tuned"]} - set(manifest.files))
+    if missing or len(side) != 1:
+        wrong = f"lacks {missing[0]}" if missing else f"must list one of {FIELDS['delta']} and {FIELDS['tuned']}"
+        raise UserError(f"{origin}: {MANIFEST}: {wrong}; {AGAIN}")
+    return manifest
+
+
+def confirm(name: str, packed: bytes, entry: Entry, origin: str) -> None:
+    """Hold a file to its manifest.
+
+    Raises:
+        UserError: another size or hash.
+    """
+    if len(packed) != entry.bytes:
+        raise UserError(f"{origin}: {name}: {len(packed)} bytes, where the manifest has {entry.bytes}; {AGAIN}")
+    found = hashlib.sha256(packed).hexdigest()
+    if found != entry.sha256:
+        raise UserError(f"{origin}: {name}: SHA-256 is {found}, where the manifest has {entry.sha256}; {AGAIN}")

@@ -1,0 +1,100 @@
+"""Whether files of weights have just the tensors that their record calls for; no pre-trained weights are needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from benchmark.delta import DECODER, INDEX, VALUE, metadata
+from benchmark.errors import UserError
+from benchmark.models.backbone import Backbone, build_backbone
+from benchmark.models.decoder import Decoder, build_decoder
+from benchmark.models.weights import check
+from benchmark.records import Record
+from benchmark.restore import protocol_of
+from benchmark.sharing.manifest import AGAIN, FIELDS
+from benchmark.tuned import attached
+
+
+def hold(record: Record, packed: Mapping[str, bytes], origin: str) -> None:
+    """Hold a run's files of weights to its backbone, method and decoder, and their metadata to the record.
+
+    Args:
+        record: the run's.
+        packed: ``decoder`` and one of ``delta`` and ``tuned``.
+        origin: names the source in messages.
+
+    Raises:
+        UserError: damaged; another run's; a tensor is missing, superfluous or of another shape or type.
+    """
+    tensors = {field: _parsed(data, f"{origin}: {FIELDS[field]}") for field, data in packed.items()}
+    with torch.device("meta"):  # shapes without memory
+        backbone = build_backbone(record.backbone, pretrained=False)
+        decoder = build_decoder(protocol_of(record).decoder, backbone.embed_dim, len(record.classes), record.seed)
+    for field in packed.keys() - {"decoder"}:
+        place = f"{origin}: {FIELDS[field]}"
+        _same_run(record, metadata(packed[field]), field, place)
+        if field == "delta":
+            _hold_delta(tensors[field], backbone, place)
+        else:
+            _hold_tuned(record, tensors[field], backbone, decoder, place)
+    own = {DECODER + name: tensor for name, tensor in decoder.state_dict().items()}
+    _hold(tensors["decoder"], own, f"{origin}: {FIELDS['decoder']}")
+
+
+def _parsed(packed: bytes, place: str) -> dict[str, Tensor]:
+    try:
+        return load(packed)
+    except SafetensorError as error:
+        raise UserError(f"{place}: truncated or not safetensors ({error}); {AGAIN}") from None
+
+
+def _same_run(record: Record, facts: Mapping[str, str], field: str, place: str) -> None:
+    """Hold the metadata to the record: they say what is attached to the backbone."""
+    wanted = {
+        "record": record.name,
+        "method": record.method,
+        "seed": str(record.seed),
+        "backbone": record.backbone,
+        "weights_hash": record.weights_hash,
+    }
+    if field == "tuned":
+        wanted["settings"] = json.dumps(record.settings, sort_keys=True)
+    for name in {**wanted, **facts}.keys() - {"tuned_hash"}:
+        if facts.get(name) != wanted.get(name):
+            raise UserError(f"{place}: {name} in its metadata is not the record's; {AGAIN}")
+
+
+def _hold_tuned(record: Record, tensors: dict[str, Tensor], backbone: Backbone, decoder: Decoder, place: str) -> None:
+    method = attached(record.method, record.settings, record.seed, backbone, place)
+    _hold(tensors, method.trained(), place)
+    if (queries := method.queries()) is not None:
+        decoder.link(queries, record.seed)
+
+
+def _hold_delta(tensors: dict[str, Tensor], backbone: Backbone, place: str) -> None:
+    own = dict(backbone.named_parameters())
+    names = {name.removesuffix(INDEX).removesuffix(VALUE) for name in tensors}
+    if set(tensors) != {name + part for name in names for part in (INDEX, VALUE)}:
+        raise UserError(f"{place}: not pairs of {INDEX} and {VALUE} alone; {AGAIN}")
+    for name in sorted(names):
+        if name not in own:
+            raise UserError(f"{place}: {name!r} is no parameter of backbone {backbone.name!r}; {AGAIN}")
+        index, value = tensors[name + INDEX], tensors[name + VALUE]
+        positions = index.long() if index.dtype in (torch.int32, torch.int64) and index.ndim == 1 else None
+        if positions is None or value.shape != index.shape or value.dtype != own[name].dtype:
+            raise UserError(f"{place}: {name!r} has other shapes or types than a delta; {AGAIN}")
+        if len(positions) and (positions[0] < 0 or positions[-1] >= own[name].numel() or (positions.diff() <= 0).any()):
+            raise UserError(f"{place}: {name!r} has positions out of order or beyond its {own[name].numel()}; {AGAIN}")
+
+
+def _hold(tensors: dict[str, Tensor], own: Mapping[str, Tensor], place: str) -> None:
+    check(tensors, own, place)
+    for name, tensor in tensors.items():
+        if tensor.dtype != own[name].dtype:
+            raise UserError(f"{place}: tensor {name!r} is {tensor.dtype}, expected {own[name].dtype}; {AGAIN}")

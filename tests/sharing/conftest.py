@@ -1,0 +1,54 @@
+"""Two tiny runs to share, one kept as a delta and one as tuned tensors, and a hub on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import save_file
+
+from benchmark.experiment import execute
+from benchmark.jobs import Job
+from benchmark.models.backbone import build_backbone
+from benchmark.records import Record, read
+from tests.conftest import TINY
+from tests.hub_server import Hub, serving
+from tests.test_training import job_of
+
+TOKEN = "hf_PlantedForThisTestAndNowhereElse"
+REPOSITORY = "someone/some-run"
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """A folder with the records of LoRA and Random."""
+    folder = tmp_path_factory.mktemp("runs")
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
+    for method in ("lora", "random"):
+        execute(job_of(path, tiny_data, folder, method))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weighed(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> tuple[Record, Path]:
+    """A run of Freeze on pre-trained weights from a file, and that file."""
+    folder = tmp_path_factory.mktemp("weighed")
+    path, weights = folder / "tiny.yaml", folder / "mine.safetensors"
+    fixed = {**TINY, "evaluation": {"mode": "slide", "crop": 32, "stride": 16}, "iterations": 4}
+    path.write_text(yaml.safe_dump(fixed), encoding="utf-8")
+    save_file(build_backbone("vit-tiny-random", seed=1).vit.state_dict(), weights)
+    job: Job = replace(job_of(path, tiny_data, folder, "freeze"), weights=weights)
+    execute(job)
+    return read(job.record), weights
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A hub for a user who is logged in."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with serving(monkeypatch, tmp_path / "cache") as offer:
+        yield offer

@@ -1,0 +1,236 @@
+"""Push, pull and evaluate: what comes back is what went, from the commit that was named, and scores the same."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import constants
+from safetensors.torch import load_file
+
+from benchmark import records
+from benchmark.delta import metadata, packed
+from benchmark.errors import UserError
+from benchmark.export import export, find
+from benchmark.records import Record, read
+from benchmark.rescore import rescore
+from benchmark.rescore import run as evaluate
+from benchmark.sharing import bundle
+from benchmark.sharing.card import card
+from benchmark.sharing.transfer import pull, push
+from tests.hub_server import Hub
+from tests.records.made import failed, stored
+from tests.sharing.conftest import REPOSITORY, TOKEN
+from tests.test_cli import call
+
+KEPT = {"lora": "tuned.safetensors", "random": "delta.safetensors"}
+
+
+def beside(place: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in place.parent.glob("seed0*")}
+
+
+@pytest.mark.parametrize("method", KEPT)
+def test_a_pulled_run_is_the_pushed_one_and_scores_the_same(
+    method: str, runs: Path, tiny_data: Path, served: Hub, tmp_path: Path
+) -> None:
+    commit = push(method, REPOSITORY, runs, private=True)
+    (wanted,) = served.created
+    assert (wanted["organization"], wanted["name"], wanted["visibility"]) == ("someone", "some-run", "private")
+    names = {"README.md", "record.json", "confusion.npz", "decoder.safetensors", KEPT[method], "manifest.json"}
+    assert set(served.tree(REPOSITORY, commit)) == {*names, ".gitattributes"}
+    assert sum(line.startswith("PUT") for line in served.asked) == 2, "both files of weights go apart from the commit"
+    found, origin = pull(REPOSITORY, tmp_path / "pulled", None)
+    assert origin == f"{REPOSITORY}@{commit}"
+    assert found.path == tmp_path / "pulled" / "tiny" / "vit-tiny-random" / method / "seed0.json"
+    assert beside(found.path) == beside(runs / "tiny" / "vit-tiny-random" / method / "seed0.json")
+    assert all(row.equal for row in rescore(found, tiny_data))
+
+
+def test_the_token_goes_to_the_hub_and_nowhere_else(
+    runs: Path, served: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO):
+        push("lora", REPOSITORY, runs, private=False)
+        pull(REPOSITORY, tmp_path / "pulled", None)
+        export("lora", runs, tmp_path / "folder", decoder=False)
+        served.refusal = 400, "", f"token {TOKEN} may not do that"
+        with pytest.raises(UserError) as told:
+            push("lora", REPOSITORY, runs, private=False)
+        with pytest.raises(UserError) as also:
+            pull(REPOSITORY, tmp_path / "pulled", None)
+    assert f"Bearer {TOKEN}" in served.tokens
+    apart = [token for line, token in zip(served.asked, served.tokens, strict=True) if line.startswith("PUT")]
+    assert apart == [None] * 2
+    assert "may not do that" in str(told.value)
+    captured = capfd.readouterr()
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    said = [str(told.value), str(also.value), caplog.text, captured.out, captured.err]
+    assert not any(TOKEN.encode() in data for data in [*written, *served.files.values(), *map(str.encode, said)])
+
+
+def test_a_pinned_commit_is_pulled_though_another_run_was_pushed_since(
+    runs: Path, served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = push("lora", REPOSITORY, runs, private=False)
+    second = push("random", REPOSITORY, runs, private=False)
+    assert KEPT["lora"] not in served.tree(REPOSITORY, second), "files of the run before are taken away"
+    assert pull(REPOSITORY, tmp_path / "pulled", first)[0].method == "lora"
+    assert pull(REPOSITORY, tmp_path / "pulled", None)[0].method == "random"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    served.asked.clear()
+    assert pull(REPOSITORY, tmp_path / "again", first)[0].method == "lora"
+    assert not served.asked
+    with pytest.raises(UserError, match=r"someone/some-run: cannot be fetched from the hub \(offline"):
+        pull(REPOSITORY, tmp_path / "again", "main")
+
+
+def test_an_exported_folder_is_pulled_too(runs: Path, tmp_path: Path) -> None:
+    written = export("lora", runs, tmp_path / "folder", decoder=False)
+    assert {path.name for path in written} == {path.name for path in (tmp_path / "folder").iterdir()}
+    found, origin = pull(str(tmp_path / "folder"), tmp_path / "pulled", None)
+    assert origin == str(tmp_path / "folder")
+    assert pull(str(tmp_path / "folder"), tmp_path / "pulled", None)[0] == found, "again: nothing to do"
+    stored(tmp_path / "other", "lora", protocol="tiny", backbone="vit-tiny-random")
+    with pytest.raises(UserError, match="another run is recorded here; give another --records"):
+        pull(str(tmp_path / "folder"), tmp_path / "other", None)
+    with pytest.raises(UserError, match=r"--revision main: .* is a folder; leave it out"):
+        pull(str(tmp_path / "folder"), tmp_path / "pulled", "main")
+
+
+def test_what_the_hub_refuses_is_one_line(runs: Path, served: Hub, tmp_path: Path) -> None:
+    def refused(source: str = REPOSITORY, revision: str | None = None) -> str:
+        with pytest.raises(UserError) as told:
+            pull(source, tmp_path / "pulled", revision)
+        assert "\n" not in str(told.value)
+        return str(told.value)
+
+    push("lora", REPOSITORY, runs, private=False)
+    assert "name the hub's repository as OWNER/NAME" in refused("some-run")
+    assert "name the hub's repository as OWNER/NAME" in refused("someone/../run")
+    assert "(no revision 3333" in refused(revision="3" * 40)
+    assert "(no such repository, or no access to it)" in refused("someone/else", "3" * 40)
+    served.commit("someone/swollen", {"manifest.json": b" " * 70000})
+    served.asked.clear()
+    assert "manifest.json: larger than the 65536 bytes" in refused("someone/swollen")
+    assert not any(line.startswith("GET") and line.endswith("manifest.json") for line in served.asked)
+    served.refusal = 401, "", "no"
+    with pytest.raises(UserError, match=r"cannot be pushed to \(no .*access.*\)"):
+        push("lora", REPOSITORY, runs, private=False)
+    assert not list((tmp_path / "pulled").iterdir())
+
+
+def test_what_has_no_weights_is_not_shared(tmp_path: Path) -> None:
+    stored(tmp_path, "old")
+    with pytest.raises(UserError, match="no weights beside it: the record is older than they are"):
+        push("old", REPOSITORY, tmp_path, private=False)
+    records.write(failed("broken"), {}, {}, tmp_path)
+    with pytest.raises(UserError, match="no weights beside it: the run failed"):
+        export("broken", tmp_path, tmp_path / "folder", decoder=False)
+
+
+def test_evaluate_confirms_a_run_and_denies_changed_weights(
+    runs: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate("lora", runs, tiny_data, None)
+    said = capsys.readouterr()
+    assert said.err == "tiny/vit-tiny-random/lora/seed0: equal to the pixel\n"
+    assert [line.split("|")[1].strip() for line in said.out.splitlines()[2:]] == ["source", "dusk", "elsewhere"]
+    other = nudged(find("lora", runs), tmp_path)
+    done = call("evaluate", "lora", "--records", tmp_path, "--data-root", tiny_data)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{other.name}: differs from its record on source, dusk, elsewhere\n")
+    assert not any(row.equal for row in rescore(other, tiny_data))
+
+
+def nudged(record: Record, root: Path) -> Record:
+    """Return a copy of a record whose decoder has other biases than it was scored with."""
+    assert record.path is not None
+    fields = ("tuned", "decoder")
+    weights = {field: records.content(record, field) for field in fields}
+    path = record.path.with_name("seed0.decoder.safetensors")
+    tensors = load_file(path)
+    (bias,) = (name for name in tensors if name.endswith("conv_seg.bias"))
+    tensors[bias] += torch.arange(float(len(tensors[bias])))
+    weights["decoder"] = packed(tensors, metadata(weights["decoder"]))
+    plain = record.model_copy(update=dict.fromkeys(("confusion", *fields)))
+    return read(records.write(plain, *records.confusions(record), root, weights))
+
+
+def test_evaluate_names_what_is_not_there_as_it_was(
+    runs: Path, tiny_data: Path, weighed: tuple[Record, Path], tmp_path: Path
+) -> None:
+    record, weights = weighed
+    with pytest.raises(
+        UserError, match=r"was run on pre-trained weights \w{12} \(mine\.safetensors \(SHA-256 \w{64}\)\)"
+    ):
+        rescore(record, tiny_data)
+    assert all(row.equal for row in rescore(record, tiny_data, weights))
+    (tmp_path / "camvid").mkdir()
+    for path in (tiny_data / "camvid").iterdir():
+        (tmp_path / "camvid" / path.name).symlink_to(path)
+    for name in ("test", "testannot"):
+        (tmp_path / "camvid" / name).unlink()
+        shutil.copytree(tiny_data / "camvid" / name, tmp_path / "camvid" / name)
+        (tmp_path / "camvid" / name / "0001TP_00000.png").unlink()
+    with pytest.raises(UserError, match=r"camvid: other images of dusk than .* was scored on"):
+        rescore(find("lora", runs), tmp_path)
+
+
+def loaded(text: str, images: torch.Tensor) -> dict[str, Any]:
+    """Run the card's code."""
+    names: dict[str, Any] = {"images": images}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    return names
+
+
+def test_the_card_is_for_people_the_hub_and_python(
+    runs: Path, weighed: tuple[Record, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, weights = weighed
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.safetensors").symlink_to(weights)
+    images = torch.full((1, 3, 48, 64), 99.0)
+    for each in (record, find("random", runs)):
+        bundle.unpack(fetch(each), "it", Path("pulled"))
+        text = card(each, REPOSITORY)
+        names = loaded(text, images)
+        assert names["classes"].shape == (1, 48, 64)
+        assert len(text.partition("```python\n")[2].partition("```")[0].strip().splitlines()) == 5
+        assert f"python -m benchmark pull {REPOSITORY}\n" in text
+        assert f"protocol fingerprint `{each.fingerprint}`" in text
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| {each.label} "))
+        assert f"{100 * each.scores()['dusk'].miou:.1f}" in row
+    assert 'weights=Path("mine.safetensors")' in card(record, REPOSITORY)
+    assert 'mode="slide", crop=32, stride=16' in card(record, REPOSITORY)
+    assert "Licence: whoever shares this has to say." in card(record, REPOSITORY)
+
+
+def fetch(record: Record) -> bundle.Fetch:
+    files = bundle.contents(record, REPOSITORY)
+    return lambda name, most: files[name]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "licence", "base"),
+    [
+        ("vit-tiny-streets", {"license": "apache-2.0"}, None),
+        ("mae-l", {"license": "cc-by-nc-4.0"}, "timm/vit_large_patch16_224.mae"),
+        ("dinov3-s", {"license": "other", "license_name": "dinov3-license"}, "timm/vit_small_patch16_dinov3.lvd1689m"),
+    ],
+)  # fmt: skip
+def test_the_licence_is_that_of_the_pre_trained_weights(
+    runs: Path, backbone: str, licence: dict[str, str], base: str | None
+) -> None:
+    origin = f"{base}@{'a' * 40} (SHA-256 {'b' * 64})" if base else f"embedded weights {backbone} (SHA-256 {'b' * 64})"
+    record = find("lora", runs)
+    changed = record.model_copy(update={"backbone": backbone, "vfm": {"origin": origin}})
+    front = yaml.safe_load(card(changed, REPOSITORY).split("---\n")[1])
+    assert {key: value for key, value in front.items() if key.startswith("license")} == licence
+    assert front.get("base_model") == base
+    assert front["tags"][-1] == "lora"
