@@ -59,6 +59,13 @@ class Evaluator(str, Enum):
     detectron2 = "detectron2"
 
 
+class Tracker(str, Enum):
+    """Of a run as it goes."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+
+
 class Kind(str, Enum):
     """Of things that can be listed."""
 
@@ -129,6 +136,9 @@ def run(
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Compute blocks again in the backward pass: less memory, more time.")
     ] = False,
+    track: Annotated[
+        Optional[Tracker], typer.Option(help="Tell it of losses and scores as they come; W&B writes offline.")
+    ] = None,
 ) -> None:
     """Train, score and record every due run, then print the table. Finished runs are kept; killed ones resume."""
     from benchmark import sweep
@@ -138,7 +148,8 @@ def run(
             protocol=protocol, all_methods=all_methods, methods=methods, seeds=seeds, backbone=backbone,
             weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
             quick=quick, force=force, workers=workers, threads=threads, given=tuple(given or ()),
-            evaluator=evaluator.value if evaluator else None, accumulate=accumulate, checkpointing=checkpointing,
+            evaluator=evaluator.value if evaluator else None, track=track.value if track else None,
+            accumulate=accumulate, checkpointing=checkpointing,
         )
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark import checkpoints, delta, detectron, machine
+from benchmark import checkpoints, delta, detectron, machine, tracking
 from benchmark.data.loader import EvaluationSet, TrainingSet
 from benchmark.domains import Domain
 from benchmark.errors import UserError
@@ -174,18 +174,20 @@ def _trained(
     key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
     last: dict[str, np.ndarray] = {}
     notify("stage", text="training")
+    follower = tracking.Follower(job, conditions, writes)
+    if follower.hint:
+        notify("note", text=f"to look at: {follower.hint}")
+    tick = follower.steps(lambda step, losses: notify("step", step=step, total=total, losses=losses))
     try:
-        progress = trainer.run(
-            lambda step: _scored(experiment, step, last, notify),
-            job.checkpoint,
-            key,
-            lambda step, losses: notify("step", step=step, total=total, losses=losses),
-        )
+        score = follower.scores(lambda step: _scored(experiment, step, last, notify))
+        progress = trainer.run(score, job.checkpoint, key, tick)
     except (FloatingPointError, detectron.DisagreementError) as error:
         record = _record(facts, trainer, state="failed", error=str(error))
         if writes:
             write(record, {}, {}, job.folder)
         return record
+    finally:
+        follower.end()
     record = _record(
         facts, trainer, state="finished", report=trainer.method.report(), second_evaluator=experiment.second,
         **_scores(last, progress),

@@ -60,6 +60,7 @@ class Job:
         threads: processor threads of the run.
         evaluator: a second one that has to confirm every mIoU, ``detectron2``; None for ours alone.
         execution: how it is carried out.
+        tracker: what is told of losses and scores as they come, ``tensorboard`` or ``wandb``; None for nobody.
     """
 
     protocol: Protocol
@@ -74,6 +75,7 @@ class Job:
     threads: int = 1
     evaluator: str | None = None
     execution: Execution = field(default_factory=Execution)
+    tracker: str | None = None
 
     @property
     def method_name(self) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark import detectron, jobs, protocol, registry, runs, tables
+from benchmark import detectron, jobs, protocol, registry, runs, tables, tracking
 from benchmark.console import Display, title
 from benchmark.errors import UserError
 from benchmark.execution import Execution
@@ -45,6 +45,7 @@ class Request:
     evaluator: str | None = None
     accumulate: int = 1
     checkpointing: bool = False
+    track: str | None = None
 
 
 def run(request: Request) -> None:
@@ -59,6 +60,8 @@ def run(request: Request) -> None:
     wanted = wanted_by(request, fixed)
     if request.evaluator is not None:
         detectron.require()
+    if request.track is not None:
+        tracking.require(request.track)
     place = place_for(fixed, request.data_root)
     wanted = [replace(job, data_root=place) for job in wanted]
     started = time.monotonic()
@@ -80,7 +83,7 @@ def wanted_by(request: Request, fixed: protocol.Protocol) -> list[jobs.Job]:
         fixed, backbone, names, jobs.parse_seeds(request.seeds), jobs.parse_given(request.given),
         data_root=request.data_root or Path(), folder=request.records,
         weights=request.weights, revision=request.revision, threads=request.threads, evaluator=request.evaluator,
-        execution=Execution(request.accumulate, request.checkpointing),
+        execution=Execution(request.accumulate, request.checkpointing), tracker=request.track,
     )  # fmt: skip
 
 
