@@ -26,6 +26,16 @@ def unseen(sample: EvaluationItem, scores: torch.Tensor) -> None:
     """Look at nothing."""
 
 
+def each_of(*looks: Look) -> Look:
+    """Return what shows a sample and its scores to all of ``looks``."""
+
+    def see(sample: EvaluationItem, scores: torch.Tensor) -> None:
+        for look in looks:
+            look(sample, scores)
+
+    return see
+
+
 def confusion(prediction: torch.Tensor, label: torch.Tensor, classes: int) -> np.ndarray:
     """Count pixels by (true class, predicted class).
 

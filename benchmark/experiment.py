@@ -16,7 +16,8 @@ from benchmark import checkpoints, delta, detectron, machine, tracking
 from benchmark.data.loader import EvaluationSet, TrainingSet
 from benchmark.domains import Domain
 from benchmark.errors import UserError
-from benchmark.evaluation import Look, evaluate, unseen
+from benchmark.evaluation import Look, each_of, evaluate, unseen
+from benchmark.examples import Examples
 from benchmark.jobs import Job
 from benchmark.method import Method
 from benchmark.models.decoder import build_decoder
@@ -104,23 +105,25 @@ class Experiment:
         """Return one confusion matrix per image of a domain, (N, C, C); each process looks at a share of the images."""
         data = EvaluationSet(domain.samples, domain.reader, test_size=domain.test_size)
         spec, device = self.protocol.evaluation, self.accelerator.device
-        own = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        # Consecutive images, so that the first of them, which are kept as examples, are the first process's.
+        part, parts = self.accelerator.process_index, self.accelerator.num_processes
+        own = slice(len(data) * part // parts, len(data) * (part + 1) // parts)
         items = (data[index] for index in range(len(data))[own])
         found = torch.zeros(len(data), self.classes, self.classes, dtype=torch.int32, device=device)
         matrices = evaluate(self.segmenter, items, self.classes, spec, device, tick, look)
         found[own] = torch.from_numpy(matrices).to(device)
         return np.asarray(self.accelerator.reduce(found, "sum").cpu())
 
-    def confirmed(self, name: str, domain: Domain, tick: Callable[[], None]) -> np.ndarray:
+    def confirmed(self, name: str, domain: Domain, tick: Callable[[], None], look: Look) -> np.ndarray:
         """Return :meth:`confusions` of the domain ``name``, confirmed by the second evaluator if one is asked for.
 
         Raises:
             DisagreementError: it finds another mIoU.
         """
         if not self.second:
-            return self.confusions(domain, tick)
+            return self.confusions(domain, tick, look)
         other = detectron.SecondEvaluator(f"{self.protocol.name}/{name}", domain)
-        matrices = self.confusions(domain, tick, other.see)
+        matrices = self.confusions(domain, tick, each_of(look, other.see))
         difference = other.compare(matrices)
         self.second = {evaluator: max(known, difference) for evaluator, known in self.second.items()}
         return matrices
@@ -173,13 +176,14 @@ def _trained(
         checkpoints.require_room(job.checkpoint, trainer.checkpoint_size())
     key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
     last: dict[str, np.ndarray] = {}
+    examples = Examples()
     notify("stage", text="training")
     follower = tracking.Follower(job, conditions, writes)
     if follower.hint:
         notify("note", text=f"to look at: {follower.hint}")
     tick = follower.steps(lambda step, losses: notify("step", step=step, total=total, losses=losses))
     try:
-        score = follower.scores(lambda step: _scored(experiment, step, last, notify))
+        score = follower.scores(lambda step: _scored(experiment, step, last, examples, notify))
         progress = trainer.run(score, job.checkpoint, key, tick)
     except (FloatingPointError, detectron.DisagreementError) as error:
         record = _record(facts, trainer, state="failed", error=str(error))
@@ -195,12 +199,17 @@ def _trained(
     if writes:
         ids = {name: [sample.id for sample in domain.samples] for name, domain in experiment.targets.items()}
         ids[SOURCE] = [sample.id for sample in experiment.validation.samples]
-        write(record, last, ids, job.folder, delta.files(trainer.method, experiment.segmenter, record))
+        files = {"examples": examples.packed(), **delta.files(trainer.method, experiment.segmenter, record)}
+        write(record, last, ids, job.folder, files)
     return record
 
 
-def _scored(experiment: Experiment, step: int, last: dict[str, np.ndarray], notify: Notify) -> dict[str, Any]:
-    """Score the model after ``step`` iterations, at the end on held-out source images, too; leave matrices in ``last``.
+def _scored(
+    experiment: Experiment, step: int, last: dict[str, np.ndarray], examples: Examples, notify: Notify
+) -> dict[str, Any]:
+    """Score the model after ``step`` iterations, at the end on held-out source images, too.
+
+    Matrices are left in ``last``, a few predictions in ``examples``.
 
     Raises:
         DisagreementError: a second evaluator finds another mIoU.
@@ -208,7 +217,10 @@ def _scored(experiment: Experiment, step: int, last: dict[str, np.ndarray], noti
     notify("stage", text=f"scoring after {step}")
     ends = step == experiment.protocol.iterations
     domains = experiment.targets | ({SOURCE: experiment.validation} if ends else {})
-    found = {name: experiment.confirmed(name, domain, lambda: notify("image")) for name, domain in domains.items()}
+    found = {
+        name: experiment.confirmed(name, domain, lambda: notify("image"), examples.of(name))
+        for name, domain in domains.items()
+    }
     last.update(found)
     values = {name: float(miou(matrices.sum(0, dtype=np.int64))) for name, matrices in found.items()}
     source = values.pop(SOURCE, None)

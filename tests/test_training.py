@@ -46,7 +46,7 @@ def stop_at(step: int, how: type[BaseException]) -> Callable[..., None]:
 def essence(record: Record) -> dict[str, Any]:
     """All of a record but what tells when and how fast it was made."""
     timing = {"started", "finished", "seconds", "cpu_seconds", "peak_memory_bytes"}
-    written = {"confusion", "delta", "tuned", "decoder", "digests", "checksum"}
+    written = {"confusion", "examples", "delta", "tuned", "decoder", "digests", "checksum"}
     return record.model_dump(mode="json", exclude=timing | written)
 
 

@@ -115,6 +115,7 @@ class Record(_Model):
         cpu_seconds: processor time of the run, all threads.
         report: what the method itself has to say.
         confusion: the file of every evaluated image's confusion matrix.
+        examples: the file of the class maps predicted on a few images; None in records from before they were kept.
         delta: the file of the backbone's chosen weights; None where the method does not choose single weights,
             and in records from before there was one.
         tuned: else the file of the tensors that the method trained or added, whole; None in older records.
@@ -160,6 +161,7 @@ class Record(_Model):
     finished: AwareDatetime
     report: dict[str, JsonValue] = {}
     confusion: Sidecar | None = None
+    examples: Sidecar | None = None
     delta: Sidecar | None = None
     tuned: Sidecar | None = None
     decoder: Sidecar | None = None

@@ -27,6 +27,7 @@ Matrices = Mapping[str, npt.NDArray[Any]]
 Ids = Mapping[str, Sequence[str]]
 SIDECARS = {
     "confusion": ".npz",
+    "examples": ".examples.npz",
     "delta": ".delta.safetensors",
     "tuned": ".tuned.safetensors",
     "decoder": ".decoder.safetensors",
@@ -66,9 +67,7 @@ def paths(root: Path) -> Iterator[Path]:
 # -- writing -------------------------------------------------------------------------------------------
 
 
-def write(
-    record: Record, confusion: Matrices, ids: Ids, root: Path, weights: Mapping[str, bytes] | None = None
-) -> Path:
+def write(record: Record, confusion: Matrices, ids: Ids, root: Path, more: Mapping[str, bytes] | None = None) -> Path:
     """Write a record and the files beside it; return the record's path.
 
     The record appears last, and an older one goes first: killed anywhere, no record stands beside files that
@@ -80,7 +79,7 @@ def write(
             a failed run.
         ids: the images' names, in the same order.
         root: the folder of all records.
-        weights: a finished run's files of weights, by field: ``delta`` or ``tuned``, ``decoder``.
+        more: a finished run's further files, by field: ``examples``; ``delta`` or ``tuned``, and ``decoder``.
 
     Raises:
         UserError: no permission or no space; an older record is untouched.
@@ -92,7 +91,7 @@ def write(
         wrong = _disagreement(record, confusion, ids)
         if wrong:
             raise ValueError(f"{record.name}: {wrong}")
-        contents = {"confusion": _pack(confusion, ids), **(weights or {})}
+        contents = {"confusion": _pack(confusion, ids), **(more or {})}
     places = {field: path.with_suffix(suffix) for field, suffix in SIDECARS.items()}
     record = record.model_copy(
         update={

@@ -22,7 +22,7 @@ from benchmark.records.seal import sealed
 from tests.records.made import CLASSES, TARGETS, confusion, failed, names, record, stored
 
 FIELDS = [name for name in Record.model_fields if name not in ("schema_version", "digests", "checksum")]
-FILLED = {"confusion", "delta", "decoder", "digests", "checksum"}
+FILLED = {"confusion", "examples", "delta", "decoder", "digests", "checksum"}
 Forgery = Callable[[dict[str, Any]], Any]
 
 
