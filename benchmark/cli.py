@@ -279,6 +279,20 @@ def figure(
 
 
 @app.command()
+def report(
+    records: Records = RUNS,
+    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    protocol: Annotated[Optional[str], typer.Option("--protocol", "-p", help="Only this protocol.")] = None,
+    backbone: Annotated[Optional[str], typer.Option(help="Only this backbone.")] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Write one page of all that the records hold: tables, figures, predictions, cost, conditions."""
+    from benchmark.report import command
+
+    command.run(records, output, protocol, backbone, data_root)
+
+
+@app.command()
 def params(
     backbone: Annotated[
         Optional[list[str]], typer.Option(help="Columns, separated by commas. Default: those of the papers.")

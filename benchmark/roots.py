@@ -40,7 +40,7 @@ def place_for(protocol: Protocol, given: Path | None) -> Path:
             f"its download unpacks; python -m benchmark data check --protocol {protocol.name} --data-root DIR says "
             "what is missing and where to get it"
         )
-    return _rendered()
+    return rendered()
 
 
 def require(protocol: Protocol, place: Path) -> None:
@@ -59,7 +59,7 @@ def require(protocol: Protocol, place: Path) -> None:
 
 def make_ready(protocol: Protocol, place: Path, console: Console) -> None:
     """Render what the protocol needs into ``place``, if that is the cache's; nothing is done to a user's folder."""
-    if protocol.rendered is not None and place == _rendered():
+    if protocol.rendered is not None and place == rendered():
         render(place, console)
 
 
@@ -78,7 +78,7 @@ def render(root: Path | None, console: Console) -> Path:
     """Render the embedded streets below ``root`` (default: the cache) unless they are there; return the root."""
     from benchmark.data import streets
 
-    place = root or _rendered()
+    place = root or rendered()
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
         task = bars.add_task("rendering streets", total=None)
         streets.prepare(
@@ -92,7 +92,8 @@ def _folders(protocol: Protocol) -> list[str]:
     return sorted({f"{split.dataset}/" for split in protocol.splits().values()})
 
 
-def _rendered() -> Path:
+def rendered() -> Path:
+    """Return the folder that holds the rendered data sets, or will."""
     from benchmark.data import streets
 
     return cache() / f"streets-{streets.VERSION}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from benchmark import atomic, jobs, paper, protocol, tables
@@ -48,7 +48,7 @@ def run(
     """
     found = read_all(records)
     if which == MAIN:
-        made = _main(found, name, backbone, methods, published)
+        made = main(found, name, backbone, jobs.parse_methods(methods) if methods else [], published)
     elif methods:
         raise UserError(f"--methods: Table {which} has the paper's rows; give --table main to choose some")
     else:
@@ -63,12 +63,23 @@ def run(
         raise UserError(f"{output}: cannot be written: {error.strerror or error}") from None
 
 
-def _main(
-    records: Sequence[Record], name: str | None, backbone: str | None, methods: str, published: bool
+def main(
+    records: Sequence[Record], name: str | None, backbone: str | None, methods: Collection[str], published: bool
 ) -> list[Table]:
-    wanted = jobs.parse_methods(methods) if methods else []
-    shown = tables.shown(records, name, backbone, wanted)
+    """Return the suite's own tables, of records that are of the protocols as these are now.
+
+    Args:
+        records: of any runs.
+        name: a protocol's.
+        backbone: only this one's.
+        methods: rows, by registered name; by default all but ablations and methods that carry something.
+        published: with the figures that papers print.
+
+    Raises:
+        UserError: no such record, or records that do not belong together.
+    """
+    shown = tables.shown(records, name, backbone, methods)
     for stated in {record.protocol for record in shown}:
         if stated.partition("@")[0] in protocol.available():
             tables.as_protocol([record for record in shown if record.protocol == stated], protocol.load(stated))
-    return tables.build(shown, methods=wanted, published=paper.find if published else nothing)
+    return tables.build(shown, methods=methods, published=paper.find if published else nothing)

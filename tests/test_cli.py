@@ -60,6 +60,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
         ["pull"],
         ["evaluate"],
         ["figure"],
+        ["report"],
         ["stability"],
     ],
 )
@@ -69,7 +70,7 @@ def test_every_command_explains_itself(words: list[str]) -> None:
     assert "Usage:" in done.stdout
 
 
-@pytest.mark.parametrize("word", ["run", "figure"])
+@pytest.mark.parametrize("word", ["run", "figure", "report"])
 def test_help_imports_nothing_heavy(word: str) -> None:
     code = (
         f"import sys; sys.argv = ['benchmark', '{word}', '--help']\n"

@@ -20,7 +20,7 @@ from benchmark.records import Record, read_all
 from benchmark.tables import check
 
 Fields = dict[str, Any]
-PDF, PNG = "pdf", "png"
+PDF, PNG, SVG = "pdf", "png", "svg"
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def run(request: Request) -> None:
     records = _wanted(request)
     refusals, drawn = [], 0
     for name, figure in figures.items():
-        for place, selection in _selections(records, figure, request):
+        for place, selection in selections(records, figure, request):
             try:
-                drawing = _draw(name, figure, selection, request.out / place)
+                drawing = _write(name, figure, selection, request.out / place)
             except NothingToDrawError as error:
                 refusals.append(f"{place / name}: {error}")
                 continue
@@ -70,16 +70,22 @@ def run(request: Request) -> None:
         print(f"not drawn: {refusal}", file=sys.stderr)
 
 
-def _draw(name: str, figure: Figure, selection: Selection, folder: Path) -> Drawing:
-    """Draw one figure and write it as PDF and PNG, with its caption as text."""
+def drawn(figure: Figure, selection: Selection, *kinds: str) -> tuple[Drawing, dict[str, bytes]]:
+    """Draw one figure; return it with the contents of its files, by kind (``pdf``, ``png``, ``svg``).
+
+    Raises:
+        NothingToDrawError: the records lack what it shows.
+    """
     with matplotlib.rc_context(_style.RC):
         drawing = figure.draw(selection)
-        stem = folder / name
-        contents = {
-            stem.with_name(f"{name}.txt"): (drawing.caption + "\n").encode(),
-            stem.with_name(f"{name}.{PNG}"): _saved(drawing, PNG),
-            stem.with_name(f"{name}.{PDF}"): _saved(drawing, PDF),
-        }
+        return drawing, {kind: _saved(drawing, kind) for kind in kinds}
+
+
+def _write(name: str, figure: Figure, selection: Selection, folder: Path) -> Drawing:
+    """Draw one figure and write it as PDF and PNG, with its caption as text."""
+    drawing, saved = drawn(figure, selection, PNG, PDF)
+    contents = {folder / f"{name}.txt": (drawing.caption + "\n").encode()}
+    contents |= {folder / f"{name}.{kind}": content for kind, content in saved.items()}
     try:
         atomic.write_files(contents)
     except OSError as error:
@@ -91,13 +97,13 @@ def _draw(name: str, figure: Figure, selection: Selection, folder: Path) -> Draw
 
 def _saved(drawing: Drawing, kind: str) -> bytes:
     """Return the file's bytes, in which nothing tells when they were made: equal records give equal files."""
-    about: Fields = (
-        {"Subject": drawing.caption, "Creator": f"dgss-benchmark {__version__}", "CreationDate": None}
-        if kind == PDF
-        else {"Description": drawing.caption}
-    )
+    about: dict[str, Fields] = {
+        PDF: {"Subject": drawing.caption, "Creator": f"dgss-benchmark {__version__}", "CreationDate": None},
+        PNG: {"Description": drawing.caption},
+        SVG: {"Description": drawing.caption, "Date": None},
+    }
     buffer = io.BytesIO()
-    drawing.figure.savefig(buffer, format=kind, metadata=about)
+    drawing.figure.savefig(buffer, format=kind, metadata=about[kind])
     return buffer.getvalue()
 
 
@@ -131,7 +137,7 @@ def _asked(request: Request) -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip())
 
 
-def _selections(records: Sequence[Record], figure: Figure, request: Request) -> Iterator[tuple[Path, Selection]]:
+def selections(records: Sequence[Record], figure: Figure, request: Request) -> Iterator[tuple[Path, Selection]]:
     """Yield each selection that the figure is made of, and the folder of its files."""
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:

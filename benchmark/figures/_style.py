@@ -62,6 +62,7 @@ RC: Any = {
     "lines.linewidth": 1.0,
     "lines.markersize": 4.5,
     "errorbar.capsize": 1.8,
+    "svg.hashsalt": "dgss-benchmark",  # else names within the file are drawn by lot
     "pdf.fonttype": 42,  # letters stay letters: publishers refuse matplotlib's default Type 3
 }
 

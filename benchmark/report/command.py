@@ -1,0 +1,40 @@
+"""``python -m benchmark report``: which records, and where their page goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from benchmark import atomic
+from benchmark.errors import UserError, nearest
+from benchmark.records import read_all
+from benchmark.report.page import html
+
+
+def run(records: Path, output: Path, protocol: str | None, backbone: str | None, data_root: Path | None) -> None:
+    """Write the page and print where it is.
+
+    Args:
+        records: their folder.
+        output: the page's file.
+        protocol: only this one's.
+        backbone: only this one's.
+        data_root: the user's data sets, for the images beside predictions.
+
+    Raises:
+        UserError: no such record or folder, records that do not belong together, or a file that cannot be written.
+    """
+    if data_root is not None and not os.path.isdir(data_root):
+        raise UserError(f"--data-root {data_root}: no such folder, or none that you may look into")
+    found = read_all(records)
+    for field, wanted in (("protocol", protocol), ("backbone", backbone)):
+        known = {str(getattr(record, field)) for record in found}
+        if wanted is not None and wanted not in known:
+            raise UserError(f"{records}: no record of {field} {wanted!r}: {nearest(wanted, known)}")
+        found = [record for record in found if wanted in (None, getattr(record, field))]
+    page = html(found, output.parent, records, data_root)
+    try:
+        atomic.write_file(output, page.encode())
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written: {error.strerror or error}; give another --output") from None
+    print(f"{output}: {len(found)} runs, {len(page) / 1e6:.1f} MB")

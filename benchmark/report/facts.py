@@ -1,0 +1,125 @@
+"""What is told of runs beside their scores: cost, conditions, machines, and where each record lies."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import yaml
+
+from benchmark.records import Record
+from benchmark.report.sheets import Entry, Head, Sheet, plain, sheet
+from benchmark.tables import Cell, Column, Row, Table
+from benchmark.tables.runs import Runs, cell, decimals, trained_cell
+
+HASHES = ("fingerprint", "data_hash", "weights_hash")
+
+
+def cost(runs: Runs) -> Sheet:
+    """Return what the finished runs of each method took: phases, processor time, memory."""
+    phases = list(dict.fromkeys(phase for record in runs.all for phase in record.seconds))
+
+    def seconds(phase: str) -> Callable[[Record], float | None]:
+        return lambda record: record.seconds.get(phase)
+
+    rows = []
+    for method, finished in runs.finished.items():
+        each = list(finished.values())
+        # A phase that the method does not have stays empty.
+        times = [cell(each, seconds(phase), 1) for phase in phases]
+        cells = (
+            trained_cell(each), *times, cell(each, lambda record: sum(record.seconds.values()), 1),
+            cell(each, lambda record: record.cpu_seconds, 1), cell(each, lambda record: record.peak_memory_bytes, 1e-9),
+            Cell(len(each)),
+        )  # fmt: skip
+        rows.append(Row(method, runs.label(method), cells))
+    columns = (
+        Column("Trained (M)", decimals([row.cells[0] for row in rows])),
+        *(Column(f"{phase[:1].upper()}{phase[1:]} (s)", 1) for phase in phases),
+        Column("Wall (s)", 1), Column("CPU (s)", 1), Column("Memory (GB)", 2), Column("n", 0),
+    )  # fmt: skip
+    note = "Wall: the sum of the phases before it. CPU: of all threads. Memory: the largest of the run's process."
+    return sheet(Table("cost", "What a run takes", columns, tuple(rows), (note,)))
+
+
+def listing(records: Sequence[Record], folder: Path) -> Sheet:
+    """Return the runs one by one, each with a link to its record.
+
+    Args:
+        records: of one protocol and backbone, in order of display.
+        folder: where the page will lie.
+    """
+    rows = [
+        (
+            Entry(record.label, place), Entry(str(record.seed), record.seed), _state(record),
+            number_of(record.source.miou if record.source else None), number_of(record.average),
+            Entry(f"{record.cpu_seconds:.1f}", record.cpu_seconds),
+            Entry(f"{record.finished:%Y-%m-%d %H:%M}", record.finished.timestamp()),
+            Entry("record", f"{place:06}", href=_link(record, folder)),
+        )
+        for place, record in enumerate(records)
+    ]  # fmt: skip
+    words = [Head("Method", number=False), Head("Seed"), Head("State", number=False)]
+    numbers = [Head("Source"), Head("Avg."), Head("CPU (s)"), Head("Finished (UTC)"), Head("", number=False)]
+    return plain("Runs", [*words, *numbers], rows)
+
+
+def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Return what all these runs share, named: the hashes that prove it, and what readers said of the data."""
+    found = [(name, value) for name in HASHES if (value := _common(getattr(record, name) for record in records))]
+    notes = {f"data: {domain}": "; ".join(lines) for record in records for domain, lines in record.data_notes.items()}
+    vfm = next((record.vfm for record in records if record.vfm), {})
+    return [*found, *((f"backbone: {key}", _text(value)) for key, value in vfm.items()), *notes.items()]
+
+
+def protocol(record: Record) -> str:
+    """Return the protocol as the run resolved it, as YAML."""
+    return yaml.safe_dump(record.protocol_fields, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def environment(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Return the versions, the machine and the commit of the runs; where they differ, each value with its runs."""
+    counts: dict[str, Counter[str]] = {}
+    for record in records:
+        facts = {**record.versions, **record.machine, "commit": (record.commit or "unknown")[:12]}
+        for name, value in facts.items():
+            counts.setdefault(name, Counter())[_text(value)] += 1
+    return [(name.replace("_", " "), _counted(values, len(records))) for name, values in counts.items()]
+
+
+def number_of(fraction: float | None) -> Entry:
+    """Return the entry of an mIoU, which is a fraction, in %."""
+    return Entry() if fraction is None else Entry(f"{100 * fraction:.1f}", fraction)
+
+
+def _counted(values: Counter[str], total: int) -> str:
+    if len(values) == 1 and values.total() == total:
+        return next(iter(values))
+    return "; ".join(f"{value} ({count} run{'s' if count > 1 else ''})" for value, count in sorted(values.items()))
+
+
+def _common(values: Iterable[str]) -> str:
+    return next((value for value in values if value), "")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _state(record: Record) -> Entry:
+    return Entry(record.state, record.state, title=record.error or "")
+
+
+def _link(record: Record, folder: Path) -> str:
+    """Return the way from the page to the record; empty where there is none, as between two drives."""
+    if record.path is None:
+        return ""
+    try:
+        way = Path(os.path.relpath(record.path.resolve(), folder.resolve()))
+    except ValueError:
+        return ""
+    return quote(way.as_posix())

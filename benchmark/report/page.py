@@ -1,0 +1,127 @@
+"""The page: a part for each protocol and backbone, the paper's own tables, and figures across backbones."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from benchmark import __version__, paper, registry, tablecommand
+from benchmark.paper.published import layout
+from benchmark.paper.tables import NUMBERS
+from benchmark.records import Record
+from benchmark.report import facts
+from benchmark.report.grids import Grids, build
+from benchmark.report.pictures import Pictures, figures
+from benchmark.report.sheets import Sheet, sheet
+from benchmark.tables import order
+from benchmark.tables.runs import Runs
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one protocol and backbone has."""
+
+    protocol: str
+    backbone: str
+    results: tuple[Sheet, ...]
+    figures: Pictures
+    grids: Grids
+    cost: Sheet
+    runs: Sheet
+    conditions: list[tuple[str, str]]
+    fields: str
+    environment: list[tuple[str, str]]
+
+
+def html(records: Sequence[Record], folder: Path, root: Path, data_root: Path | None) -> str:
+    """Return the page; equal records give equal pages.
+
+    Args:
+        records: what it shows.
+        folder: where it will lie: links to records start from there.
+        root: the folder of the records.
+        data_root: the user's data sets, for the grids' images; None for rendered ones alone.
+
+    Raises:
+        UserError: records that cannot share a table, or files beside them that are not theirs.
+    """
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.protocol, record.backbone].append(record)
+    backbones = {protocol: sum(each == protocol for each, _ in groups) for protocol, _ in groups}
+    across = [
+        (protocol, figures([each for each in records if each.protocol == protocol], root, across=True))
+        for protocol in sorted(backbones)
+        if backbones[protocol] > 1
+    ]
+    style, script = (HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html").render(
+        parts=[_part(groups[key], folder, root, data_root) for key in sorted(groups)],
+        across=across,
+        papers=_papers(records),
+        runs=len(records),
+        last=max(record.finished for record in records),
+        version=__version__,
+        style=Markup(style),
+        script=Markup(script),
+        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'",
+    )
+
+
+def _part(records: list[Record], folder: Path, root: Path, data_root: Path | None) -> Part:
+    places = registry.names("method")
+    apart = {name for name, place in places.items() if registry.is_ablation(place)}
+    methods = dict.fromkeys(record.method.partition("[")[0] for record in records)
+    own = [name for name in methods if name in apart or "+" in name]
+    main = [name for name in methods if name not in own]
+    records = sorted(records, key=lambda record: (order(record.method), record.seed))
+    first = records[0]
+    made = [
+        table
+        for names in (main, own)
+        if names
+        for table in tablecommand.main(records, None, None, names, published=True)
+    ]
+    return Part(
+        first.protocol,
+        first.backbone,
+        tuple(map(sheet, made)),
+        figures(records, root, across=False),
+        build(records, data_root),
+        facts.cost(Runs.of(records)),
+        facts.listing(records, folder),
+        facts.conditions(records),
+        facts.protocol(first),
+        facts.environment(records),
+    )
+
+
+def _papers(records: Sequence[Record]) -> list[Sheet]:
+    """Return those of FisherTune's tables in which a run of these records stands, beside what they print."""
+    held = {record.protocol for record in records}
+    found = []
+    for number in NUMBERS:
+        bases = layout(number).protocols()
+        variants = {name if "@" in name else None for name in held if name.partition("@")[0] in bases}
+        for variant in sorted(variants, key=str):
+            made = paper.build(number, records, variant, published=True)
+            found += [sheet(table) for table in made if any(cell.n for row in table.rows for cell in row.cells)]
+    return found
+
+
+def _hash(text: str) -> str:
+    """Return what a policy allows this inline text by."""
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,195 @@
+"""The page in a real Chromium: sorted, toggled, on a phone, in the dark, and asking nobody for anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.records import read_all
+from benchmark.report.page import html
+from tests.records.made import stored
+
+KEEP = "DGSS_BENCHMARK_BROWSER"
+"""A folder to keep screenshots in, for a look at them; where it is set, a missing browser fails the test."""
+HOSTILE = "<script>window.taken = 1</script><img src=http://127.0.0.1/x onerror='window.taken = 2'>"
+DESKTOP, PHONE = (1280, 900), (390, 844)
+Show = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    """A headless Chromium that is driven over Selenium."""
+    browser, service = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (browser and service and find_spec("selenium")):
+        assert not os.environ.get(KEEP), f"{KEEP} is set, and selenium, chromium or chromedriver is missing"
+        pytest.skip("needs selenium, and Chromium with its driver (Debian: chromium, chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=Service(service))
+    yield found
+    found.quit()
+
+
+@pytest.fixture(scope="module")
+def page(driver: Any, runs: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of two real runs with their predictions, and of three made ones, one of which is hostile."""
+    root = tmp_path_factory.mktemp("page")
+    shutil.copytree(runs, root / "records")
+    for method, accuracy in (("freeze", 0.6), ("lora", 0.9), ("bitfit", 0.7)):
+        for seed in (0, 1):
+            label = {"label": HOSTILE} if method == "bitfit" else {}
+            stored(root / "records", method, seed, accuracy, protocol="own", **label)
+    output = root / "report.html"
+    output.write_text(html(read_all(root / "records"), root, root / "records", tiny_data), encoding="utf-8")
+    return output
+
+
+@pytest.fixture
+def show(driver: Any, page: Path, request: pytest.FixtureRequest) -> Iterator[Show]:
+    """Return what opens the page at a size, in the light or in the dark; a screenshot is kept at the end."""
+
+    def open_page(size: tuple[int, int] = DESKTOP, scheme: str = "light") -> None:
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        driver.get(page.as_uri())
+
+    yield open_page
+    if kept := os.environ.get(KEEP):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        driver.save_screenshot(str(Path(kept, f"{request.node.name}.png")))
+
+
+def column(driver: Any, place: int) -> list[str]:
+    """Return the texts of a column of the first table, row by row."""
+    script = (
+        "const table = document.querySelector('#part1 table');"
+        "return [...table.tBodies[0].rows].map(row => row.cells[arguments[0]].dataset.value ?? '')"
+    )
+    found: list[str] = driver.execute_script(script, place)
+    return found
+
+
+def click(driver: Any, selector: str, place: int = 0) -> None:
+    driver.find_elements("css selector", selector)[place].click()
+
+
+def test_a_click_sorts_a_second_turns_and_a_third_restores(driver: Any, show: Show) -> None:
+    show()
+    head = "#part1 table thead button"
+    before = column(driver, 6)
+    assert len(before) == 3
+    assert before != sorted(before)
+    click(driver, head, 6)
+    assert column(driver, 6) == sorted(before, key=float, reverse=True)
+    assert driver.find_elements("css selector", "#part1 table thead th")[6].get_attribute("aria-sort") == "descending"
+    click(driver, head, 6)
+    assert column(driver, 6) == sorted(before, key=float)
+    click(driver, head, 6)
+    assert column(driver, 6) == before
+    assert not driver.find_elements("css selector", "[aria-sort]")
+
+
+def test_the_keyboard_sorts_too(driver: Any, show: Show) -> None:
+    show()
+    before = column(driver, 2)
+    driver.find_elements("css selector", "#part1 table thead button")[2].send_keys("\ue007")
+    assert column(driver, 2) == sorted(before, key=float, reverse=True)
+
+
+def test_predictions_and_errors_are_toggled(driver: Any, show: Show) -> None:
+    show()
+
+    def seen() -> tuple[bool, bool]:
+        kinds = [driver.find_element("css selector", f"#part2 .{kind}") for kind in ("prediction", "errors")]
+        return kinds[0].is_displayed(), kinds[1].is_displayed()
+
+    assert seen() == (True, True)
+    for value, expected in (("predictions", (True, False)), ("errors", (False, True)), ("both", (True, True))):
+        click(driver, f"#part2 input[value={value}]")
+        assert seen() == expected
+    grids = driver.find_elements("css selector", "#part2 .grid")
+    assert [grid.get_attribute("open") is not None for grid in grids] == [True, False] * 3
+    click(driver, "#part2 .grid summary", 1)
+    assert grids[1].get_attribute("open") is not None
+
+
+def test_every_picture_is_decoded(driver: Any, show: Show) -> None:
+    show()
+    widths = driver.execute_script("return [...document.images].map(each => each.naturalWidth)")
+    assert len(widths) > 20
+    assert min(widths) > 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_keeps_the_methods_in_sight(driver: Any, show: Show, scheme: str) -> None:
+    show(PHONE, scheme)
+    driver.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+    lefts = (
+        "const box = document.querySelector('#part1 .scroll');"
+        "const read = () => box.querySelector('tbody th').getBoundingClientRect().left;"
+        "const before = read(); box.scrollLeft = 200; return [before, read(), box.scrollLeft]"
+    )
+    before, after, scrolled = driver.execute_script(lefts)
+    assert scrolled == 200
+    assert before == after
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_from_the_paper(driver: Any, show: Show, scheme: str) -> None:
+    show(scheme=scheme)
+    paper, *inks = driver.execute_script(
+        "return ['body', 'h1', '.note', 'a', 'td small', 'thead th', 'dt'].map((each, place) => "
+        "getComputedStyle(document.querySelector(each))[place ? 'color' : 'backgroundColor'])"
+    )
+    assert (luminance(paper) > 0.5) == (scheme == "light")
+    for ink in inks:
+        darker, lighter = sorted((luminance(paper), luminance(ink)))
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, ink  # WCAG 2.1, AA
+
+
+def luminance(color: str) -> float:
+    """Return the relative luminance of ``rgb(r, g, b)`` (WCAG 2.1)."""
+    channels = [int(part) / 255 for part in color.removeprefix("rgb(").rstrip(")").split(",")]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * each for weight, each in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_nobody_is_asked_and_nothing_foreign_runs(driver: Any, show: Show, page: Path) -> None:
+    driver.get_log("performance")
+    show()
+    events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    assert driver.execute_script("return window.taken ?? null") is None
+    assert HOSTILE in driver.find_element("css selector", "#part1 table").text
+    complaints = [entry for entry in driver.get_log("browser") if "Content Security Policy" in entry["message"]]
+    assert complaints == []
+    # And were there a way in, the policy would stop it.
+    stopped = driver.execute_async_script(
+        "const done = arguments[0]; const seen = [];"
+        "document.addEventListener('securitypolicyviolation', e => { seen.push(e.effectiveDirective);"
+        "  if (seen.length === 3) done(seen.sort()); });"
+        "const image = new Image(); image.src = 'http://127.0.0.1:9/x.png'; document.body.append(image);"
+        "const script = document.createElement('script'); script.textContent = 'window.taken = 3';"
+        "document.body.append(script);"
+        "fetch('http://127.0.0.1:9/').catch(() => {});"
+    )
+    assert stopped == ["connect-src", "img-src", "script-src-elem"]
+    assert driver.execute_script("return window.taken ?? null") is None
