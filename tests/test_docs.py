@@ -1,0 +1,161 @@
+"""docs/: what they show is what happens. Every block of code is taken from the pages and executed.
+
+The pages make one package outside the repository; it is installed once, as they say, into a folder of the test, and
+found through its entry points. Only where a page trains does the test use a smaller protocol than the page.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from benchmark import registry
+from benchmark.cli import app
+from benchmark.records import read
+from tests.conftest import TINY
+from tests.test_cli import ROOT, call
+
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"<!-- (file|append|run|python)(?:: (\S+))? -->\n```\w+\n(.*?)```", re.DOTALL)
+INSTALL = "python -m pip install -e ."
+BENCHMARK = "python -m benchmark "
+
+
+@dataclass(frozen=True)
+class Block:
+    page: str
+    kind: str
+    name: str
+    text: str
+
+
+BLOCKS = [
+    Block(path.stem, *found.groups(default=""))
+    for path in sorted(DOCS.glob("*.md"), key=lambda path: path.stem != "method")
+    for found in BLOCK.finditer(path.read_text(encoding="utf-8"))
+]
+
+
+def lines(page: str) -> list[str]:
+    """Return the commands of a page, without those that install."""
+    texts = [block.text.splitlines() for block in BLOCKS if (block.page, block.kind) == (page, "run")]
+    return [line for text in texts for line in text if line != INSTALL]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package that the pages make, and beside it in ``site`` its installation."""
+    folder = tmp_path_factory.mktemp("my-dgss")
+    (folder / "my_dgss").mkdir()
+    (folder / "my_dgss" / "__init__.py").touch()
+    for block in BLOCKS:
+        if block.kind in ("file", "append"):
+            with (folder / block.name).open("x" if block.kind == "file" else "a", encoding="utf-8") as file:
+                file.write(block.text)
+    where = ["--target", str(folder / "site"), "--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
+    # An editable installation would reach beyond the folder.
+    words = [sys.executable, *shlex.split(INSTALL.replace(" -e", ""))[1:], *where]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def installed(package: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package's folder as working directory, its installation on the path of this process and its children."""
+    site = str(package / "site")
+    monkeypatch.syspath_prepend(site)
+    importlib.invalidate_caches()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [site, os.environ.get("PYTHONPATH")])))
+    monkeypatch.chdir(package)
+    return package
+
+
+def said(line: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what a command prints; it ends well."""
+    assert line.startswith(BENCHMARK)
+    assert not app(shlex.split(line.removeprefix(BENCHMARK)), standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def test_no_block_of_code_is_left_out() -> None:
+    for path in DOCS.glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("```") == 2 * len(BLOCK.findall(text)), path
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (DOCS / link).is_file(), (path, link)
+        for place in re.findall(r"`((?:benchmark|baselines)/[^`]*)`", text):
+            assert (ROOT / place).exists(), (path, place)
+
+
+def test_the_method_is_found_run_and_recorded(
+    installed: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing, run = lines("method")
+    assert re.search(r"^ *scale-shift\b", said(listing, capsys), re.MULTILINE)
+    assert registry.names("method")["scale-shift"] == "my_dgss.scale_shift:ScaleShift"
+    path = installed / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY | {"variants": {"quick": {"iterations": 4}}}), encoding="utf-8")
+    words = shlex.split(run.removeprefix(BENCHMARK))
+    records = installed / "runs"
+    smaller = ["--protocol", str(path), "--data-root", str(tiny_data), "--records", str(records), "--workers", "1"]
+    done = call(*words, *smaller)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| ScaleShift +\| +0\.\d+ \|", done.stdout, re.MULTILINE)
+    record = read(records / "tiny@quick" / "vit-tiny-random" / "scale-shift" / "seed0.json")
+    assert (record.state, record.label, record.origins["lr"]) == ("finished", "ScaleShift", "ours")
+
+
+def test_the_methods_own_test_passes(installed: Path) -> None:
+    (block,) = [block for block in BLOCKS if block.name == "test_scale_shift.py"]
+    names: dict[str, object] = {}
+    exec(compile(block.text, block.name, "exec"), names)
+    tests = [each for name, each in names.items() if name.startswith("test_") and callable(each)]
+    assert tests
+    for each in tests:
+        each()
+
+
+def test_the_data_set_is_read(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chance = np.random.default_rng(0)
+    for split in ("train", "val", "night"):
+        place = installed / "DIR" / "snow" / split
+        place.mkdir(parents=True)
+        for number in range(2):
+            image = chance.integers(0, 256, (48, 64, 3), np.uint8)
+            Image.fromarray(image).save(place / f"{number}.png")
+            Image.fromarray(np.full((48, 64), 7, np.uint8)).save(place / f"{number}_labelIds.png")
+    listing, check, show = lines("dataset")
+    assert re.search(r"^ *snow\b", said(listing, capsys), re.MULTILINE)
+    report = said(check, capsys)
+    assert "road 100" in " ".join(report.split())
+    assert "3 domains" in said(show, capsys)
+    assert (installed / "sheet.png").is_file()
+
+
+def test_the_backbone_is_counted(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listing, count = lines("backbone")
+    assert re.search(r"^ *dino-s8\b", said(listing, capsys), re.MULTILINE)
+    table = said(count, capsys)
+    # A factor and an addend for each of 384 channels behind 12 blocks.
+    assert re.search(rf"^\| ScaleShift +\| +{2 * 384 * 12 / 1e6:.6f}\b", table, re.MULTILINE), table
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind == "python"])
+def test_records_are_read_as_shown(
+    block: Block, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    exec(compile(block.text, block.page, "exec"), {})
+    assert "FisherTune" in capsys.readouterr().out
