@@ -271,11 +271,12 @@ def figure(
     reference: Annotated[
         Optional[str], typer.Option(help="Method that others are compared with; default: freeze.")
     ] = None,
+    data_root: DataRoot = None,
 ) -> None:
-    """Draw figures from records alone: PDF, PNG and caption in a folder per protocol and backbone."""
+    """Draw figures from records: PDF, PNG and caption in a folder per protocol and backbone."""
     from benchmark.figures import _command
 
-    _command.run(_command.Request(name, every, records, out, protocol, backbone, methods, reference))
+    _command.run(_command.Request(name, every, records, out, protocol, backbone, methods, reference, data_root))
 
 
 @app.command()

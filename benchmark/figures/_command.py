@@ -35,6 +35,7 @@ class Request:
     backbone: str | None
     methods: str
     reference: str | None
+    data_root: Path | None = None
 
 
 def run(request: Request) -> None:
@@ -152,7 +153,7 @@ def selections(records: Sequence[Record], figure: Figure, request: Request) -> I
             for record in groups[key]
             if flaws[record.name] and (not asked or record.method in asked)
         )
-        yield Path(*key), Selection(whole, asked, request.reference or "freeze", missing)
+        yield Path(*key), Selection(whole, asked, request.reference or "freeze", missing, request.data_root)
 
 
 def _flaw(record: Record) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from matplotlib import figure as mpl
 
@@ -27,12 +28,14 @@ class Selection:
         asked: the methods to show, as recorded (``lora[rank=4]``); empty for the figure's own choice.
         reference: the method that others are compared to.
         missing: methods with runs that cannot be drawn, and these runs with the reason, in words.
+        data_root: holds the images, for the figure that looks at some; None for where rendered ones lie.
     """
 
     records: tuple[Record, ...]
     asked: tuple[str, ...] = ()
     reference: str = "freeze"
     missing: tuple[tuple[str, str], ...] = ()
+    data_root: Path | None = None
 
     def methods(self) -> list[str]:
         """Return the methods to compare, in the table's order: those asked for, else no ablation and no variant."""

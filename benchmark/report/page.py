@@ -49,7 +49,7 @@ def html(records: Sequence[Record], folder: Path, root: Path, data_root: Path | 
         records: what it shows.
         folder: where it will lie: links to records start from there.
         root: the folder of the records.
-        data_root: the user's data sets, for the grids' images; None for rendered ones alone.
+        data_root: the user's data sets, for images in grids and figures; None for rendered ones alone.
 
     Raises:
         UserError: records that cannot share a table, or files beside them that are not theirs.
@@ -59,7 +59,7 @@ def html(records: Sequence[Record], folder: Path, root: Path, data_root: Path | 
         groups[record.protocol, record.backbone].append(record)
     backbones = {protocol: sum(each == protocol for each, _ in groups) for protocol, _ in groups}
     across = [
-        (protocol, figures([each for each in records if each.protocol == protocol], root, across=True))
+        (protocol, figures([each for each in records if each.protocol == protocol], root, data_root, across=True))
         for protocol in sorted(backbones)
         if backbones[protocol] > 1
     ]
@@ -99,7 +99,7 @@ def _part(records: list[Record], folder: Path, root: Path, data_root: Path | Non
         first.protocol,
         first.backbone,
         tuple(map(sheet, made)),
-        figures(records, root, across=False),
+        figures(records, root, data_root, across=False),
         build(records, data_root),
         facts.cost(Runs.of(records)),
         facts.listing(records, folder),

@@ -35,20 +35,22 @@ def address(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{b64encode(content).decode()}"
 
 
-def figures(records: Sequence[Record], folder: Path, *, across: bool) -> Pictures:
+def figures(records: Sequence[Record], folder: Path, data_root: Path | None, *, across: bool) -> Pictures:
     """Draw every figure that the records allow.
 
     Args:
         records: of one protocol, and of one backbone unless ``across``.
         folder: of the records, for messages.
+        data_root: the user's data sets; None for rendered ones.
         across: draw the figures that compare backbones, and these alone.
 
     Raises:
         UserError: records under different conditions.
     """
     request = Request(
-        name=None, every=True, records=folder, out=folder, protocol=None, backbone=None, methods="", reference=None
-    )
+        name=None, every=True, records=folder, out=folder, protocol=None, backbone=None, methods="", reference=None,
+        data_root=data_root,
+    )  # fmt: skip
     made, refused = [], []
     for name in sorted(registry.names("figure")):
         figure: Figure = registry.find("figure", name)

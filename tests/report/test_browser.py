@@ -50,7 +50,7 @@ def page(driver: Any, runs: Path, tiny_data: Path, tmp_path_factory: pytest.Temp
     shutil.copytree(runs, root / "records")
     for method, accuracy in (("freeze", 0.6), ("lora", 0.9), ("bitfit", 0.7)):
         for seed in (0, 1):
-            label = {"label": HOSTILE} if method == "bitfit" else {}
+            label: dict[str, Any] = {"label": HOSTILE} if method == "bitfit" else {}
             stored(root / "records", method, seed, accuracy, protocol="own", **label)
     output = root / "report.html"
     output.write_text(html(read_all(root / "records"), root, root / "records", tiny_data), encoding="utf-8")
