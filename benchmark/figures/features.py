@@ -11,7 +11,7 @@ import torch
 from matplotlib.axes import Axes
 
 from benchmark.errors import UserError
-from benchmark.figures._figure import Drawing, Figure, NothingToDrawError, Selection
+from benchmark.figures._figure import Drawing, Figure, NothingToDrawError, Selection, require
 from benchmark.figures._style import CYCLE, MARKERS, PAGE, canvas, legend
 from benchmark.records import SOURCE, Record
 
@@ -32,11 +32,7 @@ def draw(selection: Selection) -> Drawing:
         NothingToDrawError: no run has kept its weights, or images or pre-trained weights are not here.
     """
     runs = _runs(selection)
-    if not runs:
-        raise NothingToDrawError(
-            "no finished run with its weights beside it; make some with: python -m benchmark run --methods "
-            + ",".join(selection.asked or SHOWN)
-        )
+    require(runs, "a method with its weights beside it", f"--methods {','.join(selection.asked or SHOWN)}")
     figure = canvas(PAGE, 2.0)
     row = figure.subplots(1, len(runs), squeeze=False)[0]
     for axes, run in zip(row, runs, strict=True):
@@ -80,11 +76,11 @@ def domain_features(run: Record, data_root: Path | None) -> dict[str, Floats]:
     from benchmark.data.loader import EvaluationSet
     from benchmark.domains import Domain
     from benchmark.restore import protocol_of, restore
-    from benchmark.roots import place_for, require
+    from benchmark import roots
 
     protocol, segmenter = protocol_of(run), restore(run)
-    place = place_for(protocol, data_root)
-    require(protocol, place)
+    place = roots.place_for(protocol, data_root)
+    roots.require(protocol, place)
     found = {}
     for name, split in {SOURCE: protocol.validation, **protocol.targets}.items():
         domain = Domain.find(split, place)
@@ -129,6 +125,7 @@ def _scatter(axes: Axes, features: dict[str, Floats]) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal", "datalim")
+    axes.spines[:].set_visible(False)
 
 
 FIGURE = Figure("Images of all domains by their features, t-SNE (FisherTune, Figure 7)", draw)
