@@ -73,10 +73,10 @@ def domain_features(run: Record, data_root: Path | None) -> dict[str, Floats]:
     Raises:
         UserError: images or weights that cannot be had.
     """
+    from benchmark import roots
     from benchmark.data.loader import EvaluationSet
     from benchmark.domains import Domain
     from benchmark.restore import protocol_of, restore
-    from benchmark import roots
 
     protocol, segmenter = protocol_of(run), restore(run)
     place = roots.place_for(protocol, data_root)
