@@ -81,7 +81,7 @@ def export(which: str, records: Path, output: Path | None, decoder: bool) -> lis
         what = "--decoder: a folder has it anyway" if decoder else f"must end in {SUFFIX}"
         raise UserError(f"--output {place}: {what}, or name a folder")
     else:
-        files = {place / name: data for name, data in bundle.contents(record, str(place)).items()}
+        files = {place / name: data for name, data in bundle.contents(record, place.name).items()}
     try:
         write_files(files)
     except OSError as error:

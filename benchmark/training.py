@@ -188,6 +188,29 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         return named
 
+    def _gradients(self, images: Tensor, labels: Tensor, phase: Phase, step: int) -> dict[str, Tensor]:
+        """Let gradients of the batch's loss stand on the parameters; return this process's part of the losses."""
+        count, mass = self.execution.accumulate, self._mass(labels)
+        sums: dict[str, Tensor] = {}
+        for place, (some, theirs) in enumerate(zip(images.chunk(count), labels.chunk(count), strict=True)):
+            portion = Portion(self.portion.index * count + place, self.portion.of * count)
+            self._seed_model()
+            together = nullcontext() if place == count - 1 else self.accelerator.no_sync(self.model)
+            with together:  # processes exchange gradients once, after the last of the steps
+                with self.accelerator.autocast(), portion.chance():
+                    losses = self.model(some, theirs, mass, portion)
+                    if phase.backbone:
+                        extra = self.method.losses(self._decoding(phase, step, portion))
+                        losses = losses | {name: value / count for name, value in extra.items()}
+                self.accelerator.backward(torch.stack(list(losses.values())).sum())
+            for name, value in losses.items():
+                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+        return sums
+
+    def _seed_model(self) -> None:
+        # One stream for all portions of a batch, which take their rows of it; the 0 keeps older records' numbers.
+        torch.manual_seed(number(self.seed, "model", self.progress.step, 0))
+
     # ---------------------------------------------------------------------------------------------------
 
     def run(
@@ -244,29 +267,6 @@ class Trainer:
         loader = DataLoader(Subset(self.data, positions), self.share, generator=torch.Generator())
         for item in loader:
             yield item["image"].to(self.accelerator.device), item["label"].to(self.accelerator.device)
-
-    def _gradients(self, images: Tensor, labels: Tensor, phase: Phase, step: int) -> dict[str, Tensor]:
-        """Let gradients of the batch's loss stand on the parameters; return this process's part of the losses."""
-        count, mass = self.execution.accumulate, self._mass(labels)
-        sums: dict[str, Tensor] = {}
-        for place, (some, theirs) in enumerate(zip(images.chunk(count), labels.chunk(count), strict=True)):
-            portion = Portion(self.portion.index * count + place, self.portion.of * count)
-            self._seed_model()
-            together = nullcontext() if place == count - 1 else self.accelerator.no_sync(self.model)
-            with together:  # processes exchange gradients once, after the last of the steps
-                with self.accelerator.autocast(), portion.chance():
-                    losses = self.model(some, theirs, mass, portion)
-                    if phase.backbone:
-                        extra = self.method.losses(self._decoding(phase, step, portion))
-                        losses = losses | {name: value / count for name, value in extra.items()}
-                self.accelerator.backward(torch.stack(list(losses.values())).sum())
-            for name, value in losses.items():
-                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
-        return sums
-
-    def _seed_model(self) -> None:
-        # One stream for all portions of a batch, which take their rows of it; the 0 keeps older records' numbers.
-        torch.manual_seed(number(self.seed, "model", self.progress.step, 0))
 
     def _mass(self, labels: Tensor) -> Tensor:
         """Return the mean of all processes' masses: sums divided by it have the batch's loss for their mean."""

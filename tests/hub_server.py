@@ -34,7 +34,9 @@ class Hub:
         refusal: status, error code and message that answer everything, to play a hub that refuses.
         asked: requests, as ``GET /path``.
         tokens: what came as Authorization.
+        created: what repositories were asked for.
         uploads: what was uploaded apart, by its SHA-256.
+        endpoint: where it is.
     """
 
     files: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
@@ -46,6 +48,7 @@ class Hub:
     tokens: list[str | None] = field(default_factory=list)
     created: list[dict[str, Any]] = field(default_factory=list)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    endpoint: str = ""
 
     def latest(self, repository: str) -> str:
         return self.repositories.get(repository, self.main)
@@ -172,6 +175,7 @@ def serving(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
     offer = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"offer": offer}))
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    offer.endpoint = f"http://127.0.0.1:{server.server_port}"
     use(monkeypatch, server.server_port, cache)
     yield offer
     server.shutdown()

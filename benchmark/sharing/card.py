@@ -62,7 +62,7 @@ def card(record: Record, source: str) -> str:
     sliding = f', mode="slide", crop={evaluation.crop}, stride={evaluation.stride}'
     return CARD.format(
         front=_front(record, licence), record=record, protocol=_conditions(protocol), kept=kept,
-        table=tables.markdown(table), origin=origin_of(record), source=source,
+        table=tables.markdown(table).strip(), origin=origin_of(record), source=source,
         licence=f"`{licence}`, that of the pre-trained weights" if licence else "whoever shares this has to say",
         weights=f", weights=Path({json.dumps(file)})" if file else "",
         window=sliding if evaluation.mode == "slide" else "",

@@ -120,12 +120,9 @@ def test_scoring_counts_every_window(decoder: costs.DecoderCost) -> None:
 
 
 def test_a_plan_of_the_papers_protocol_needs_neither_data_nor_weights(tmp_path: Path) -> None:
-    import resource
 
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = ["--methods", "fishertune,rein", "--protocol", "gtav-to-cbm", "--seeds", "0-2"]
     done = call("plan", *words, "--records", tmp_path / "runs", HF_HOME=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     rows = {line.split("|")[1].strip(): line for line in done.stdout.splitlines() if line.startswith("| ")}
     assert "3 of 3" in rows["fishertune"]
@@ -136,7 +133,6 @@ def test_a_plan_of_the_papers_protocol_needs_neither_data_nor_weights(tmp_path: 
     assert "weights: not here: about 1.2 GB of timm/vit_large_patch14_dinov2.lvd142m" in done.stdout
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "hub").exists()
-    assert after.ru_utime - before.ru_utime < 10
 
 
 def test_a_plan_knows_records_and_data(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:

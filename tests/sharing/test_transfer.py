@@ -52,6 +52,14 @@ def test_a_pulled_run_is_the_pushed_one_and_scores_the_same(
     assert all(row.equal for row in rescore(found, tiny_data))
 
 
+def test_push_is_a_command_that_says_how_to_pull(runs: Path, served: Hub, tmp_path: Path) -> None:
+    places = {"HF_ENDPOINT": served.endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    done = call("push", "lora", REPOSITORY, "--records", runs, HF_TOKEN=TOKEN, **places)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"python -m benchmark pull {REPOSITORY} --revision {served.latest(REPOSITORY)}\n"
+    assert not list((tmp_path / "home").rglob("token")), "the token is used and not kept"
+
+
 def test_the_token_goes_to_the_hub_and_nowhere_else(
     runs: Path, served: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +101,7 @@ def test_a_pinned_commit_is_pulled_though_another_run_was_pushed_since(
 def test_an_exported_folder_is_pulled_too(runs: Path, tmp_path: Path) -> None:
     written = export("lora", runs, tmp_path / "folder", decoder=False)
     assert {path.name for path in written} == {path.name for path in (tmp_path / "folder").iterdir()}
+    assert "python -m benchmark pull folder\n" in (tmp_path / "folder" / "README.md").read_text(), "no machine's path"
     found, origin = pull(str(tmp_path / "folder"), tmp_path / "pulled", None)
     assert origin == str(tmp_path / "folder")
     assert pull(str(tmp_path / "folder"), tmp_path / "pulled", None)[0] == found, "again: nothing to do"
@@ -142,10 +151,10 @@ def test_evaluate_confirms_a_run_and_denies_changed_weights(
     assert said.err == "tiny/vit-tiny-random/lora/seed0: equal to the pixel\n"
     assert [line.split("|")[1].strip() for line in said.out.splitlines()[2:]] == ["source", "dusk", "elsewhere"]
     other = nudged(find("lora", runs), tmp_path)
-    done = call("evaluate", "lora", "--records", tmp_path, "--data-root", tiny_data)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"{other.name}: differs from its record on source, dusk, elsewhere\n")
-    assert not any(row.equal for row in rescore(other, tiny_data))
+    with pytest.raises(SystemExit) as told:
+        evaluate("lora", tmp_path, tiny_data, None)
+    assert told.value.code == 1
+    assert capsys.readouterr().err == f"{other.name}: differs from its record on source, dusk, elsewhere\n"
 
 
 def nudged(record: Record, root: Path) -> Record:
