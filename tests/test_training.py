@@ -80,7 +80,7 @@ def test_every_method_meets_the_same_conditions(name: str, records: dict[str, Re
 def test_every_finished_run_is_scored_again_from_its_files(
     name: str, records: dict[str, Record], folder: Path, tiny_data: Path
 ) -> None:
-    place = folder / "tiny" / "vit-tiny-random" / name / "seed0.json"
+    place = folder / "tiny" / "vit-tiny-random" / records[name].method / "seed0.json"
     assert {path.suffixes[0] for path in place.parent.glob("seed0.*.safetensors")} in (
         {".delta", ".decoder"}, {".tuned", ".decoder"},
     )  # fmt: skip
