@@ -76,7 +76,7 @@ def read(path: Path, key: str) -> dict[str, Any] | None:
     except Exception as error:  # torch raises many kinds for a damaged file
         log.warning("%s: damaged checkpoint (%s); starting anew", path, type(error).__name__)
         return None
-    if state.get("key") != key:
+    if not isinstance(state, dict) or state.get("key") != key:
         log.warning("%s: checkpoint of other conditions; starting anew", path)
         return None
     return state

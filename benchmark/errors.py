@@ -9,8 +9,19 @@ from difflib import get_close_matches
 class UserError(Exception):
     """A mistake that the user can mend: one line that names the file, the field and the fix.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with code 2. Names and values come from users' files
+    and arguments: what would break the line, or steer a terminal, appears as its escape.
     """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(printable(line))
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with line breaks, control characters and lone surrogates written as Python escapes."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

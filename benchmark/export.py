@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load as parse_safetensors
 from torch import Tensor
 
 from benchmark.atomic import write_files
 from benchmark.delta import DECODER, VALUE, metadata, packed
 from benchmark.errors import UserError, nearest
 from benchmark.models.decoder import queries_taken
+from benchmark.models.weights import parsed
 from benchmark.records import Record, content, paths, read
 from benchmark.restore import protocol_of, require_weights
 from benchmark.sharing import bundle
@@ -95,7 +96,7 @@ def find(which: str, records: Path) -> Record:
     Raises:
         UserError: none, or several.
     """
-    if Path(which).is_file():
+    if os.path.isfile(which):  # unlike Path.is_file, no error where a name is too long
         return read(Path(which))
     known = {str(path.relative_to(records).with_suffix("")): path for path in paths(records)}
     found = [name for name in known if f"/{which}/" in f"/{name}/"]
@@ -108,10 +109,11 @@ def find(which: str, records: Path) -> Record:
 
 def _single(record: Record, place: Path, decoder: bool) -> dict[Path, bytes]:
     """Return the one file, and its card before it."""
-    weights = content(record, "tuned" if record.delta is None else "delta")
-    tensors = parse_safetensors(weights)
+    field = "tuned" if record.delta is None else "delta"
+    weights = content(record, field)
+    tensors = parsed(weights, f"{record.path}: {field}")
     if decoder:
-        tensors |= parse_safetensors(content(record, "decoder"))
+        tensors |= parsed(content(record, "decoder"), f"{record.path}: decoder")
         weights = packed(tensors, metadata(weights))
     return {place.with_suffix(".md"): _card(record, tensors, place.name).encode(), place: weights}
 
@@ -122,9 +124,8 @@ def _card(record: Record, tensors: Mapping[str, Tensor], file: str) -> str:
     whole = any(name.startswith(DECODER) for name in tensors)
     spec = protocol_of(record).decoder
     linked = record.delta is None and whole and queries_taken(spec) is not None
-    load = DECODER_LOAD.format(
-        spec=record.protocol_fields["decoder"], classes=len(record.classes), file=file, link=LINK if linked else ""
-    )
+    fields = record.protocol_fields.get("decoder", {})
+    load = DECODER_LOAD.format(spec=fields, classes=len(record.classes), file=file, link=LINK if linked else "")
     imports = "from benchmark.tuned import apply_tuned" if record.delta is None else IMPORT_DELTA
     return CARD.format(
         record=record, kept=_kept(record, tensors), scores=scores, average=100 * (record.average or 0), file=file,

@@ -44,10 +44,20 @@ def read(path: Path, sha256: str | None = None) -> tuple[dict[str, Tensor], str]
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
         raise UserError(f"{path}: SHA-256 is {found}, expected {sha256}; damaged, or another version: replace it")
+    return parsed(data, path), found
+
+
+def parsed(data: bytes, origin: Path | str) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file's bytes; ``origin`` names the source.
+
+    Raises:
+        UserError: they are no whole safetensors file, or have tensors of a type that torch does not know.
+    """
     try:
-        return parse_safetensors(data), found
-    except SafetensorError as error:
-        raise UserError(f"{path}: truncated or not safetensors ({error}); SHA-256 {found}") from error
+        return parse_safetensors(data)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        found = hashlib.sha256(data).hexdigest()
+        raise UserError(f"{origin}: truncated or not safetensors ({error}); SHA-256 {found}") from error
 
 
 def load_embedded(name: str) -> tuple[dict[str, Tensor], str]:
@@ -118,8 +128,8 @@ def renamed(tensors: dict[str, Tensor], model: nn.Module, origin: str) -> dict[s
     wanted = model.state_dict()
     try:  # every timm family keeps its converter of upstream names beside its model
         found = sys.modules[type(model).__module__].checkpoint_filter_fn(tensors, model)
-    except (KeyError, RuntimeError, ValueError):
-        found = tensors  # foreign tensors; the names tell below
+    except Exception:  # foreign tensors, on which a converter stumbles anyhow; the names tell below
+        found = tensors
     missing = sorted(set(wanted) - set(found))
     if missing:
         raise UserError(f"{origin}: lacks tensor {missing[0]!r}; these are weights of another architecture")
@@ -138,17 +148,32 @@ def fit(tensors: dict[str, Tensor], model: nn.Module, how: Resample) -> dict[str
     """
     own, fitted = model.state_dict(), dict(tensors)
     kernel, positions = tensors.get("patch_embed.proj.weight"), tensors.get("pos_embed")
-    if kernel is not None and kernel.shape != own["patch_embed.proj.weight"].shape:
+    # What cannot be resampled is left as it is, and `load_into` says what is wrong with it.
+    if kernel is not None and _another_size(kernel, own["patch_embed.proj.weight"], (2, 3)):
         size = own["patch_embed.proj.weight"].shape[-1]
         fitted["patch_embed.proj.weight"] = _resample_kernel(kernel, size, how)
-    if positions is not None and positions.shape != own["pos_embed"].shape:
-        if positions.ndim == 4:  # SAM's (1, h, w, D)
+    if positions is not None and "pos_embed" in own:
+        if _another_size(positions, own["pos_embed"], (1, 2)) and positions.ndim == 4:  # SAM's (1, h, w, D)
             fitted["pos_embed"] = _resample_grid(positions, own["pos_embed"].shape[1], how)
-        else:
+        elif _another_size(positions, own["pos_embed"], (1,)) and positions.ndim == 3:
             embeds_prefix = not getattr(model, "no_embed_class", False)
             prefix = int(getattr(model, "num_prefix_tokens", 0)) if embeds_prefix else 0
-            fitted["pos_embed"] = _resample_positions(positions, own["pos_embed"].shape[1], prefix, how)
+            if _is_square(positions.shape[1] - prefix):
+                fitted["pos_embed"] = _resample_positions(positions, own["pos_embed"].shape[1], prefix, how)
     return fitted
+
+
+def _another_size(tensor: Tensor, own: Tensor, sides: tuple[int, ...]) -> bool:
+    """Return whether ``tensor``, of real numbers, differs from ``own`` in the lengths of ``sides`` alone, none 0."""
+    same = tensor.ndim == own.ndim and all(
+        old == new or (axis in sides and old > 0)
+        for axis, (old, new) in enumerate(zip(tensor.shape, own.shape, strict=True))
+    )
+    return same and tensor.shape != own.shape and not tensor.is_complex()
+
+
+def _is_square(count: int) -> bool:
+    return count > 0 and math.isqrt(count) ** 2 == count
 
 
 def _resample_kernel(kernel: Tensor, size: int, how: Resample) -> Tensor:

@@ -1,0 +1,13 @@
+"""How much is tried: a few fixed examples of each property with the other tests, thousands of new ones on request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+
+# Examples share a test's folder, and a machine may be busy: neither is a fault of the code that is tried.
+COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("suite", max_examples=50, derandomize=True, database=None, **COMMON)
+settings.register_profile("fuzz", max_examples=2000, print_blob=True, **COMMON)
+settings.load_profile("suite")  # `pytest tests/fuzz --hypothesis-profile=fuzz` takes the other
