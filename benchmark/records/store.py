@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from benchmark.atomic import write_files
 from benchmark.errors import UserError
-from benchmark.records.model import SCHEMA_VERSION, SOURCE, TOLERANCE, Record, Score, Sidecar
+from benchmark.records.model import SCHEMA_VERSION, SOURCE, TOLERANCE, Record, Score, Sidecar, misplaced
 from benchmark.records.seal import edited, sealed
 
 AGAIN = "restore the file, or run it again with --force"
@@ -47,11 +47,11 @@ def path_of(root: Path, protocol: str, backbone: str, method: str, seed: int) ->
     """Return where the record of one run lies.
 
     Raises:
-        UserError: a name that cannot be a folder's (a setting given with a slash in its value).
+        UserError: a name that cannot be a folder's (a setting given with a slash in its value), or is too long.
     """
     for kind, name in (("protocol", protocol), ("backbone", backbone), ("method", method)):
-        if not name or name.startswith(".") or any(c in "/\\" or not c.isprintable() for c in name):
-            raise UserError(f"{kind} {name!r} cannot name a folder of records; leave out slashes")
+        if fault := misplaced(kind, name):
+            raise UserError(fault)
     return Path(root) / protocol / backbone / method / f"seed{seed}.json"
 
 
@@ -149,7 +149,10 @@ def read(path: Path, *, verify: bool = True) -> Record:
     record = unsealed(path, Record)
     record._path = path
     if verify and record.state == "finished":
-        disagreement = _disagreement(record, *confusions(record))
+        try:
+            disagreement = _disagreement(record, *confusions(record))
+        except ValueError:
+            disagreement = "confusion: counts of which no score can be made"
         if disagreement:
             raise UserError(f"{path}: {disagreement}; {AGAIN}")
     return record
@@ -205,11 +208,22 @@ def confusions(record: Record) -> tuple[dict[str, npt.NDArray[np.int32]], dict[s
     try:
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             domains = [key.removesuffix("/ids") for key in arrays.files if key.endswith("/ids")]
-            matrices = {domain: arrays[f"{domain}/confusion"] for domain in domains}
-            ids = {domain: arrays[f"{domain}/ids"].tolist() for domain in domains}
+            matrices = {domain: _counts(arrays[f"{domain}/confusion"]) for domain in domains}
+            ids = {domain: np.atleast_1d(arrays[f"{domain}/ids"]).tolist() for domain in domains}
     except UNREADABLE as error:
         raise UserError(f"{record.path}: confusion: no archive of plain arrays ({error}); {AGAIN}") from None
     return matrices, ids
+
+
+def _counts(matrices: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return matrices that are counts.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if matrices.dtype.kind not in "iu" or matrices.min(initial=0) < 0:
+        raise ValueError("these are no counts of pixels")
+    return matrices
 
 
 def content(record: Record, field: str) -> bytes:
@@ -236,7 +250,7 @@ def _parse(path: Path) -> dict[str, Any]:
         fields = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON, truncated perhaps ({error}); {AGAIN}") from error
     if not isinstance(fields, dict) or "schema_version" not in fields:
         raise UserError(f"{path}: schema_version: missing, so this is no record; move the file elsewhere")
