@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from benchmark import registry
 from benchmark.errors import UserError, nearest
 from benchmark.execution import Execution
-from benchmark.protocol import Protocol, explain
+from benchmark.protocol import UNREADABLE, Protocol, explain
+from benchmark.records import path_of
 
 if TYPE_CHECKING:
     from benchmark.method import Method, Perturbation, Settings
@@ -206,6 +207,7 @@ def plan(
     for job in jobs:
         if not SAFE.fullmatch(job.method_name):
             raise UserError(f"--set: {job.method_name!r} cannot name a folder; use letters, digits and . _ + - =")
+        path_of(job.folder, job.protocol.name, job.backbone, job.method_name, job.seed)
     return jobs
 
 
@@ -287,5 +289,5 @@ def _prefixed(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         return float(text) if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text) else yaml.safe_load(text)
-    except yaml.YAMLError:
+    except UNREADABLE:
         return text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -33,6 +34,8 @@ FOLDER = Path(__file__).parent / "protocols"
 CHANNELS = {"linear": 0, "mask2former": 256}
 """Width of the decoders that have only one, or none."""
 Share = Annotated[float, Field(ge=0, le=1)]
+UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+"""What reading YAML may raise: of its own, for an impossible date or number (``2001-99-99``), for endless nesting."""
 
 
 class Part(BaseModel):
@@ -44,7 +47,8 @@ class Part(BaseModel):
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset()
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # No infinity: a record, which is JSON, could not hold it.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_serializer(mode="wrap")
     def _as_recorded(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -242,6 +246,12 @@ class Protocol(Part):
         datasets = [split.dataset for split in self.sources]
         if len(set(datasets)) < len(datasets):
             raise ValueError("source names a dataset twice; choose a split that holds both parts")
+        for name in self.targets:
+            if (
+                name in ("validation", "source", *(f"source {dataset}" for dataset in datasets))
+                or not name.isprintable()
+            ):
+                raise ValueError(f"targets: no target may be called {name!r}; choose another name")
         return self
 
     @property
@@ -284,17 +294,20 @@ def load(name: str, variant: str | None = None) -> Protocol:
     base, _, suffix = name.partition("@")
     variant = variant or suffix or None
     path = Path(base) if base.endswith((".yaml", ".yml")) else FOLDER / f"{base}.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, no error where a name is too long
         raise UserError(f"unknown protocol {base!r}: {nearest(base, available())} (or give a .yaml file)")
     content = _yaml(path)
     changes = content.pop("variants", None) or {}
     default = content.pop("default_variant", None)
     variant = variant or default
     if variant is not None:
-        if not isinstance(changes, dict) or variant not in changes:
-            known = changes if isinstance(changes, dict) else {}
-            raise UserError(f"{path.name}: no variant {variant!r}: {nearest(str(variant), map(str, known))}")
-        content = merged(content, changes[variant] or {})
+        known = {str(name): each for name, each in changes.items()} if isinstance(changes, dict) else {}
+        if str(variant) not in known:
+            raise UserError(f"{path.name}: no variant {variant!r}: {nearest(str(variant), known)}")
+        stated = known[str(variant)] or {}
+        if not isinstance(stated, dict):
+            raise UserError(f"{path.name}: variants.{variant}: must hold fields (name: value), not {stated!r:.60}")
+        content = merged(content, stated)
         if isinstance(content.get("targets"), dict):
             content["targets"] = {name: split for name, split in content["targets"].items() if split is not None}
     content["name"] = path.stem + (f"@{variant}" if variant else "")
@@ -379,7 +392,7 @@ def _yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except UNREADABLE as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold fields (name: value), not {type(content).__name__}")

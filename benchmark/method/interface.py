@@ -42,7 +42,7 @@ def setting(default: Any, origin: Origin, why: str, **limits: Any) -> Any:
 class Settings(BaseModel):
     """A method's hyper-parameters, validated when made; a misspelt or impossible one is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def origins(self) -> dict[str, str]:
         """Return, for each setting, where its value comes from: ``paper``, ``ours`` or ``given``."""

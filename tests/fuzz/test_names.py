@@ -1,0 +1,73 @@
+"""Names that come from files and become folders: none leads out of the folder of records, or of figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from benchmark import jobs, protocol, records
+from benchmark.errors import UserError
+from tests.conftest import TINY
+from tests.fuzz.given import outcome, words
+from tests.fuzz.test_settings import RUNS, inside
+from tests.records.made import failed, stored
+
+paths = (
+    st.lists(st.sampled_from(["..", "a", "/", "\\", ".", " ", "x" * 120]), min_size=1, max_size=4).map("/".join) | words
+)
+
+
+@given(variant=paths, default=st.booleans())
+@example(variant="a/../../../x", default=True)
+def test_a_variants_name(tmp_path: Path, variant: str, default: bool) -> None:
+    path = tmp_path / "tiny.yaml"
+    content: dict[str, Any] = {**TINY, "variants": {variant: {}}} | ({"default_variant": variant} if default else {})
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    outcome(lambda: planned(protocol.load(str(path), None if default else variant)))
+
+
+@given(stem=paths)
+@example(stem=".")
+def test_a_protocol_files_name(tmp_path: Path, stem: str) -> None:
+    path = tmp_path / f"{stem.replace('/', '_')[:180]}.yaml"
+    try:
+        path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
+    except (OSError, ValueError):  # no name for a file
+        return
+    outcome(lambda: planned(protocol.load(str(path))))
+
+
+def planned(fixed: protocol.Protocol) -> None:
+    for job in jobs.plan(fixed, fixed.backbone, ["full"], [0], {}, data_root=RUNS, folder=RUNS):
+        inside(job.record)
+
+
+@given(kind=st.sampled_from(["protocol", "backbone", "method"]), name=paths)
+@example(kind="protocol", name="../../x")
+def test_a_recorded_name(tmp_path: Path, kind: str, name: str) -> None:
+    """What a record says of itself names files elsewhere, as figures' folders; so it is held to its place when made."""
+    try:
+        made = failed(**{kind: name})
+    except ValidationError:
+        with pytest.raises(UserError, match="cannot name a folder"):
+            records.path_of(
+                tmp_path, *[name if each == kind else "x" for each in ("protocol", "backbone", "method")], 0
+            )
+        return
+    inside(RUNS / f"{made.name}.json")
+
+
+@given(file=paths)
+@example(file="../../x")
+@example(file="")
+def test_a_name_of_a_file_beside_a_record(tmp_path: Path, file: str) -> None:
+    found = stored(tmp_path)
+    assert found.confusion is not None
+    with pytest.raises(ValidationError):
+        type(found.confusion)(file=file, sha256="0" * 64)

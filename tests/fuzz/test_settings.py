@@ -1,0 +1,89 @@
+"""Methods' settings as a user may type them, and other lists: planned runs, each in its folder, or one line."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from benchmark import jobs, protocol, registry, tune
+from benchmark.method import PerturbationSettings
+from benchmark.stability import command
+from tests.fuzz.given import numbers, outcome, values, words
+
+RUNS = Path("runs")
+NAMES = sorted(registry.names("method"))
+FIXED = protocol.load("streets")
+
+
+@cache
+def settings_of(method: str) -> list[str]:
+    kind = registry.find("method", registry.base(method))
+    return [*kind.Settings.model_fields, *(f"perturbation.{name}" for name in PerturbationSettings.model_fields)]
+
+
+@st.composite
+def assignments(draw: st.DrawFn) -> tuple[str, list[str]]:
+    """Draw a method's name, mostly one that there is, and texts for ``--set``."""
+    method = draw(st.sampled_from(NAMES) | st.sampled_from([f"{name}{registry.PERTURBED}" for name in NAMES]))
+    texts = []
+    for _ in range(draw(st.integers(1, 3))):
+        whose = method if draw(st.integers(0, 9)) else draw(words)
+        setting = draw(st.sampled_from(settings_of(method)) if draw(st.integers(0, 3)) else words)
+        value = draw(numbers.map(short) | words | values.map(short))
+        texts.append(f"{whose}.{setting}={value}")
+    return method, texts
+
+
+def short(value: Any) -> str:
+    return str(value)[:400]
+
+
+def planned(method: str, texts: list[str], fixed: protocol.Protocol = FIXED) -> None:
+    wanted = jobs.plan(
+        fixed, fixed.backbone, jobs.parse_methods(method), [0], jobs.parse_given(texts), data_root=RUNS, folder=RUNS
+    )
+    for job in wanted:
+        inside(job.record)
+        made = job.make_method()
+        assert set(job.settings(made)) == set(job.origins(made))
+        json.dumps(job.settings(made), allow_nan=False)
+
+
+def inside(path: Path) -> None:
+    """Assert that a record's path has the shape PROTOCOL/BACKBONE/METHOD/FILE below the records' folder."""
+    parts = path.relative_to(RUNS).parts
+    assert len(parts) == 4, path
+    assert all(part not in (".", "..") and len(part.encode()) < 256 for part in parts), path
+
+
+@given(case=assignments())
+@example(case=("lora", ["lora.rank=2001-99-99"]))
+def test_settings_on_the_command_line(case: tuple[str, list[str]]) -> None:
+    outcome(lambda: planned(*case))
+
+
+@given(
+    method=st.sampled_from(NAMES),
+    stated=st.dictionaries(st.sampled_from(["lr", "rank", "x"]) | words, values, max_size=3),
+)
+def test_settings_in_a_protocol(method: str, stated: dict[str, Any]) -> None:
+    fixed = FIXED.model_copy(update={"settings": {method: stated}, "searched": {}})
+    outcome(lambda: planned(method, [], fixed))
+
+
+@given(
+    text=st.lists(words | st.sampled_from([*NAMES, *jobs.GROUPS, "linear", "lora+perturbed"]), max_size=3).map(",".join)
+)
+def test_methods(text: str) -> None:
+    outcome(lambda: jobs.parse_methods(text))
+
+
+@given(text=st.text("0123456789-, .e+x٣", max_size=12) | words)
+def test_seeds_rates_and_numbers_of_images(text: str) -> None:
+    for parse in (jobs.parse_seeds, tune.parse_rates, lambda text: command.parse_images(text, 8)):
+        outcome(lambda: parse(text))  # noqa: B023
