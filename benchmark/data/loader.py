@@ -161,7 +161,7 @@ def fitted(size: tuple[int, ...], limits: tuple[int, int]) -> tuple[int, int]:
     """Return (width, height) of an image of ``size`` (height, width) fitted into ``limits``."""
     height, width = size[:2]
     scale = min(max(limits) / max(height, width), min(limits) / min(height, width))
-    return int(width * scale + 0.5), int(height * scale + 0.5)
+    return max(int(width * scale + 0.5), 1), max(int(height * scale + 0.5), 1)
 
 
 @lru_cache(maxsize=8)

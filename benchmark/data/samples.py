@@ -29,6 +29,8 @@ DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
     struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
+NARROWEST = 32
+"""How many times as long as wide a picture may be."""
 
 
 @dataclass(frozen=True)
@@ -337,12 +339,17 @@ def decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Imag
     """Return the picture at ``path``, decoded to its end; its ``info["stored_as"]`` is Pillow's name of the layout.
 
     Raises:
-        UserError: missing, empty, truncated, of another format, or not to be read.
+        UserError: missing, empty, truncated, of another format or of an impossible size, or not to be read.
     """
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: file is empty (0 bytes); restore it from the dataset")
         with Image.open(path, formats=formats) as picture:
+            if max(picture.size) > NARROWEST * min(picture.size):  # resized by its short edge, it would fill the memory
+                width, height = picture.size
+                raise UserError(
+                    f"{path}: {width}x{height} pixels are no frame of a street; restore it from the dataset"
+                )
             raw = str(picture.tile[0].args) if picture.tile else ""
             picture.load()
     except DAMAGE as error:

@@ -25,7 +25,7 @@ class Halved:
     def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
         """Return image (H // 2, W // 2, 3) and train ids (H // 2, W // 2); see ``Reader.read``."""
         image, label = self._reader.read(sample)
-        size = (label.shape[1] // 2, label.shape[0] // 2)
+        size = (max(label.shape[1] // 2, 1), max(label.shape[0] // 2, 1))
         return (
             np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)),
             np.array(Image.fromarray(label).resize(size, Image.Resampling.NEAREST)),
