@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 import typer
 
 from benchmark import __version__
-from benchmark.errors import UserError
+from benchmark.errors import UserError, printable
 
 app = typer.Typer(
     name="python -m benchmark",
@@ -446,7 +446,9 @@ def main() -> None:
         # Typer's own usage errors carry their message and code; anything else is a defect and keeps its trace.
         if not hasattr(error, "format_message"):
             raise
-        _fail(f"error: {error.format_message()} (see --help)", getattr(error, "exit_code", 2))
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help itself
+            _fail(error.format_message(), 2)
+        _fail(f"error: {printable(error.format_message())} (see --help)", getattr(error, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,7 +51,9 @@ class Run:
 
 def runs(root: Path) -> list[Run]:
     """Return the runs below ``root``, by protocol, backbone, method in the table's order, and seed."""
-    found = []
+    found: list[Run] = []
+    if not os.path.isdir(root):
+        return found
     for place in sorted(path for path in root.glob("*/*") if path.is_dir()):
         folders = [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]
         folders.sort(key=lambda path: order(path.name))

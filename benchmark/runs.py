@@ -55,7 +55,7 @@ def due(jobs: Sequence[Job], force: bool) -> list[Job]:
         return list(jobs)
     waiting = []
     for job in jobs:
-        if not job.record.exists():
+        if not os.path.exists(job.record):  # unlike Path.exists, no error where a name is too long
             waiting.append(job)
             continue
         record = read(job.record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def _finished(path: Path, job: jobs.Job, counts: list[int]) -> bool:
     Raises:
         UserError: it is damaged, or was made under other conditions.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, no error where a name is too long
         return False
     record = read(path)
     for field, made, now in (
