@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmark.atomic import write_file
 from benchmark.data.streets import VERSION, Frame, render, restyle
+from benchmark.errors import UserError
 
 HEIGHT, WIDTH = 128, 256
 PART = 250  # frames per file
@@ -85,10 +86,21 @@ class FrameStore:
         return self.frames
 
     def __getitem__(self, index: int) -> NDArray[np.void]:
-        """Return the record of frame ``index``; not to be written to."""
+        """Return the record of frame ``index``; not to be written to.
+
+        Raises:
+            UserError: its file is damaged.
+        """
         part, row = divmod(index, PART)
         if part not in self._parts:
-            self._parts[part] = np.load(self.folder / f"{part:04d}.npy", mmap_mode="r")
+            path = self.folder / f"{part:04d}.npy"
+            try:
+                found = np.load(path, mmap_mode="r", allow_pickle=False)
+                if not isinstance(found, np.memmap):
+                    raise ValueError("several arrays in one file")
+                self._parts[part] = found
+            except (OSError, ValueError, EOFError) as error:
+                raise UserError(f"{path}: no frames ({error}); remove it, and they are rendered again") from error
         return self._parts[part][row]
 
 
