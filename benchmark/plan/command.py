@@ -154,7 +154,7 @@ def _totals(rows: Sequence[Row]) -> list[str]:
         kind, each = row.hours
         hours[kind] = hours.get(kind, 0.0) + each
     said = ", ".join(f"{value:.1f} {kind}-hours" for kind, value in hours.items())
-    return [f"all runs that are due: {said}; {sum(row.kept for row in rows) / 1e9:.2f} GB of tuned weights are kept"]
+    return [f"all runs that are due: {said}; {sum(row.kept for row in rows) / 1e9:.2f} GB of trained weights are kept"]
 
 
 def _disk(rows: Sequence[Row], folder: Path) -> str:

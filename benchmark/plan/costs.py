@@ -20,6 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark import checkpoints, streams
+from benchmark.method import Method
 from benchmark.models.backbone import Backbone, checkpoint_blocks
 from benchmark.models.decoder import Decoder, build_decoder
 from benchmark.models.segmenter import windows
@@ -166,6 +167,9 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     phases = tuple(dict.fromkeys(phase for phase, _ in timeline(method, protocol)))
     total = sum(p.numel() for p in backbone.parameters()) + decoder.parameters
     dense = trained == tunable
+    sparse = (
+        type(method).delta is not Method.delta
+    )  # keeps a position and a value for each weight, others all they train
     method.train_mode()
     if perturbation is not None:
         perturbation.eval()  # it keeps next to nothing, and of one image has nothing to draw from
@@ -176,7 +180,7 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     return Cost(
         trained, phases, training, _scoring(protocol, architecture, decoder, images), memory,
         checkpoint=checkpoints.size(total, decoder.parameters, trained, tunable),
-        kept=0.0 if dense else 8 * trained + 4 * decoder.parameters,
+        kept=kept + 4.0 * decoder.parameters,
     )  # fmt: skip
 
 
