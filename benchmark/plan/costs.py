@@ -167,9 +167,10 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     phases = tuple(dict.fromkeys(phase for phase, _ in timeline(method, protocol)))
     total = sum(p.numel() for p in backbone.parameters()) + decoder.parameters
     dense = trained == tunable
-    sparse = (
-        type(method).delta is not Method.delta
-    )  # keeps a position and a value for each weight, others all they train
+    # A chosen weight is kept as a position and a value.
+    kept = 8 * trained
+    if type(method).delta is Method.delta:
+        kept = 4 * sum(tensor.numel() for tensor in method.trained().values())
     method.train_mode()
     if perturbation is not None:
         perturbation.eval()  # it keeps next to nothing, and of one image has nothing to draw from
