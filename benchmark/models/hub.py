@@ -7,6 +7,7 @@ The hub's own client does the work, so that its environment variables hold: ``HF
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from benchmark.errors import UserError
@@ -38,10 +39,8 @@ def fetch(
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    try:
+        with suppress(LocalEntryNotFoundError):
+            return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
         # It asks once, where a download would go on asking for minutes.
         url = hf_hub_url(repository, file, revision=revision)
         size = get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT).size

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import constants
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from benchmark import jobs, protocol, records
 from benchmark.errors import UserError
+from benchmark.models import hub
 from tests.conftest import TINY
 from tests.fuzz.given import outcome, words
 from tests.fuzz.test_settings import RUNS, inside
@@ -61,6 +63,15 @@ def test_a_recorded_name(tmp_path: Path, kind: str, name: str) -> None:
             )
         return
     inside(RUNS / f"{made.name}.json")
+
+
+@given(revision=paths)
+@example(revision="../../x")
+@example(revision="x" * 300)
+def test_a_revision_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert isinstance(outcome(lambda: hub.fetch("timm/some-vit", revision)), str)
 
 
 @given(file=paths)
