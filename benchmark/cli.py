@@ -66,6 +66,12 @@ class Tracker(str, Enum):
     wandb = "wandb"
 
 
+class Launcher(str, Enum):
+    """Of runs, instead of this machine."""
+
+    slurm = "slurm"
+
+
 class Kind(str, Enum):
     """Of things that can be listed."""
 
@@ -139,6 +145,13 @@ def run(
     track: Annotated[
         Optional[Tracker], typer.Option(help="Tell it of losses and scores as they come; W&B writes offline.")
     ] = None,
+    launcher: Annotated[
+        Optional[Launcher], typer.Option(help="Submit the runs as an array of jobs, instead of running them here.")
+    ] = None,
+    slurm: Annotated[
+        Optional[list[str]], typer.Option(help="KEY=VALUE,... of each job, such as partition=gpu,gpus_per_node=1.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Submit, and do not wait.")] = False,
 ) -> None:
     """Train, score and record every due run, then print the table. Finished runs are kept; killed ones resume."""
     from benchmark import sweep
@@ -149,7 +162,8 @@ def run(
             weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
             quick=quick, force=force, workers=workers, threads=threads, given=tuple(given or ()),
             evaluator=evaluator.value if evaluator else None, track=track.value if track else None,
-            accumulate=accumulate, checkpointing=checkpointing,
+            accumulate=accumulate, checkpointing=checkpointing, launcher=launcher.value if launcher else None,
+            slurm=tuple(slurm or ()), detach=detach,
         )
     )  # fmt: skip
 

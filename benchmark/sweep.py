@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmark import detectron, jobs, protocol, registry, runs, tables, tracking
+from benchmark import detectron, jobs, protocol, registry, runs, slurm, tables, tracking
 from benchmark.console import Display, title
 from benchmark.errors import UserError
 from benchmark.execution import Execution
@@ -21,6 +22,7 @@ from benchmark.records import read
 from benchmark.roots import make_ready, place_for, require
 
 BYTES_PER_RUN = 1.5e9
+Launch = Callable[[list[jobs.Job], Console], list[runs.Outcome]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class Request:
     accumulate: int = 1
     checkpointing: bool = False
     track: str | None = None
+    launcher: str | None = None
+    slurm: tuple[str, ...] = ()
+    detach: bool = False
 
 
 def run(request: Request) -> None:
@@ -62,10 +67,11 @@ def run(request: Request) -> None:
         detectron.require()
     if request.track is not None:
         tracking.require(request.track)
+    launch = _launch(request)
     place = place_for(fixed, request.data_root)
     wanted = [replace(job, data_root=place) for job in wanted]
     started = time.monotonic()
-    outcomes = carry_out(wanted, request.workers, console, force=request.force, every=request.all_methods)
+    outcomes = carry_out(wanted, request.workers, console, launch, force=request.force, every=request.all_methods)
     if _leads():
         _close(wanted, console, time.monotonic() - started)
     end(outcomes, console)
@@ -88,7 +94,13 @@ def wanted_by(request: Request, fixed: protocol.Protocol) -> list[jobs.Job]:
 
 
 def carry_out(
-    wanted: list[jobs.Job], workers: int | None, console: Console, *, force: bool = False, every: bool = False
+    wanted: list[jobs.Job],
+    workers: int | None,
+    console: Console,
+    launch: Launch | None = None,
+    *,
+    force: bool = False,
+    every: bool = False,
 ) -> list[runs.Outcome]:
     """Execute those of the wanted runs that are due; first make their data, where these are rendered.
 
@@ -96,6 +108,7 @@ def carry_out(
         wanted: runs of one protocol.
         workers: how many at a time; by cores and memory if None.
         console: where progress is shown.
+        launch: executes the runs elsewhere; None does here.
         force: repeat finished runs, too.
         every: leave out the methods that cannot serve the backbone, and say so, instead of refusing them.
 
@@ -112,7 +125,8 @@ def carry_out(
         due[0].make_backbone()  # fetched once, and refused before data are rendered or read
         make_ready(due[0].protocol, due[0].data_root, console)
     require(due[0].protocol, due[0].data_root)
-    return _execute(due, workers, console)
+    signal.signal(signal.SIGTERM, _interrupted)
+    return _execute(due, workers, console) if launch is None else launch(due, console)
 
 
 def end(outcomes: list[runs.Outcome], console: Console) -> None:
@@ -136,6 +150,18 @@ def _methods(request: Request) -> list[str]:
     if request.all_methods:
         return registry.main_methods()
     return jobs.parse_methods(request.methods)
+
+
+def _launch(request: Request) -> Launch | None:
+    if request.launcher is None:
+        if request.slurm or request.detach:
+            raise UserError("--slurm and --detach say how runs are submitted: give --launcher slurm, too")
+        return None
+    if request.workers is not None:
+        raise UserError("--workers counts runs on this machine; with --launcher slurm, --slurm array_parallelism=N")
+    if _together():
+        raise UserError("--launcher slurm submits runs once: call it without accelerate launch or torchrun")
+    return slurm.make_launcher(request.slurm, request.force, request.detach)
 
 
 def _try_out(due: list[jobs.Job], every: bool, console: Console) -> list[jobs.Job]:
@@ -196,7 +222,6 @@ def check_writable(place: Path) -> None:
 
 
 def _execute(due: list[jobs.Job], workers: int | None, console: Console) -> list[runs.Outcome]:
-    signal.signal(signal.SIGTERM, _interrupted)
     with Display(len(due), console) as display:
         if _together():
             return runs.run_here(due, display.event)
