@@ -21,6 +21,7 @@ FINGERPRINTS = {
     "streets": "19ed8274253a1e30c963b0880a90e10b3d75fddf4106b7e67143747e1796b1bc",
     "streets@quick": "dc57ef953002945f7e834b974deb0aaff163c0dcc3affed9e21f426656b43dad",
     "streets@tune": "0d8b4e8c342320f43da47796721cd11aae039e67a717c860e5e28907e1afeb13",
+    "streets@check": "1b04621de4bd1fe5c4966342d49f9e4607cb8bbd47c134e97282bab603d3f0f7",
     "streets-adverse": "bb1ecb64aac15acb58dbca4d6aeb998a50222af0292c1dfbfe548b722488d88f",
 }
 
