@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -109,6 +110,41 @@ def _drawn_seeds(seeds: int, replicates: int) -> Floats:
     """Return each seed's share in every replicate: (replicates, seeds), rows sum to 1."""
     rng = np.random.Generator(np.random.PCG64(seeds))
     return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds
+
+
+def pooled_spread(rows: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """Return the standard deviation over seeds that several rows of runs share, and its degrees of freedom.
+
+    Args:
+        rows: one score per seed for each method; rows may differ in length.
+
+    Raises:
+        ValueError: no row has two seeds.
+    """
+    freedom = sum(len(row) - 1 for row in rows)
+    if freedom < 1:
+        raise ValueError("a spread over seeds needs a row with two of them")
+    squares = sum(float(np.var(row)) * len(row) for row in rows)
+    return math.sqrt(squares / freedom), freedom
+
+
+def detectable(error: float, freedom: int, significance: float, power: float = 0.8) -> float:
+    """Return the minimum detectable effect of a one-sided t-test: what it finds with probability ``power``.
+
+    The test statistic of a true effect d follows the noncentral t distribution with parameter d / error (Cohen,
+    Statistical Power Analysis, 1988).
+
+    Args:
+        error: standard error of the compared difference, itself estimated.
+        freedom: degrees of freedom of that estimate.
+        significance: probability of an alarm where there is no effect.
+        power: probability of one where there is.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct  # here: a table needs neither, and its command does not wait for them
+
+    limit = student_t(1 - significance, freedom)
+    return error * float(brentq(lambda shift: nct.sf(limit, freedom, shift) - power, 0, limit + 20))
 
 
 @cache

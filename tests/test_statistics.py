@@ -10,10 +10,12 @@ from scipy import stats
 
 from benchmark.statistics import (
     Floats,
+    detectable,
     image_weights,
     iou,
     miou,
     paired_interval,
+    pooled_spread,
     resampled_miou,
     student_t,
 )
@@ -138,3 +140,29 @@ def test_a_real_difference_is_seen_through_images_that_differ_far_more() -> None
     assert 0 < low < high
     back = _interval(worse, better)
     assert back == pytest.approx((-high, -low))
+
+
+def test_the_pooled_spread_is_that_of_scipys_t_test() -> None:
+    rng = np.random.default_rng(4)
+    one, other = rng.normal(0, 1, 3), rng.normal(5, 1, 7)
+    spread, freedom = pooled_spread([one.tolist(), other.tolist(), [9.0]])
+    expected = stats.ttest_ind(one, other)
+    assert freedom == expected.df
+    found = float(one.mean() - other.mean()) / (spread * math.sqrt(1 / 3 + 1 / 7))
+    assert found == pytest.approx(expected.statistic, rel=1e-12)
+    with pytest.raises(ValueError, match="two"):
+        pooled_spread([[0.1], [0.2]])
+
+
+@pytest.mark.parametrize(("seeds", "significance", "power"), [(3, 0.05, 0.8), (5, 0.01, 0.8), (4, 0.05, 0.5)])
+def test_scipys_t_test_finds_the_detectable_effect_as_often_as_promised(
+    seeds: int, significance: float, power: float
+) -> None:
+    effect = detectable(math.sqrt(2 / seeds), 2 * seeds - 2, significance, power)
+    rng = np.random.default_rng(5)
+    found = stats.power(
+        lambda x, y, axis: stats.ttest_ind(x, y, axis=axis, alternative="greater"),
+        (lambda size: rng.normal(effect, 1, size), lambda size: rng.normal(0, 1, size)),
+        (seeds, seeds), significance=significance, n_resamples=20_000, vectorized=True,
+    )  # fmt: skip
+    assert found.power == pytest.approx(power, abs=4 * math.sqrt(power * (1 - power) / 20_000))
