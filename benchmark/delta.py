@@ -112,6 +112,18 @@ def files(method: Method, segmenter: Segmenter, record: Record) -> dict[str, byt
     return {"delta": packed(tensors, facts), **kept}
 
 
+def moved(method: Method, pretrained: Backbone) -> int:
+    """Return how many pre-trained values (parameters and buffers) a finished run has changed; detaches the method.
+
+    Args:
+        method: as it was trained.
+        pretrained: the same backbone, built anew.
+    """
+    method.detach()
+    after = method.backbone.state_dict()
+    return sum(int((after[name].cpu() != value).sum()) for name, value in pretrained.state_dict().items())
+
+
 def packed(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
     """Return a safetensors file; equal input gives equal bytes, which safetensors alone does not promise."""
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(facts))

@@ -200,6 +200,7 @@ def _trained(
         ids = {name: [sample.id for sample in domain.samples] for name, domain in experiment.targets.items()}
         ids[SOURCE] = [sample.id for sample in experiment.validation.samples]
         files = {"examples": examples.packed(), **delta.files(trainer.method, experiment.segmenter, record)}
+        record = record.model_copy(update={"moved": delta.moved(trainer.method, job.make_backbone())})
         write(record, last, ids, job.folder, files)
     return record
 

@@ -88,6 +88,18 @@ def test_every_finished_run_is_scored_again_from_its_files(
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_record_counts_the_pre_trained_values_that_moved(name: str, records: dict[str, Record]) -> None:
+    record = records[name]
+    assert record.trainable is not None
+    assert record.moved is not None
+    assert record.moved <= record.trainable.backbone
+    beside = {"adaptformer", "fada", "freeze", "lora", "rein", "vpt", "vqt"}  # what trains there is added
+    assert (record.moved == 0) == (name in beside)
+    selective = {"random", "fishertune"}
+    assert name not in selective or record.moved > 0.99 * record.trainable.backbone
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_stored_record_equals_the_one_returned(name: str, records: dict[str, Record], folder: Path) -> None:
     stored = read(folder / "tiny" / "vit-tiny-random" / records[name].method / "seed0.json")
     assert essence(stored) == essence(records[name])

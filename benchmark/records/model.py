@@ -117,6 +117,8 @@ class Record(_Model):
         targets: the last iterate's score on each target domain, in the protocol's order.
         average: mean of the targets' mIoU (fraction).
         oracle: the evaluation that was best on the targets: stated apart, never in the score's place.
+        moved: how many of the backbone's pre-trained values the run has changed, bit for bit; None for a failed run,
+            and in records from before they were counted.
         second_evaluator: of one that confirmed every mIoU, by name and version, its largest difference from ours.
         seconds: wall time by phase.
         cpu_seconds: processor time of the run, all threads.
@@ -157,6 +159,7 @@ class Record(_Model):
     average: Fraction | None = None
     oracle: Evaluation | None = None
     evaluations: tuple[Evaluation, ...] = ()
+    moved: Count | None = None
     second_evaluator: dict[str, float] = {}
     seconds: dict[str, float] = {}
     cpu_seconds: Annotated[float, Field(ge=0)] = 0.0
