@@ -308,6 +308,41 @@ def report(
 
 
 @app.command()
+def check(
+    protocol: ProtocolName = "streets",
+    against: Annotated[
+        Optional[str], typer.Option(metavar="GIT_REF", help="Compare with this commit, not with the reference records.")
+    ] = None,
+    methods: Annotated[str, typer.Option("--methods", "-m", help="Only these rows; default: all.")] = "",
+    seeds: Annotated[str, typer.Option(help="Only these; default: all.")] = "",
+    data_root: DataRoot = None,
+    records: Annotated[
+        Optional[Path], typer.Option(help="Keep the runs here, and resume; default: a temporary folder.")
+    ] = None,
+    reference: Annotated[Path, typer.Option(help="Folder of the reference records.")] = Path("results"),
+    workers: Annotated[Optional[int], typer.Option(min=1, help="Runs at a time.")] = None,
+    miou_only: Annotated[
+        bool, typer.Option("--miou-only", help="Let runs compute something else, if they lose no mIoU.")
+    ] = False,
+    rounding: Annotated[
+        bool, typer.Option("--rounding", help="Instead, measure what rounding moves in all of the reference runs.")
+    ] = False,
+) -> None:
+    """Run a short fixed set again: code 1 where it lost mIoU, or computes something else than before."""
+    if rounding and (against or methods or seeds or miou_only):
+        raise UserError("--rounding compares nothing; leave out --against, --methods, --seeds and --miou-only")
+    from benchmark import check as checking
+
+    if rounding:
+        checking.measure_rounding(protocol, data_root=data_root, records=records, reference=reference, workers=workers)
+        return
+    checking.run(
+        protocol, against=against, methods=methods, seeds=seeds, data_root=data_root, records=records,
+        reference=reference, workers=workers, miou_only=miou_only,
+    )  # fmt: skip
+
+
+@app.command()
 def params(
     backbone: Annotated[
         Optional[list[str]], typer.Option(help="Columns, separated by commas. Default: those of the papers.")

@@ -1,6 +1,6 @@
 """Tables made from records alone."""
 
-from benchmark.tables.comparable import as_protocol, check
+from benchmark.tables.comparable import as_protocol, check, difference
 from benchmark.tables.layout import Cell, Column, Row, Table
 from benchmark.tables.main import build, order, shown
 from benchmark.tables.render import latex, markdown
@@ -15,6 +15,7 @@ __all__ = [
     "build",
     "check",
     "comma_separated",
+    "difference",
     "html",
     "latex",
     "markdown",
