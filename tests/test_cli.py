@@ -43,30 +43,30 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    "command",
+    "words",
     [
-        "",
-        "run",
-        "plan",
-        "tune",
-        "check",
-        "table",
-        "list",
-        "data",
-        "data show",
-        "pretrain",
-        "params",
-        "export",
-        "push",
-        "pull",
-        "evaluate",
-        "figure",
-        "report",
-        "stability",
+        [],
+        ["run"],
+        ["plan"],
+        ["tune"],
+        ["check"],
+        ["table"],
+        ["list"],
+        ["data"],
+        ["data", "show"],
+        ["pretrain"],
+        ["params"],
+        ["export"],
+        ["push"],
+        ["pull"],
+        ["evaluate"],
+        ["figure"],
+        ["report"],
+        ["stability"],
     ],
 )
-def test_every_command_explains_itself(command: str) -> None:
-    done = call(*command.split(), "--help")
+def test_every_command_explains_itself(words: list[str]) -> None:
+    done = call(*words, "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout
 

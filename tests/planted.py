@@ -1,0 +1,174 @@
+"""Bugs as they happen, planted to see whether a check finds them.
+
+``python -m tests.planted`` plants each at the size of a real check and writes what was found to
+``results/streets@check/planted.yaml``; ``tests/test_planted.py`` does so at the smallest size.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from baselines.freeze import Freeze
+from benchmark import atomic, check, machine, training
+from benchmark.data import augment
+from benchmark.data.loader import EvaluationItem, EvaluationSet
+from benchmark.data.samples import Reader, Sample
+from benchmark.experiment import execute
+from benchmark.jobs import Job
+from benchmark.protocol import load
+from benchmark.records import Record, read
+from benchmark.regression import Comparison, Reference, compare
+from benchmark.roots import place_for
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+SOURCES = ("gta5", "camvid")
+
+
+def wrong_label_map(patch: pytest.MonkeyPatch) -> None:
+    """The source's reader takes two classes for each other."""
+    true, swap = Reader.read, np.arange(256, dtype=np.uint8)
+    swap[[0, 2]] = [2, 0]
+
+    def wrong(self: Reader, sample: Sample) -> tuple[Any, Any]:
+        image, label = true(self, sample)
+        return image, swap[label] if self.name in SOURCES else label
+
+    patch.setattr(Reader, "read", wrong)
+
+
+def frozen_weights_that_move(patch: pytest.MonkeyPatch) -> None:
+    """Freeze trains its backbone at a rate of 1e-4, and still says that it trains nothing."""
+    patch.setattr(Freeze, "attach", lambda self, backbone, rng: self.begin(backbone, train_pretrained=True))
+    patch.setattr(Freeze, "parameter_groups", lambda self: [{"params": self.backbone.parameters(), "lr": 1e-4}])
+    patch.setattr(Freeze, "trainable", lambda self: 0)
+
+
+def frozen_weights_that_decay(patch: pytest.MonkeyPatch) -> None:
+    """Each step takes a millionth off every weight of the backbone, whether it trains or not."""
+    true = training.Trainer.step
+
+    def wrong(self: training.Trainer, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        losses = true(self, images, labels)
+        with torch.no_grad():
+            for parameter in self.segmenter.backbone.parameters():
+                parameter.mul_(1 - 1e-6)
+        return losses
+
+    patch.setattr(training.Trainer, "step", wrong)
+
+
+def halved_learning_rate(patch: pytest.MonkeyPatch) -> None:
+    """The schedule is half of what it should be."""
+    true = training.schedule
+    patch.setattr(training, "schedule", lambda protocol, step: true(protocol, step) / 2)
+
+
+def shuffled_targets(patch: pytest.MonkeyPatch) -> None:
+    """Within each batch, images get each other's labels."""
+    true = training.Losses.forward
+    patch.setattr(training.Losses, "forward", lambda self, images, labels: true(self, images, labels.flip(0)))
+
+
+class _Smooth:
+    """OpenCV, but for labels that are interpolated linearly, as if class numbers were quantities.
+
+    Numbers that the label did not have are ignored: most of them stand for no class, which training refuses.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(cv2, name)
+
+    def resize(self, plane: Any, size: tuple[int, int], interpolation: int) -> Any:
+        found = cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
+        return found if plane.ndim == 3 else np.where(np.isin(found, plane), found, 255).astype(plane.dtype)
+
+
+def mis_resized_labels(patch: pytest.MonkeyPatch) -> None:
+    """Training labels are resized with linear interpolation."""
+    patch.setattr(augment, "cv2", _Smooth())
+
+
+def mis_resized_labels_when_scoring(patch: pytest.MonkeyPatch) -> None:
+    """Scored labels went through half their size."""
+    true = EvaluationSet.__getitem__
+
+    def wrong(self: EvaluationSet, index: int) -> EvaluationItem:
+        item = true(self, index)
+        label = item["label"][::2, ::2].repeat_interleave(2, 0).repeat_interleave(2, 1)
+        height, width = item["label"].shape
+        return {**item, "label": label[:height, :width]}
+
+    patch.setattr(EvaluationSet, "__getitem__", wrong)
+
+
+BUGS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    bug.__name__.replace("_", " "): bug
+    for bug in (
+        wrong_label_map,
+        frozen_weights_that_move,
+        frozen_weights_that_decay,
+        halved_learning_rate,
+        shuffled_targets,
+        mis_resized_labels,
+        mis_resized_labels_when_scoring,
+    )
+}
+
+
+def found(bug: str, reference: Reference, planned: list[Job]) -> Comparison:
+    """Run with a bug and compare; runs already in the jobs' folder are taken from there."""
+    now: dict[tuple[str, int], Record] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        BUGS[bug](patch)
+        for job in planned:
+            if not job.record.exists():
+                execute(job)
+            now[job.method, job.seed] = read(job.record)
+    return compare(reference, reference.runs, now)
+
+
+def main() -> None:
+    """Plant every bug at the size of a real check."""
+    parser = argparse.ArgumentParser(description="Plant every bug; write what a check finds of each.")
+    parser.add_argument("--methods", default="", help="only these; default: all of the reference")
+    parser.add_argument("--seeds", default="", help="only these; default: all of the reference")
+    parser.add_argument("--records", type=Path, help="keep the runs here, and resume; default: a temporary folder")
+    given = parser.parse_args()
+    fixed = load("streets", check.VARIANT)
+    reference = check.references(RESULTS, fixed)
+    wanted = check.chosen(reference.runs, given.methods, given.seeds)
+    rows = {}
+    with check.place(given.records) as folder:
+        for bug in BUGS:
+            planned = check.plan(fixed, wanted, data_root=place_for(fixed, None), folder=folder / bug.replace(" ", "-"))
+            rows[bug] = _row(found(bug, reference, planned))
+            print(yaml.safe_dump({bug: rows[bug]}, sort_keys=False, width=1000), flush=True)
+    about = {"commit": machine.commit(), "runs": [f"{method} seed {seed}" for method, seed in wanted], "bugs": rows}
+    text = yaml.safe_dump(about, sort_keys=False, width=1000)
+    atomic.write_file(RESULTS / fixed.name / "planted.yaml", text.encode())
+
+
+def _row(comparison: Comparison) -> dict[str, Any]:
+    """Return what a check says of a bug: code, regressed rows with their drop in mIoU, changed runs."""
+    return {
+        "found by mIoU": any(row.regressed for row in comparison.rows),
+        "mIoU": {
+            f"{row.label}, {row.score}": f"{100 * (row.now - row.before):+.2f}, may fall by {100 * row.tolerance:.2f}"
+            for row in comparison.rows
+        },
+        "found by what runs compute": bool(comparison.changes or comparison.failures),
+        "changes": [*comparison.failures, *comparison.changes],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""A check finds each planted bug, on runs of a second; the full size has its own record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmark import rounding
+from benchmark.experiment import execute
+from benchmark.jobs import Job, plan
+from benchmark.protocol import load
+from benchmark.records import read
+from benchmark.regression import Reference, compare
+from tests.conftest import TINY
+from tests.planted import BUGS, RESULTS, found
+
+PLANTED = RESULTS / "streets@check" / "planted.yaml"
+NAMED = {  # what must be said, where mIoU is too coarse
+    "wrong label map": "batches_hash",
+    "frozen weights that move": "of the backbone's pre-trained values moved; 0 may",
+    "frozen weights that decay": "of the backbone's pre-trained values moved; 0 may",
+    "halved learning rate": "ce at iteration 10",
+    "shuffled targets": "ce at iteration 10",
+    "mis resized labels": "batches_hash",
+    "mis resized labels when scoring": "the labels of dusk are other ones",
+}
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> list[Job]:
+    """Freeze and Full on two seeds of the tiny protocol."""
+    folder = tmp_path_factory.mktemp("planted")
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
+    fixed = load(str(path))
+    return plan(fixed, fixed.backbone, ["freeze", "full"], [0, 1], {}, data_root=tiny_data, folder=folder / "reference")
+
+
+@pytest.fixture(scope="module")
+def reference(jobs: list[Job]) -> Reference:
+    other = [replace(job, folder=job.folder / "rounding", threads=2) for job in jobs]
+    for job in (*jobs, *other):
+        execute(job)
+    runs, repeated = ({(job.method, job.seed): read(job.record) for job in each} for each in (jobs, other))
+    rounding.write(jobs[0].folder, runs, repeated)
+    return Reference(runs, rounding.read(jobs[0].folder, runs, "again"))
+
+
+def test_no_bug_is_found_where_none_is_planted(jobs: list[Job], reference: Reference, tmp_path: Path) -> None:
+    again = replace(jobs[1], folder=tmp_path)
+    execute(again)
+    comparison = compare(reference, reference.runs, {(again.method, again.seed): read(again.record)})
+    assert not comparison.changes
+    assert not any(row.regressed for row in comparison.rows)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_found(bug: str, jobs: list[Job], reference: Reference, tmp_path: Path) -> None:
+    comparison = found(bug, reference, [replace(job, folder=tmp_path) for job in jobs if job.seed == 0])
+    hit = {line.split(",")[0] for line in comparison.changes if NAMED[bug] in line}
+    assert hit == ({"Freeze"} if bug.startswith("frozen") else {"Freeze", "Full"}), comparison.changes
+
+
+def test_the_record_of_the_full_size_has_every_bug() -> None:
+    bugs = yaml.safe_load(PLANTED.read_text(encoding="utf-8"))["bugs"]
+    assert set(bugs) == set(BUGS)
+    assert all(row["found by mIoU"] or row["found by what runs compute"] for row in bugs.values())
