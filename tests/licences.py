@@ -9,6 +9,7 @@ import re
 import sys
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+from typing import Any
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,7 +57,7 @@ def dependencies() -> dict[str, str]:
 def licences(package: str) -> set[str] | None:
     """Return the licences that a package states, by SPDX names where they are known; None if it is not installed."""
     try:
-        stated = metadata(package)
+        stated: Any = metadata(package)
     except PackageNotFoundError:
         return None
     if expression := stated.get("License-Expression"):

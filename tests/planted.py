@@ -75,7 +75,9 @@ def halved_learning_rate(patch: pytest.MonkeyPatch) -> None:
 def shuffled_targets(patch: pytest.MonkeyPatch) -> None:
     """Within each batch, images get each other's labels."""
     true = training.Losses.forward
-    patch.setattr(training.Losses, "forward", lambda self, images, labels: true(self, images, labels.flip(0)))
+    patch.setattr(
+        training.Losses, "forward", lambda self, images, labels, *rest: true(self, images, labels.flip(0), *rest)
+    )
 
 
 class _Smooth:

@@ -1,4 +1,5 @@
-"""docs/: what they show is what happens. Every block of code is taken from the pages and executed.
+"""docs/: what they show is what happens. Every block of code is taken from the pages and executed,
+but for commands that need another machine, whose options are checked.
 
 The pages make one package outside the repository; it is installed once, as they say, into a folder of the test, and
 found through its entry points. Only where a page trains does the test use a smaller protocol than the page.
@@ -27,7 +28,7 @@ from tests.conftest import TINY
 from tests.test_cli import ROOT, call
 
 DOCS = ROOT / "docs"
-BLOCK = re.compile(r"<!-- (file|append|run|python)(?:: (\S+))? -->\n```\w+\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"<!-- (file|append|run|command|python)(?:: (\S+))? -->\n```\w+\n(.*?)```", re.DOTALL)
 INSTALL = "python -m pip install -e ."
 BENCHMARK = "python -m benchmark "
 
@@ -97,6 +98,17 @@ def test_no_block_of_code_is_left_out() -> None:
             assert (DOCS / link).is_file(), (path, link)
         for place in re.findall(r"`((?:benchmark|baselines)/[^`]*)`", text):
             assert (ROOT / place).exists(), (path, place)
+
+
+@pytest.mark.parametrize("page", ["scale", "cluster"])
+def test_commands_for_other_machines_are_understood(page: str) -> None:
+    """They need GPUs, data or a cluster; which options there are is known here, too."""
+    texts = [block.text.replace("\\\n", " ") for block in BLOCKS if (block.page, block.kind) == (page, "command")]
+    words = re.findall(r"-m benchmark (.*)", "\n".join(texts))
+    assert len(words) >= 2
+    for line in words:
+        done = call(*shlex.split(line), "--help")  # what precedes --help is still read, and refused if unknown
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_method_is_found_run_and_recorded(

@@ -55,12 +55,12 @@ def planned(fixed: protocol.Protocol) -> None:
 def test_a_recorded_name(tmp_path: Path, kind: str, name: str) -> None:
     """What a record says of itself names files elsewhere, as figures' folders; so it is held to its place when made."""
     try:
-        made = failed(**{kind: name})
+        changed: dict[str, Any] = {kind: name}
+        made = failed(**changed)
     except ValidationError:
+        places = {"protocol": "x", "backbone": "x", "method": "x", kind: name}
         with pytest.raises(UserError, match="cannot name a folder"):
-            records.path_of(
-                tmp_path, *[name if each == kind else "x" for each in ("protocol", "backbone", "method")], 0
-            )
+            records.path_of(tmp_path, **places, seed=0)
         return
     inside(RUNS / f"{made.name}.json")
 

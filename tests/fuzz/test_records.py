@@ -25,6 +25,8 @@ from tests.records.made import stored
 
 TABLE: dict[str, Any] = {"name": None, "backbone": None, "methods": "", "published": True}
 
+STANDARD = settings.default or settings()
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -115,8 +117,9 @@ def test_forged_confusions(
     buffer = io.BytesIO()
     with np.errstate(all="ignore"):
         matrices = np.full(shape, value).astype(dtype)
-    np.savez(buffer, **{f"{domain}/confusion": matrices for domain in ("source", *fields["targets"])},
-             **{f"{domain}/ids": np.zeros(names, "i8") for domain in ("source", *fields["targets"])})  # fmt: skip
+    arrays: dict[str, Any] = {f"{domain}/confusion": matrices for domain in ("source", *fields["targets"])}
+    arrays |= {f"{domain}/ids": np.zeros(names, "i8") for domain in ("source", *fields["targets"])}
+    np.savez(buffer, **arrays)
     content = buffer.getvalue() if packed is None else packed
     sidecar = place(folder).with_suffix(".npz")
     whole = sidecar.read_bytes()
@@ -129,7 +132,7 @@ def test_forged_confusions(
         sidecar.write_bytes(whole)
 
 
-@settings(max_examples=max(settings.default.max_examples // 25, 1))
+@settings(max_examples=max(STANDARD.max_examples // 25, 1))
 @given(data=st.data())
 def test_figures_and_exports_of_a_forged_record(folder: Path, fields: dict[str, Any], data: st.DataObject) -> None:
     place(folder).write_bytes(sealed(data.draw(edited(fields, jsons))))
