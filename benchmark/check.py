@@ -152,9 +152,9 @@ def chosen(runs: Runs, methods: str, seeds: str) -> list[tuple[str, int]]:
     names = set(jobs.parse_methods(methods)) if methods else {method for method, _ in runs}
     numbers = set(jobs.parse_seeds(seeds)) if seeds else {seed for _, seed in runs}
     chosen = [key for key in runs if key[0] in names and key[1] in numbers]
-    missing = names - {method for method, _ in chosen} or numbers - {seed for _, seed in chosen}
-    if missing:
-        raise UserError(f"no reference record of {', '.join(sorted(map(str, missing)))}; leave it out")
+    missing = [*sorted(names - {method for method, _ in runs}), *sorted(numbers - {seed for _, seed in runs})]
+    if missing or not chosen:
+        raise UserError(f"no reference record of {', '.join(map(str, missing)) or 'these together'}; leave it out")
     return chosen
 
 
