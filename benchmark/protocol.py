@@ -155,7 +155,7 @@ class DecoderSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _width(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("name") in CHANNELS:
+        if isinstance(values, dict) and str(values.get("name")) in CHANNELS:
             return {"channels": CHANNELS[values["name"]]} | values
         return values
 

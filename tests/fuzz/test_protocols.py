@@ -32,6 +32,7 @@ def check(path: Path, content: bytes, variant: str | None) -> None:
 @example(content={**STREETS, "variants": {"quick": True}}, variant="quick")
 @example(content={**STREETS, "default_variant": ["quick"]}, variant=None)
 @example(content={**STREETS, "eps": math.inf}, variant=None)
+@example(content={**STREETS, "decoder": {**STREETS["decoder"], "name": ["linear"]}}, variant=None)
 @example(content={**STREETS, "targets": {"source": STREETS["validation"]}}, variant=None)
 @example(content={**STREETS, "targets": {"a\x1b[2J": STREETS["validation"]}}, variant=None)
 def test_an_edited_protocol(tmp_path: Path, content: Any, variant: str | None) -> None:
