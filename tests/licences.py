@@ -60,10 +60,10 @@ def licences(package: str) -> set[str] | None:
         stated: Any = metadata(package)
     except PackageNotFoundError:
         return None
-    if expression := stated.get("License-Expression"):
-        parts = re.split(r" AND | OR |[()]", expression)
+    if expressions := stated.get_all("License-Expression"):
+        parts = re.split(r" AND | OR |[()]", expressions[0])
     else:
-        free = stated.get("License") or ""
+        free = (stated.get_all("License") or [""])[0]
         classified = [line.rpartition(" :: ")[2] for line in stated.get_all("Classifier") or () if "License ::" in line]
         parts = [free] if free and len(free) < 40 and "\n" not in free else classified
     return {_spdx(part.strip()) for part in parts if part.strip()}

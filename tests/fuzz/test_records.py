@@ -25,8 +25,6 @@ from tests.records.made import stored
 
 TABLE: dict[str, Any] = {"name": None, "backbone": None, "methods": "", "published": True}
 
-STANDARD = settings.default or settings()
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -117,8 +115,9 @@ def test_forged_confusions(
     buffer = io.BytesIO()
     with np.errstate(all="ignore"):
         matrices = np.full(shape, value).astype(dtype)
-    arrays: dict[str, Any] = {f"{domain}/confusion": matrices for domain in ("source", *fields["targets"])}
-    arrays |= {f"{domain}/ids": np.zeros(names, "i8") for domain in ("source", *fields["targets"])}
+    arrays: dict[str, Any] = {}
+    for domain in ("source", *fields["targets"]):
+        arrays |= {f"{domain}/confusion": matrices, f"{domain}/ids": np.zeros(names, "i8")}
     np.savez(buffer, **arrays)
     content = buffer.getvalue() if packed is None else packed
     sidecar = place(folder).with_suffix(".npz")
@@ -132,7 +131,7 @@ def test_forged_confusions(
         sidecar.write_bytes(whole)
 
 
-@settings(max_examples=max(STANDARD.max_examples // 25, 1))
+@settings(max_examples=max(settings().max_examples // 25, 1))
 @given(data=st.data())
 def test_figures_and_exports_of_a_forged_record(folder: Path, fields: dict[str, Any], data: st.DataObject) -> None:
     place(folder).write_bytes(sealed(data.draw(edited(fields, jsons))))
