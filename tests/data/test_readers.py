@@ -33,6 +33,7 @@ from .trees import (
     acdc_tree,
     chunk,
     cityscapes_tree,
+    flattened_acdc_tree,
     foggy_driving_tree,
     foggy_zurich_tree,
     gta5_tree,
@@ -227,6 +228,14 @@ def test_gta5_known_faults(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         gta5.READER.read(samples[1])[1], np.kron([[0, 1], [2, 255]], np.ones((4, 6))).astype(np.uint8)
     )
+
+
+def test_acdc_in_one_folder_has_no_conditions(tmp_path: Path) -> None:
+    flattened_acdc_tree(tmp_path)
+    with pytest.raises(UserError, match=r"rgb_anon/val holds all conditions in one folder, and split 'val:fog' asks"):
+        acdc.READER.samples(tmp_path, "val:fog")
+    first = acdc_tree(tmp_path)  # the download beside its copy: conditions are known, nothing counts twice
+    assert [sample.id for sample in acdc.READER.samples(tmp_path, "val")] == list(first.labels)
 
 
 def test_acdc_conditions(tmp_path: Path) -> None:

@@ -184,6 +184,12 @@ def acdc_tree(root: Path, suffix: str = "labelIds") -> Tree:
     return build(acdc.READER, root, "val", places, LABEL_IDS if suffix == "labelIds" else TRAIN_IDS)
 
 
+def flattened_acdc_tree(root: Path) -> Tree:
+    keys = ("GOPR0475_frame_000001", "GP010476_frame_000002")
+    places = {key: (f"rgb_anon/val/{key}_rgb_anon.png", f"gt/val/{key}_gt_labelTrainIds.png") for key in keys}
+    return build(acdc.READER, root, "val", places, TRAIN_IDS)
+
+
 def synthia_tree(root: Path, top: str = "RAND_CITYSCAPES/") -> Tree:
     keys = ("0000000", "0000007", "0009399")
     places = {key: (f"{top}RGB/{key}.png", f"{top}GT/LABELS/{key}.png") for key in keys}
@@ -299,6 +305,7 @@ TREES: dict[str, Callable[[Path], Tree]] = {
     "mapillary-2-renamed": lambda root: mapillary_tree(root, "labels", "config.json", VISTAS_2),
     "acdc": acdc_tree,
     "acdc-train-ids": lambda root: acdc_tree(root, "labelTrainIds"),
+    "acdc-flattened": flattened_acdc_tree,
     "synthia": synthia_tree,
     "synthia-bare": lambda root: synthia_tree(root, ""),
     "urbansyn": urbansyn_tree,

@@ -2,11 +2,13 @@
 
 Tree: ``rgb_anon/<condition>/<split>/<sequence>/<frame>_rgb_anon.png`` and
 ``gt/<condition>/<split>/<sequence>/<frame>_gt_labelIds.png`` (or ``_gt_labelTrainIds.png``). The
-clear-weather reference drives (``*_ref``) are no part of any split.
+clear-weather reference drives (``*_ref``) are no part of any split. DAFormer's set-up copies all conditions into one
+folder, ``rgb_anon/<split>/`` and ``gt/<split>/``; where only that is left, conditions cannot be told apart.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from benchmark.data.labels import LabelTable, cityscapes_table
@@ -24,13 +26,22 @@ class Acdc(Reader):
     splits = ("train", "val", "train:<condition>", "val:<condition>")
 
     def listing(self, root: Path, split: str) -> Listing:
-        """See ``Reader.listing``; also raises on an unknown condition."""
+        """See ``Reader.listing``; also raises on an unknown condition, or one that the tree no longer tells."""
         part, _, condition = split.partition(":")
         known_split(part, self)
         if condition and condition not in CONDITIONS:
             raise UserError(
                 f"acdc: unknown condition {condition!r} in split {split!r}; {nearest(condition, CONDITIONS)}"
             )
+        flat = root / "rgb_anon" / part
+        if os.path.isdir(flat) and not any(os.path.isdir(root / "rgb_anon" / name / part) for name in CONDITIONS):
+            if condition:
+                raise UserError(
+                    f"acdc: {flat} holds all conditions in one folder, and split {split!r} asks for one; unpack "
+                    f"{self.home} there"
+                )
+            labelled = cityscapes_labels(folder(root / "gt" / part, self), "gt")
+            return Listing(files(flat, r"(.+)_rgb_anon\.png", deep=True), labelled, ("conditions in one folder",))
         images: dict[str, Path] = {}
         labels: dict[str, Path] = {}
         for name in (condition,) if condition else CONDITIONS:
