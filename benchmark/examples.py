@@ -53,6 +53,12 @@ class Examples:
         return buffer.getvalue()
 
 
+def kept(record: Record) -> bool:
+    """Return whether a stored run's predictions lie beside its record; a run that was shared comes without."""
+    path = record.path
+    return record.examples is not None and path is not None and path.with_name(record.examples.file).exists()
+
+
 def examples(record: Record) -> Mapping[str, list[Bytes]]:
     """Return a stored run's predictions by domain, uint8 (H, W) each, in the order of the images' ids.
 

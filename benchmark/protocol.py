@@ -354,7 +354,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"field {where} is missing"
     if first["type"] == "value_error":
         return f"{where}: {first['ctx']['error']}"
-    if first["type"].startswith(("greater_than", "less_than")) and (limits := _limits(model, loc)):
+    if first["type"].startswith(("greater_than", "less_than", "finite_number")) and (limits := _limits(model, loc)):
         return f"{where}: must be {limits} (got {str(first['input'])[:60]})"
     if first["type"] != "extra_forbidden":
         return f"{where}: {first['msg']} (got {str(first['input'])[:60]})"

@@ -17,7 +17,7 @@ from benchmark import roots
 from benchmark.data.labels import IGNORE, Color
 from benchmark.domains import Domain, reader_of
 from benchmark.errors import UserError
-from benchmark.examples import Bytes, examples
+from benchmark.examples import Bytes, examples, kept
 from benchmark.protocol import Split
 from benchmark.records import SOURCE, Record, confusions
 from benchmark.report.pictures import address
@@ -71,12 +71,12 @@ def build(records: Sequence[Record], data_root: Path | None) -> Grids:
         data_root: the user's data sets; None looks for rendered ones in the cache.
 
     Raises:
-        UserError: a file beside a record is gone or not its own.
+        UserError: a file beside a record is not its own.
     """
     finished = [record for record in records if record.state == "finished"]
     chosen: dict[str, Record] = {}
     for record in finished:
-        if record.examples is not None:
+        if kept(record):
             chosen.setdefault(record.method, record)
     if not chosen:
         return Grids((), (), (NONE if finished else "No run has finished.",))
