@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from benchmark.method import Candidate, Group, Method, Settings, SparseAdamW, candidates, setting
+from benchmark.method import Candidate, Method, Settings, SparseAdamW, candidates, setting
 from benchmark.models.backbone import Backbone
 
 Pair = Literal["q+k", "q+v", "q+ffn", "k+v", "k+ffn", "v+ffn"]
@@ -46,9 +46,8 @@ class Parts(Method):
             UserError: a backbone without the projections.
         """
         self.begin(backbone)
-        groups: dict[str, Group] = {"q": "q", "k": "k", "v": "v", "ffn": "ffn"}
-        pair = tuple(groups[name] for name in self.settings.pair.split("+"))
-        self._part = [each for each in candidates(backbone, pair) if self._here(each)]
+        pair = self.settings.pair.split("+")
+        self._part = [each for each in candidates(backbone) if each.group in pair and self._here(each)]
         self._matrices = {each.name: each.parameter for each in self._part}
         for matrix in self._matrices.values():
             matrix.requires_grad_(True)

@@ -119,12 +119,16 @@ def test_scoring_counts_every_window(decoder: costs.DecoderCost) -> None:
     assert found == pytest.approx(5 * 3 * (costs.forward(backbone, (32, 32)) + decoder.forward(16)))
 
 
-def test_a_plan_of_the_papers_protocol_needs_neither_data_nor_weights(tmp_path: Path) -> None:
+def rows_of(text: str) -> dict[str, str]:
+    """The lines of a table in markdown, by their first cell."""
+    return {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
 
+
+def test_a_plan_of_the_papers_protocol_needs_neither_data_nor_weights(tmp_path: Path) -> None:
     words = ["--methods", "fishertune,rein", "--protocol", "gtav-to-cbm", "--seeds", "0-2"]
     done = call("plan", *words, "--records", tmp_path / "runs", HF_HOME=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
-    rows = {line.split("|")[1].strip(): line for line in done.stdout.splitlines() if line.startswith("| ")}
+    rows = rows_of(done.stdout)
     assert "3 of 3" in rows["fishertune"]
     assert "4000 decoder + 4000 estimate + 32000 tune" in rows["fishertune"]
     assert "15.210" in rows["fishertune"]
@@ -147,7 +151,7 @@ def test_a_plan_knows_records_and_data(tmp_path: Path, tiny_data: Path, tiny_pro
     assert call("run", *words, "--methods", "freeze").returncode == 0
     done = call("plan", *words, "--methods", "freeze,lora", "--seeds", "0,1")
     assert done.returncode == 0, done.stderr
-    rows = {line.split("|")[1].strip(): line for line in done.stdout.splitlines() if line.startswith("| ")}
+    rows = rows_of(done.stdout)
     assert "1 of 2" in rows["freeze"]
     assert "CPU | 1 records" in rows["freeze"]
     assert "2 of 2" in rows["lora"]
