@@ -1,0 +1,86 @@
+"""All commands in the order of ``--help``, and how the program ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from benchmark import __version__
+from benchmark.cli import making, running, sharing, showing
+from benchmark.errors import UserError, printable
+
+app = typer.Typer(
+    name="python -m benchmark",
+    help="FisherTune and its rivals under one protocol for domain generalised semantic segmentation.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    running.run,
+    running.plan,
+    running.tune,
+    running.stability,
+    showing.table,
+    showing.figure,
+    showing.report,
+    running.check,
+    showing.params,
+    sharing.export,
+    sharing.push,
+    sharing.pull,
+    sharing.evaluate,
+):
+    app.command()(command)
+app.command("list")(showing.list_)
+app.command()(making.pretrain)
+
+data = typer.Typer(help="Look at, check and render data sets.", no_args_is_help=True, rich_markup_mode=None)
+for part in (making.show, making.check, making.render):
+    data.command()(part)
+app.add_typer(data, name="data")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"dgss-benchmark {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one line and code 2, an interrupt in code 130."""
+    try:
+        code = app(standalone_mode=False)
+    except UserError as error:
+        _fail(f"error: {error}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of a pipe left early, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        # Typer's own usage errors carry their message and code; anything else is a defect and keeps its trace.
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help itself
+            _fail(error.format_message(), 2)
+        _fail(f"error: {printable(error.format_message())} (see --help)", getattr(error, "exit_code", 2))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(line: str, code: int) -> None:
+    print(line, file=sys.stderr)
+    sys.exit(code)

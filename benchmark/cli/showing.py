@@ -1,0 +1,114 @@
+"""Commands that show: ``table``, ``figure``, ``report`` (all from records alone), ``params``, ``list``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from benchmark.cli import options
+
+
+class Which(str, Enum):
+    """Of the tables: FisherTune's by number, or the suite's own."""
+
+    one = "1"
+    two = "2"
+    three = "3"
+    four = "4"
+    five = "5"
+    main = "main"
+
+
+class Kind(str, Enum):
+    """Of things that can be listed."""
+
+    protocols = "protocols"
+    methods = "methods"
+    backbones = "backbones"
+    datasets = "datasets"
+    runs = "runs"
+
+
+def table(
+    records: options.Records = options.RUNS,
+    which: Annotated[Which, typer.Option("--table", help="FisherTune's by number, or the suite's own.")] = Which.main,
+    protocol: Annotated[
+        Optional[str], typer.Option("--protocol", "-p", help="Only this protocol; or the paper's rows on this one.")
+    ] = None,
+    backbone: options.OnlyBackbone = None,
+    methods: Annotated[
+        str, typer.Option("--methods", "-m", help="Rows, as of run; default: all but ablations and perturbed ones.")
+    ] = "",
+    published: Annotated[bool, typer.Option("--published", help="With the figures that papers print.")] = False,
+    output_format: Annotated[options.Format, typer.Option("--format", help="Of the table.")] = options.Format.latex,
+    output: Annotated[Optional[Path], typer.Option(help="Write here instead of printing.")] = None,
+) -> None:
+    """Print a table that the records make: LaTeX (booktabs) unless another format is asked for."""
+    from benchmark import tablecommand
+
+    tablecommand.run(
+        records, which.value, output_format.value, output, name=protocol, backbone=backbone, methods=methods,
+        published=published,
+    )  # fmt: skip
+
+
+def figure(
+    name: Annotated[Optional[str], typer.Argument(help="Which figure; without one, what there is to draw.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every figure that the records allow.")] = False,
+    records: options.Records = options.RUNS,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("figures"),
+    protocol: options.OnlyProtocol = None,
+    backbone: options.OnlyBackbone = None,
+    methods: Annotated[
+        str, typer.Option("--methods", "-m", help="To compare, as recorded; default: all but ablations and variants.")
+    ] = "",
+    reference: Annotated[
+        Optional[str], typer.Option(help="Method that others are compared with; default: freeze.")
+    ] = None,
+    data_root: options.DataRoot = None,
+) -> None:
+    """Draw figures from records: PDF, PNG and caption in a folder per protocol and backbone."""
+    from benchmark.figures import _command
+
+    _command.run(_command.Request(name, every, records, out, protocol, backbone, methods, reference, data_root))
+
+
+def report(
+    records: options.Records = options.RUNS,
+    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    protocol: options.OnlyProtocol = None,
+    backbone: options.OnlyBackbone = None,
+    data_root: options.DataRoot = None,
+) -> None:
+    """Write one page of all that the records hold: tables, figures, predictions, cost, conditions."""
+    from benchmark.report import command
+
+    command.run(records, output, protocol, backbone, data_root)
+
+
+def params(
+    backbone: Annotated[
+        Optional[list[str]], typer.Option(help="Columns, separated by commas. Default: those of the papers.")
+    ] = None,
+    methods: Annotated[str, typer.Option("--methods", "-m", help="Rows, separated by commas; default: as --all.")] = "",
+    output_format: Annotated[options.Format, typer.Option("--format", help="Of the table.")] = options.Format.markdown,
+) -> None:
+    """Count what each method trains on the real backbones (no weights needed), beside what papers print."""
+    from benchmark import jobs, parameters, tablecommand
+
+    columns = [name.strip() for text in backbone or () for name in text.split(",") if name.strip()]
+    made = parameters.build(columns, jobs.parse_methods(methods) if methods else ())
+    typer.echo(tablecommand.FORMATS[output_format.value]([made]))
+
+
+def list_(
+    kind: Annotated[Optional[Kind], typer.Argument(help="What to list; everything by default.")] = None,
+    records: options.Records = options.RUNS,
+) -> None:
+    """List protocols, methods, backbones, data sets, and runs with their state."""
+    from benchmark import listing
+
+    listing.show(kind.value if kind else None, records)
