@@ -77,7 +77,7 @@ def load_decoder(decoder: nn.Module, file: Path) -> None:
     """Fill a decoder built for the same protocol and backbone with the weights that were trained beside them.
 
     Args:
-        decoder: of :func:`benchmark.models.decoder.build_decoder`.
+        decoder: of :func:`benchmark.models.decoders.build_decoder`.
         file: a run's decoder file, or one exported with ``--decoder``.
 
     Raises:

@@ -20,7 +20,7 @@ from benchmark.evaluation import Look, each_of, evaluate, unseen
 from benchmark.examples import Examples
 from benchmark.jobs import Job
 from benchmark.method import Method
-from benchmark.models.decoder import build_decoder
+from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.models.weights import weight_hash
 from benchmark.records import SOURCE, Record, Score, write

@@ -45,7 +45,7 @@ DECODER_INSIDE = "The decoder trained with it is inside, whole (`decoder.NAME`).
 DECODER_APART = "The decoder trained with it is not inside (`export --decoder` adds it)."
 DECODER_LOAD = """
 from benchmark.delta import load_decoder
-from benchmark.models.decoder import build_decoder
+from benchmark.models.decoders import build_decoder
 from benchmark.protocol import DecoderSpec
 
 spec = DecoderSpec(**{spec})

@@ -136,7 +136,7 @@ class DecoderSpec(Part):
 
     Attributes:
         name: ``segformer``: mmsegmentation's Feature2Pyramid and SegformerHead; ``linear``: a linear probe, see
-            :class:`benchmark.models.decoder.LinearDecoder`; ``mask2former``: as published, see
+            :class:`benchmark.models.decoders.LinearDecoder`; ``mask2former``: as published, see
             :mod:`benchmark.models.mask2former`.
         channels: width of the head; mask2former's is 256 and linear has none (0): neither need be given.
         lr, weight_decay: of AdamW.

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from benchmark.delta import SHORT, apply_delta, load_decoder
 from benchmark.errors import UserError
 from benchmark.models.backbone import build_backbone
-from benchmark.models.decoder import build_decoder
+from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.models.weights import weight_hash
 from benchmark.protocol import Protocol, explain

@@ -28,7 +28,7 @@ from benchmark.errors import UserError
 from benchmark.execution import Execution
 from benchmark.experiment import execute
 from benchmark.method import Perturbation, PerturbationSettings
-from benchmark.models.decoder import LinearDecoder
+from benchmark.models.decoders import LinearDecoder
 from benchmark.models.mask2former import Mask2Former
 from benchmark.models.segmenter import Segmenter
 from benchmark.records import confusions, read

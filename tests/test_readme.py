@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
+from matplotlib.testing.compare import compare_images
+from PIL import Image
 
 from benchmark import tables
 from benchmark.records import read_all
@@ -45,7 +48,7 @@ def test_a_table_is_shown_for_every_protocol_with_committed_results() -> None:
     assert SHOWN
     tools = ("@tune", "@check")  # a search's tries, a check's references
     folders = {path.name for path in (ROOT / "results").iterdir() if path.is_dir() and not path.name.endswith(tools)}
-    assert folders - {"stability"} == {name for name, _ in SHOWN}
+    assert folders - {"stability", "figures", "performance"} == {name for name, _ in SHOWN}
 
 
 @pytest.mark.parametrize(("name", "shown"), SHOWN)
@@ -54,6 +57,18 @@ def test_the_tables_are_those_of_the_records(name: str, shown: str) -> None:
     assert shown.strip() == tables.markdown(made).strip(), (
         "python -m benchmark table --records results --format markdown"
     )
+
+
+def test_the_figure_is_that_of_the_records(tmp_path: Path) -> None:
+    (shown,) = (ROOT / place for place in re.findall(r"!\[.*?\]\((results/figures/\S+\.png)\)", README))
+    command = ["figure", shown.stem, "--records", "results", "--protocol", "streets", "--out"]
+    assert f"python -m benchmark {' '.join(command)} results/figures" in README
+    assert call(*command, str(tmp_path)).returncode == 0
+    anew = tmp_path / shown.relative_to(ROOT / "results" / "figures")
+    assert shown.with_suffix(".txt").read_text() == anew.with_suffix(".txt").read_text()
+    by = [Image.open(path).info["Software"] for path in (shown, anew)]
+    tolerance = 0.0 if by[0] == by[1] else 10.0  # root mean square; another matplotlib draws letters otherwise
+    assert compare_images(str(shown), str(anew), tolerance) is None, "README names the command"
 
 
 def test_committed_records_are_whole() -> None:

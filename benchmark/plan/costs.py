@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark import checkpoints, streams
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone, checkpoint_blocks
-from benchmark.models.decoder import Decoder, build_decoder
+from benchmark.models.decoder import Decoder
+from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import windows
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from benchmark.data.labels import lut
 from benchmark.data.streets import render
 from benchmark.evaluation import confusion
 from benchmark.models.backbone import Backbone, build_backbone
-from benchmark.models.decoder import build_decoder
+from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.pretrain.recipe import NAME
 from benchmark.protocol import Protocol, load

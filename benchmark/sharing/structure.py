@@ -13,7 +13,8 @@ from torch import Tensor
 from benchmark.delta import DECODER, INDEX, VALUE, metadata
 from benchmark.errors import UserError
 from benchmark.models.backbone import Backbone, build_backbone
-from benchmark.models.decoder import Decoder, build_decoder
+from benchmark.models.decoder import Decoder
+from benchmark.models.decoders import build_decoder
 from benchmark.models.weights import check
 from benchmark.records import Record
 from benchmark.restore import protocol_of

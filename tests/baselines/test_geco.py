@@ -13,7 +13,7 @@ from torch import Tensor
 
 from baselines.geco import GeCo, local_geometry, moves, squared_angle
 from benchmark.method import Decoding
-from benchmark.models.decoder import build_decoder
+from benchmark.models.decoders import build_decoder
 from benchmark.models.mask2former import pyramid as mask2former_pyramid
 from benchmark.models.segmenter import Segmenter
 from benchmark.streams import torch_rng

@@ -16,7 +16,7 @@ from benchmark import jobs, protocol
 from benchmark.experiment import execute
 from benchmark.method import Estimation, SparseAdamW, matrices, top_k
 from benchmark.models.backbone import Backbone, build_backbone
-from benchmark.models.decoder import build_decoder
+from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.roots import data_root_for
 from benchmark.streams import torch_rng

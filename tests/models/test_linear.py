@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmark import jobs, protocol, runs, tables
-from benchmark.models.decoder import build_decoder
+from benchmark.models.decoders import build_decoder
 from benchmark.models.weights import weight_hash
 from benchmark.records import read_all
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.errors import UserError
-from benchmark.models.decoder import LightDecoder, build_decoder
+from benchmark.models.decoders import LightDecoder, build_decoder
 from benchmark.models.mask2former import LOSSES, Mask2Former, log_shares, pyramid, semantic
 from benchmark.models.segmenter import Segmenter
 from benchmark.models.weights import weight_hash

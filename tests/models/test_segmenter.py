@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmark.models.backbone import build_backbone
-from benchmark.models.decoder import build_decoder
+from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights, windows
 from benchmark.models.weights import weight_hash
 
