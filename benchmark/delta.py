@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -58,7 +59,9 @@ def opened(
     Raises:
         UserError: a damaged file, one of another kind, or one that was made on other pre-trained weights.
     """
-    tensors, facts = load_safetensors(file), metadata(file.read_bytes())
+    tensors = load_safetensors(file)
+    with safe_open(file, "pt") as header:  # reads no tensor
+        facts: dict[str, str] = header.metadata() or {}
     for name in needed:
         if name not in facts:
             raise UserError(
