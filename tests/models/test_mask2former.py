@@ -1,4 +1,4 @@
-"""Mask2Former: losses and semantic map against plain float64, gradients, sizes, parameters."""
+"""Mask2Former: sizes, parameters, initial weights, the query link."""
 
 from __future__ import annotations
 
@@ -6,261 +6,28 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import permutations
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from benchmark.errors import UserError
 from benchmark.models.decoders import LightDecoder, build_decoder
-from benchmark.models.mask2former import LOSSES, Mask2Former, log_shares, pyramid, semantic
-from benchmark.models.segmenter import Segmenter
+from benchmark.models.mask2former import Mask2Former, pyramid
 from benchmark.models.weights import weight_hash
 from benchmark.protocol import DecoderSpec
-from benchmark.streams import number
-from tests.backbones import tiny_backbone
-
-SPEC = DecoderSpec(name="mask2former", lr=1e-4)
-QUERIES, CLASSES, POINTS = 5, 3, 16
-
-
-def small(queries: int = QUERIES, classes: int = CLASSES, points: int = POINTS) -> Mask2Former:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Mask2Former(48, classes, queries, encoder_layers=1, decoder_layers=2, points=points)
-
-
-def model(kind: str = "dinov2") -> Segmenter:
-    return Segmenter(tiny_backbone(kind, depth=4), small())
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def images(*shape: int) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 255
-
-
-def labelled(batch: int, height: int, width: int) -> Tensor:
-    rows = torch.arange(height)[:, None] * CLASSES // height
-    label = rows.expand(batch, height, width).clone()
-    label[..., :1] = 255
-    return label
-
-
-# -- losses ----------------------------------------------------------------------------------------------------
-
-
-def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
-
-
-def value_at(field: list[list[float]], u: float, v: float) -> float:
-    """Bilinear, pixel centres at halves, zero outside; u, v in 0..1 along width and height."""
-    height, width = len(field), len(field[0])
-    x, y = u * width - 0.5, v * height - 0.5
-    total = 0.0
-    for row in (math.floor(y), math.floor(y) + 1):
-        for column in (math.floor(x), math.floor(x) + 1):
-            if 0 <= row < height and 0 <= column < width:
-                total += field[row][column] * (1 - abs(x - column)) * (1 - abs(y - row))
-    return total
-
-
-def bce(logit: float, target: float) -> float:
-    return -target * math.log(sigmoid(logit)) - (1 - target) * math.log(1 - sigmoid(logit))
-
-
-def cross_entropy(logits: list[float], target: list[float]) -> float:
-    return sum(bce(x, t) for x, t in zip(logits, target, strict=True)) / len(logits)
-
-
-def dice(logits: list[float], target: list[float]) -> float:
-    share = [sigmoid(x) for x in logits]
-    both = sum(p * t for p, t in zip(share, target, strict=True))
-    return 1 - (2 * both + 1) / (sum(share) + sum(target) + 1)
-
-
-def best(cost: list[list[float]], count: int) -> tuple[int, ...]:
-    """Which query each of ``count`` targets gets, by trying all assignments."""
-    choices = permutations(range(len(cost)), count)
-    return min(choices, key=lambda chosen: sum(cost[query][target] for target, query in enumerate(chosen)))
-
-
-def expected(classes: Tensor, masks: Tensor, labels: Tensor, chances: list[torch.Generator]) -> dict[str, float]:
-    """The three losses of one layer's predictions, in plain Python, from the same points."""
-    truth: dict[tuple[int, int], int] = {}
-    said = classes.double().softmax(-1).tolist()
-    mask = overlap = 0.0
-    pairs = 0
-    for image, (label, chance) in enumerate(zip(labels, chances, strict=True)):
-        matched: list[tuple[list[list[float]], list[list[float]]]] = []
-        present = sorted(set(label.flatten().tolist()) - {255})
-        aims = [(label == c).double().tolist() for c in present]
-        at = torch.rand(1, POINTS, 2, generator=chance)[0].tolist()
-        cost = [[0.0] * len(present) for _ in range(QUERIES)]
-        for query, field in enumerate(masks[image].double().tolist()):
-            logits = [value_at(field, u, v) for u, v in at]
-            for index, c in enumerate(present):
-                target = [value_at(aims[index], u, v) for u, v in at]
-                cost[query][index] = (
-                    -2 * said[image][query][c] + 5 * cross_entropy(logits, target) + 5 * dice(logits, target)
-                )
-        chosen = best(cost, len(present))
-        for query in sorted(chosen):  # as they stand in the batch of matched pairs
-            index = chosen.index(query)
-            truth[image, query] = present[index]
-            matched.append((masks[image, query].double().tolist(), aims[index]))
-        pairs += len(matched)
-        many = torch.rand(len(matched), 3 * POINTS, 2, generator=chance).tolist()
-        few = torch.rand(len(matched), POINTS - int(0.75 * POINTS), 2, generator=chance).tolist()
-        for (field, aim), offered, rest in zip(matched, many, few, strict=True):
-            unsure = sorted(offered, key=lambda place: abs(value_at(field, *place)))[: int(0.75 * POINTS)]
-            places = unsure + rest
-            logits, target = ([value_at(f, *place) for place in places] for f in (field, aim))
-            mask += cross_entropy(logits, target)
-            overlap += dice(logits, target)
-    total = weight = 0.0
-    for image in range(len(labels)):
-        for query in range(QUERIES):
-            c = truth.get((image, query), CLASSES)
-            w = 0.1 if c == CLASSES else 1.0
-            total -= w * math.log(said[image][query][c])
-            weight += w
-    return {"cls": 2 * total / weight, "mask": 5 * mask / pairs, "dice": 5 * overlap / pairs}
-
-
-def test_losses_equal_plain_python_at_the_same_points() -> None:
-    labels = torch.full((2, 8, 12), 255)
-    labels[0, :4], labels[0, 4:, :6], labels[0, 4:, 6:10] = 0, 1, 2
-    labels[1, 2:, 3:] = 2
-    layers = [(2 * drawn(2, QUERIES, CLASSES + 1, seed=s), 3 * drawn(2, QUERIES, 4, 6, seed=10 + s)) for s in range(3)]
-    torch.manual_seed(11)
-    found = small().compare(layers, labels)
-    chances = [torch.Generator().manual_seed(number(11, "points", image)) for image in range(2)]
-    parts = [expected(*layer, labels, chances) for layer in (layers[-1], *layers[:-1])]
-    assert set(found) == set(LOSSES)
-    for name, value in found.items():
-        assert value.item() == pytest.approx(sum(part[name] for part in parts), rel=1e-5), name
-
-
-def test_an_unmistakable_match_alone_learns_its_mask() -> None:
-    """One class over all of the image; only query 3 claims it, so it is matched whatever the points."""
-    classes, masks = torch.zeros(1, QUERIES, CLASSES + 1), torch.full((1, QUERIES, 4, 4), -3.0)
-    classes[0, 3, 1], masks[0, 3] = 2.0, 3.0
-    masks.requires_grad_(True)
-    losses = small().compare([(classes, masks)], torch.ones(1, 8, 8, dtype=torch.long))
-    matched, other = -math.log(math.exp(2) / (math.exp(2) + 3)), math.log(4)
-    assert losses["cls"].item() == pytest.approx(2 * (matched + 0.1 * 4 * other) / (1 + 0.1 * 4))
-    (losses["mask"] + losses["dice"]).backward()
-    assert masks.grad is not None
-    assert masks.grad.flatten(2).any(-1).tolist() == [[False, False, False, True, False]]
-
-
-def test_points_follow_the_seed_and_nothing_drawn_since() -> None:
-    decoder, labels = small(), labelled(1, 8, 8)
-    layers = [(drawn(1, QUERIES, CLASSES + 1), drawn(1, QUERIES, 4, 4))]
-
-    def losses(seed: int, draws: int) -> dict[str, float]:
-        torch.manual_seed(seed)
-        torch.rand(draws)
-        state = torch.get_rng_state()
-        found = {name: value.item() for name, value in decoder.compare(layers, labels).items()}
-        assert torch.equal(torch.get_rng_state(), state)
-        return found
-
-    assert losses(0, 0) == losses(0, 7)
-    assert losses(0, 0)["mask"] != losses(1, 0)["mask"]
-
-
-@pytest.mark.parametrize("unlabelled", [[0], [0, 1]])
-def test_an_image_without_labels_gives_finite_losses_and_gradients(unlabelled: list[int]) -> None:
-    segmenter, labels = model().train(), labelled(2, 32, 32)
-    labels[unlabelled] = 255
-    losses = segmenter.losses(images(2, 3, 32, 32), labels)
-    torch.stack(list(losses.values())).sum().backward()
-    assert all(torch.isfinite(value) for value in losses.values())
-    assert losses["cls"] > 0
-    assert (losses["mask"] == 0) == (len(unlabelled) == 2)
-    gradients = [p.grad for p in segmenter.parameters() if p.grad is not None]
-    assert all(torch.isfinite(gradient).all() for gradient in gradients)
-
-
-def test_class_weights_are_refused() -> None:
-    with pytest.raises(ValueError, match="weighs no class"):
-        small().losses([], torch.zeros(1, 8, 8, dtype=torch.long), torch.ones(CLASSES))
-
-
-# -- the semantic map ------------------------------------------------------------------------------------------
-
-
-def test_the_semantic_map_sums_what_queries_say_without_no_object() -> None:
-    classes, masks = 2 * drawn(2, QUERIES, CLASSES + 1), 3 * drawn(2, QUERIES, 3, 4)
-    found = semantic(classes, masks, (6, 8))
-    for image in range(2):
-        fields = masks[image].double()
-        for y in range(6):
-            for x in range(8):
-                # enlarged masks repeat their border, where a point outside would be zero
-                u = min(max((x + 0.5) / 8, 0.5 / 4), 3.5 / 4)
-                v = min(max((y + 0.5) / 6, 0.5 / 3), 2.5 / 3)
-                for c in range(CLASSES):
-                    total = 0.0
-                    for query in range(QUERIES):
-                        said = [math.exp(value) for value in classes[image, query].tolist()]
-                        share = sigmoid(value_at(fields[query].tolist(), u, v))
-                        total += said[c] / sum(said) * share
-                    assert found[image, c, y, x].item() == pytest.approx(total, rel=1e-5)
-
-
-def test_logits_are_the_logarithm_of_shares_and_inference_averages_scores() -> None:
-    segmenter = model().eval()
-    batch = images(1, 3, 32, 32)
-    with torch.no_grad():
-        logits, scores = segmenter(batch), segmenter.predict(batch)
-    torch.testing.assert_close(logits.softmax(1), scores / scores.sum(1, keepdim=True))
-    torch.testing.assert_close(logits.exp().sum(1), torch.ones(1, 32, 32))
-    assert torch.equal(logits.argmax(1), scores.argmax(1))
-    wide = images(1, 3, 32, 48)
-    with torch.no_grad():
-        left, right = segmenter.predict(wide[..., :32]), segmenter.predict(wide[..., 16:])
-    slid = segmenter.predict(wide, "slide", 32, 16)
-    torch.testing.assert_close(slid[..., 16:32], (left[..., 16:] + right[..., :16]) / 2)
-
-
-def test_shares_of_vanishing_scores_are_finite() -> None:
-    scores = torch.tensor([0.0, 1e-30, 3e-30]).view(1, 3, 1, 1).requires_grad_(True)
-    logits = log_shares(scores)
-    logits.sum().backward()
-    assert logits[0, 2].exp().item() == pytest.approx(0.75, rel=1e-4)
-    assert torch.isfinite(logits).all()
-    assert torch.isfinite(scores.grad).all()  # type: ignore[arg-type]
-
-
-def test_no_full_size_mask_is_kept_for_a_backward_pass() -> None:
-    classes, masks = drawn(3, QUERIES, CLASSES + 1).requires_grad_(True), drawn(3, QUERIES, 4, 4).requires_grad_(True)
-    kept: list[int] = []
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor.numel())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        found = semantic(classes, masks, (64, 64))
-    assert max(kept, default=0) < QUERIES * 64 * 64
-    found.square().sum().backward()
-    assert classes.grad is not None
-    assert masks.grad is not None
-    kept.clear()
-    large = F.interpolate(masks, (64, 64), mode="bilinear").sigmoid()
-    plain = torch.einsum("bqc,bqhw->bchw", classes.softmax(-1)[..., :-1], large)
-    torch.testing.assert_close(found, plain)
-    wanted = torch.autograd.grad(plain.square().sum(), [classes, masks])
-    torch.testing.assert_close([classes.grad, masks.grad], list(wanted))
-
+from tests.models.mask2former import (
+    CLASSES,
+    POINTS,
+    QUERIES,
+    SPEC,
+    drawn,
+    images,
+    labelled,
+    model,
+    small,
+)
 
 # -- pyramid, sizes --------------------------------------------------------------------------------------------
 

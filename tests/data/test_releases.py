@@ -1,0 +1,215 @@
+"""What single releases have of their own: parts, lists, mappings, known faults."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.data.readers import acdc, camvid, foggy_driving, foggy_zurich, gta5, mapillary, synthia
+from benchmark.errors import UserError
+
+from .trees import (
+    SYNTHIA,
+    TREES,
+    VISTAS_1,
+    VISTAS_2,
+    acdc_tree,
+    flattened_acdc_tree,
+    foggy_driving_tree,
+    foggy_zurich_tree,
+    gta5_tree,
+    mapillary_tree,
+    synthia_tree,
+    write_channels,
+    write_image,
+    write_label,
+)
+
+
+def test_gta5_splits_file(tmp_path: Path) -> None:
+    tree = gta5_tree(tmp_path)
+    with pytest.raises(UserError, match=r"'val' needs .*splits\.json"):
+        gta5.READER.samples(tmp_path, "val")
+    lists = tmp_path / "splits.json"
+    lists.write_text(json.dumps({"train": ["00001"], "val": ["24966"]}))
+    assert [s.id for s in gta5.READER.samples(tmp_path, "train")] == ["00001"]
+    assert [s.id for s in gta5.READER.samples(tmp_path, "val")] == ["24966"]
+    assert [s.id for s in gta5.READER.samples(tmp_path, "all")] == sorted(tree.labels)
+    lists.write_text(json.dumps({"train": ["00002"]}))
+    with pytest.raises(UserError, match=r"splits\.json: split 'train' names '00002'"):
+        gta5.READER.samples(tmp_path, "train")
+    faults = {
+        "[": "not valid JSON",
+        "[]": "no split 'train'",
+        '{"train": "00001"}': "is not a list",
+        '{"train": [1]}': "'1'",
+    }
+    for wrong, fault in faults.items():
+        lists.write_text(wrong)
+        with pytest.raises(UserError, match=rf"splits\.json: .*{fault}"):
+            gta5.READER.samples(tmp_path, "train")
+
+
+def test_gta5_known_faults(tmp_path: Path) -> None:
+    for key, size in {"15188": (4, 6), "17705": (4, 6), "20801": (8, 12), "00001": (8, 12)}.items():
+        write_image(tmp_path / f"images/{key}.png", size)
+        write_label(tmp_path / f"labels/{key}.png", np.array([[7, 8], [11, 34]], np.uint8), palette=True)
+    samples, notes = gta5.READER.survey(tmp_path, "all")
+    assert [sample.id for sample in samples] == ["00001", "20801"]
+    assert notes == (
+        "2 unusable frame(s) left out: 15188, 17705",
+        "1 label(s) of another size than their image, resized to it",
+    )
+    with pytest.raises(UserError, match="label is 2x2"):
+        gta5.READER.read(samples[0])
+    np.testing.assert_array_equal(
+        gta5.READER.read(samples[1])[1], np.kron([[0, 1], [2, 255]], np.ones((4, 6))).astype(np.uint8)
+    )
+
+
+def test_acdc_in_one_folder_has_no_conditions(tmp_path: Path) -> None:
+    flattened_acdc_tree(tmp_path)
+    with pytest.raises(UserError, match=r"rgb_anon/val holds all conditions in one folder, and split 'val:fog' asks"):
+        acdc.READER.samples(tmp_path, "val:fog")
+    first = acdc_tree(tmp_path)  # the download beside its copy: conditions are known, nothing counts twice
+    assert [sample.id for sample in acdc.READER.samples(tmp_path, "val")] == list(first.labels)
+
+
+def test_acdc_conditions(tmp_path: Path) -> None:
+    tree = acdc_tree(tmp_path)
+    assert [s.id for s in acdc.READER.samples(tmp_path, "val:night")] == [k for k in tree.labels if "night" in k]
+    with pytest.raises(UserError, match="unknown condition 'nihgt' in split 'val:nihgt'; did you mean 'night'"):
+        acdc.READER.samples(tmp_path, "val:nihgt")
+    shutil.rmtree(tmp_path / "gt" / "rain")
+    assert len(acdc.READER.samples(tmp_path, "val:snow")) == 1
+    with pytest.raises(UserError, match="rain"):
+        acdc.READER.samples(tmp_path, "val")
+
+
+def test_mapillary_config_must_be_there_and_known(tmp_path: Path) -> None:
+    tree = TREES["mapillary"](tmp_path)
+    sample = mapillary.READER.samples(tmp_path, "val")[0]
+    assert mapillary.READER.samples(tmp_path, "validation")[0] == sample
+    config = tmp_path / "config.json"
+    entries = json.loads(config.read_text())["labels"]
+    # A config in another order gives other train ids: it is read, not assumed.
+    config.write_text(json.dumps({"labels": entries[::-1]}))
+    assert not np.array_equal(mapillary.READER.read_label(sample), tree.labels[sample.id])
+    config.write_text(json.dumps({"labels": [{**entries[0], "readable": "Traffic Ligth"}, *entries[1:]]}))
+    with pytest.raises(UserError, match=r"config\.json: unknown class 'Traffic Ligth'; did you mean 'Traffic Light'"):
+        mapillary.READER.read_label(sample)
+    config.write_text("{}")
+    with pytest.raises(UserError, match=r"config\.json: no list 'labels'"):
+        mapillary.READER.read_label(sample)
+    config.unlink()
+    with pytest.raises(UserError, match=r"config\.json is missing"):
+        mapillary.READER.read_label(sample)
+
+
+def test_mapillary_labels_of_unnamed_release_need_one_config(tmp_path: Path) -> None:
+    mapillary_tree(tmp_path, "labels", "config_v1.2.json", VISTAS_1)
+    tree = mapillary_tree(tmp_path, "labels", "config_v2.0.json", VISTAS_2)
+    with pytest.raises(UserError, match=r"either release, config_v1\.2\.json or config_v2\.0\.json; copy the one"):
+        mapillary.READER.samples(tmp_path, "val")
+    shutil.copy(tmp_path / "config_v2.0.json", tmp_path / "config.json")
+    samples, notes = mapillary.READER.survey(tmp_path, "val")
+    assert notes == ("labels of labels by config.json, mapping rein",)
+    for sample in samples:
+        np.testing.assert_array_equal(mapillary.READER.read_label(sample), tree.labels[sample.id])
+
+
+def test_mapillary_has_two_mappings_and_says_which(tmp_path: Path) -> None:
+    names = ["Road", "Bike Lane", "Crosswalk - Plain", "Curb Cut", "Parking", "Pedestrian Area", "Service Lane",
+             "Lane Marking - Crosswalk", "Manhole", "Street Light", "Traffic Sign Frame", "Traffic Sign (Back)",
+             "Traffic Sign (Front)", "Lane Marking - General", "Bicyclist"]  # fmt: skip
+    mapillary_tree(tmp_path, "labels", "config.json", VISTAS_1)
+    hrda = mapillary.READER.using("hrda")
+    (sample, *_), notes = hrda.survey(tmp_path, "val")
+    assert notes == ("labels of labels by config.json, mapping hrda",)
+    write_label(sample.label, np.array([[VISTAS_1.index(name) for name in names]], np.uint8), palette=True)
+    assert mapillary.READER.read_label(sample).tolist() == [[0, 0, 0, 1, 0, 1, 0, 0, 255, 5, 7, 7, 7, 0, 12]]
+    ignored = [255] * 7
+    assert hrda.read_label(sample).tolist() == [[0, *ignored, 0, 255, 255, 255, 7, 0, 12]]
+    assert mapillary.READER.using(None) is mapillary.READER
+    with pytest.raises(UserError, match="mapillary: no mapping 'hdra'; did you mean 'hrda'"):
+        mapillary.READER.using("hdra")
+    with pytest.raises(UserError, match="gta5: no mapping 'rein'; none is known"):
+        gta5.READER.using("rein")
+
+
+def test_mapillary_hrda_knows_the_first_release_alone(tmp_path: Path) -> None:
+    mapillary_tree(tmp_path, "v2.0/labels", "config_v2.0.json", VISTAS_2)
+    hrda = mapillary.READER.using("hrda")
+    with pytest.raises(UserError, match=r"mapping 'hrda' knows Vistas v1\.2, not 'Ambiguous Barrier' of v2\.0"):
+        hrda.read_label(hrda.samples(tmp_path, "val")[0])
+
+
+def test_synthia_class_is_the_first_16_bit_channel(tmp_path: Path) -> None:
+    synthia_tree(tmp_path, "")
+    sample = synthia.READER.samples(tmp_path, "train")[0]
+    assert not np.asarray(Image.open(sample.label))[..., 0].any(), "Pillow sees high bytes, which are 0 here"
+    write_channels(sample.label, np.arange(23, dtype=np.uint8)[None])
+    assert synthia.READER.read_label(sample).tolist() == [list(SYNTHIA.values())]
+    write_channels(sample.label, np.array([[3, 258]], np.uint16))
+    with pytest.raises(UserError, match="label id 258 does not exist in synthia"):
+        synthia.READER.read_label(sample)
+    for mode in ("RGB", "L", "I;16"):
+        Image.new(mode, (4, 4)).save(sample.label)
+        with pytest.raises(UserError, match="where 16-bit channels, the first the class, are expected") as raised:
+            synthia.READER.read_label(sample)
+        assert str(sample.label) in str(raised.value)
+    assert "terrain, truck or train" in synthia.READER.survey(tmp_path, "train")[1][0]
+
+
+def test_foggy_zurich_is_what_its_list_names(tmp_path: Path) -> None:
+    foggy_zurich_tree(tmp_path)
+    reader, lists = foggy_zurich.READER, tmp_path / "Foggy_Zurich" / "lists_file_names"
+    assert [sample.id for sample in reader.samples(tmp_path, "testv1")] == ["GOPR0122/frame_000001"]
+    path = lists / "RGB_testv2_filenames.txt"
+    path.write_text(path.read_text() + "RGB/GOPR0119/gone.png\nRGB/GOPR0119/gone_too.png\n")
+    with pytest.raises(UserError, match=r"testv2_filenames\.txt: 2 of its 4 frames are missing, first 'GOPR0119/gone'"):
+        reader.samples(tmp_path, "testv2")
+    path.unlink()
+    with pytest.raises(UserError, match=r"testv2_filenames\.txt cannot be read .*it is part of Foggy Zurich"):
+        reader.samples(tmp_path, "testv2")
+
+
+def test_foggy_driving_parts(tmp_path: Path) -> None:
+    tree = foggy_driving_tree(tmp_path)
+    for part in ("test", "test_extra"):
+        expected = sorted(key for key in tree.labels if key.startswith(f"{part}/"))
+        assert [sample.id for sample in foggy_driving.READER.samples(tmp_path, part)] == expected
+    shutil.rmtree(tmp_path / "Foggy_Driving" / "gtCoarse")
+    assert len(foggy_driving.READER.samples(tmp_path, "test")) == 2
+    with pytest.raises(UserError, match="gtCoarse"):
+        foggy_driving.READER.samples(tmp_path, "all")
+
+
+def test_frames_without_partner_are_counted_where_a_release_has_them(tmp_path: Path) -> None:
+    tree = TREES["bdd100k"](tmp_path)
+    assert tree.reader.survey(tmp_path, "val")[1] == ()
+    tree.reader.samples(tmp_path, "val")[0].label.unlink()
+    assert tree.reader.survey(tmp_path, "val")[1] == ("1 without image or label left out",)
+
+
+@pytest.mark.parametrize("layout", ["camvid-segnet", "camvid-official"])
+def test_camvid_parts_and_sequences(layout: str, tmp_path: Path) -> None:
+    TREES[layout](tmp_path)
+
+    def ids(split: str) -> list[str]:
+        return [sample.id for sample in camvid.READER.samples(tmp_path, split)]
+
+    assert ids("train") == ["0001TP_008520", "0006R0_f00930", "0016E5_07920", "0016E5_08190"]
+    assert ids("train:0016E5") == ["0016E5_07920", "0016E5_08190"]
+    assert ids("val:0016E5") == ["0016E5_07959", "0016E5_08159"] == ids("val")
+    assert ids("*:0001TP") == ["0001TP_008520", "0001TP_008550"]
+    assert ids("test:Seq05VD") == ["Seq05VD_f00000"]
+    with pytest.raises(UserError, match="unknown sequence '0016E6' in split 'val:0016E6'; did you mean '0016E5'"):
+        ids("val:0016E6")
+    with pytest.raises(UserError, match="no image has its label in split 'val:Seq05VD'"):
+        ids("val:Seq05VD")
