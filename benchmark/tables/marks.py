@@ -54,7 +54,8 @@ def _hindrance(labels: Mapping[str, str], scored: Finished) -> str:
     """Return what keeps the rows from being told apart; empty if nothing does."""
     alone = [labels[method] for method, seeds in scored.items() if len(seeds) < 2]
     if alone:
-        return f"to tell a difference from chance takes at least two seeds of every method ({', '.join(alone)}: one)"
+        whose = "each has one" if len(alone) == len(scored) else f"{', '.join(alone)}: one"
+        return f"to tell a difference from chance takes at least two seeds of every method ({whose})"
     for method, seeds in scored.items():
         for record in seeds.values():
             if not _has_confusions(record):
