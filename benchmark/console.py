@@ -52,6 +52,9 @@ class Display:
             self.bars.update(task, note=escape(facts["text"]))
         elif kind == "note":
             self._note(job, facts["text"])
+        elif kind == "taken":
+            self.bars.update(task, note=f"left to {escape(facts['text'])}")
+            self._line(f"{title(job)} is being run by {facts['text']}; left to it")
         elif kind == "step":
             losses = " ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
             self.bars.update(task, completed=facts["step"], total=facts["total"], note=losses or "estimating")

@@ -3,6 +3,9 @@
 A process of its own gives each run its own memory figure and threads, and lets one run fail alone. It is told to
 stop through its pipe and obeys at the next step boundary, with a checkpoint; when the parent dies, so does the
 pipe, and the run stops in the same way.
+
+Other sweeps may be at the same runs: whoever executes one claims it (:mod:`benchmark.claims`). A run that somebody else
+is at is left to them while there are others; at the end it is waited for, and taken over if it was given up.
 """
 
 from __future__ import annotations
@@ -13,25 +16,27 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Optional
 
+from benchmark import claims
 from benchmark.errors import UserError
 from benchmark.jobs import Job
-from benchmark.records import read
+from benchmark.records import Record, read
 
 Event = Callable[[Job, str, dict[str, Any]], None]
-"""Told of a job: ``stage``, ``note``, ``step``, ``image``, then one of ``finished``, ``failed``, ``refused``,
-``crashed``, ``interrupted``."""
-LEFT_ALONE = (
-    "another process of this run has ended, as what it wrote itself may tell; "
-    "start all again to go on from the last checkpoint"
-)
+"""Told of a job: ``taken`` where somebody else is at it, ``stage``, ``note``, ``step``, ``image``, then one of
+``finished``, ``failed``, ``refused``, ``crashed``, ``interrupted``."""
+Stamp = Optional[tuple[int, int, int]]
+"""What changes whenever a record is written; None where there is none."""
+ELSEWHERE = "by another process"
+POLL_SECONDS = 1.0
 TICK_SECONDS = 0.1
 PRELOAD = ["benchmark.experiment", "benchmark.models.mmseg_parts", "timm"]
 
@@ -59,6 +64,14 @@ def due(jobs: Sequence[Job], force: bool) -> list[Job]:
             waiting.append(job)
             continue
         record = read(job.record)
+        for field, wanted in (
+            ("protocol", job.protocol.name), ("backbone", job.backbone), ("method", job.method_name), ("seed", job.seed)
+        ):  # fmt: skip
+            if (found := getattr(record, field)) != wanted:
+                raise UserError(
+                    f"{job.record}: {field}: the record is one of {found}, and lies where that of {wanted} belongs; "
+                    "move it to its own folder, or repeat the run with --force"
+                )
         if record.fingerprint != job.protocol.fingerprint():
             raise UserError(
                 f"{job.record}: made under another version of protocol {job.protocol.name}; "
@@ -69,87 +82,85 @@ def due(jobs: Sequence[Job], force: bool) -> list[Job]:
     return waiting
 
 
-def run_here(jobs: Sequence[Job], event: Event) -> list[Outcome]:
-    """Execute jobs one after another in this process (used under ``accelerate launch`` and ``torchrun``).
+def stamp(job: Job) -> Stamp:
+    """Return the stamp of the job's record as it is now; it is opened, as network file systems ask only then."""
+    try:
+        with open(job.record, "rb") as file:
+            status = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
-    Where another process of the run ends too early, the job has crashed, and those behind it are left.
+
+def made_since(job: Job, before: Stamp) -> Record | None:
+    """Return the record that somebody else has made of the job since its stamp was ``before``, if they have.
 
     Raises:
-        KeyboardInterrupt: after a signal to any of the processes, on all of them at the end of the same step, with a
-            checkpoint.
+        UserError: it is damaged.
     """
-    from benchmark.experiment import execute
-
-    outcomes = []
-    with _Told() as told:
-
-        def notify(job: Job, kind: str, facts: dict[str, Any]) -> None:
-            if kind == "step" and told.anywhere():
-                raise KeyboardInterrupt
-            event(job, kind, facts)
-
-        for job in jobs:
-            try:
-                record = execute(job, lambda kind, job=job, **facts: notify(job, kind, facts))
-                outcome = Outcome(job, record.state, record.error or "")
-            except RuntimeError as error:
-                if not _alone(error):
-                    raise
-                outcome = Outcome(job, "crashed", LEFT_ALONE)
-            event(job, outcome.state, {"text": outcome.text})
-            outcomes.append(outcome)
-            if outcome.state == "crashed":
-                break
-    return outcomes
+    now = stamp(job)
+    return None if now is None or now == before else read(job.record)
 
 
-def _alone(error: RuntimeError) -> bool:
-    """Return whether the error tells that a process of this run is gone; gloo has no exception of its own for it."""
-    from torch import distributed
+def tidy(job: Job) -> None:
+    """Remove what a process that was killed left beside the job's record, unless somebody is at the run."""
+    with suppress(OSError, UserError, claims.TakenError):
+        late = job.checkpoint.exists() and job.checkpoint.stat().st_mtime_ns <= job.record.stat().st_mtime_ns
+        if late or any(claims.leftovers(claims.path_of(job.record))):
+            with claims.Claim(job.record):
+                if late:  # a later one is that of a repetition, which may go on
+                    job.checkpoint.unlink(missing_ok=True)
 
-    together = distributed.is_available() and distributed.is_initialized()
-    return together and (isinstance(error, distributed.DistError) or "gloo" in str(error))
 
+def attempt(job: Job, before: Stamp, notify: Callable[..., None]) -> tuple[Record, bool]:
+    """Claim the job and execute it in this process, unless it was done since its record's stamp was ``before``.
 
-class _Told:
-    """Whether a process of this run was told to stop; processes that stop at different steps would wait for ever.
+    Returns:
+        its record, and whether this process made it.
 
-    Within the context a signal is noted, and nothing else.
+    Raises:
+        TakenError: somebody else is at it.
+        UserError: as :func:`benchmark.experiment.execute`; or somebody has taken the run over.
     """
+    with claims.Claim(job.record) as claim:
+        if (record := made_since(job, before)) is not None:
+            return record, False
+        from benchmark.experiment import execute
 
-    def __init__(self) -> None:
-        self.here = False
-
-    def __enter__(self) -> _Told:
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
-        self.here = True
-
-    def anywhere(self) -> bool:
-        """Return the same on every process; all of them have to ask."""
-        import torch
-        from accelerate import PartialState
-        from accelerate.utils import reduce
-
-        flag = torch.tensor([float(self.here)], device=PartialState().device)
-        return bool(reduce(flag, "sum"))
+        return execute(job, partial(holding, claim, notify)), True
 
 
-def run_apart(jobs: Sequence[Job], workers: int, event: Event) -> list[Outcome]:
+def holding(claim: claims.Claim, notify: Callable[..., None], kind: str, **facts: Any) -> None:
+    """Pass an event on as long as the run is this process's.
+
+    Raises:
+        UserError: it is not any more.
+    """
+    if claim.lost is not None:
+        raise UserError(f"{claim.path}: {claim.lost} has taken the run over, since this one gave no sign of life")
+    if claim.remade:
+        claim.remade = False
+        notify("note", text=f"{claim.path.parent} was deleted or moved during the run, and is made anew")
+    notify(kind, **facts)
+
+
+def run_apart(
+    jobs: Sequence[Job], workers: int, event: Event, before: Mapping[Job, Stamp] | None = None
+) -> list[Outcome]:
     """Execute jobs in processes of their own, ``workers`` at a time.
 
     A job that fails, is refused or crashes ends alone; the others go on.
 
+    Args:
+        jobs: what to execute.
+        workers: how many at a time.
+        event: told of each.
+        before: stamps of their records when they were found due; as they are now if None.
+
     Raises:
         KeyboardInterrupt: after every running job has stopped, with its checkpoint; a second one stops at once.
     """
-    pool = _Pool(workers, event)
+    pool = _Pool(workers, event, before or {job: stamp(job) for job in jobs})
     try:
         return pool.run(list(jobs))
     except KeyboardInterrupt:
@@ -158,17 +169,24 @@ def run_apart(jobs: Sequence[Job], workers: int, event: Event) -> list[Outcome]:
 
 
 class _Pool:
-    def __init__(self, workers: int, event: Event) -> None:
-        self.workers, self.event = workers, event
+    def __init__(self, workers: int, event: Event, before: Mapping[Job, Stamp]) -> None:
+        self.workers, self.event, self.before = workers, event, before
         self.context = context()
         self.running: dict[Connection, tuple[Job, BaseProcess]] = {}
+        self.elsewhere: list[Job] = []
+        self.watch = claims.Watch()
         self.outcomes: list[Outcome] = []
 
     def run(self, waiting: list[Job]) -> list[Outcome]:
-        while waiting or self.running:
+        while waiting or self.running or self.elsewhere:
             while waiting and len(self.running) < self.workers:
                 self._start(waiting.pop(0))
-            self._listen()
+            if self.running:
+                self._listen()
+            elif self.elsewhere:
+                time.sleep(POLL_SECONDS)
+            if not waiting:
+                waiting = self._given_up()
         return self.outcomes
 
     def stop(self) -> None:
@@ -183,15 +201,32 @@ class _Pool:
                 process.kill()
 
     def _start(self, job: Job) -> None:
-        ours, theirs = self.context.Pipe()
-        os.environ["OMP_NUM_THREADS"] = str(job.threads)
-        process = self.context.Process(target=_work, args=(job, theirs), daemon=True)  # type: ignore[attr-defined]
-        process.start()
-        theirs.close()
-        self.running[ours] = (job, process)
+        if (record := made_since(job, self.before[job])) is not None:
+            self._ended(job, record.state, record.error or ELSEWHERE)
+        elif (owner := self.watch.owner(job.record)) is not None:
+            self._leave(job, str(owner))
+        else:
+            ours, theirs = self.context.Pipe()
+            os.environ["OMP_NUM_THREADS"] = str(job.threads)
+            words = (job, self.before[job], theirs)
+            process = self.context.Process(target=_work, args=words, daemon=True)  # type: ignore[attr-defined]
+            process.start()
+            theirs.close()
+            self.running[ours] = (job, process)
+
+    def _leave(self, job: Job, owner: str) -> None:
+        """Leave a job to who is at it, for the time being."""
+        self.elsewhere.append(job)
+        self.event(job, "taken", {"text": owner})
+
+    def _given_up(self) -> list[Job]:
+        """Return the jobs that nobody else is at any more."""
+        free = [job for job in self.elsewhere if self.watch.owner(job.record) is None]
+        self.elsewhere = [job for job in self.elsewhere if job not in free]
+        return free
 
     def _listen(self) -> None:
-        for pipe in wait(list(self.running)):
+        for pipe in wait(list(self.running), POLL_SECONDS if self.elsewhere else None):
             assert isinstance(pipe, Connection)
             job, process = self.running[pipe]
             try:
@@ -210,6 +245,12 @@ class _Pool:
     def _end(self, pipe: Connection, job: Job, state: str, text: str) -> None:
         del self.running[pipe]
         pipe.close()
+        if state == "taken":
+            self._leave(job, text)
+        else:
+            self._ended(job, state, text)
+
+    def _ended(self, job: Job, state: str, text: str) -> None:
         self.outcomes.append(Outcome(job, state, text))
         self.event(job, state, {"text": text})
 
@@ -223,8 +264,8 @@ def context() -> BaseContext:
     return multiprocessing.get_context("spawn")
 
 
-def _work(job: Job, pipe: Connection) -> None:
-    """Execute one job in this process and tell the parent through ``pipe``."""
+def _work(job: Job, before: Stamp, pipe: Connection) -> None:
+    """Execute one job in this process, as :func:`attempt` does, and tell the parent through ``pipe``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal would signal both
     told = 0.0
 
@@ -240,10 +281,10 @@ def _work(job: Job, pipe: Connection) -> None:
         pipe.send((state, {"text": text}))
 
     try:
-        from benchmark.experiment import execute
-
-        record = execute(job, notify)
-        tell(record.state, record.error or "")
+        record, ours = attempt(job, before, notify)
+        tell(record.state, record.error or ("" if ours else ELSEWHERE))
+    except claims.TakenError as error:
+        tell("taken", str(error))
     except UserError as error:
         tell("refused", str(error))
     except (KeyboardInterrupt, BrokenPipeError):

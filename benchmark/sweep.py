@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmark import detectron, jobs, protocol, registry, runs, slurm, tables, tracking
+from benchmark import detectron, jobs, protocol, registry, runs, slurm, tables, together, tracking
 from benchmark.console import Display, title
 from benchmark.errors import UserError
 from benchmark.execution import Execution
@@ -115,7 +115,10 @@ def carry_out(
     Raises:
         UserError: anything that can be known before training starts.
     """
+    before = {job: runs.stamp(job) for job in wanted}
     due = runs.due(wanted, force)
+    for job in set(wanted) - set(due):
+        runs.tidy(job)
     if len(due) < len(wanted):
         console.print(f"{len(wanted) - len(due)} of {len(wanted)} runs are finished already", highlight=False)
     due = _try_out(due, every, console)
@@ -126,7 +129,7 @@ def carry_out(
         make_ready(due[0].protocol, due[0].data_root, console)
     require(due[0].protocol, due[0].data_root)
     signal.signal(signal.SIGTERM, _interrupted)
-    return _execute(due, workers, console) if launch is None else launch(due, console)
+    return _execute(due, workers, console, before) if launch is None else launch(due, console)
 
 
 def end(outcomes: list[runs.Outcome], console: Console) -> None:
@@ -221,11 +224,13 @@ def check_writable(place: Path) -> None:
         raise UserError(f"{place}: no permission to write records; give another --records")
 
 
-def _execute(due: list[jobs.Job], workers: int | None, console: Console) -> list[runs.Outcome]:
+def _execute(
+    due: list[jobs.Job], workers: int | None, console: Console, before: Mapping[jobs.Job, runs.Stamp]
+) -> list[runs.Outcome]:
     with Display(len(due), console) as display:
         if _together():
-            return runs.run_here(due, display.event)
-        return runs.run_apart(due, workers or _workers(due[0].threads), display.event)
+            return together.run_here(due, display.event, before)
+        return runs.run_apart(due, workers or _workers(due[0].threads), display.event, before)
 
 
 def _together() -> bool:

@@ -33,6 +33,7 @@ from benchmark.models.mask2former import Mask2Former
 from benchmark.models.segmenter import Segmenter
 from benchmark.records import confusions, read
 from benchmark.sweep import end
+from benchmark.together import run_here
 from benchmark.training import Trainer, make_accelerator, share_of
 from tests.backbones import tiny_backbone
 from tests.conftest import TINY
@@ -157,13 +158,13 @@ def record(folder: Path, data: Path, rank: int) -> None:
 
     steps: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        runs.run_here([job], hit(5, signal.SIGTERM))
+        run_here([job], hit(5, signal.SIGTERM))
     assert job.checkpoint.exists()
     assert not job.record.exists()
     distributed.barrier()
     last = steps.pop()
     steps.clear()
-    (outcome,) = runs.run_here([job, job], hit(KILLED, signal.SIGKILL))
+    (outcome,) = run_here([job, job], hit(KILLED, signal.SIGKILL))
     assert steps[0] in (last + 1, last + 2), "one step goes by until both are told"
     assert (rank, outcome.state, steps[-1]) == (0, "crashed", KILLED)
     (folder / "left.txt").write_text(outcome.text, encoding="utf-8")

@@ -20,7 +20,7 @@ from rich.console import Console
 from submitit import JobEnvironment
 from submitit.core.utils import DelayedSubmission, JobPaths
 
-from benchmark import runs
+from benchmark import claims, runs
 from benchmark.console import Display
 from benchmark.jobs import Job
 from benchmark.records import Record
@@ -44,15 +44,15 @@ class Run:
 
     Args:
         job: what to run.
-        force: repeat it even if it is finished.
+        force: repeat it even if it is finished when this is made.
     """
 
     def __init__(self, job: Job, force: bool) -> None:
-        self.job, self.force = job, force
+        self.job, self.force, self.before = job, force, runs.stamp(job)
 
     def checkpoint(self) -> DelayedSubmission:
         """Return what is put into the queue again; the run's own checkpoint lies beside its record."""
-        return DelayedSubmission(Run(self.job, self.force))
+        return DelayedSubmission(self)
 
     def __call__(self) -> None:
         """Execute the run, from its checkpoint if there is one.
@@ -72,21 +72,32 @@ class Run:
                 tell(kind, facts)
                 stop.at(kind, facts)
 
-            record = _attended(self.job, notify, stop)
+            record = _attended(self.job, self.before, notify, stop)
             display.event(self.job, record.state, {"text": record.error or ""})
         if record.state != "finished":
             raise FailedRunError(record.error)
 
 
-def _attended(job: Job, notify: Callable[..., None], stop: _Stop) -> Record:
-    """Execute the job and return its record; a stop that has no consequence is taken up again."""
-    from benchmark.experiment import execute
+def _attended(job: Job, before: runs.Stamp, notify: Callable[..., None], stop: _Stop) -> Record:
+    """Execute the job and return its record; a stop that has no consequence is taken up again.
 
+    Where another process is at the run, it is waited for: a job that was pre-empted may still be ending elsewhere, and
+    one that was killed may be another machine's.
+    """
+    watch, waits = claims.Watch(), False
     while True:
         try:
-            return execute(job, notify)
+            if (owner := watch.owner(job.record)) is None:
+                return runs.attempt(job, before, notify)[0]
+        except claims.TakenError as error:
+            owner = error.owner
         except KeyboardInterrupt:
             stop.wait()
+            continue
+        if not waits:
+            waits = True
+            notify("taken", text=str(owner))
+        time.sleep(runs.POLL_SECONDS)
 
 
 class _Stop:
@@ -140,7 +151,7 @@ class _Teller:
     def __call__(self, kind: str, facts: dict[str, Any]) -> None:
         self.display.event(self.job, kind, facts)
         due = time.monotonic() - self.told > EVENT_SECONDS
-        if kind in ("stage", "note") or (kind == "step" and due):
+        if kind in ("taken", "stage", "note") or (kind == "step" and due):
             if kind == "step":
                 self.told = time.monotonic()
             with self.path.open("a", encoding="utf-8") as file:

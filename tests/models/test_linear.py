@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark import jobs, protocol, runs, tables
+from benchmark import jobs, protocol, tables, together
 from benchmark.models.decoders import build_decoder
 from benchmark.models.weights import weight_hash
 from benchmark.records import read_all
@@ -83,7 +83,7 @@ def test_methods_are_compared_under_it_perturbed_or_not(
     fixed = protocol.load(str(tiny_protocol(decoder={"name": "linear", "lr": 1e-2, "warmup": 3})))
     names = ["rein+perturbed", "freeze+perturbed", "freeze"]
     wanted = jobs.plan(fixed, fixed.backbone, names, [0], {}, data_root=tiny_data, folder=tmp_path)
-    outcomes = runs.run_here(wanted, lambda job, kind, facts: None)
+    outcomes = together.run_here(wanted, lambda job, kind, facts: None)
     assert [outcome.state for outcome in outcomes] == ["finished"] * 3
     records = {record.method: record for record in read_all(tmp_path)}
     assert records["freeze"].settings == {}

@@ -17,6 +17,7 @@ from rich.console import Console
 from submitit.core.submission import process_job
 from submitit.core.utils import DelayedSubmission
 
+from benchmark.claims import Claim
 from benchmark.errors import UserError
 from benchmark.experiment import execute
 from benchmark.jobs import Job
@@ -208,10 +209,30 @@ def test_a_run_that_is_told_to_stop_and_not_ended_goes_on(
             signal.raise_signal(signal.SIGTERM)
         stop.at(kind, facts)
 
-    record = node._attended(job, notify, stop)
+    record = node._attended(job, None, notify, stop)
     assert [each for each in seen if isinstance(each, int)] == list(range(1, 13))
     assert seen.count("loading") == 2
     assert essence(record) == essence(execute(replace(job, folder=tmp_path / "straight")))
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_run_that_still_ends_elsewhere_is_waited_for(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.runs, "POLL_SECONDS", 0.01)
+    job = job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze")
+    elsewhere = Claim(job.record)
+    elsewhere.__enter__()
+    seen: list[tuple[str, Any]] = []
+
+    def notify(kind: str, **facts: Any) -> None:
+        if not seen:
+            elsewhere.__exit__()
+        seen.append((kind, facts.get("text")))
+
+    node._attended(job, None, notify, node._Stop())
+    assert seen[:2] == [("taken", str(elsewhere.owner)), ("stage", "loading")]
+    assert job.record.exists()
 
 
 @pytest.mark.usefixtures("signals")

@@ -1,0 +1,51 @@
+"""A warm process for the faults' tests, and the words of a tiny sweep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.warm import Warm
+
+Words = Callable[..., list["str | Path"]]
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Starts commands of the command line quickly."""
+    with Warm() as started:
+        yield started
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> Words:
+    """Return a function that returns the words of a sweep over the tiny protocol, into ``tmp_path / records``."""
+    path = tiny_protocol()
+
+    def words(records: str = "runs", methods: str = "freeze,full", *more: str) -> list[str | Path]:
+        given: list[str | Path] = [
+            "--protocol",
+            path,
+            "--data-root",
+            tiny_data,
+            "--records",
+            tmp_path / records,
+            "--methods",
+            methods,
+        ]
+        return ["run", *given, "--workers", "1", *more]
+
+    return words
+
+
+def done_by(said: Path) -> list[str]:
+    """Return the runs that a sweep finished itself, by method and seed, as it said."""
+    return re.findall(r"^\[\d+/\d+\] tiny vit-tiny-random (\S+ seed \d+) finished$", said.read_text(), re.MULTILINE)
+
+
+def files(folder: Path) -> set[str]:
+    """Return the names of all files below a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
