@@ -47,10 +47,11 @@ def confusion(prediction: torch.Tensor, label: torch.Tensor, classes: int) -> np
     Returns:
         (C, C) int32; row: truth, column: prediction.
     """
-    valid = label != IGNORE
-    index = label[valid].long() * classes + prediction[valid].long()
-    counts = torch.bincount(index, minlength=classes * classes)
-    return counts.reshape(classes, classes).cpu().numpy().astype(np.int32)
+    # Ignored pixels are counted too, as truth 255, and their row left out: faster than to pick out the others.
+    index = (label.int() * classes).add_(prediction)
+    counts = torch.bincount(index.flatten(), minlength=(IGNORE + 1) * classes).reshape(-1, classes)
+    assert not counts[classes:IGNORE].any()
+    return counts[:classes].cpu().numpy().astype(np.int32)
 
 
 @torch.no_grad()

@@ -179,7 +179,7 @@ class Reader(ABC):
                 f"{sample.label}: label id {', '.join(map(str, unknown[:5]))} does not exist in {self.name}; "
                 f"restore the official file from {self.home}"
             )
-        return table.lut[ids]
+        return table.train_ids(ids)
 
     def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
         """Return image (H, W, 3) and train ids (H, W).
