@@ -198,11 +198,12 @@ def plan(
         for each in given[name]:
             if each.startswith(PERTURBATION) and registry.base(name) == name:
                 raise UserError(f"--set {name}.{each}: only {name}{registry.PERTURBED} has it; run and set that one")
+    variants = {method: _variants(method, given.get(method, {})) for method in methods}
     jobs = [
         Job(protocol, backbone, method, seed, given=settings, **common)
         for seed in dict.fromkeys(seeds)
         for method in methods
-        for settings in _variants(method, given.get(method, {}))
+        for settings in variants[method]
     ]
     for job in jobs:
         if not SAFE.fullmatch(job.method_name):

@@ -9,27 +9,14 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmark import tables
-from benchmark.records import path_of, read_all
-from benchmark.records.seal import sealed
-from tests.records.made import confusion, record, stored
-
-METHODS, BACKBONES, SEEDS = 20, 5, 10
+from benchmark.records import read_all
+from tests.benchmarks.thousand import BACKBONES, METHODS, written
+from tests.records.made import stored
 
 
 @pytest.fixture(scope="module")
 def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 1,000 records as long as true ones, without their confusions."""
-    root = tmp_path_factory.mktemp("records")
-    losses = [(step, {"ce": 1.0 / step, "extra": 0.5}) for step in range(10, 1010, 10)]
-    made = record(confusion(0.8, 0), losses=losses)
-    fields = made.model_dump(mode="json")
-    for method, backbone, seed in itertools.product(range(METHODS), range(BACKBONES), range(SEEDS)):
-        path = path_of(root, "streets", f"vit-{backbone}", f"method-{method}", seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        names = {"method": path.parent.name, "backbone": path.parent.parent.name, "seed": seed}
-        hashes = {"batches_hash": f"b{seed}", "decoder_hash": f"d{seed}"}
-        path.write_bytes(sealed(fields | names | hashes))
-    return root
+    return written(tmp_path_factory.mktemp("records"))
 
 
 def test_a_thousand_records_become_tables(benchmark: BenchmarkFixture, thousand: Path) -> None:

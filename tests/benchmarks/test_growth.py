@@ -1,0 +1,93 @@
+"""How time and memory grow: with an image's size, tokens, the model's size, runs, records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmark import jobs, protocol, runs, tables
+from benchmark.models.backbone import build_backbone
+from benchmark.models.decoders import build_decoder
+from benchmark.models.segmenter import Segmenter
+from benchmark.records import read_all
+from tests.benchmarks.memory import beyond
+from tests.benchmarks.test_steps import CLASSES, ours
+from tests.benchmarks.thousand import written
+
+pytestmark = pytest.mark.usefixtures("asked_for")
+FIXED = protocol.load("streets")
+
+
+def measured(benchmark: BenchmarkFixture, make: Callable[..., Callable[[], Any]], *given: Any, rounds: int = 3) -> None:
+    """Time what ``make`` returns, after one call; in another process, see how much memory making and calling takes."""
+    benchmark.pedantic(make(*given), rounds=rounds, warmup_rounds=1)
+    benchmark.extra_info["memory"] = beyond(partial(_called, make, *given))
+
+
+def _called(make: Callable[..., Callable[[], Any]], *given: Any) -> None:
+    make(*given)()
+
+
+def predicting(side: int) -> Callable[[], Any]:
+    vfm = build_backbone("dinov2-s", pretrained=False)
+    segmenter = Segmenter(vfm, build_decoder(FIXED.decoder, vfm.embed_dim, CLASSES, 0)).eval()
+    image = 255 * torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return lambda: segmenter.predict(image)
+
+
+def training(backbone: str, name: str, side: int) -> Callable[[], Any]:
+    generator = torch.Generator().manual_seed(0)
+    images = 255 * torch.rand(1, 3, side, side, generator=generator)
+    labels = torch.randint(CLASSES, (1, side, side), generator=generator)
+    return partial(ours(backbone, name), images, labels)
+
+
+def looking_for_due(folder: Path, seeds: int) -> Callable[[], Any]:
+    methods = [name for name in ("full", "freeze", "lora", "rein", "vpt", "bitfit", "layernorm", "vqt", "soma", "geco")]
+
+    def look() -> list[jobs.Job]:
+        common: dict[str, Any] = {"data_root": folder, "folder": folder}
+        return runs.due(jobs.plan(FIXED, FIXED.backbone, methods, range(seeds), {}, **common), force=False)
+
+    return look
+
+
+def tabulating(folder: Path) -> Callable[[], Any]:
+    return lambda: [tables.latex(table) for table in tables.build(read_all(folder))]
+
+
+@pytest.mark.parametrize("side", [128, 256, 512, 1024])
+def test_image_size(benchmark: BenchmarkFixture, side: int) -> None:
+    """The whole image at once through a ViT-S and the light decoder."""
+    measured(benchmark, predicting, side)
+
+
+@pytest.mark.parametrize("tokens", [64, 256, 1024, 2304])
+def test_tokens(benchmark: BenchmarkFixture, tokens: int) -> None:
+    """A step of full fine-tuning of a ViT-S on one image."""
+    measured(benchmark, training, "dinov2-s", "full", 16 * round(tokens**0.5))
+
+
+@pytest.mark.parametrize("backbone", ["vit-tiny-random", "dinov2-s", "dinov2-b", "dinov2-l"])
+def test_model_size(benchmark: BenchmarkFixture, backbone: str) -> None:
+    """A step of full fine-tuning on one image of 128 x 128."""
+    benchmark.extra_info["parameters"] = sum(p.numel() for p in build_backbone(backbone, pretrained=False).parameters())
+    measured(benchmark, training, backbone, "full", 128, rounds=2)
+
+
+@pytest.mark.parametrize("count", [10, 100, 1000])
+def test_runs(benchmark: BenchmarkFixture, tmp_path: Path, count: int) -> None:
+    """What is due of so many runs, none of which is finished."""
+    measured(benchmark, looking_for_due, tmp_path, count // 10)
+
+
+@pytest.mark.parametrize("count", [100, 300, 1000])
+def test_records(benchmark: BenchmarkFixture, tmp_path: Path, count: int) -> None:
+    """From so many files to tables."""
+    measured(benchmark, tabulating, written(tmp_path, count // 100))
