@@ -271,7 +271,7 @@ def _work(job: Job, before: Stamp, pipe: Connection) -> None:
 
     def notify(kind: str, **facts: Any) -> None:
         nonlocal told
-        if kind == "step" and pipe.poll():  # also true when the parent is gone
+        if kind in ("step", "image") and pipe.poll():  # also true when the parent is gone
             raise KeyboardInterrupt
         if kind in ("stage", "note") or time.monotonic() - told > TICK_SECONDS:
             told = time.monotonic()

@@ -227,7 +227,8 @@ class Trainer:
             score: called with the iterations done whenever the protocol asks for a scoring.
             save: where to keep the checkpoint; None for none.
             key: what the checkpoint belongs to; another key's is never resumed.
-            tick: called at the end of each iteration; may raise KeyboardInterrupt, which saves a checkpoint.
+            tick: called at the end of each iteration; may raise KeyboardInterrupt, as ``score`` may, which saves a
+                checkpoint.
             until: stop after so many iterations; None trains to the end.
 
         Raises:
@@ -237,7 +238,11 @@ class Trainer:
             self._resume(save, key)
         progress, total, saved = self.progress, self.protocol.iterations, time.monotonic()
         due = scorings(self.protocol)
+        if len(progress.scores) == len(due):
+            progress.scores.pop()  # a record holds more of the last scoring than a checkpoint: it is made again
         try:
+            if len(progress.scores) < sum(time <= progress.step for time in due):
+                self._score(score)  # it was stopped meanwhile
             for images, labels in self._batches(total if until is None else until):
                 phase, _ = self.timeline[progress.step]
                 with self._timed(phase.name):
@@ -246,8 +251,7 @@ class Trainer:
                 if losses and (progress.step % LOSS_EVERY == 0 or progress.step == total):
                     progress.losses.append((progress.step, losses))
                 if progress.step in due:
-                    with self._timed("evaluation"):
-                        progress.scores.append(score(progress.step))
+                    self._score(score)
                 if save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save(save, key)
                     saved = time.monotonic()
@@ -257,6 +261,10 @@ class Trainer:
                 self._save(save, key)
             raise
         return progress
+
+    def _score(self, score: Callable[[int], dict[str, Any]]) -> None:
+        with self._timed("evaluation"):
+            self.progress.scores.append(score(self.progress.step))
 
     def _batches(self, until: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this process's share of the protocol's batches from the present iteration on, on the device."""

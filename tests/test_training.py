@@ -133,6 +133,26 @@ def test_an_interrupted_run_ends_bit_identical(
     assert not broken.checkpoint.exists()
 
 
+def test_a_run_stopped_while_it_is_scored_or_after_its_last_step_ends_bit_identical(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    path = tiny_protocol()
+    straight = execute(job_of(path, tiny_data, tmp_path / "straight", "lora"))
+    broken = job_of(path, tiny_data, tmp_path / "broken", "lora")
+
+    def stop_scoring(kind: str, **facts: Any) -> None:
+        if kind == "image":
+            raise KeyboardInterrupt
+
+    for notify in (stop_scoring, stop_scoring, stop_at(12, KeyboardInterrupt), stop_scoring):
+        with pytest.raises(KeyboardInterrupt):
+            execute(broken, notify)
+        assert broken.checkpoint.exists()
+    assert essence(execute(broken)) == essence(straight)
+    ours, theirs = read(broken.record), read(job_of(path, tiny_data, tmp_path / "straight", "lora").record)
+    assert (ours.examples, ours.tuned, ours.decoder) == (theirs.examples, theirs.tuned, theirs.decoder)
+
+
 def test_a_checkpoint_of_other_conditions_is_not_resumed(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:

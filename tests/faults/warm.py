@@ -63,7 +63,6 @@ class Warm:
 
 
 def _command(request: dict[str, Any]) -> None:
-    os.setsid()
     output = os.open(request["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
@@ -92,6 +91,7 @@ def _serve() -> None:
             answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
         elif request:
             answer = os.fork()
+            os.setpgid(answer, 0)  # by both, as each may be first
             if not answer:
                 code: Any = 1
                 with contextlib.suppress(Exception):
