@@ -16,6 +16,10 @@ from benchmark.errors import UserError
 log = logging.getLogger(__name__)
 
 
+class UnfitError(Exception):
+    """A whole checkpoint of these conditions does not fit what it is to be loaded into, which is half loaded then."""
+
+
 def size(weights: int, decoder: int, trained: int, tunable: int) -> int:
     """Return about how many bytes a checkpoint in float32 takes, a method's own estimates apart.
 

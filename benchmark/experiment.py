@@ -155,11 +155,15 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
     )  # fmt: skip
     conditions = _conditions(experiment, method)
     facts = conditions | _facts(experiment, method) | {"started": started.isoformat(timespec="seconds")}
-    record = _trained(experiment, trainer, conditions, facts, notify)
+    record = None
+    try:
+        record = _trained(experiment, trainer, conditions, facts, notify)
+    except checkpoints.UnfitError as error:
+        notify("note", text=f"{error}; starting anew")
     if experiment.accelerator.is_main_process:
         job.checkpoint.unlink(missing_ok=True)
     experiment.accelerator.wait_for_everyone()
-    return record
+    return execute(job, notify) if record is None else record
 
 
 def _trained(

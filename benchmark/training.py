@@ -332,19 +332,37 @@ class Trainer:
         checkpoints.write(path, state)
 
     def _resume(self, path: Path, key: str) -> None:
+        """Take up what is in the checkpoint.
+
+        Raises:
+            UnfitError: it holds something else than this program writes.
+        """
         state = checkpoints.read(path, key)
         self._agree(path, state)
         if state is None:
             return
-        self.segmenter.load_state_dict(state["segmenter"])
-        self.method.load_state_dict(state["method"])
-        for side, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][side])
-        self.progress = Progress(**state["progress"])
+        try:
+            self.segmenter.load_state_dict(state["segmenter"])
+            self.method.load_state_dict(state["method"])
+            for side, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][side])
+            self.progress = Progress(**state["progress"])
+            step, due = self.progress.step, scorings(self.protocol)
+            missing = sum(time <= step for time in due) - len(self.progress.scores)
+            if not 0 <= step <= self.protocol.iterations or missing not in {0, int(step in due)}:
+                raise ValueError("it is of an iteration that cannot be")
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise checkpoints.UnfitError(
+                f"{path}: not a checkpoint of this program ({type(error).__name__})"
+            ) from error
 
     def _agree(self, path: Path, state: dict[str, Any] | None) -> None:
         """Refuse to go on from different checkpoints, as where nodes do not share the records' folder."""
-        step = -1 if state is None else state["progress"]["step"]
+        progress = {"step": -1} if state is None else state.get("progress")
+        step = progress.get("step", -2) if isinstance(progress, dict) else -2
+        step = step if isinstance(step, int) and abs(step) < 2**31 else -2
         steps = self.accelerator.gather(torch.tensor([step], device=self.accelerator.device)).tolist()
         if len(set(steps)) > 1:
             raise UserError(

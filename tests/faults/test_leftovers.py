@@ -1,0 +1,101 @@
+"""What lies in the place of a record or a checkpoint and is none of this run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from benchmark.errors import UserError
+from benchmark.experiment import execute
+from benchmark.jobs import Job
+from benchmark.runs import due
+from tests.conftest import TINY
+from tests.test_training import essence, job_of, stop_at
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def wide(state: dict[str, Any]) -> None:
+    name = next(iter(state["segmenter"]))
+    state["segmenter"][name] = torch.zeros(3, 3, 3)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Job:
+    """A run that was stopped after its eighth step."""
+    folder = tmp_path_factory.mktemp("stopped")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
+    job = job_of(folder / "tiny.yaml", tiny_data, folder, "random")
+    with pytest.raises(KeyboardInterrupt):
+        execute(job, stop_at(8, KeyboardInterrupt))
+    return job
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("optimizers"),
+        lambda state: state["optimizers"]["decoder"]["param_groups"].pop(),
+        lambda state: state.update(progress=[]),
+        lambda state: state["progress"].update(step=13),
+        lambda state: state["progress"].update(step="8"),
+        lambda state: state["progress"].update(scores=[]),
+        wide,
+    ],
+)
+def test_a_checkpoint_of_something_else_under_this_runs_key_starts_anew(change: Change, stopped: Job) -> None:
+    whole = stopped.checkpoint.read_bytes()
+    state = torch.load(stopped.checkpoint, weights_only=True)
+    change(state)
+    torch.save(state, stopped.checkpoint)
+    seen: list[Any] = []
+
+    def notify(kind: str, **facts: Any) -> None:
+        seen.append(facts.get("step", facts.get("text")))
+        if kind == "step":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(stopped, notify)
+    stopped.checkpoint.write_bytes(whole)
+    assert seen[-1] == 1
+    assert any(str(each).startswith(f"{stopped.checkpoint}: not a checkpoint of this program") for each in seen)
+
+
+def test_a_run_whose_checkpoint_is_of_something_else_ends_as_if_undisturbed(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    straight, job = (job_of(tiny_protocol(), tiny_data, tmp_path / name, "full") for name in ("straight", "broken"))
+    with pytest.raises(KeyboardInterrupt):
+        execute(job, stop_at(8, KeyboardInterrupt))
+    state = torch.load(job.checkpoint, weights_only=True)
+    del state["progress"]["losses"]
+    state["optimizers"] = {}
+    torch.save(state, job.checkpoint)
+    assert essence(execute(job)) == essence(execute(straight))
+
+
+@pytest.mark.parametrize("field", ["method", "seed", "backbone"])
+def test_a_record_in_the_place_of_another_one_is_named(
+    field: str, tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    path = tiny_protocol()
+    job = job_of(path, tiny_data, tmp_path, "freeze")
+    other = job_of(path, tiny_data, tmp_path, "lora" if field == "method" else "freeze", int(field == "seed"))
+    if field == "backbone":
+        object.__setattr__(other, "backbone", "vit-tiny-streets")
+    execute(job)
+    if field != "seed":
+        shutil.copytree(job.record.parent, other.record.parent)
+    job.record.rename(other.record)
+    with pytest.raises(UserError) as error:
+        due([other], force=False)
+    assert str(error.value).startswith(f"{other.record}: {field}: the record is one of ")
+    assert str(error.value).endswith("move it to its own folder, or repeat the run with --force")
+    assert due([other], force=True) == [other]
