@@ -12,7 +12,9 @@ class Execution:
     Attributes:
         accumulate: steps in which a process goes through its share of a batch; memory for fewer images at a time.
         checkpointing: whether what blocks compute is computed again in the backward pass and not kept.
+        compile: whether blocks are compiled.
     """
 
     accumulate: int = 1
     checkpointing: bool = False
+    compile: bool = False

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -45,8 +45,7 @@ class Request:
     threads: int
     given: tuple[str, ...]
     evaluator: str | None = None
-    accumulate: int = 1
-    checkpointing: bool = False
+    execution: Execution = field(default_factory=Execution)
     track: str | None = None
     launcher: str | None = None
     slurm: tuple[str, ...] = ()
@@ -89,7 +88,7 @@ def wanted_by(request: Request, fixed: protocol.Protocol) -> list[jobs.Job]:
         fixed, backbone, names, jobs.parse_seeds(request.seeds), jobs.parse_given(request.given),
         data_root=request.data_root or Path(), folder=request.records,
         weights=request.weights, revision=request.revision, threads=request.threads, evaluator=request.evaluator,
-        execution=Execution(request.accumulate, request.checkpointing), tracker=request.track,
+        execution=request.execution, tracker=request.track,
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from benchmark.data.loader import TrainingItem
 from benchmark.errors import UserError
 from benchmark.execution import Execution
 from benchmark.method import Decoding, Estimation, Method, Perturbation, Phase
+from benchmark.models import compiled
 from benchmark.models.backbone import checkpoint_blocks
 from benchmark.models.segmenter import Segmenter
 from benchmark.portion import Portion
@@ -117,7 +118,7 @@ class Trainer:
 
     Raises:
         UserError: a batch that the processes cannot share equally; a method's phases of another length than offered;
-            a perturbation where a batch is not seen at once.
+            a perturbation where a batch is not seen at once; something to compile, and no compiler.
     """
 
     def __init__(
@@ -145,6 +146,9 @@ class Trainer:
             perturbation.join(method)
         if (queries := method.queries()) is not None:
             segmenter.decoder.link(queries, seed)
+        if self.execution.compile:
+            compiled.require(accelerator.device)
+            compiled.compile_blocks(segmenter.backbone)
         if self.execution.checkpointing:
             checkpoint_blocks(segmenter.backbone)
         self.tunable = [p for p in segmenter.backbone.parameters() if p.requires_grad]
@@ -170,7 +174,9 @@ class Trainer:
         self._seed_model()
         self.enter(phase)
         if phase.estimate:
-            self.method.estimate(self.estimation(images, labels, self.seed, t - first, phase.iterations))
+            # Estimates watch single operations, which compiled blocks do not show.
+            with compiled.uncompiled() if self.execution.compile else nullcontext():
+                self.method.estimate(self.estimation(images, labels, self.seed, t - first, phase.iterations))
             self.model.zero_grad(set_to_none=True)
             return {}
         named = self._named(self._gradients(images, labels, phase, t - first))

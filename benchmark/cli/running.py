@@ -10,6 +10,7 @@ import typer
 
 from benchmark.cli import options
 from benchmark.errors import UserError
+from benchmark.execution import Execution
 
 
 class Evaluator(str, Enum):
@@ -52,6 +53,10 @@ def run(
     ] = None,
     accumulate: options.Accumulate = 1,
     checkpointing: options.Checkpointing = False,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the backbone's blocks (torch.compile): slow at first, then faster."),
+    ] = False,
     track: Annotated[
         Optional[Tracker], typer.Option(help="Tell it of losses and scores as they come; W&B writes offline.")
     ] = None,
@@ -72,8 +77,8 @@ def run(
             weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
             quick=quick, force=force, workers=workers, threads=threads, given=tuple(given or ()),
             evaluator=evaluator.value if evaluator else None, track=track.value if track else None,
-            accumulate=accumulate, checkpointing=checkpointing, launcher=launcher.value if launcher else None,
-            slurm=tuple(slurm or ()), detach=detach,
+            execution=Execution(accumulate, checkpointing, compiled),
+            launcher=launcher.value if launcher else None, slurm=tuple(slurm or ()), detach=detach,
         )
     )  # fmt: skip
 
@@ -105,8 +110,8 @@ def plan(
             sweep.Request(
                 protocol=protocol, all_methods=all_methods, methods=methods, seeds=seeds, backbone=backbone,
                 weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
-                quick=quick, force=force, workers=None, threads=1, given=tuple(given or ()), accumulate=accumulate,
-                checkpointing=checkpointing,
+                quick=quick, force=force, workers=None, threads=1, given=tuple(given or ()),
+                execution=Execution(accumulate, checkpointing),
             ),
             processes,
         )
