@@ -12,6 +12,7 @@ import torch
 
 from benchmark import atomic
 from benchmark.errors import UserError
+from benchmark.records.store import reason
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
     try:
         atomic.write_file(path, buffer.getvalue())
     except OSError as error:
-        raise UserError(f"{path}: cannot write the checkpoint: {error.strerror or error}") from None
+        raise UserError(f"{path}: cannot write the checkpoint: {reason(error)}") from None
 
 
 def read(path: Path, key: str) -> dict[str, Any] | None:

@@ -140,8 +140,26 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
             ``("image",)``.
 
     Raises:
-        UserError: data, weights, settings or the folder are not as they must be.
+        UserError: data, weights, settings or the folder are not as they must be, or memory does not suffice.
     """
+    try:
+        return _execute(job, notify)
+    except (MemoryError, RuntimeError) as error:
+        if not short_of_memory(error):
+            raise
+    raise UserError(
+        "memory does not suffice; give fewer --workers, --accumulate or "
+        "--checkpointing, or a machine with more, and run again to resume"
+    )
+
+
+def short_of_memory(error: BaseException) -> bool:
+    """Return whether an error tells that no more memory is to be had; on the processor torch has no kind for it."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error) or "Cannot allocate memory" in str(error)
+
+
+def _execute(job: Job, notify: Notify) -> Record:
     started = datetime.now(timezone.utc)
     notify("stage", text="loading")
     torch.set_num_threads(job.threads)
@@ -163,7 +181,7 @@ def execute(job: Job, notify: Notify = lambda kind, **facts: None) -> Record:
     if experiment.accelerator.is_main_process:
         job.checkpoint.unlink(missing_ok=True)
     experiment.accelerator.wait_for_everyone()
-    return execute(job, notify) if record is None else record
+    return _execute(job, notify) if record is None else record
 
 
 def _trained(

@@ -36,6 +36,10 @@ Event = Callable[[Job, str, dict[str, Any]], None]
 Stamp = Optional[tuple[int, int, int]]
 """What changes whenever a record is written; None where there is none."""
 ELSEWHERE = "by another process"
+LOADING = "loading"
+"""The stage of a run before its first step."""
+KILLED = 9
+"""SIGKILL, which Windows does not know."""
 POLL_SECONDS = 1.0
 TICK_SECONDS = 0.1
 PRELOAD = ["benchmark.experiment", "benchmark.models.mmseg_parts", "timm"]
@@ -173,6 +177,8 @@ class _Pool:
         self.workers, self.event, self.before = workers, event, before
         self.context = context()
         self.running: dict[Connection, tuple[Job, BaseProcess]] = {}
+        self.stages: dict[Connection, str] = {}
+        self.stopped: set[Connection] = set()
         self.elsewhere: list[Job] = []
         self.watch = claims.Watch()
         self.outcomes: list[Outcome] = []
@@ -190,15 +196,24 @@ class _Pool:
         return self.outcomes
 
     def stop(self) -> None:
-        """Ask every running job to stop at its next step, and wait; kill them on a second interrupt."""
-        for pipe in self.running:
-            pipe.send("stop")
+        """Ask every running job to stop at its next step, and wait; kill them on a second interrupt.
+
+        What still loads has nothing to keep, and ends at once.
+        """
         try:
+            for pipe, (_, process) in self.running.items():
+                if self.stages.get(pipe, LOADING) == LOADING:
+                    self.stopped.add(pipe)
+                    process.terminate()
+                else:
+                    with suppress(OSError):  # it may just have ended
+                        pipe.send("stop")
             while self.running:
                 self._listen()
         except KeyboardInterrupt:
             for _, process in self.running.values():
                 process.kill()
+            raise
 
     def _start(self, job: Job) -> None:
         if (record := made_since(job, self.before[job])) is not None:
@@ -233,9 +248,13 @@ class _Pool:
                 kind, facts = pipe.recv()
             except (EOFError, ConnectionResetError):
                 process.join()
-                text = f"its process ended with code {process.exitcode}; run again to resume"
-                self._end(pipe, job, "crashed", text)
+                if pipe in self.stopped:
+                    self._end(pipe, job, "interrupted", "stopped before its first step; run again")
+                else:
+                    self._end(pipe, job, "crashed", _ending(process.exitcode))
                 continue
+            if kind == "stage":
+                self.stages[pipe] = facts["text"]
             if kind in ("stage", "note", "step", "image"):
                 self.event(job, kind, facts)
             else:
@@ -244,6 +263,7 @@ class _Pool:
 
     def _end(self, pipe: Connection, job: Job, state: str, text: str) -> None:
         del self.running[pipe]
+        self.stages.pop(pipe, None)
         pipe.close()
         if state == "taken":
             self._leave(job, text)
@@ -253,6 +273,13 @@ class _Pool:
     def _ended(self, job: Job, state: str, text: str) -> None:
         self.outcomes.append(Outcome(job, state, text))
         self.event(job, state, {"text": text})
+
+
+def _ending(code: int | None) -> str:
+    """Return how a process ended that told nothing."""
+    if code == -KILLED:
+        return "its process was killed, as happens where memory runs out; run again to resume"
+    return f"its process ended with code {code}; run again to resume"
 
 
 def context() -> BaseContext:

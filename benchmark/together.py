@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import deque
@@ -21,6 +22,9 @@ LEFT_ALONE = (
     "another process of this run has ended, as what it wrote itself may tell; "
     "start all again to go on from the last checkpoint"
 )
+AGAIN_SECONDS = 0.5
+"""How long after a signal another one is the same wish to stop, as where a terminal and torchrun both pass it on."""
+INTERRUPTED = 130
 STATES = ("", "finished", "failed", "taken")
 """What the first of several processes tells the others by number; "" to execute the run."""
 
@@ -116,11 +120,12 @@ def _alone(error: RuntimeError) -> bool:
 class _Told:
     """Whether a process of this run was told to stop; processes that stop at different steps would wait for ever.
 
-    Within the context a signal is noted, and nothing else.
+    Within the context a signal is noted, and nothing else; a second one ends this process at once, and torchrun the
+    others.
     """
 
     def __init__(self) -> None:
-        self.here = False
+        self.here, self.since = False, 0.0
 
     def __enter__(self) -> _Told:
         self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -131,7 +136,11 @@ class _Told:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: object) -> None:
-        self.here = True
+        now = time.monotonic()
+        if self.here and now - self.since > AGAIN_SECONDS:
+            os._exit(INTERRUPTED)
+        if not self.here:
+            self.here, self.since = True, now
 
     def anywhere(self) -> bool:
         """Return the same on every process; all of them have to ask."""

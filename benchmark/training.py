@@ -182,7 +182,7 @@ class Trainer:
         named = self._named(self._gradients(images, labels, phase, t - first))
         total = sum(named.values())
         if not math.isfinite(total):
-            raise FloatingPointError(f"the loss is {total} at iteration {t} (phase {phase.name})")
+            raise FloatingPointError(f"the loss is {total} at iteration {t + 1} (phase {phase.name})")
         if phase.backbone:
             self.method.before_step(t - first, phase.iterations)
         factor = schedule(self.protocol, t)
@@ -243,7 +243,7 @@ class Trainer:
         if save is not None:
             self._resume(save, key)
         progress, total, saved = self.progress, self.protocol.iterations, time.monotonic()
-        due = scorings(self.protocol)
+        due, good = scorings(self.protocol), dict[str, float]()
         if len(progress.scores) == len(due):
             progress.scores.pop()  # a record holds more of the last scoring than a checkpoint: it is made again
         try:
@@ -262,6 +262,13 @@ class Trainer:
                     self._save(save, key)
                     saved = time.monotonic()
                 tick(progress.step, losses)
+                good = losses or good
+        except FloatingPointError as error:
+            if not good:
+                raise
+            if not progress.losses or progress.losses[-1][0] < progress.step:
+                progress.losses.append((progress.step, good))
+            raise FloatingPointError(f"{error}; the last good one is {sum(good.values()):.4g}") from None
         except KeyboardInterrupt:
             if save is not None:
                 self._save(save, key)

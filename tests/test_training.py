@@ -201,7 +201,8 @@ def test_a_loss_that_is_no_number_is_recorded_as_failure(
     record = execute(job)
     assert record.state == "failed"
     assert record.error is not None
-    assert "iteration 1" in record.error
+    assert "iteration 2 (phase warm-up); the last good one is " in record.error
+    assert [step for step, _ in record.losses] == [1]
     assert read(job.record).state == "failed"
 
 

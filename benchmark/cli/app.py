@@ -68,6 +68,8 @@ def main() -> None:
         _fail(f"error: {error}", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
+    except MemoryError:
+        _fail("error: this machine's memory does not suffice", 1)
     except BrokenPipeError:  # the reader of a pipe left early, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

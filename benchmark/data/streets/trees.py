@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -183,8 +184,10 @@ def _run(partial: Path, jobs: list[Job], workers: int) -> Iterator[dict[str, tup
 
 
 def _alone() -> None:
-    """Keep a worker to one thread."""
+    """Keep a worker to one thread, and let its parent decide when to stop; a terminal would tell both."""
     import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     cv2.setNumThreads(0)
 
