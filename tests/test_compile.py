@@ -17,9 +17,9 @@ from benchmark.models.segmenter import Segmenter
 from benchmark.records import read
 from benchmark.training import Trainer, make_accelerator
 from tests.backbones import tiny_backbone
+from tests.small import Head, method, protocol
 from tests.test_cli import call
 from tests.test_distributed import Crops
-from tests.test_methods import Head, method, protocol
 from tests.test_training import job_of
 
 STEPS, BATCH = 5, 4

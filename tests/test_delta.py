@@ -25,7 +25,7 @@ from methods.fishertune import FisherTune
 from tests.backbones import tiny_backbone
 from tests.conftest import TINY
 from tests.records.made import failed, stored
-from tests.test_methods import bits, train
+from tests.small import bits, train
 from tests.test_training import job_of
 
 

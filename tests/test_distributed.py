@@ -37,8 +37,8 @@ from benchmark.together import run_here
 from benchmark.training import Trainer, make_accelerator, share_of
 from tests.backbones import tiny_backbone
 from tests.conftest import TINY
+from tests.small import CLASSES, DIM, Head, OneBatch, method, protocol
 from tests.test_cli import ROOT
-from tests.test_methods import CLASSES, DIM, Head, OneBatch, method, protocol
 from tests.test_training import essence, job_of
 
 pytestmark = pytest.mark.skipif(

@@ -21,9 +21,9 @@ from benchmark.portion import WHOLE, Portion
 from benchmark.records import read
 from benchmark.training import share_of
 from tests.backbones import tiny_backbone
+from tests.small import OneBatch
 from tests.test_cli import call
 from tests.test_distributed import STEPS, close, train
-from tests.test_methods import OneBatch
 from tests.test_training import essence, job_of
 
 KINDS = [("full", "pixels"), ("vqt", "pixels"), ("geco", "pixels"), ("fishertune", "masks"), ("childtune-d", "pixels")]

@@ -22,7 +22,7 @@ from benchmark.sharing import bundle
 from benchmark.training import Trainer
 from tests.backbones import tiny_backbone
 from tests.models.test_mask2former import formula
-from tests.test_methods import CLASSES, DIM, OneBatch, method, protocol
+from tests.small import CLASSES, DIM, OneBatch, method, protocol
 from tests.test_training import job_of
 
 QUERIES = 8

@@ -10,214 +10,21 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from pydantic import ValidationError
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from benchmark import registry
-from benchmark.data.loader import TrainingItem
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone, build_backbone
-from benchmark.models.decoder import Decoder
 from benchmark.models.segmenter import Segmenter
-from benchmark.protocol import Augmentation, DecoderSpec, Protocol, Split
 from benchmark.streams import torch_rng
-from benchmark.training import Trainer
 from tests.backbones import tiny_backbone
+from tests.expected import EXPECTED, METHODS, UNREACHED, VIT_L, Expected
+from tests.small import CLASSES, Head, OneBatch, bits, logits, method, train
 
-METHODS = sorted(registry.names("method"))
 NINE = {"full", "freeze", "lora", "vpt", "rein", "bitfit", "childtune-d", "random", "fishertune"}
 KINDS = ("plain", "dinov2", "eva02", "eva02-fused")
 ROWS = [*((name, kind) for name in METHODS for kind in KINDS), ("vpt", "sam")]  # VPT has a design of its own for SAM
-DEPTH, DIM, PATCH, CLASSES = 3, 48, 8, 4
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a method trains, stated here independently of its code.
-
-    Attributes:
-        whole: pre-trained tensors that train entirely.
-        part: pre-trained tensors of which chosen entries train.
-        share: how many those are: (share of, which tensors).
-        added: new tensors.
-        added_count: their entries, given whether q, k and v are separate projections.
-        pairs: (rank of, which tensors), where products of two new matrices stand beside pre-trained ones, three
-            beside a fused qkv; their entries come on top of ``added_count``.
-        drop_path: whether the backbone trains in train mode, as its pre-training did, or stays in eval mode.
-    """
-
-    whole: str = "never"
-    part: str = "never"
-    share: tuple[float, str] = (0.0, ".*")
-    added: str = "never"
-    added_count: Callable[[bool], int] = lambda separate: 0
-    pairs: tuple[int, str] = (0, "never")
-    drop_path: bool = False
-
-    def new(self, tensors: dict[str, nn.Parameter]) -> int:
-        """Return how many entries are added to a backbone of these pre-trained tensors."""
-        rank, beside = self.pairs
-        count = self.added_count("vit.blocks.0.attn.q_proj.weight" in tensors)
-        for name, tensor in tensors.items():
-            if re.fullmatch(beside, name):
-                rows, columns = tensor.shape
-                count += rank * (rows + columns * (3 if "qkv" in name else 1))
-        return count
-
-
-THETA = r"vit\.blocks\.\d+\.(attn\.(qkv|[qkv]_proj)|mlp\.fc\d(_[gx])?)\.weight"
-THETA_OF = r"vit\.blocks\.\d+\.attn\.(qkv|{g}_proj)\.weight"
-SELECTORS = ("fim", "delta-fim", "fim-variational", "delta-fim-variational", "dr-fim-variational")
-REIN_LINEAR = 2 * (DIM * DIM + DIM) + (256 * DIM + 256) + (3 * 256 * 256 + 256)
-# The upper two of three blocks.
-MINOR = Expected(
-    whole=r"vit\.blocks\.[12]\.(attn\.(qkv|[qv]_proj|proj)\.bias|attn\.[qv]_bias|mlp\.fc\d(_[gx])?\.bias)",
-    added=r"minor_components\.[12]_(attn|mlp)_(qkv|[qkv]_proj|proj|fc\d(_[gx])?)\.\d\.[ab]",
-    pairs=(16, r"vit\.blocks\.[12]\.(attn\.(qkv|[qkv]_proj|proj)|mlp\.fc\d(_[gx])?)\.weight"),
-)
-EXPECTED = {
-    "full": Expected(whole=".*", drop_path=True),
-    "freeze": Expected(),
-    "bitfit": Expected(whole=r".*[._]bias"),
-    "layernorm": Expected(whole=r"vit\.(.*\.)?(norm\d?|norm_pre|fc_norm)\.(weight|bias)"),
-    "lora": Expected(
-        added=r"vit\.blocks\.\d+\.attn\.(qkv|[qkv]_proj)\.lora_[AB]\.default\.weight",
-        added_count=lambda separate: DEPTH * 8 * (6 if separate else 4) * DIM,
-    ),
-    "adaptformer": Expected(
-        added=r"adaptformer\.\d+\.(down|up)\.(weight|bias)",
-        added_count=lambda separate: DEPTH * (2 * 64 * DIM + 64 + DIM),
-    ),
-    "vqt": Expected(added=r"vqt\.tokens", added_count=lambda separate: DEPTH * 5 * DIM),
-    "vpt": Expected(added=r"vpt\.tokens", added_count=lambda separate: DEPTH * 150 * DIM),
-    "rein": Expected(
-        added=r"rein\..*",
-        added_count=lambda separate: DEPTH * (16 * 100 + 16 * DIM) + REIN_LINEAR + 1,
-    ),
-    "fada": Expected(
-        added=r"fada\..*",
-        added_count=lambda separate: DEPTH * 16 * (4 * 100 + 2 * DIM) + 4 * (DIM * DIM + DIM),
-    ),
-    "soma": MINOR,
-    "soma-as-released": MINOR,
-    "geco": MINOR,
-    "random": Expected(part=THETA, share=(0.05, ".*")),
-    # q and k of the last of three blocks, two thirds of what is fused
-    "parts": Expected(
-        part=r"vit\.blocks\.2\.attn\.(qkv|[qk]_proj)\.weight",
-        share=(2 / 3, r"vit\.blocks\.2\.attn\.(qkv|[qkv]_proj)\.weight"),
-    ),
-    "childtune-f": Expected(whole=r"vit\.blocks\..*", drop_path=True),
-    **{f"random-{g}": Expected(part=THETA_OF.format(g=g), share=(0.05, ".*")) for g in "qkv"},
-    "childtune-d": Expected(part=r"vit\.blocks\..*", share=(0.3, r"vit\.blocks\..*"), drop_path=True),
-    **{name: Expected(part=THETA, share=(0.05, ".*")) for name in (*SELECTORS, "fishertune")},
-}
-# Block outputs are read before the last norm, and Rein's query link waits for a decoder that has queries.
-UNREACHED = r"vit\.(norm|fc_norm)\..*|rein\.(query|merge)\..*"
-VIT_L = {
-    "full": 304_198_656,
-    "freeze": 0,
-    "bitfit": 272_384,
-    "layernorm": 100_352,
-    "lora": 786_432,
-    "adaptformer": 3_171_840,
-    "vpt": 3_686_400,
-    "vqt": 5 * 24 * 1024,
-    "rein": 2_990_081,
-    "fada": 5_138_432,
-    "soma": 4_718_592 + 147_456,
-    "soma-as-released": 4_718_592 + 147_456,
-    "geco": 4_718_592 + 147_456,
-    "random": 15_209_933,
-    "parts": 8 * 2 * 1024**2,
-    "childtune-f": 24 * 12_598_272,
-    "childtune-d": round(0.3 * 24 * 12_598_272),
-    **dict.fromkeys(("random-q", "random-k", "random-v", *SELECTORS, "fishertune"), 15_209_933),
-}
-
-
-class Head(Decoder):
-    """A decoder of one layer, so that all of a fall in loss can be the backbone's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1)
-            self.conv = nn.Conv2d(3 * DIM, CLASSES, 1)
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        return self.conv(torch.cat(features, 1))
-
-
-class OneBatch(Dataset[TrainingItem]):
-    """The same few images over and over: classes in quadrants, an unlabelled frame, noise."""
-
-    def __init__(self, size: tuple[int, int] = (32, 32), batch: int = 2, length: int = 1000) -> None:
-        height, width = size
-        rng = torch.Generator().manual_seed(2)
-        self.images = torch.rand(batch, 3, height, width, generator=rng) * 255
-        rows, columns = torch.arange(height)[:, None] >= height // 2, torch.arange(width) >= width // 2
-        self.label = rows * 2 + columns.long()
-        self.label[0] = 255
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, position: int) -> TrainingItem:
-        index = position % len(self.images)
-        return {"image": self.images[index], "label": self.label, "id": str(index)}
-
-
-def protocol(iterations: int, batch: int, decoder_lr: float = 1e-12) -> Protocol:
-    split = Split(dataset="none", split="none")
-    return Protocol(
-        name="memorise",
-        title="",
-        source=split,
-        validation=split,
-        targets={"none": split},
-        iterations=iterations,
-        batch=batch,
-        augmentation=Augmentation(short_edge=(32, 32), crop=32),
-        decoder=DecoderSpec(lr=decoder_lr),
-        backbone="tiny",
-    )
-
-
-def method(name: str, **settings: Any) -> Method:
-    """Make a method, at a learning rate that shows within a few iterations, all of which tune or estimate."""
-    cls: type[Method] = registry.find("method", name)
-    if "lr" in cls.Settings.model_fields:
-        settings = {"lr": 3e-3, **settings}
-    if "decoder_first" in cls.Settings.model_fields:
-        settings = {"decoder_first": 0.0, **settings}
-    return cls(cls.Settings(**settings))
-
-
-def train(
-    made: Method, backbone: Backbone, iterations: int, data: OneBatch | None = None
-) -> tuple[Segmenter, list[float]]:
-    """Train by the one loop; return the segmenter and the loss of each iteration that had one."""
-    data = data or OneBatch()
-    segmenter = Segmenter(backbone, Head())
-    spec = protocol(iterations, len(data.images))
-    losses: list[float] = []
-    trainer = Trainer(spec, 0, segmenter, made, data, Accelerator(cpu=True))
-    trainer.run(lambda step: {}, tick=lambda step, named: losses.extend([sum(named.values())] if named else []))
-    segmenter.eval()
-    return segmenter, losses
-
-
-def logits(segmenter: Segmenter, data: OneBatch | None = None) -> Tensor:
-    with torch.no_grad():
-        return segmenter((data or OneBatch()).images)
-
-
-def bits(tensor: Tensor) -> Tensor:
-    return tensor.detach().contiguous().view(torch.int32).clone()
 
 
 @dataclass

@@ -26,7 +26,8 @@ from benchmark.models.segmenter import Segmenter
 from benchmark.streams import number, torch_rng
 from benchmark.training import Trainer
 from tests.backbones import tiny_backbone
-from tests.test_methods import CLASSES, DIM, EXPECTED, METHODS, Expected, Head, OneBatch, bits, logits, method, protocol
+from tests.expected import EXPECTED, METHODS, Expected
+from tests.small import CLASSES, DIM, Head, OneBatch, bits, logits, method, protocol
 
 ITERATIONS = 6
 

@@ -19,7 +19,7 @@ from benchmark.models.segmenter import Segmenter
 from benchmark.streams import torch_rng
 from benchmark.training import Trainer
 from tests.backbones import tiny_backbone
-from tests.test_methods import Head, OneBatch, protocol
+from tests.small import Head, OneBatch, protocol
 
 K, D = 8, 4
 

@@ -19,8 +19,8 @@ from benchmark.plan import costs
 from benchmark.protocol import DecoderSpec, Protocol
 from benchmark.streams import torch_rng
 from tests.backbones import tiny_backbone
+from tests.small import PATCH, protocol
 from tests.test_cli import call, refused
-from tests.test_methods import PATCH, protocol
 
 SIZE = (32, 48)
 

@@ -1,0 +1,119 @@
+"""What each method trains, stated independently of its code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from benchmark import registry
+from tests.small import DEPTH, DIM
+
+METHODS = sorted(registry.names("method"))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a method trains, stated here independently of its code.
+
+    Attributes:
+        whole: pre-trained tensors that train entirely.
+        part: pre-trained tensors of which chosen entries train.
+        share: how many those are: (share of, which tensors).
+        added: new tensors.
+        added_count: their entries, given whether q, k and v are separate projections.
+        pairs: (rank of, which tensors), where products of two new matrices stand beside pre-trained ones, three
+            beside a fused qkv; their entries come on top of ``added_count``.
+        drop_path: whether the backbone trains in train mode, as its pre-training did, or stays in eval mode.
+    """
+
+    whole: str = "never"
+    part: str = "never"
+    share: tuple[float, str] = (0.0, ".*")
+    added: str = "never"
+    added_count: Callable[[bool], int] = lambda separate: 0
+    pairs: tuple[int, str] = (0, "never")
+    drop_path: bool = False
+
+    def new(self, tensors: dict[str, nn.Parameter]) -> int:
+        """Return how many entries are added to a backbone of these pre-trained tensors."""
+        rank, beside = self.pairs
+        count = self.added_count("vit.blocks.0.attn.q_proj.weight" in tensors)
+        for name, tensor in tensors.items():
+            if re.fullmatch(beside, name):
+                rows, columns = tensor.shape
+                count += rank * (rows + columns * (3 if "qkv" in name else 1))
+        return count
+
+
+THETA = r"vit\.blocks\.\d+\.(attn\.(qkv|[qkv]_proj)|mlp\.fc\d(_[gx])?)\.weight"
+THETA_OF = r"vit\.blocks\.\d+\.attn\.(qkv|{g}_proj)\.weight"
+SELECTORS = ("fim", "delta-fim", "fim-variational", "delta-fim-variational", "dr-fim-variational")
+REIN_LINEAR = 2 * (DIM * DIM + DIM) + (256 * DIM + 256) + (3 * 256 * 256 + 256)
+# The upper two of three blocks.
+MINOR = Expected(
+    whole=r"vit\.blocks\.[12]\.(attn\.(qkv|[qv]_proj|proj)\.bias|attn\.[qv]_bias|mlp\.fc\d(_[gx])?\.bias)",
+    added=r"minor_components\.[12]_(attn|mlp)_(qkv|[qkv]_proj|proj|fc\d(_[gx])?)\.\d\.[ab]",
+    pairs=(16, r"vit\.blocks\.[12]\.(attn\.(qkv|[qkv]_proj|proj)|mlp\.fc\d(_[gx])?)\.weight"),
+)
+EXPECTED = {
+    "full": Expected(whole=".*", drop_path=True),
+    "freeze": Expected(),
+    "bitfit": Expected(whole=r".*[._]bias"),
+    "layernorm": Expected(whole=r"vit\.(.*\.)?(norm\d?|norm_pre|fc_norm)\.(weight|bias)"),
+    "lora": Expected(
+        added=r"vit\.blocks\.\d+\.attn\.(qkv|[qkv]_proj)\.lora_[AB]\.default\.weight",
+        added_count=lambda separate: DEPTH * 8 * (6 if separate else 4) * DIM,
+    ),
+    "adaptformer": Expected(
+        added=r"adaptformer\.\d+\.(down|up)\.(weight|bias)",
+        added_count=lambda separate: DEPTH * (2 * 64 * DIM + 64 + DIM),
+    ),
+    "vqt": Expected(added=r"vqt\.tokens", added_count=lambda separate: DEPTH * 5 * DIM),
+    "vpt": Expected(added=r"vpt\.tokens", added_count=lambda separate: DEPTH * 150 * DIM),
+    "rein": Expected(
+        added=r"rein\..*",
+        added_count=lambda separate: DEPTH * (16 * 100 + 16 * DIM) + REIN_LINEAR + 1,
+    ),
+    "fada": Expected(
+        added=r"fada\..*",
+        added_count=lambda separate: DEPTH * 16 * (4 * 100 + 2 * DIM) + 4 * (DIM * DIM + DIM),
+    ),
+    "soma": MINOR,
+    "soma-as-released": MINOR,
+    "geco": MINOR,
+    "random": Expected(part=THETA, share=(0.05, ".*")),
+    # q and k of the last of three blocks, two thirds of what is fused
+    "parts": Expected(
+        part=r"vit\.blocks\.2\.attn\.(qkv|[qk]_proj)\.weight",
+        share=(2 / 3, r"vit\.blocks\.2\.attn\.(qkv|[qkv]_proj)\.weight"),
+    ),
+    "childtune-f": Expected(whole=r"vit\.blocks\..*", drop_path=True),
+    **{f"random-{g}": Expected(part=THETA_OF.format(g=g), share=(0.05, ".*")) for g in "qkv"},
+    "childtune-d": Expected(part=r"vit\.blocks\..*", share=(0.3, r"vit\.blocks\..*"), drop_path=True),
+    **{name: Expected(part=THETA, share=(0.05, ".*")) for name in (*SELECTORS, "fishertune")},
+}
+# Block outputs are read before the last norm, and Rein's query link waits for a decoder that has queries.
+UNREACHED = r"vit\.(norm|fc_norm)\..*|rein\.(query|merge)\..*"
+VIT_L = {
+    "full": 304_198_656,
+    "freeze": 0,
+    "bitfit": 272_384,
+    "layernorm": 100_352,
+    "lora": 786_432,
+    "adaptformer": 3_171_840,
+    "vpt": 3_686_400,
+    "vqt": 5 * 24 * 1024,
+    "rein": 2_990_081,
+    "fada": 5_138_432,
+    "soma": 4_718_592 + 147_456,
+    "soma-as-released": 4_718_592 + 147_456,
+    "geco": 4_718_592 + 147_456,
+    "random": 15_209_933,
+    "parts": 8 * 2 * 1024**2,
+    "childtune-f": 24 * 12_598_272,
+    "childtune-d": round(0.3 * 24 * 12_598_272),
+    **dict.fromkeys(("random-q", "random-k", "random-v", *SELECTORS, "fishertune"), 15_209_933),
+}
