@@ -12,6 +12,7 @@ from benchmark import __version__
 from benchmark.cli import making, running, sharing, showing
 from benchmark.errors import UserError, printable
 
+INTERRUPTED = 130
 app = typer.Typer(
     name="python -m benchmark",
     help="FisherTune and its rivals under one protocol for domain generalised semantic segmentation.",
@@ -67,7 +68,7 @@ def main() -> None:
     except UserError as error:
         _fail(f"error: {error}", 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 130)
+        _fail("interrupted", INTERRUPTED)
     except MemoryError:
         _fail("error: this machine's memory does not suffice", 1)
     except BrokenPipeError:  # the reader of a pipe left early, as `head` does
@@ -80,6 +81,8 @@ def main() -> None:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help itself
             _fail(error.format_message(), 2)
         _fail(f"error: {printable(error.format_message())} (see --help)", getattr(error, "exit_code", 2))
+    if code == INTERRUPTED:  # what Typer makes of an interrupt
+        _fail("interrupted", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
