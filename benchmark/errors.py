@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ class UserError(Exception):
 
     def __init__(self, line: str) -> None:
         super().__init__(printable(line))
+
+
+class LostLoaderError(UserError):
+    """A process that loads data has ended before its time: no mistake, and the run can go on from its checkpoint."""
 
 
 def printable(text: str) -> str:

@@ -13,8 +13,10 @@ class Execution:
         accumulate: steps in which a process goes through its share of a batch; memory for fewer images at a time.
         checkpointing: whether what blocks compute is computed again in the backward pass and not kept.
         compile: whether blocks are compiled.
+        loaders: processes that load data for each process of the run; None for :func:`benchmark.data.loading.loaders`.
     """
 
     accumulate: int = 1
     checkpointing: bool = False
     compile: bool = False
+    loaders: int | None = None

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timezone
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 
 from benchmark import checkpoints, delta, detectron, machine, tracking
-from benchmark.data.loader import EvaluationSet, TrainingSet
+from benchmark.data import loading
+from benchmark.data.loader import MEMORY, EvaluationSet, TrainingSet
 from benchmark.domains import Domain
 from benchmark.errors import UserError
 from benchmark.evaluation import Look, each_of, evaluate, unseen
@@ -52,12 +54,14 @@ class Experiment:
         self.vfm = backbone.facts()
         decoder = build_decoder(protocol.decoder, backbone.embed_dim, self.classes, job.seed)
         self.decoder_hash = weight_hash(decoder)
+        self.loaders = loading.loaders(job.execution.loaders, self.accelerator.num_processes)
         self.data = TrainingSet(
             self.source.samples,
             self.source.reader,
             protocol.augmentation,
             seed=job.seed,
             length=protocol.iterations * protocol.batch,
+            memory=MEMORY // max(self.loaders, 1),
         )
         weighted = protocol.decoder.class_weights == "inverse-sqrt"
         weights = inverse_frequency_weights(self._source_pixels()) if weighted else None
@@ -108,9 +112,9 @@ class Experiment:
         # Consecutive images, so that the first of them, which are kept as examples, are the first process's.
         part, parts = self.accelerator.process_index, self.accelerator.num_processes
         own = slice(len(data) * part // parts, len(data) * (part + 1) // parts)
-        items = (data[index] for index in range(len(data))[own])
         found = torch.zeros(len(data), self.classes, self.classes, dtype=torch.int32, device=device)
-        matrices = evaluate(self.segmenter, items, self.classes, spec, device, tick, look)
+        with closing(loading.samples(data, range(len(data))[own], self.loaders)) as items:
+            matrices = evaluate(self.segmenter, items, self.classes, spec, device, tick, look)
         found[own] = torch.from_numpy(matrices).to(device)
         return np.asarray(self.accelerator.reduce(found, "sum").cpu())
 
@@ -190,7 +194,7 @@ def _trained(
     """Train to the end or until it fails, write the record of either, and return it.
 
     Raises:
-        UserError: too little room for checkpoints and record.
+        UserError: too little room for checkpoints and record; a process that loads data is gone.
     """
     job, total = experiment.job, experiment.protocol.iterations
     writes = experiment.accelerator.is_main_process
@@ -206,7 +210,8 @@ def _trained(
     tick = follower.steps(lambda step, losses: notify("step", step=step, total=total, losses=losses))
     try:
         score = follower.scores(lambda step: _scored(experiment, step, last, examples, notify))
-        progress = trainer.run(score, job.checkpoint, key, tick)
+        with loading.watched():
+            progress = trainer.run(score, job.checkpoint, key, tick)
     except (FloatingPointError, detectron.DisagreementError) as error:
         record = _record(facts, trainer, state="failed", error=str(error))
         if writes:
@@ -286,6 +291,7 @@ def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
             **machine.describe(job.threads),
             "processes": experiment.accelerator.num_processes,
             **vars(job.execution),
+            "loaders": experiment.loaders,
         },
     }
 

@@ -26,7 +26,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Optional
 
 from benchmark import claims
-from benchmark.errors import UserError
+from benchmark.errors import LostLoaderError, UserError
 from benchmark.jobs import Job
 from benchmark.records import Record, read
 
@@ -170,6 +170,8 @@ def run_apart(
     except KeyboardInterrupt:
         pool.stop()
         raise
+    finally:
+        pool.kill()  # nobody is left to listen; they are no daemons, which could not have loaders
 
 
 class _Pool:
@@ -211,9 +213,13 @@ class _Pool:
             while self.running:
                 self._listen()
         except KeyboardInterrupt:
-            for _, process in self.running.values():
-                process.kill()
+            self.kill()
             raise
+
+    def kill(self) -> None:
+        """End every job that still runs."""
+        for _, process in self.running.values():
+            process.kill()
 
     def _start(self, job: Job) -> None:
         if (record := made_since(job, self.before[job])) is not None:
@@ -224,7 +230,7 @@ class _Pool:
             ours, theirs = self.context.Pipe()
             os.environ["OMP_NUM_THREADS"] = str(job.threads)
             words = (job, self.before[job], theirs)
-            process = self.context.Process(target=_work, args=words, daemon=True)  # type: ignore[attr-defined]
+            process = self.context.Process(target=_work, args=words)  # type: ignore[attr-defined]
             process.start()
             theirs.close()
             self.running[ours] = (job, process)
@@ -312,6 +318,8 @@ def _work(job: Job, before: Stamp, pipe: Connection) -> None:
         tell(record.state, record.error or ("" if ours else ELSEWHERE))
     except claims.TakenError as error:
         tell("taken", str(error))
+    except LostLoaderError as error:
+        tell("crashed", str(error))
     except UserError as error:
         tell("refused", str(error))
     except (KeyboardInterrupt, BrokenPipeError):

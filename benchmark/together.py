@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmark import claims
+from benchmark.errors import LostLoaderError
 from benchmark.jobs import Job
 from benchmark.runs import ELSEWHERE, POLL_SECONDS, Event, Outcome, Stamp, holding, made_since, stamp
 
@@ -90,6 +91,8 @@ def _shared(job: Job, before: Stamp, event: Event, told: _Told, watch: claims.Wa
         try:
             record = execute(job, watched)
             return Outcome(job, record.state, record.error or "")
+        except LostLoaderError as error:
+            return Outcome(job, "crashed", str(error))
         except RuntimeError as error:
             if not _alone(error):
                 raise

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset
 
 from benchmark import checkpoints
+from benchmark.data import loading
 from benchmark.data.loader import TrainingItem
 from benchmark.errors import UserError
 from benchmark.execution import Execution
@@ -136,6 +137,7 @@ class Trainer:
         self.data, self.accelerator = data, accelerator
         self.progress = Progress()
         self.execution = execution or Execution()
+        self.loaders = loading.loaders(self.execution.loaders, accelerator.num_processes)
         self.share = share_of(protocol, accelerator.num_processes, self.execution.accumulate)
         self.portion = Portion(accelerator.process_index, accelerator.num_processes)
         segmenter.to(accelerator.device)
@@ -246,10 +248,11 @@ class Trainer:
         due, good = scorings(self.protocol), dict[str, float]()
         if len(progress.scores) == len(due):
             progress.scores.pop()  # a record holds more of the last scoring than a checkpoint: it is made again
+        held = ExitStack()  # what loads has to end where the loop does
         try:
             if len(progress.scores) < sum(time <= progress.step for time in due):
                 self._score(score)  # it was stopped meanwhile
-            for images, labels in self._batches(total if until is None else until):
+            for images, labels in held.enter_context(closing(self._batches(total if until is None else until))):
                 phase, _ = self.timeline[progress.step]
                 with self._timed(phase.name):
                     losses = self.step(images, labels)
@@ -273,21 +276,22 @@ class Trainer:
             if save is not None:
                 self._save(save, key)
             raise
+        finally:
+            held.close()
         return progress
 
     def _score(self, score: Callable[[int], dict[str, Any]]) -> None:
         with self._timed("evaluation"):
             self.progress.scores.append(score(self.progress.step))
 
-    def _batches(self, until: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, until: int) -> Generator[tuple[Tensor, Tensor]]:
         """Yield this process's share of the protocol's batches from the present iteration on, on the device."""
         batch, start = self.protocol.batch, self.portion.index * self.share
         iterations = range(self.progress.step, until)
         positions = [t * batch + start + place for t in iterations for place in range(self.share)]
-        # A generator of its own: a loader draws a number when it starts, which must not move the global one.
-        loader = DataLoader(Subset(self.data, positions), self.share, generator=torch.Generator())
-        for item in loader:
-            yield item["image"].to(self.accelerator.device), item["label"].to(self.accelerator.device)
+        with closing(loading.batches(self.data, positions, self.share, self.loaders)) as items:
+            for item in items:
+                yield item["image"].to(self.accelerator.device), item["label"].to(self.accelerator.device)
 
     def _mass(self, labels: Tensor) -> Tensor:
         """Return the mean of all processes' masses: sums divided by it have the batch's loss for their mean."""

@@ -57,6 +57,10 @@ def run(
         bool,
         typer.Option("--compile", help="Compile the backbone's blocks (torch.compile): slow at first, then faster."),
     ] = False,
+    loaders: Annotated[
+        Optional[int],
+        typer.Option(min=0, help="Processes that load data, for each that trains; default: 0, on a GPU up to 4."),
+    ] = None,
     track: Annotated[
         Optional[Tracker], typer.Option(help="Tell it of losses and scores as they come; W&B writes offline.")
     ] = None,
@@ -77,7 +81,7 @@ def run(
             weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
             quick=quick, force=force, workers=workers, threads=threads, given=tuple(given or ()),
             evaluator=evaluator.value if evaluator else None, track=track.value if track else None,
-            execution=Execution(accumulate, checkpointing, compiled),
+            execution=Execution(accumulate, checkpointing, compiled, loaders),
             launcher=launcher.value if launcher else None, slurm=tuple(slurm or ()), detach=detach,
         )
     )  # fmt: skip
