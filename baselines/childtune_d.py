@@ -116,6 +116,10 @@ class ChildTuneD(Method):
         """Return how many weights are chosen."""
         return self._count
 
+    def estimates(self) -> int:
+        """Return how many scores there are: one per weight of the blocks."""
+        return sum(parameter.numel() for parameter in self._parameters.values())
+
     def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the chosen weights as they are now."""
         return self._optimizer.changes()

@@ -21,8 +21,8 @@ class UnfitError(Exception):
     """A whole checkpoint of these conditions does not fit what it is to be loaded into, which is half loaded then."""
 
 
-def size(weights: int, decoder: int, trained: int, tunable: int) -> int:
-    """Return about how many bytes a checkpoint in float32 takes, a method's own estimates apart.
+def size(weights: int, decoder: int, trained: int, tunable: int, estimates: int = 0) -> int:
+    """Return about how many bytes a checkpoint in float32 takes at most.
 
     Args:
         weights: values of backbone and decoder, trained or not; all of them are kept.
@@ -30,8 +30,9 @@ def size(weights: int, decoder: int, trained: int, tunable: int) -> int:
         trained: backbone-side values that train.
         tunable: the values of the tensors that hold these: where it is more, an index stands beside each pair of
             moments.
+        estimates: values that the method has estimated before it trains, which are gone by then.
     """
-    return 4 * weights + 8 * decoder + (8 if trained == tunable else 12) * trained
+    return 4 * weights + 8 * decoder + max((8 if trained == tunable else 12) * trained, 4 * estimates)
 
 
 def free(folder: Path) -> int:

@@ -331,7 +331,7 @@ class Trainer:
             for side in (self.segmenter.backbone, self.segmenter.decoder)
         )
         tunable = sum(parameter.numel() for parameter in self.tunable)
-        return checkpoints.size(backbone + decoder, decoder, self.method.trainable(), tunable)
+        return checkpoints.size(backbone + decoder, decoder, self.method.trainable(), tunable, self.method.estimates())
 
     def _timed(self, name: str) -> _Timer:
         return _Timer(self.progress, name)

@@ -19,15 +19,20 @@ PRIVATE = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
 """Runs a shell that may mount file systems, for itself alone."""
 
 
-@pytest.mark.parametrize("name", ["full", "lora", "fishertune"])
+@pytest.mark.parametrize(("name", "largest"), [("full", 11), ("lora", 11), ("fishertune", 5), ("childtune-d", 4)])
 def test_a_checkpoint_takes_what_was_said(
-    name: str, tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    largest: int,
+    tmp_path: Path,
+    tiny_data: Path,
+    tiny_protocol: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[int] = []
     monkeypatch.setattr(checkpoints, "require_room", lambda path, needed: said.append(needed))
     job = job_of(tiny_protocol(), tiny_data, tmp_path, name)
     with pytest.raises(KeyboardInterrupt):
-        execute(job, stop_at(11, KeyboardInterrupt))
+        execute(job, stop_at(largest, KeyboardInterrupt))
     assert job.checkpoint.stat().st_size == pytest.approx(said[0], rel=0.1)
 
 

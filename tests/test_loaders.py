@@ -100,7 +100,9 @@ def test_whatever_ends_a_run_leaves_no_loader_and_no_traceback(
     else:
         (line,) = (line for line in said.splitlines() if line.startswith("crashed"))
         assert started.returncode == 1
-        assert ("a process that loads data has ended" if how == "a loader is killed" else "its process was killed") in line
+        assert (
+            "a process that loads data has ended" if how == "a loader is killed" else "its process was killed"
+        ) in line
 
 
 def found(pid: int) -> tuple[psutil.Process, list[psutil.Process]]:

@@ -191,6 +191,10 @@ class Method(ABC):
         """Return how many backbone-side values the method trains (the decoder is never counted)."""
         return sum(p.numel() for group in self.parameter_groups() for p in group["params"])
 
+    def estimates(self) -> int:
+        """Return how many values the estimates of an estimating phase hold at its end; a checkpoint has them, too."""
+        return 0
+
     def report(self) -> dict[str, Any]:
         """Return JSON-ready facts about the finished run that belong into its record."""
         return {}

@@ -178,10 +178,12 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     training = sum(_operations(job, phase, architecture, decoder, tunable) for phase in phases)
     memory = _features(job, backbone, decoder, processes)
     memory += 4.0 * total + 4 * (tunable + decoder.parameters) * (2 if processes > 1 else 1)
-    memory += (8 if dense else 12) * trained + 8 * decoder.parameters
+    # Estimates are gone when moments come; while they grow, a batch's share of them stands where gradients do.
+    estimates = method.estimates()
+    memory += max((8 if dense else 12) * trained, 4 * estimates) + 8 * decoder.parameters
     return Cost(
         trained, phases, training, _scoring(protocol, architecture, decoder, images), memory,
-        checkpoint=checkpoints.size(total, decoder.parameters, trained, tunable),
+        checkpoint=checkpoints.size(total, decoder.parameters, trained, tunable, estimates),
         kept=kept + 4.0 * decoder.parameters,
     )  # fmt: skip
 

@@ -146,6 +146,10 @@ class FisherTune(Method):
         """Return how many weights the widest choice holds."""
         return self._count(self.settings.share)
 
+    def estimates(self) -> int:
+        """Return how many values the estimates hold: of each half, on x and x', one per weight of the matrices."""
+        return HALVES * 2 * sum(matrix.numel() for matrix in self._matrices.values())
+
     def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the chosen weights as they are now."""
         return self._optimizer.changes()
