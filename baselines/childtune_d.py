@@ -18,6 +18,13 @@ class ChildTuneDSettings(Settings):
     estimation: float = setting(
         0.1, "ours", "of the iterations, for the choice; the paper reads all data once", gt=0, lt=1
     )
+    decoder_first: float = setting(
+        0.1,
+        "ours",
+        "of the iterations, where the protocol (as Rein's) has no decoder warm-up; as long as FisherTune's",
+        ge=0,
+        lt=1,
+    )
     clip: float = setting(1.0, "paper", "largest norm of a tensor's gradient (released code)", gt=0)
     lr: float = setting(1e-4, "ours", "unpublished for DGSS; that of adapters in Rein", gt=0, le=1)
     weight_decay: float = setting(0.05, "ours", "unpublished for DGSS; that of Rein", ge=0, lt=1)
@@ -30,11 +37,14 @@ class ChildTuneD(Method):
     gradient first clipped to norm 1; all scores compete in one ranking, and the choice is fixed. The child network then
     trains in train mode, as released.
 
-    Four differences from the released code. There, decoupled weight decay still shrinks the weights that
+    Five differences from the released code. There, decoupled weight decay still shrinks the weights that
     are not chosen, and all that lies outside the encoder's layers is not masked at all and trains fully;
     here, as the paper has it, nothing but the child network is ever written. There, the choice costs a pass
     over the training set of its own, in train mode; here it is part of the iterations that every method has,
-    in eval mode, and so free of chance.
+    in eval mode, and so free of chance. There, the gradients come through a head as it was initialised, one linear
+    layer; here, through a decoder that has been trained for a while on the frozen backbone, by the protocol or, where
+    that has no warm-up, first of all: an untrained Mask2Former (20.6 M weights) would rank the backbone's by chance,
+    and in protocols with a warm-up both methods that estimate meet a trained decoder.
     """
 
     label = "ChildTune-D"
@@ -61,12 +71,25 @@ class ChildTuneD(Method):
             )
 
     def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
-        """Return a phase that scores the weights and one that trains the chosen."""
+        """Return a phase that scores the weights and one that trains the chosen, after one of an untrained decoder.
+
+        Raises:
+            UserError: too few iterations for one of each.
+        """
+        share = 0.0 if warmed else self.settings.decoder_first
+        alone = max(1, round(share * iterations)) if share else 0
         estimation = max(1, round(self.settings.estimation * iterations))
-        return (
+        if alone + estimation >= iterations:
+            before = f"{alone} of the decoder alone, " if alone else ""
+            raise UserError(
+                f"childtune-d: {iterations} iterations cannot hold {before}{estimation} of estimation and tuning; give "
+                "more, or lower estimation"
+            )
+        phases = (
             Phase("estimate", estimation, backbone=False, decoder=False, estimate=True),
-            Phase("tune", iterations - estimation),
+            Phase("tune", iterations - alone - estimation),
         )
+        return (Phase("decoder", alone, backbone=False), *phases) if alone else phases
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the blocks' parameters; of these, only chosen weights are ever updated."""

@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from baselines.childtune_d import ChildTuneD
+from benchmark.errors import UserError
 from benchmark.method import Estimation, Phase
 from benchmark.models.backbone import Backbone
 from benchmark.streams import torch_rng
+from methods.fishertune import FisherTune
 from tests.backbones import tiny_backbone
 from tests.baselines.numerics import attach
 
@@ -110,8 +112,19 @@ def test_childtune_scores_alike_on_one_process_and_two(tmp_path: Path) -> None:
 
 def test_childtune_phases_fill_the_budget() -> None:
     made = ChildTuneD(ChildTuneD.Settings(estimation=0.25))
-    assert made.phases(400, 0) == (
+    assert made.phases(400, 1) == (
         Phase("estimate", 100, backbone=False, decoder=False, estimate=True),
         Phase("tune", 300),
     )
-    assert [phase.iterations for phase in made.phases(2, 0)] == [1, 1]
+    assert [phase.iterations for phase in made.phases(2, 1)] == [1, 1]
+
+
+def test_an_untrained_decoder_trains_alone_before_childtune_scores() -> None:
+    """For as long as FisherTune has it, which estimates as well; nothing is added to a protocol's own warm-up."""
+    made = ChildTuneD()
+    decoder, *others = made.phases(40000, 0)
+    assert decoder == Phase("decoder", 4000, backbone=False) == FisherTune().phases(40000, 0)[0]
+    assert [(phase.name, phase.iterations) for phase in others] == [("estimate", 4000), ("tune", 32000)]
+    assert made.phases(270, 30) == ChildTuneD(ChildTuneD.Settings(decoder_first=0)).phases(270, 0)
+    with pytest.raises(UserError, match="2 iterations cannot hold 1 of the decoder alone, 1 of estimation and tuning"):
+        made.phases(2, 0)
