@@ -30,7 +30,7 @@ class Warm:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.warm"],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
         )  # fmt: skip
         self._ask({})
         return self

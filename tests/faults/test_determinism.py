@@ -1,0 +1,66 @@
+"""One seed makes one record, to the last bit: again, in any order, beside others; nearly so with other threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.records import Record, confusions, read_all
+from benchmark.together import run_here
+from tests.faults.conftest import Words
+from tests.faults.warm import Warm
+from tests.test_training import essence, job_of
+
+METHODS = ["full", "rein", "fishertune"]
+LOSS, SCORE = 1e-5, 1e-3
+"""What another number of threads may move in twelve iterations; measured were 2.4e-7 and nothing."""
+
+
+def same(records: list[Record], others: list[Record]) -> None:
+    """Assert that two lists of records hold the same, and that the files beside them are the same."""
+    assert len(records) == len(others) == len(METHODS)
+    for record, other in zip(records, others, strict=True):
+        assert essence(record) == essence(other)
+        for field in ("examples", "delta", "tuned", "decoder"):
+            assert getattr(record, field) == getattr(other, field), field
+        ours, theirs = confusions(record)[0], confusions(other)[0]
+        assert all((ours[domain] == theirs[domain]).all() for domain in theirs)
+
+
+def test_a_record_is_the_same_again_in_any_order_and_beside_others(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], warm: Warm, sweep: Words
+) -> None:
+    words = {
+        "first": (METHODS, []),
+        "again": (METHODS, []),
+        "beside": (METHODS[::-1], ["--workers", "2"]),
+    }
+    for folder, (methods, more) in words.items():
+        assert warm.wait(warm.start(sweep(folder, ",".join(methods), *more), tmp_path / "said")) == 0
+    threads = torch.get_num_threads()
+    for folder, methods in (("here", METHODS), ("backwards", METHODS[::-1])):  # one after another in one process
+        run_here([job_of(tiny_protocol(), tiny_data, tmp_path / folder, name) for name in methods], lambda *told: None)
+    torch.set_num_threads(threads)
+    first = read_all(tmp_path / "first")
+    for folder in ("again", "beside", "here", "backwards"):
+        same(read_all(tmp_path / folder), first)
+
+
+def test_another_number_of_threads_moves_what_rounding_moves(tmp_path: Path, warm: Warm, sweep: Words) -> None:
+    for threads in ("1", "2"):
+        words = sweep(threads, METHODS[-1], "--threads", threads)
+        assert warm.wait(warm.start(words, tmp_path / "said")) == 0
+    for one, two in zip(read_all(tmp_path / "1"), read_all(tmp_path / "2"), strict=True):
+        assert (one.machine["threads"], two.machine["threads"]) == (1, 2)
+        for (step, losses), (same_step, others) in zip(one.losses, two.losses, strict=True):
+            assert step == same_step
+            assert others == pytest.approx(losses, abs=LOSS)
+        for domain, score in one.scores().items():
+            assert two.scores()[domain].miou == pytest.approx(score.miou, abs=SCORE)
+        assert one.report.get("chosen") == two.report.get("chosen")
+        assert {name: getattr(one, name) for name in ("batches_hash", "decoder_hash", "weights_hash")} == {
+            name: getattr(two, name) for name in ("batches_hash", "decoder_hash", "weights_hash")
+        }
