@@ -24,12 +24,12 @@ a ratio of means, not a mean of ratios, since each batch's ratio is mostly noise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-from methods.fishertune.ranks import ranks
+from methods.fishertune.ranks import ranking
 
 EPS = 1e-8  # Eq. 5
 
@@ -42,11 +42,13 @@ def delta_f(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor], prior: fl
         shifted: F(x') by name.
         prior: γτ⁻² in units of the mean of F(x); the floor is this plus ε = 1e-8.
     """
+    change = _change(seen, shifted, prior)
+    return {name: change(name) for name in seen}
+
+
+def _change(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor], prior: float) -> Callable[[str], Tensor]:
     floor = prior * mean(seen) + EPS
-    return {
-        name: (value - shifted[name]).abs() / (torch.minimum(value, shifted[name]) + floor)
-        for name, value in seen.items()
-    }
+    return lambda name: (seen[name] - shifted[name]).abs() / (torch.minimum(seen[name], shifted[name]) + floor)
 
 
 def drf(
@@ -66,25 +68,34 @@ def drf(
         prior: see :func:`delta_f`.
         scale: ``rank``, ``median`` (of the values that are not 0) or ``none``.
     """
-    terms = [same_scale(term, scale) for term in (seen, delta_f(seen, shifted, prior))]
-    return {name: terms[0][name] + damping * terms[1][name] for name in seen}
+    # ΔF is computed twice, tensor by tensor, and never held: a third of the memory of a choice.
+    change = _change(seen, shifted, prior)
+    first, second = scaling(seen.values(), scale), scaling((change(name) for name in seen), scale)
+    return {name: first(value) + damping * second(change(name)) for name, value in seen.items()}
 
 
-def in_units(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return F(x) and F(x') in units of the mean of F(x), which must not be 0."""
+def in_units(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor]) -> None:
+    """Bring F(x) and F(x') to units of the mean of F(x), which must not be 0, in place."""
     unit = mean(seen)
-    return {n: f / unit for n, f in seen.items()}, {n: f / unit for n, f in shifted.items()}
+    for value in (*seen.values(), *shifted.values()):
+        value.div_(unit)
 
 
-def same_scale(values: Mapping[str, Tensor], scale: str) -> Mapping[str, Tensor]:
-    """Return the values as ``scale`` has them: ranked, divided by their median, or as they are."""
+def same_scale(values: Mapping[str, Tensor], scale: str) -> dict[str, Tensor]:
+    """Return the values as ``scale`` has them, see :func:`scaling`."""
+    scaled = scaling(values.values(), scale)
+    return {name: scaled(value) for name, value in values.items()}
+
+
+def scaling(values: Iterable[Tensor], scale: str) -> Callable[[Tensor], Tensor]:
+    """Return what ``scale`` does to a tensor: ranks it among ``values``, divides it by their median, or nothing."""
     if scale == "rank":
-        return ranks(values)
+        return ranking(values)
     if scale == "median":
-        positive = torch.cat([value[value > 0] for value in values.values()])
+        positive = torch.cat([value[value > 0] for value in values])
         unit = positive.median() if positive.numel() else torch.tensor(1.0)
-        return {name: value / unit.to(value.device) for name, value in values.items()}
-    return values
+        return lambda value: value / unit.to(value.device)
+    return lambda value: value
 
 
 def mean(values: Mapping[str, Tensor]) -> float:

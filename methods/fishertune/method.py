@@ -226,11 +226,13 @@ class FisherTune(Method):
         scores = self._scores(both, criterion)
         self._choice = self._best(scores)
         drf_scores = scores if criterion == "drf" else self._scores(both, "drf")
-        seen, shifted = self._shares(average(self._seen)), self._shares(average(self._shifted))
+        convergence = self._seen[0].convergence()
+        seen, self._seen = self._shares(average(self._seen)), []
+        shifted, self._shifted = self._shares(average(self._shifted)), []
         self._facts = {
             "gradient_evaluations": self._evaluations,
             "overlap_of_halves": choices[0].overlap(choices[1]) if len(choices) == HALVES else None,
-            "convergence": self._seen[0].convergence(),
+            "convergence": convergence,
             "damping": sum(self._dampings) / len(self._dampings),
             "mean_fisher": mean(seen),
             "mean_fisher_shifted": mean(shifted),
@@ -242,7 +244,6 @@ class FisherTune(Method):
                 "drf": means(self._candidates, drf_scores),
             },
         }
-        self._seen, self._shifted = [], []
 
     def _best(self, scores: dict[str, Tensor]) -> Choice:
         return Choice.best(self._candidates, list(scores.values()), self.trainable(), self.settings.ranking)
@@ -263,7 +264,7 @@ class FisherTune(Method):
         if criterion == "f":
             return seen
         if self.settings.scale != "none":
-            seen, shifted = in_units(seen, shifted)
+            in_units(seen, shifted)
         if criterion == "delta-f":
             return delta_f(seen, shifted, self.settings.prior)
         dampings = [value for step, value in enumerate(self._dampings) if step % HALVES in halves]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -11,27 +11,38 @@ KNOTS = 1 << 16
 
 
 def ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return each value's rank among all values of all tensors, in [0, 1).
+    """Return each value's rank among all values of all tensors, see :func:`ranking`.
+
+    Args:
+        values: name to non-negative tensor.
+    """
+    rank = ranking(values.values())
+    return {name: rank(value) for name, value in values.items()}
+
+
+def ranking(values: Iterable[Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return what gives the values of a tensor their ranks among all of ``values``, in [0, 1).
 
     The empirical distribution function, counted at 65,536 knots (a float32's leading 16 bits, so 128 per
     octave) and linear between them. It keeps the order of any two values that lie in different knots or
     differ enough for float32, costs one pass and no sort, and is the same on every machine.
 
     Args:
-        values: name to non-negative tensor.
+        values: non-negative tensors; looked at one after the other, and not kept.
     """
-    total = sum(value.numel() for value in values.values())
-    counts = sum(torch.bincount(_bits(value) >> 16, minlength=KNOTS) for value in values.values())
+    counts = sum(torch.bincount(_bits(value) >> 16, minlength=KNOTS) for value in values)
     assert isinstance(counts, Tensor)
+    total = int(counts.sum())
     below = (counts.cumsum(0) - counts).double() / total
     width = counts.double() / total
-    found = {}
-    for name, value in values.items():
+
+    def rank(value: Tensor) -> Tensor:
         bits = _bits(value)
         knot = bits >> 16
         inside = (bits & (KNOTS - 1)).double() / KNOTS
-        found[name] = (below[knot] + width[knot] * inside).float().view(value.shape)
-    return found
+        return (below[knot] + width[knot] * inside).float().view(value.shape)
+
+    return rank
 
 
 def _bits(value: Tensor) -> Tensor:
