@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from benchmark.protocol import Evaluation
 
 IGNORE = 255
+CHUNK = 1 << 18
+"""Pixels that are counted together; what is computed of them stays in a processor's cache."""
 Look = Callable[["EvaluationItem", torch.Tensor], None]
 """Shown a sample and its scores, (C, H0, W0), at the label's size."""
 
@@ -48,8 +50,10 @@ def confusion(prediction: torch.Tensor, label: torch.Tensor, classes: int) -> np
         (C, C) int32; row: truth, column: prediction.
     """
     # Ignored pixels are counted too, as truth 255, and their row left out: faster than to pick out the others.
-    index = (label.int() * classes).add_(prediction)
-    counts = torch.bincount(index.flatten(), minlength=(IGNORE + 1) * classes).reshape(-1, classes)
+    counts = torch.zeros((IGNORE + 1) * classes, dtype=torch.int64, device=label.device)
+    for truth, guess in zip(label.flatten().split(CHUNK), prediction.flatten().split(CHUNK), strict=True):
+        counts += torch.bincount((truth.int() * classes).add_(guess), minlength=len(counts))
+    counts = counts.reshape(-1, classes)
     assert not counts[classes:IGNORE].any()
     return counts[:classes].cpu().numpy().astype(np.int32)
 

@@ -14,8 +14,9 @@ from benchmark.models.backbone import Backbone
 from benchmark.models.decoder import IGNORE, Decoder, Size
 from benchmark.portion import WHOLE, Portion
 
-AT_ONCE = 1 << 20
-"""Pixels of windows that go through the network together: four windows of 512, as many as the field trains on."""
+AT_ONCE = 1 << 18
+"""Pixels of windows that go through the network together: one window of 512, which gains nothing from company on a
+processor, or many small ones, which do."""
 
 
 class Segmenter(nn.Module):

@@ -16,8 +16,9 @@ from benchmark.models.backbone import build_backbone
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.records import read_all
+from tests.benchmarks.counting import operations
 from tests.benchmarks.memory import beyond
-from tests.benchmarks.test_steps import CLASSES, ours
+from tests.benchmarks.test_steps import CLASSES, ours, parts
 from tests.benchmarks.thousand import written
 
 pytestmark = pytest.mark.usefixtures("asked_for")
@@ -26,8 +27,16 @@ FIXED = protocol.load("streets")
 
 def measured(benchmark: BenchmarkFixture, make: Callable[..., Callable[[], Any]], *given: Any, rounds: int = 3) -> None:
     """Time what ``make`` returns, after one call; in another process, see how much memory making and calling takes."""
-    benchmark.pedantic(make(*given), rounds=rounds, warmup_rounds=1)
+    work = make(*given)
+    benchmark.extra_info["operations"] = operations(work)
+    benchmark.pedantic(work, rounds=rounds, warmup_rounds=0)
     benchmark.extra_info["memory"] = beyond(partial(_called, make, *given))
+
+
+def held(backbone: str, each: int) -> int:
+    """Return what parameters of backbone and decoder take, at so many bytes each."""
+    _, vfm, decoder = parts(backbone, 1)
+    return each * sum(p.numel() for side in (vfm, decoder) for p in side.parameters())
 
 
 def _called(make: Callable[..., Callable[[], Any]], *given: Any) -> None:
@@ -65,19 +74,21 @@ def tabulating(folder: Path) -> Callable[[], Any]:
 @pytest.mark.parametrize("side", [128, 256, 512, 1024])
 def test_image_size(benchmark: BenchmarkFixture, side: int) -> None:
     """The whole image at once through a ViT-S and the light decoder."""
+    benchmark.extra_info["held"] = held("dinov2-s", 4)
     measured(benchmark, predicting, side)
 
 
 @pytest.mark.parametrize("tokens", [64, 256, 1024, 2304])
 def test_tokens(benchmark: BenchmarkFixture, tokens: int) -> None:
     """A step of full fine-tuning of a ViT-S on one image."""
+    benchmark.extra_info["held"] = held("dinov2-s", 16)  # weight, gradient, two moments
     measured(benchmark, training, "dinov2-s", "full", 16 * round(tokens**0.5))
 
 
 @pytest.mark.parametrize("backbone", ["vit-tiny-random", "dinov2-s", "dinov2-b", "dinov2-l"])
 def test_model_size(benchmark: BenchmarkFixture, backbone: str) -> None:
     """A step of full fine-tuning on one image of 128 x 128."""
-    benchmark.extra_info["parameters"] = sum(p.numel() for p in build_backbone(backbone, pretrained=False).parameters())
+    benchmark.extra_info["held"] = held(backbone, 16)
     measured(benchmark, training, backbone, "full", 128, rounds=2)
 
 

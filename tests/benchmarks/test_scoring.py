@@ -16,6 +16,7 @@ from benchmark.evaluation import confusion
 from benchmark.models.backbone import build_backbone
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
+from tests.benchmarks.counting import operations
 from tests.benchmarks.reference import slide
 
 CLASSES, IGNORE = 19, 255
@@ -89,6 +90,7 @@ COUNTERS = {"ours": ours, "mmsegmentation": mmsegmentation, "torchmetrics": torc
 @pytest.mark.parametrize("who", COUNTERS)
 def test_confusion(benchmark: BenchmarkFixture, pair: Pair, who: str) -> None:
     count, counted = COUNTERS[who](pair)
+    benchmark.extra_info["bytes"] = sum(part.nbytes for part in pair)
     benchmark.pedantic(count, rounds=15, warmup_rounds=2)
     expected = np.zeros((CLASSES, CLASSES), int)
     valid = pair[1] != IGNORE
@@ -118,6 +120,7 @@ def test_sliding_windows(
         "loop": lambda: slide(segmenter, image, crop, stride),
     }
     with torch.no_grad():
-        found = benchmark.pedantic(ways[way], rounds=5, warmup_rounds=1)
+        benchmark.extra_info["operations"] = operations(ways[way])
+        found = benchmark.pedantic(ways[way], rounds=5)
         other = ways["loop" if way == "ours" else "ours"]() if crop < 512 else found
     assert (found - other).abs().max() <= 1e-5

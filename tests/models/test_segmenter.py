@@ -76,8 +76,11 @@ def test_a_batch_of_one_predicts_what_it_predicts_in_company() -> None:
     assert not model.predict(batch).requires_grad
 
 
+@pytest.mark.parametrize("together", [1, 3, 100])
 @pytest.mark.parametrize(("crop", "stride"), [(32, 20), (32, 32), (64, 48), (200, 100)])
-def test_sliding_equals_a_naive_average(crop: int, stride: int) -> None:
+def test_sliding_equals_a_naive_average(crop: int, stride: int, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many windows go through the network together."""
+    monkeypatch.setattr("benchmark.models.segmenter.AT_ONCE", together * 2 * crop**2)
     model = build().double()
     batch = images(2, 3, 50, 83).double()
     tops = [*range(0, max(50 - crop, 0), stride), max(50 - crop, 0)]
