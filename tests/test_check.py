@@ -260,8 +260,8 @@ def test_a_state_of_the_code_is_known_by_its_files(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git repository")
 def test_another_commit_runs_its_own_code_in_a_tree_that_goes_away() -> None:
     with worktree.checkout("HEAD") as tree:
-        assert (tree / "benchmark" / "cli.py").is_file()
-        (tree / "benchmark" / "cli.py").write_text("def main():\n    raise SystemExit(7)\n")
+        assert (tree / "benchmark" / "cli" / "__init__.py").is_file()
+        (tree / "benchmark" / "cli" / "__init__.py").write_text("def main():\n    raise SystemExit(7)\n")
         assert worktree.call(tree, ["--version"]) == 7
     assert not tree.exists()
     assert str(tree) not in worktree._git("worktree", "list", what="listing")

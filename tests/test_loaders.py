@@ -44,11 +44,15 @@ def test_a_run_is_the_same_and_goes_on_where_a_loader_was_killed(
     alone = essence(execute(job_of(path, tiny_data, tmp_path / "alone", "lora")))
     job = loaded_by_others(job_of(path, tiny_data, tmp_path / "others", "lora"))
     steps: list[int] = []
+    before = set(psutil.Process().children())  # of other tests
+
+    def own() -> list[psutil.Process]:
+        return [child for child in psutil.Process().children() if child not in before]
 
     def hit(kind: str, **facts: Any) -> None:
         if kind == "step":
             steps.append(facts["step"])
-            children = psutil.Process().children()
+            children = own()
             assert len(children) == LOADERS
             if facts["step"] == 3:
                 children[0].send_signal(signal.SIGINT)  # a terminal's; the run alone decides
@@ -58,13 +62,13 @@ def test_a_run_is_the_same_and_goes_on_where_a_loader_was_killed(
     with pytest.raises(LostLoaderError, match=r"has ended \(.+\); run again to go on from"):
         execute(job, hit)
     assert 7 <= steps[-1] < 12
-    assert gone(psutil.Process().children())
+    assert gone(own())
     resumed = execute(job, lambda kind, **facts: steps.append(facts["step"]) if kind == "step" else None)
     assert steps == list(range(1, 13))
     others = essence(resumed)
     assert others.pop("machine") == {**alone.pop("machine"), "loaders": LOADERS}
     assert others == alone
-    assert gone(psutil.Process().children())
+    assert gone(own())
 
 
 def gone(processes: list[psutil.Process]) -> bool:
@@ -79,10 +83,12 @@ def test_whatever_ends_a_run_leaves_no_loader_and_no_traceback(
 ) -> None:
     words: list[str | Path] = ["--data-root", tiny_data, "--records", tmp_path, "--loaders", str(LOADERS)]
     path = tiny_protocol(iterations=100_000)
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # perhaps, as of a script's background job
     started = subprocess.Popen(
         command("run", "--protocol", path, "--methods", "freeze", *words),
         cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
+    signal.signal(signal.SIGINT, ignored)
     try:
         run, all_of_it = found(started.pid)
         if how == "ctrl-c":
