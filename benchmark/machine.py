@@ -35,7 +35,8 @@ def commit() -> str | None:
     if not (root / ".git").exists():
         return None
     head = _git(root, "rev-parse", "HEAD")
-    dirty = _git(root, "status", "--porcelain", "--untracked-files=no")
+    # Records are what runs make: those that are made anew change nothing in how the next is made.
+    dirty = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
     return None if head is None else head + ("+changes" if dirty else "")
 
 
