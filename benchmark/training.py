@@ -36,6 +36,7 @@ from benchmark.models.segmenter import Segmenter
 from benchmark.portion import Portion
 from benchmark.protocol import Protocol
 from benchmark.streams import number, torch_rng
+from benchmark.timeline import schedule, scorings, timeline
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -250,7 +251,7 @@ class Trainer:
             progress.scores.pop()  # a record holds more of the last scoring than a checkpoint: it is made again
         held = ExitStack()  # what loads has to end where the loop does
         try:
-            if len(progress.scores) < sum(time <= progress.step for time in due):
+            if self._missing() > 0:
                 self._score(score)  # it was stopped meanwhile
             for images, labels in held.enter_context(closing(self._batches(total if until is None else until))):
                 phase, _ = self.timeline[progress.step]
@@ -279,6 +280,10 @@ class Trainer:
         finally:
             held.close()
         return progress
+
+    def _missing(self) -> int:
+        """Return how many of the scorings that are due by now were not made."""
+        return sum(time <= self.progress.step for time in scorings(self.protocol)) - len(self.progress.scores)
 
     def _score(self, score: Callable[[int], dict[str, Any]]) -> None:
         with self._timed("evaluation"):
@@ -364,9 +369,11 @@ class Trainer:
             for side, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][side])
             self.progress = Progress(**state["progress"])
-            step, due = self.progress.step, scorings(self.protocol)
-            missing = sum(time <= step for time in due) - len(self.progress.scores)
-            if not 0 <= step <= self.protocol.iterations or missing not in {0, int(step in due)}:
+            step = self.progress.step
+            if not 0 <= step <= self.protocol.iterations or self._missing() not in {
+                0,
+                int(step in scorings(self.protocol)),
+            }:
                 raise ValueError("it is of an iteration that cannot be")
         except torch.OutOfMemoryError:
             raise
@@ -400,36 +407,3 @@ class _Timer:
         seconds = self.progress.seconds
         seconds[self.name] = seconds.get(self.name, 0.0) + time.perf_counter() - self.wall
         self.progress.cpu_seconds += time.process_time() - self.cpu
-
-
-def schedule(protocol: Protocol, step: int) -> float:
-    """Return the learning-rate factor of iteration ``step``: linear warm-up times (1 - t/T)^power."""
-    factor = (1 - step / protocol.iterations) ** protocol.power
-    if step < protocol.lr_warmup:
-        factor *= (step + 1) / protocol.lr_warmup
-    return factor
-
-
-def scorings(protocol: Protocol) -> set[int]:
-    """Return after how many iterations the model is scored; the last is always among them."""
-    times = protocol.evaluation.times
-    return {protocol.iterations * i // times for i in range(1, times + 1)}
-
-
-def timeline(method: Method, protocol: Protocol) -> list[tuple[Phase, int]]:
-    """Return, for each iteration, its phase and the iteration at which that phase began.
-
-    Raises:
-        UserError: the method's phases do not sum to the iterations it was offered.
-    """
-    warmup = protocol.decoder.warmup
-    phases = (Phase("warm-up", warmup, backbone=False), *method.phases(protocol.iterations - warmup, warmup))
-    line: list[tuple[Phase, int]] = []
-    for phase in phases:
-        line += [(phase, len(line))] * phase.iterations
-    if len(line) != protocol.iterations:
-        raise UserError(
-            f"{method.label}: its phases take {len(line) - warmup} iterations of the "
-            f"{protocol.iterations - warmup} that protocol {protocol.name} offers; shorten its estimation"
-        )
-    return line

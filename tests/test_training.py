@@ -18,7 +18,7 @@ from benchmark.jobs import Job
 from benchmark.method import Method, Phase
 from benchmark.records import Record, confusions, read
 from benchmark.rescore import rescore
-from benchmark.training import schedule, scorings, timeline
+from benchmark.timeline import schedule, scorings, timeline
 from tests.conftest import TINY
 
 METHODS = sorted(registry.names("method"))

@@ -157,7 +157,7 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     Raises:
         UserError: the method cannot serve the backbone, its phases do not fit, a batch cannot be divided so.
     """
-    from benchmark.training import timeline
+    from benchmark.timeline import timeline
 
     protocol, method, backbone = job.protocol, job.make_method(), deepcopy(architecture)
     method.attach(backbone, streams.torch_rng(0, "method"))

@@ -21,7 +21,8 @@ from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
 from benchmark.streams import number
-from benchmark.training import Trainer, make_accelerator, schedule
+from benchmark.timeline import schedule
+from benchmark.training import Trainer, make_accelerator
 from tests.benchmarks import reference
 from tests.benchmarks.counting import operations
 from tests.benchmarks.memory import beyond, peak
