@@ -119,21 +119,20 @@ class ChildTuneD(Method):
                 )
             self._scores[name] = self._scores[name] + squared if name in self._scores else squared
 
-    def before_step(self, step: int, steps: int) -> None:
-        """Choose, before the first update.
+    def estimated(self) -> None:
+        """Choose.
 
         Raises:
             UserError: no gradient told one weight from another.
         """
-        if step == 0:
-            if not any(bool(score.any()) for score in self._scores.values()):
-                raise UserError(
-                    "childtune-d: every gradient was 0 in every estimation step, so the loss does not depend on the "
-                    "backbone; warm the decoder up for longer (protocol: decoder.warmup)"
-                )
-            for name, mask in top_k(self._scores, self._count).items():
-                self._optimizer.select(self._parameters[name], mask)
-            self._scores = {}
+        if not any(bool(score.any()) for score in self._scores.values()):
+            raise UserError(
+                "childtune-d: every gradient was 0 in every estimation step, so the loss does not depend on the "
+                "backbone; warm the decoder up for longer (protocol: decoder.warmup)"
+            )
+        for name, mask in top_k(self._scores, self._count).items():
+            self._optimizer.select(self._parameters[name], mask)
+        self._scores = {}
 
     def trainable(self) -> int:
         """Return how many weights are chosen."""

@@ -180,6 +180,8 @@ class Trainer:
             # Estimates watch single operations, which compiled blocks do not show.
             with compiled.uncompiled() if self.execution.compile else nullcontext():
                 self.method.estimate(self.estimation(images, labels, self.seed, t - first, phase.iterations))
+            if t - first == phase.iterations - 1:
+                self.method.estimated()
             self.model.zero_grad(set_to_none=True)
             return {}
         named = self._named(self._gradients(images, labels, phase, t - first))

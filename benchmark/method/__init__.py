@@ -8,7 +8,7 @@ from benchmark.method.candidates import GROUPS, Candidate, Group, candidates, ma
 from benchmark.method.interface import Decoding, Estimation, Method, Phase, Settings, setting
 from benchmark.method.perturbation import Perturbation, PerturbationSettings, features_at, on_patches, restyle
 from benchmark.method.processes import averaged, gathered, processes, summed
-from benchmark.method.sparse import SparseAdamW, top_k
+from benchmark.method.sparse import SparseAdamW, top_k, top_k_masks
 from benchmark.portion import WHOLE, Portion
 
 __all__ = [
@@ -37,4 +37,5 @@ __all__ = [
     "setting",
     "summed",
     "top_k",
+    "top_k_masks",
 ]

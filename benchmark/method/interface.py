@@ -184,6 +184,9 @@ class Method(ABC):
         """
         return None
 
+    def estimated(self) -> None:
+        """End the estimate, after the last iteration of its phase and before any other gradient is made."""
+
     def before_step(self, step: int, steps: int) -> None:
         """Act between backward and step; ``step`` counts from 0 to ``steps`` - 1 within the phase."""
 
@@ -194,6 +197,10 @@ class Method(ABC):
     def estimates(self) -> int:
         """Return how many values the estimates of an estimating phase hold at its end; a checkpoint has them, too."""
         return 0
+
+    def estimates_in_memory(self) -> int:
+        """Return how many such values are in memory at most, beside a gradient; the others lie in a file."""
+        return self.estimates()
 
     def report(self) -> dict[str, Any]:
         """Return JSON-ready facts about the finished run that belong into its record."""

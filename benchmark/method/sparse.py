@@ -37,6 +37,11 @@ def top_k(scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
     Raises:
         ValueError: k out of range, a score that is NaN or not floating point.
     """
+    return dict(top_k_masks(scores, k))
+
+
+def top_k_masks(scores: Mapping[str, Tensor], k: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield the items of :func:`top_k` one after the other, for whom all masks together are too much."""
     total = sum(score.numel() for score in scores.values())
     if not 0 <= k <= total:
         raise ValueError(f"cannot choose {k} of {total} scores")
@@ -46,10 +51,10 @@ def top_k(scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
         if any(bool(part.isnan().any()) for part in _chunks(score)):
             raise ValueError(f"scores of {name!r} contain NaN")
     if k in (0, total):
-        return {name: torch.full_like(score, k > 0, dtype=torch.bool) for name, score in scores.items()}
+        yield from ((name, torch.full_like(score, k > 0, dtype=torch.bool)) for name, score in scores.items())
+        return
     wide = torch.float64 if any(s.dtype == torch.float64 for s in scores.values()) else torch.float32
     threshold, ties = _kth_largest(list(scores.values()), k, wide)
-    masks = {}
     for name, score in scores.items():
         mask = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
         for part, chosen in zip(_chunks(score), mask.split(CHUNK), strict=True):
@@ -59,8 +64,7 @@ def top_k(scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
                 equal = (keys == threshold).nonzero().flatten()[:ties]
                 chosen[equal] = True
                 ties -= equal.numel()
-        masks[name] = mask.view(score.shape)
-    return masks
+        yield name, mask.view(score.shape)
 
 
 def _chunks(score: Tensor) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.method import Candidate, top_k
+from benchmark.method import Candidate, top_k, top_k_masks
 from methods.fishertune.sensitivity import by_block
 
 
@@ -36,12 +36,12 @@ class Choice:
                 sum to k).
         """
         if ranking == "global":
-            masks = list(top_k({str(number): score for number, score in enumerate(scores)}, k).values())
+            masks = (mask for _, mask in top_k_masks({str(number): score for number, score in enumerate(scores)}, k))
         else:
             shares = quotas([score.numel() for score in scores], k)
-            masks = [top_k({"": score}, quota)[""] for score, quota in zip(scores, shares, strict=True)]
+            masks = (top_k({"": score}, quota)[""] for score, quota in zip(scores, shares, strict=True))
         places = [mask.reshape(-1).nonzero().flatten().to(torch.int32) for mask in masks]
-        chosen = [score[mask] for score, mask in zip(scores, masks, strict=True)]
+        chosen = [score.reshape(-1)[place] for score, place in zip(scores, places, strict=True)]
         order = torch.cat(chosen).argsort(descending=True, stable=True)
         turns = torch.empty(k, dtype=torch.int32, device=order.device)
         turns[order] = torch.arange(k, dtype=torch.int32, device=order.device)
@@ -54,7 +54,7 @@ class Choice:
             if candidate.name not in found:
                 found[candidate.name] = torch.zeros_like(candidate.parameter, dtype=torch.bool)
             share = candidate.share(found[candidate.name])
-            share.view(-1)[place[turn < count]] = True
+            share.view(-1)[place[turn < count].to(share.device)] = True
         return found
 
     def overlap(self, other: Choice) -> float:

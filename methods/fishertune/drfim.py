@@ -29,12 +29,13 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from methods.fishertune.computed import Computed
 from methods.fishertune.ranks import ranking
 
 EPS = 1e-8  # Eq. 5
 
 
-def delta_f(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor], prior: float) -> dict[str, Tensor]:
+def delta_f(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor], prior: float) -> Computed:
     """Return ΔF = |F(x) - F(x')| / (min(F(x), F(x')) + floor) (Eq. 5, 15), one value per weight.
 
     Args:
@@ -42,13 +43,13 @@ def delta_f(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor], prior: fl
         shifted: F(x') by name.
         prior: γτ⁻² in units of the mean of F(x); the floor is this plus ε = 1e-8.
     """
-    change = _change(seen, shifted, prior)
-    return {name: change(name) for name in seen}
+    change = _change(seen, prior)
+    return Computed(seen, lambda name: change(seen[name], shifted[name]))
 
 
-def _change(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor], prior: float) -> Callable[[str], Tensor]:
+def _change(seen: Mapping[str, Tensor], prior: float) -> Callable[[Tensor, Tensor], Tensor]:
     floor = prior * mean(seen) + EPS
-    return lambda name: (seen[name] - shifted[name]).abs() / (torch.minimum(seen[name], shifted[name]) + floor)
+    return lambda here, there: (here - there).abs() / (torch.minimum(here, there) + floor)
 
 
 def drf(
@@ -58,7 +59,7 @@ def drf(
     *,
     prior: float,
     scale: str,
-) -> dict[str, Tensor]:
+) -> Computed:
     """Return DRF = F + exp(-(ε_μ + ε_σ)) ΔF (Eq. 7), one value per weight.
 
     Args:
@@ -68,23 +69,26 @@ def drf(
         prior: see :func:`delta_f`.
         scale: ``rank``, ``median`` (of the values that are not 0) or ``none``.
     """
-    # ΔF is computed twice, tensor by tensor, and never held: a third of the memory of a choice.
-    change = _change(seen, shifted, prior)
-    first, second = scaling(seen.values(), scale), scaling((change(name) for name in seen), scale)
-    return {name: first(value) + damping * second(change(name)) for name, value in seen.items()}
+    change = _change(seen, prior)
+    first = scaling(seen.values(), scale)
+    second = scaling((change(seen[name], shifted[name]) for name in seen), scale)
+
+    def score(name: str) -> Tensor:
+        here, there = seen[name], shifted[name]
+        return first(here) + damping * second(change(here, there))
+
+    return Computed(seen, score)
 
 
-def in_units(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor]) -> None:
-    """Bring F(x) and F(x') to units of the mean of F(x), which must not be 0, in place."""
-    unit = mean(seen)
-    for value in (*seen.values(), *shifted.values()):
-        value.div_(unit)
+def in_units(values: Mapping[str, Tensor], unit: float) -> Computed:
+    """Return the values in units of ``unit``, which must not be 0."""
+    return Computed(values, lambda name: values[name] / unit)
 
 
-def same_scale(values: Mapping[str, Tensor], scale: str) -> dict[str, Tensor]:
+def same_scale(values: Mapping[str, Tensor], scale: str) -> Computed:
     """Return the values as ``scale`` has them, see :func:`scaling`."""
     scaled = scaling(values.values(), scale)
-    return {name: scaled(value) for name, value in values.items()}
+    return Computed(values, lambda name: scaled(values[name]))
 
 
 def scaling(values: Iterable[Tensor], scale: str) -> Callable[[Tensor], Tensor]:
@@ -100,5 +104,8 @@ def scaling(values: Iterable[Tensor], scale: str) -> Callable[[Tensor], Tensor]:
 
 def mean(values: Mapping[str, Tensor]) -> float:
     """Return the mean over all weights of all tensors."""
-    total = sum(value.double().sum().item() for value in values.values())
-    return total / max(sum(value.numel() for value in values.values()), 1)
+    total, count = 0.0, 0
+    for value in values.values():
+        total += value.double().sum().item()
+        count += value.numel()
+    return total / max(count, 1)

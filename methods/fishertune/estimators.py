@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from benchmark.method import UserError, processes, summed
 from methods.fishertune.fisher import Losses, per_batch, per_sample
+from methods.fishertune.spool import Spool
+
+ALL = slice(None)
 
 
 class NotFiniteError(UserError):
@@ -44,8 +46,8 @@ class Estimator(ABC):
         """
 
     @abstractmethod
-    def fisher(self) -> dict[str, Tensor]:
-        """Return the estimate so far by name, (out, in) each; zeros before the first batch."""
+    def fisher(self, name: str, rows: slice = ALL) -> Tensor:
+        """Return the estimate so far of a matrix's rows, (rows, in); zeros before the first batch."""
 
     def convergence(self) -> float | None:
         """Return how much of the estimate is signal, 0 to 1; None where the estimator cannot tell."""
@@ -73,7 +75,7 @@ class SquaredGradients(Estimator):
     def __init__(self, weights: Mapping[str, Tensor], unit: str) -> None:
         super().__init__(weights)
         self._unit = unit
-        self._sums: dict[str, Tensor] = {}
+        self._sums = Spool(weights)
 
     def update(self, losses: Losses, noise: int) -> None:
         """Add one batch's squares; nothing is drawn."""
@@ -85,38 +87,35 @@ class SquaredGradients(Estimator):
             size = values.shape[0] * processes()
             return values
 
-        if self._unit == "per-sample":
-            squares = {name: summed(square) for name, square in per_sample(counted, self.weights).items()}
-        else:
-            squares = per_batch(losses, self.weights)
-        for name, square in squares.items():
+        single = self._unit == "per-sample"
+        for name, square in per_sample(counted, self.weights) if single else per_batch(losses, self.weights):
+            if single:
+                square = summed(square)
             if not bool(square.isfinite().all()):
                 raise NotFiniteError(f"the gradient of {name} is not finite")
-            self._sums[name] = self._sums[name].add_(square) if name in self._sums else square
+            self._sums.add(name, square)
         self.count += size
 
-    def fisher(self) -> dict[str, Tensor]:
-        """Return sums / count."""
-        if not self.count:
-            return {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
-        return {name: total / self.count for name, total in self._sums.items()}
+    def fisher(self, name: str, rows: slice = ALL) -> Tensor:
+        """Return sums / count, on the CPU."""
+        return self._sums[name][rows] / max(self.count, 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums and how many squares are in them."""
-        return {"sums": self._sums, "count": self.count}
+        return {"sums": self._sums.tensors(), "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the sums back."""
-        self._sums = {name: total.to(self.weights[name].device) for name, total in state["sums"].items()}
+        self._sums = Spool(self.weights)
+        for name, total in state["sums"].items():
+            self._sums.add(name, total)
         self.count = state["count"]
 
 
-def average(estimators: Sequence[Estimator]) -> dict[str, Tensor]:
-    """Return the mean of several estimates, weighted by their evidence; zeros where there is none."""
+def average(estimators: Sequence[Estimator], name: str, rows: slice = ALL) -> Tensor:
+    """Return the mean of several estimates of a matrix's rows, weighted by evidence; zeros where there is none."""
     total = max(sum(estimator.count for estimator in estimators), 1)
-    found: dict[str, Tensor] = {}
-    for estimator in estimators:
-        for name, value in estimator.fisher().items():
-            part = value * (estimator.count / total)
-            found[name] = found[name].add_(part) if name in found else part
-    return found
+    first, *others = (estimator.fisher(name, rows).mul_(estimator.count / total) for estimator in estimators)
+    for other in others:
+        first.add_(other)
+    return first

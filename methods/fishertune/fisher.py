@@ -7,7 +7,7 @@ It carries no class weights: weighted, it would be nobody's likelihood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -67,8 +67,8 @@ class Watch(TorchFunctionMode):
         return output
 
 
-def per_sample(losses: Losses, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return Σ_i (∂L_i/∂θ)² for each weight matrix, from a single backward pass over the batch.
+def per_sample(losses: Losses, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield Σ_i (∂L_i/∂θ)² for each weight matrix, from a single backward pass over the batch.
 
     The gradient of sample i is g_iᵀ a_i, with a_i (tokens, in) what enters the layer and g_i (tokens, out) the
     gradient of what leaves it. Weight gradients themselves are never computed, so this costs about what a
@@ -79,7 +79,7 @@ def per_sample(losses: Losses, weights: Mapping[str, Tensor]) -> dict[str, Tenso
         weights: (out, in) matrices used by ``F.linear`` on inputs whose first axis is sample-major.
 
     Returns:
-        name to (out, in) float32 (float64 where the weight is).
+        (name, (out, in) float32, or float64 where the weight is), each computed when it is asked for.
 
     Raises:
         UserError: none of the weights is used by a linear layer.
@@ -95,7 +95,7 @@ def per_sample(losses: Losses, weights: Mapping[str, Tensor]) -> dict[str, Tenso
         if gradient is not None:
             weight = weights[name]
             pairs[name].append((_by_sample(entered, size, weight), _by_sample(gradient, size, weight)))
-    return {name: _sum_of_squares(pairs[name], weight) for name, weight in weights.items()}
+    return ((name, _sum_of_squares(pairs.pop(name), weight)) for name, weight in weights.items())
 
 
 def _by_sample(tokens: Tensor, size: int, weight: Tensor) -> Tensor:
@@ -118,14 +118,14 @@ def _sum_of_squares(pairs: list[tuple[Tensor, Tensor]], weight: Tensor) -> Tenso
     return total
 
 
-def per_batch(losses: Losses, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return (∂ mean_i L_i / ∂θ)² for each weight: the square of the batch's gradient, as most code has it.
+def per_batch(losses: Losses, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield (name, (∂ mean_i L_i / ∂θ)²) for each weight: the square of the batch's gradient, as most code has it.
 
     With several processes the batch is that of all of them, of which each sees as many images.
     """
     values = losses().mean()
     gradients = torch.autograd.grad(values, list(weights.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(weight) if gradient is None else averaged(gradient).square()
+    return (
+        (name, torch.zeros_like(weight) if gradient is None else averaged(gradient).square())
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
-    }
+    )

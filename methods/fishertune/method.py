@@ -7,6 +7,7 @@ backbone. T2 estimates and T3 tunes, all within the iterations that every method
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from benchmark.method import Estimation, Method, Phase, SparseAdamW, UserError, candidates
 from benchmark.models.backbone import Backbone
 from methods.fishertune.choice import Choice
+from methods.fishertune.computed import Computed
 from methods.fishertune.domain import UnseenDomain
 from methods.fishertune.drfim import delta_f, drf, in_units, mean
 from methods.fishertune.estimators import Estimator, NotFiniteError, SquaredGradients, average
@@ -51,7 +53,7 @@ class FisherTune(Method):
                 f"fishertune: share {self.settings.share} of backbone {backbone.name!r} is no weight at all; "
                 "raise share"
             )
-        available = sum(candidate.numel() for candidate in self._candidates)
+        available = self._available()
         if self.trainable() > available:
             raise UserError(
                 f"fishertune: share {self.settings.share} of backbone {backbone.name!r} is "
@@ -116,10 +118,38 @@ class FisherTune(Method):
         self._look(self._shifted[half], estimation, uniforms, noise, shifted=True)
         self._dampings.append(self._domain.damping(self.settings.damping))
 
+    def estimated(self) -> None:
+        """Choose, note what the record shall say, and let go of the estimates.
+
+        Raises:
+            UserError: the Fisher information is 0 in every weight.
+        """
+        criterion, both = self.settings.criterion, tuple(range(HALVES))
+        agreement = self._agreement(criterion)
+        scores = self._scores(both, criterion)
+        self._choice = self._best(scores)
+        if criterion != "drf":
+            scores = self._scores(both, "drf")
+        seen, shifted = self._mean(self._seen), self._mean(self._shifted)
+        self._facts = {
+            "gradient_evaluations": self._evaluations,
+            "overlap_of_halves": agreement,
+            "convergence": self._seen[0].convergence(),
+            "damping": sum(self._dampings) / len(self._dampings),
+            "mean_fisher": mean(seen),
+            "mean_fisher_shifted": mean(shifted),
+            "without_gradient": [name for name, value in seen.items() if not bool(value.any())],
+            "chosen": self._choice.counts(),
+            "sensitivity": {
+                "fisher": means(self._candidates, seen),
+                "fisher_shifted": means(self._candidates, shifted),
+                "drf": means(self._candidates, scores),
+            },
+        }
+        self._seen, self._shifted = [], []
+
     def before_step(self, step: int, steps: int) -> None:
-        """Choose before the first update; widen the choice when its time has come (Eq. 16)."""
-        if step == 0:
-            self._choose()
+        """Let the choice widen when its time has come (Eq. 16)."""
         reached = stage(step, steps)
         if step == 0 or reached != stage(step - 1, steps):
             start, end = self.settings.share_start, self.settings.share
@@ -148,7 +178,11 @@ class FisherTune(Method):
 
     def estimates(self) -> int:
         """Return how many values the estimates hold: of each half, on x and x', one per weight of the matrices."""
-        return HALVES * 2 * sum(matrix.numel() for matrix in self._matrices.values())
+        return HALVES * 2 * self.estimates_in_memory()
+
+    def estimates_in_memory(self) -> int:
+        """Return how many weights have scores while it is chosen; the estimates themselves lie in a file."""
+        return sum(matrix.numel() for matrix in self._matrices.values())
 
     def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the chosen weights as they are now."""
@@ -193,6 +227,9 @@ class FisherTune(Method):
             return [Variational(self._matrices, tau, prior=self.settings.prior) for _ in range(HALVES)]
         return [SquaredGradients(self._matrices, self.settings.estimator) for _ in range(HALVES)]
 
+    def _available(self) -> int:
+        return sum(candidate.numel() for candidate in self._candidates)
+
     def _count(self, share: float) -> int:
         return round(share * self._size)
 
@@ -219,43 +256,28 @@ class FisherTune(Method):
                 "the decoder's learning rate, or move x' with place"
             ) from None
 
-    def _choose(self) -> None:
-        """End the estimate: choose, note what the record shall say, and free the estimates' memory."""
-        criterion, both = self.settings.criterion, tuple(range(HALVES))
-        choices = [self._best(self._scores((half,), criterion)) for half in both if self._seen[half].count]
-        scores = self._scores(both, criterion)
-        self._choice = self._best(scores)
-        drf_scores = scores if criterion == "drf" else self._scores(both, "drf")
-        convergence = self._seen[0].convergence()
-        seen, self._seen = self._shares(average(self._seen)), []
-        shifted, self._shifted = self._shares(average(self._shifted)), []
-        self._facts = {
-            "gradient_evaluations": self._evaluations,
-            "overlap_of_halves": choices[0].overlap(choices[1]) if len(choices) == HALVES else None,
-            "convergence": convergence,
-            "damping": sum(self._dampings) / len(self._dampings),
-            "mean_fisher": mean(seen),
-            "mean_fisher_shifted": mean(shifted),
-            "without_gradient": [name for name, value in seen.items() if not bool(value.any())],
-            "chosen": self._choice.counts(),
-            "sensitivity": {
-                "fisher": means(self._candidates, seen),
-                "fisher_shifted": means(self._candidates, shifted),
-                "drf": means(self._candidates, drf_scores),
-            },
-        }
+    def _agreement(self, criterion: Criterion) -> float | None:
+        """Return the overlap of what the two halves choose; None where one has seen nothing."""
+        if not all(estimator.count for estimator in self._seen):
+            return None
+        first, second = (self._best(self._scores((half,), criterion)) for half in range(HALVES))
+        return first.overlap(second)
 
-    def _best(self, scores: dict[str, Tensor]) -> Choice:
-        return Choice.best(self._candidates, list(scores.values()), self.trainable(), self.settings.ranking)
+    def _best(self, scores: Computed) -> Choice:
+        held = scores.held(self._available())
+        return Choice.best(self._candidates, list(held.values()), self.trainable(), self.settings.ranking)
 
-    def _shares(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {f"{c.name}[{c.group}]": c.share(values[c.name]) for c in self._candidates}
+    def _mean(self, estimators: Sequence[Estimator]) -> Computed:
+        """Return the mean of several estimates by candidate."""
+        places = {f"{c.name}[{c.group}]": (c.name, c.rows) for c in self._candidates}
+        return Computed(places, lambda name: average(estimators, *places[name]))
 
-    def _scores(self, halves: tuple[int, ...], criterion: str) -> dict[str, Tensor]:
+    def _scores(self, halves: tuple[int, ...], criterion: str) -> Computed:
         """Return ``f``, ``delta-f`` or ``drf`` by candidate, from the iterations of the given halves."""
-        seen = self._shares(average([self._seen[half] for half in halves]))
-        shifted = self._shares(average([self._shifted[half] for half in halves]))
-        if mean(seen) < torch.finfo(torch.float32).tiny:  # below, ratios lose their digits and then their sense
+        seen = self._mean([self._seen[half] for half in halves])
+        shifted = self._mean([self._shifted[half] for half in halves])
+        unit = mean(seen)
+        if unit < torch.finfo(torch.float32).tiny:  # below, ratios lose their digits and then their sense
             raise UserError(
                 f"fishertune: the Fisher information is 0 in every weight after {len(self._dampings)} estimation "
                 "steps, so the loss does not depend on the backbone; warm the decoder up for longer (protocol: "
@@ -264,7 +286,7 @@ class FisherTune(Method):
         if criterion == "f":
             return seen
         if self.settings.scale != "none":
-            in_units(seen, shifted)
+            seen, shifted = in_units(seen, unit), in_units(shifted, unit)
         if criterion == "delta-f":
             return delta_f(seen, shifted, self.settings.prior)
         dampings = [value for step, value in enumerate(self._dampings) if step % HALVES in halves]

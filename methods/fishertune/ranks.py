@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 KNOTS = 1 << 16
+CHUNK = 1 << 16  # values looked at together: what is computed of them stays in cache
 
 
 def ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -30,17 +31,22 @@ def ranking(values: Iterable[Tensor]) -> Callable[[Tensor], Tensor]:
     Args:
         values: non-negative tensors; looked at one after the other, and not kept.
     """
-    counts = sum(torch.bincount(_bits(value) >> 16, minlength=KNOTS) for value in values)
-    assert isinstance(counts, Tensor)
+    counts = torch.zeros(KNOTS, dtype=torch.int64)
+    for value in values:
+        counts = counts.to(value.device)
+        for part in _bits(value).split(CHUNK):
+            counts += torch.bincount(part >> 16, minlength=KNOTS)
     total = int(counts.sum())
     below = (counts.cumsum(0) - counts).double() / total
     width = counts.double() / total
 
     def rank(value: Tensor) -> Tensor:
-        bits = _bits(value)
-        knot = bits >> 16
-        inside = (bits & (KNOTS - 1)).double() / KNOTS
-        return (below[knot] + width[knot] * inside).float().view(value.shape)
+        found = torch.empty(value.numel(), device=value.device)
+        for part, bits in zip(found.split(CHUNK), _bits(value).split(CHUNK), strict=True):
+            knot = bits >> 16
+            inside = (bits & (KNOTS - 1)).double() / KNOTS
+            part.copy_(below[knot] + width[knot] * inside)
+        return found.view(value.shape)
 
     return rank
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmark.method import averaged
-from methods.fishertune.estimators import Estimator, NotFiniteError
+from methods.fishertune.estimators import ALL, Estimator, NotFiniteError
 from methods.fishertune.fisher import Losses
 
 
@@ -99,10 +99,10 @@ class Variational(Estimator):
         """Return Λ by name."""
         return {name: log.exp() / self.tau**2 for name, log in self._log.items()}
 
-    def fisher(self) -> dict[str, Tensor]:
+    def fisher(self, name: str, rows: slice = ALL) -> Tensor:
         """Return γ (Λ - τ⁻²), Eq. 14; 0 where Λ has not risen above the prior's."""
         unit = (self.gamma or 0.0) / self.tau**2
-        return {name: unit * log.clamp(min=0).expm1() for name, log in self._log.items()}
+        return unit * self._log[name][rows].clamp(min=0).expm1()
 
     def convergence(self) -> float:
         """Return which share of the estimate's variation is signal, 0 (all noise) to 1 (converged).

@@ -38,7 +38,7 @@ def feed(made: ChildTuneD, backbone: Backbone, steps: range) -> None:
 
 def masks_of(made: ChildTuneD, backbone: Backbone) -> dict[str, Tensor]:
     optimizer = made.optimizer((0.9, 0.999), 1e-8)
-    made.before_step(0, 10)
+    made.estimated()
     return {name: optimizer.selected(p) for name, p in backbone.named_parameters() if "blocks" in name}
 
 

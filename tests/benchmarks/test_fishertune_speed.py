@@ -52,7 +52,7 @@ def test_squared_gradients_of_a_batch(
 
     ways: dict[str, Callable[[], dict[str, Tensor]]] = {
         "plain backward": plain,
-        "one backward": lambda: per_sample(lambda: losses(images), weights),
+        "one backward": lambda: dict(per_sample(lambda: losses(images), weights)),
         "loop": lambda: squares_one_by_one(losses, weights, images),
         "vmap": lambda: squares_by_vmap(losses, backbone, weights, images),
     }

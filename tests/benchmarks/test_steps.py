@@ -67,10 +67,9 @@ def ours(backbone: str, name: str) -> Callable[[Tensor, Tensor], float]:
     """Return our loop's step of a method that tunes, whatever had to come before."""
     trainer, tuning = training(backbone, name)
     if tuning:
-        images, labels = batch(backbone)
-        trainer.step(images, labels)
-        trainer.progress.step = tuning
-        trainer.step(images, labels)  # chooses
+        for t in (0, tuning - 1, tuning):  # estimates, chooses, and tunes what is chosen
+            trainer.progress.step = t
+            trainer.step(*batch(backbone))
         trainer.progress.step += 1
 
     def step(images: Tensor, labels: Tensor) -> float:
@@ -200,9 +199,9 @@ def test_training_step(benchmark: BenchmarkFixture, backbone: str, name: str, wa
 
 
 def _run(backbone: str, name: str, part: str) -> None:
-    """Take the steps in which a run's memory peaks: two that estimate, the choice, and one update more."""
+    """Take the steps in which a run's memory peaks: two that estimate, of which the last chooses, and two updates."""
     trainer, tuning = training(backbone, name)
-    for t in (0, 1, tuning, tuning + 1):
+    for t in (*((0, tuning - 1) if tuning else ()), tuning, tuning + 1):
         if part == "tuning" and t == tuning + 1:
             peak(reset=True)
         trainer.progress.step = t

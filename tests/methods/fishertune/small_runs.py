@@ -101,6 +101,8 @@ class Run:
             if phase.estimate:
                 self.method.estimate(estimation(self.segmenter, self.step, phase.iterations, self.seed))
             else:
+                if self.step == first and any(phase.estimate for phase in self.phases):
+                    self.method.estimated()  # so late that a test can look at the estimates before
                 self.segmenter.losses(images(self.step), labels(self.step))["ce"].backward()
                 self.method.before_step(self.step - first, phase.iterations)
                 self.optimizer.step()

@@ -285,7 +285,7 @@ def test_halves_are_estimated_apart() -> None:
     state = run.method.state_dict()
     method = run.method
     assert isinstance(method, FisherTune)
-    before = [method._scores((half,), "drf") for half in (0, 1)]
+    before = [dict(method._scores((half,), "drf")) for half in (0, 1)]
     state["seen"][1]["sums"] = {name: value * 3 + 1 for name, value in state["seen"][1]["sums"].items()}
     state["shifted"][1]["sums"] = {name: value * 2 for name, value in state["shifted"][1]["sums"].items()}
     state["dampings"] = [value + (step % 2) for step, value in enumerate(state["dampings"])]

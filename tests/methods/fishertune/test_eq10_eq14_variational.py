@@ -38,7 +38,7 @@ def test_a_quadratics_precisions_reveal_its_hessian() -> None:
     fit(estimator, loss, 4000)
     found = 0.3 * (estimator.precision()["w"] - 1 / 0.5**2)
     torch.testing.assert_close(found.flatten(), hessian.diagonal(), rtol=0.05, atol=0)
-    torch.testing.assert_close(estimator.fisher()["w"], found)
+    torch.testing.assert_close(estimator.fisher("w"), found)
     assert estimator.convergence() > 0.99
 
 
@@ -57,7 +57,7 @@ def test_logistic_regressions_precisions_reveal_its_fisher_information() -> None
             return nn.functional.binary_cross_entropy_with_logits(x @ weight[0], y, reduction="none")
 
         estimator.update(losses, step)
-    torch.testing.assert_close(estimator.fisher()["w"][0], fisher, rtol=0.05, atol=0)
+    torch.testing.assert_close(estimator.fisher("w")[0], fisher, rtol=0.05, atol=0)
 
 
 def test_without_evidence_precisions_stay_the_priors() -> None:
@@ -68,7 +68,7 @@ def test_without_evidence_precisions_stay_the_priors() -> None:
     assert torch.equal(estimator.precision()["unused"], torch.full((2, 3), 1 / 0.1**2))
     assert torch.equal(estimator.precision()["used"][:, 2], torch.full((2,), 1 / 0.1**2))
     assert bool((estimator.precision()["used"][:, :2] > 1 / 0.1**2).all())
-    assert not estimator.fisher()["unused"].any()
+    assert not estimator.fisher("unused").any()
 
 
 def test_weights_are_put_back_bit_for_bit_even_when_the_loss_fails() -> None:
@@ -98,7 +98,7 @@ def test_negative_curvature_ends_at_the_prior_and_not_beyond_all_bounds() -> Non
     weight = nn.Parameter(torch.ones(3, 4))
     estimator = Variational({"w": weight}, tau=0.1, gamma=1e-3)
     fit(estimator, lambda: (-50 * weight.square()).sum().expand(1), 300)  # 1000 times the prior's γτ⁻²
-    assert not estimator.fisher()["w"].any()
+    assert not estimator.fisher("w").any()
     assert bool((estimator.precision()["w"] > 1e-6 / 0.1**2).all())
 
 
@@ -106,7 +106,7 @@ def test_a_constant_loss_leaves_everything_at_the_prior() -> None:
     weight = nn.Parameter(torch.ones(2, 3))
     estimator = Variational({"w": weight}, tau=0.1)
     fit(estimator, lambda: (0 * weight).sum().expand(1), 3)
-    assert not estimator.fisher()["w"].any()
+    assert not estimator.fisher("w").any()
     assert estimator.convergence() == 0
 
 
@@ -138,7 +138,7 @@ def test_the_same_noise_gives_the_same_estimate_and_a_resumed_one_goes_on_alike(
     second.load_state_dict(torch.load(buffer, weights_only=True))
     for step in range(3, 6):
         second.update(loss, step)
-    assert torch.equal(straight.fisher()["w"], second.fisher()["w"])
+    assert torch.equal(straight.fisher("w"), second.fisher("w"))
 
 
 def test_a_gradient_that_is_not_finite_is_refused_by_name_and_leaves_no_trace() -> None:
@@ -148,4 +148,4 @@ def test_a_gradient_that_is_not_finite_is_refused_by_name_and_leaves_no_trace() 
         estimator.update(lambda: (weight * 1e30).pow(3).sum().expand(1), 0)
     assert estimator.count == 0
     assert torch.equal(weight, torch.ones(2, 3))
-    assert not estimator.fisher()["blocks.0.w"].any()
+    assert not estimator.fisher("blocks.0.w").any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def evidence(seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return seen, shifted
 
 
-def chosen(scores: dict[str, Tensor]) -> Tensor:
+def chosen(scores: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([mask.flatten() for mask in top_k(scores, 120).values()])
 
 

@@ -33,7 +33,7 @@ def test_per_sample_equals_a_loop_over_single_samples(family: str, monkeypatch: 
     monkeypatch.setattr(Tensor, "float", lambda self: self)  # sample_losses then stays in float64
     segmenter = build(family, torch.float64)
     x, y = images(0, dtype=torch.float64), labels(0)
-    found = per_sample(lambda: sample_losses(segmenter(x), y), matrices(segmenter.backbone))
+    found = dict(per_sample(lambda: sample_losses(segmenter(x), y), matrices(segmenter.backbone)))
     for name, expected in single_sample_loop(segmenter, x, y).items():
         assert bool((expected > 0).any()), name
         torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=0)
@@ -43,7 +43,7 @@ def test_per_sample_equals_a_loop_over_single_samples(family: str, monkeypatch: 
 def test_per_sample_in_float32_is_as_near_as_float32_allows(family: str) -> None:
     segmenter, exact = build(family), build(family, torch.float64)
     y = labels(0)
-    found = per_sample(lambda: sample_losses(segmenter(images(0)), y), matrices(segmenter.backbone))
+    found = dict(per_sample(lambda: sample_losses(segmenter(images(0)), y), matrices(segmenter.backbone)))
     for name, expected in single_sample_loop(exact, images(0, dtype=torch.float64), y).items():
         torch.testing.assert_close(found[name].double(), expected, rtol=1e-3, atol=1e-5 * expected.max().item())
 
@@ -51,7 +51,7 @@ def test_per_sample_in_float32_is_as_near_as_float32_allows(family: str) -> None
 def test_per_sample_adds_up_the_calls_of_a_shared_layer() -> None:
     layer = nn.Linear(3, 3, bias=False).double()
     x = torch.randn(4, 2, 3, dtype=torch.float64)
-    found = per_sample(lambda: layer(layer(x).tanh()).pow(2).flatten(1).sum(1), {"w": layer.weight})
+    found = dict(per_sample(lambda: layer(layer(x).tanh()).pow(2).flatten(1).sum(1), {"w": layer.weight}))
     expected = torch.zeros(3, 3, dtype=torch.float64)
     for sample in x:
         expected += torch.autograd.grad(layer(layer(sample[None]).tanh()).pow(2).sum(), layer.weight)[0] ** 2
@@ -61,7 +61,7 @@ def test_per_sample_adds_up_the_calls_of_a_shared_layer() -> None:
 def test_per_sample_leaves_a_weight_without_part_in_the_loss_at_zero() -> None:
     used, unused = nn.Linear(3, 2), nn.Linear(3, 2)
     weights = {"used": used.weight, "unused": unused.weight}
-    found = per_sample(lambda: used(torch.ones(4, 1, 3)).flatten(1).sum(1), weights)
+    found = dict(per_sample(lambda: used(torch.ones(4, 1, 3)).flatten(1).sum(1), weights))
     assert bool((found["used"] > 0).all())
     assert not found["unused"].any()
 
@@ -75,7 +75,7 @@ def test_per_sample_refuses_weights_that_no_linear_layer_uses() -> None:
 def test_per_batch_is_the_squared_gradient_of_the_mean_loss() -> None:
     segmenter = build()
     weights = matrices(segmenter.backbone)
-    found = per_batch(lambda: sample_losses(segmenter(images(0)), labels(0)), weights)
+    found = dict(per_batch(lambda: sample_losses(segmenter(images(0)), labels(0)), weights))
     loss = torch.stack([sample_losses(segmenter(images(0)[i : i + 1]), labels(0)[i : i + 1]) for i in range(4)])
     for name, gradient in zip(weights, torch.autograd.grad(loss.mean(), list(weights.values())), strict=True):
         torch.testing.assert_close(found[name], gradient**2, rtol=1e-3, atol=1e-4 * found[name].max().item())
@@ -90,7 +90,7 @@ def test_per_batch_and_per_sample_agree_on_a_batch_of_one_and_not_on_more() -> N
         for estimator in (one, other):
             estimator.update(lambda x=x, y=y: sample_losses(segmenter(x), y), 0)  # type: ignore[misc]
         name = next(iter(weights))
-        a, b = one.fisher()[name], other.fisher()[name]
+        a, b = one.fisher(name), other.fisher(name)
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-6 * a.max().item()) is same
 
 
@@ -134,7 +134,7 @@ def test_sampled_fisher_of_softmax_regression_is_the_known_one() -> None:
     estimator = SquaredGradients({"w": layer.weight}, "per-sample")
     estimator.update(losses, 0)
     p = layer(x).softmax(0)
-    torch.testing.assert_close(estimator.fisher()["w"], torch.outer(p - p**2, x**2), rtol=0.05, atol=0)
+    torch.testing.assert_close(estimator.fisher("w"), torch.outer(p - p**2, x**2), rtol=0.05, atol=0)
 
 
 def test_losses_are_means_over_labelled_pixels() -> None:
@@ -154,7 +154,7 @@ def test_evidence_is_weighted_by_the_number_of_samples() -> None:
         x = torch.randn(size, 1, 3, generator=torch.Generator().manual_seed(size))
         for each in (estimator, estimators[2]):
             each.update(lambda x=x: layer(x).pow(2).flatten(1).sum(1), 0)  # type: ignore[misc]
-    torch.testing.assert_close(average(estimators[:2])["w"], estimators[2].fisher()["w"])
+    torch.testing.assert_close(average(estimators[:2], "w"), estimators[2].fisher("w"))
 
 
 @pytest.mark.parametrize("unit", ["per-sample", "per-batch"])

@@ -25,7 +25,7 @@ def estimates(rows: slice) -> Found:
     estimators: dict[str, Estimator] = {"per-sample": squares, "variational": variational}
     for estimator in estimators.values():
         estimator.update(lambda: sample_losses(segmenter(images(0)[rows]), labels(0)[rows]), 3)
-    return {name: estimator.fisher() for name, estimator in estimators.items()}
+    return {kind: {name: estimator.fisher(name) for name in weights} for kind, estimator in estimators.items()}
 
 
 def half(rank: int, meeting: str, out: str) -> None:

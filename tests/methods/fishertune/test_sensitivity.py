@@ -27,7 +27,9 @@ def test_means_are_those_of_a_plain_loop(settings: dict[str, Any], family: str) 
     method = run.method
     assert isinstance(method, FisherTune)
     run.advance(run.phases[0].iterations)
-    seen, shifted = average(method._seen), average(method._shifted)
+    seen, shifted = (
+        {name: average(estimators, name) for name in method._matrices} for estimators in (method._seen, method._shifted)
+    )
     damping = sum(method._dampings) / len(method._dampings)
     found = json.loads(json.dumps(run.finish().method.report()))
     prior, scale = method.settings.prior, method.settings.scale

@@ -1,0 +1,104 @@
+"""Estimates that lie in a file: the same sums, nothing left behind, and what happens where there is no room."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark.method import UserError
+from methods.fishertune.computed import Computed
+from methods.fishertune.spool import Spool
+
+WEIGHTS = {"a": torch.empty(3, 5), "b": torch.empty(7, 1001), "c": torch.empty(2, 2, dtype=torch.float64)}
+
+
+def filled(spool: Spool, times: int = 3) -> dict[str, Tensor]:
+    """Add the same random matrices to ``spool``, and return their sums as plain tensors add up."""
+    generator = torch.Generator().manual_seed(0)
+    sums = {name: torch.zeros_like(weight) for name, weight in WEIGHTS.items()}
+    for _ in range(times):
+        for name, weight in WEIGHTS.items():
+            values = torch.rand(weight.shape, generator=generator, dtype=weight.dtype)
+            sums[name] += values
+            spool.add(name, values)
+    return sums
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def same(spool: Spool, sums: dict[str, Tensor]) -> bool:
+    return all(torch.equal(spool[name], total) and spool[name].dtype == total.dtype for name, total in sums.items())
+
+
+def test_a_file_holds_the_sums_bit_for_bit_and_leaves_no_name(folder: Path) -> None:
+    spool = Spool(WEIGHTS)
+    assert not any(spool[name].any() for name in WEIGHTS), "zeros before anything is added"
+    sums = filled(spool)
+    assert same(spool, sums)
+    assert spool.in_file
+    if sys.platform != "win32":
+        assert not list(folder.iterdir())
+    before = spool["a"]
+    before += 1  # a reader's own copy
+    assert same(spool, sums)
+
+
+def test_memory_holds_them_where_no_file_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    spool = Spool(WEIGHTS)
+    assert same(spool, filled(spool))
+    assert not spool.in_file
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of files and room taken at once: Linux")
+def test_memory_holds_them_where_there_is_too_little_room(folder: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        spool = Spool(WEIGHTS)
+        assert same(spool, filled(spool))
+        assert not spool.in_file
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no files")
+def test_a_file_that_cannot_be_written_any_more_is_named(folder: Path) -> None:
+    import resource
+
+    spool = Spool(WEIGHTS)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(UserError, match=rf"{folder}: cannot keep the estimates \(.+TMPDIR"):
+            spool.add("b", torch.ones(7, 1001))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_is_computed_is_computed_when_asked_for_and_held_once() -> None:
+    asked: list[str] = []
+
+    def compute(name: str) -> Tensor:
+        asked.append(name)
+        return torch.full((2, len(name)), float(len(name)))
+
+    values = Computed(["x", "yyy"], compute)
+    assert (list(values), len(values), asked) == (["x", "yyy"], 2, [])
+    held = values.held(8)
+    assert asked == ["x", "yyy"]
+    assert all(torch.equal(held[name], values[name]) for name in values)
+    assert len({value.untyped_storage().data_ptr() for value in held.values()}) == 1
+    with pytest.raises(KeyError):
+        values["z"]
