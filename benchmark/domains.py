@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark import registry
+from benchmark.data.broken import refuse_broken
 from benchmark.data.labels import Color
 from benchmark.data.samples import Reader, Sample, SampleReader
 from benchmark.data.views import Halved, Joint
@@ -40,7 +41,7 @@ class Domain:
         """Look the split's files up below ``data_root``.
 
         Raises:
-            UserError: they are not there, or not as the dataset's reader needs them.
+            UserError: they are not there, or not as the dataset's reader needs them, or one of them broke off.
         """
         reader = reader_of(split)
         samples, notes = reader.survey(data_root / split.dataset, split.split)
@@ -49,6 +50,7 @@ class Domain:
             notes = (*notes, f"{len(samples)} of the {released} frames of the official release")
         view = Halved(reader) if split.halve else reader
         chosen = samples[: split.limit]
+        refuse_broken(view, chosen)
         return cls(split.dataset, chosen, view, reader.classes, reader.colors, split.test_size, notes)
 
     @classmethod

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from benchmark import datacommands, protocol, roots
+from benchmark.data.broken import ENDS
 from benchmark.data.loader import EvaluationSet, TrainingSet
 from benchmark.data.samples import Sample
 from benchmark.data.views import Halved
@@ -161,9 +162,9 @@ def test_a_run_tells_and_records_what_was_done_to_files(job: Callable[..., Job],
 def test_no_label_is_read_for_class_weights_that_nobody_wants(job: Callable[..., Job], tmp_path: Path) -> None:
     for name in SOURCES:
         for sample in Domain.joined([Split(dataset=name, split=SOURCES[name])], tmp_path).samples:
-            sample.label.write_bytes(b"")
+            sample.label.write_bytes(b"\x89PNG" + ENDS[b"\x89P"])  # whole, by its looks
     assert Experiment(job()).classes == 19
-    with pytest.raises(UserError, match="file is empty"):
+    with pytest.raises(UserError, match="cannot be read as PNG"):
         Experiment(job(decoder={"class_weights": "inverse-sqrt"}))
 
 

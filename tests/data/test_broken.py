@@ -1,0 +1,54 @@
+"""A file that broke off stops a run before it trains, whichever of a domain's files it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.data import broken
+from benchmark.data.samples import Sample
+from benchmark.domains import Domain
+from benchmark.errors import UserError
+from benchmark.protocol import Split
+
+from .trees import TREES, Tree, write_image
+
+SPLITS = {"cityscapes": "val", "mapillary": "val", "bdd100k": "val"}  # PNG alone, and JPEG beside PNG
+
+
+@pytest.fixture(params=SPLITS)
+def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
+    return TREES[request.param](tmp_path / request.param)
+
+
+def find(tree: Tree, limit: int | None = None) -> Domain:
+    return Domain.find(Split(dataset=tree.reader.name, split=tree.split, limit=limit), tree.root.parent)
+
+
+@pytest.mark.parametrize("part", ["image", "label"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.7])
+def test_a_file_that_broke_off_is_named(part: str, share: float, tree: Tree) -> None:
+    last = find(tree).samples[-1]
+    if part == "image":
+        write_image(last.image, (40, 60))
+    path: Path = getattr(last, part)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match="restore it from the dataset") as raised:
+        find(tree)
+    assert str(path) in str(raised.value)
+    assert len(find(tree, limit=1).samples) == 1, "what is not used need not be whole"
+
+
+def test_bytes_behind_the_end_are_no_fault_and_cost_little(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = find(tree).samples
+    for sample in samples:
+        for path in (sample.image, sample.label):
+            path.write_bytes(path.read_bytes() + b"more")
+    assert find(tree).samples == samples
+    read: list[Sample] = []
+    monkeypatch.setattr(type(tree.reader), "read", lambda self, sample: read.append(sample))
+    monkeypatch.setattr(broken, "READ", 1)
+    find(tree)
+    assert read == samples[:1]
