@@ -10,6 +10,7 @@ is at is left to them while there are others; at the end it is waited for, and t
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -19,10 +20,11 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Optional
 
 from benchmark import claims
@@ -58,7 +60,8 @@ def due(jobs: Sequence[Job], force: bool) -> list[Job]:
     """Return the jobs without a finished record; all of them with ``force``.
 
     Raises:
-        UserError: a record is damaged, or was made under other conditions than its name says.
+        UserError: a record is damaged, or was made under other conditions than its name says, or with other weights
+            than the given ones.
     """
     if force:
         return list(jobs)
@@ -83,7 +86,33 @@ def due(jobs: Sequence[Job], force: bool) -> list[Job]:
             )
         if record.state != "finished":
             waiting.append(job)
+        elif job.weights is not None:
+            origin = str(record.vfm.get("origin", ""))
+            if origin and _hash(job.weights) not in origin:
+                raise UserError(
+                    f"{job.record}: made with other weights than --weights {job.weights}: {origin}; "
+                    "repeat it with --force, or keep it and give another --records folder"
+                )
     return waiting
+
+
+@cache
+def _hash(weights: Path) -> str:
+    """Return the SHA-256 of a file of weights, as records tell it.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with weights.open("rb") as file:
+            digest = hashlib.sha256()
+            while part := file.read(1 << 20):
+                digest.update(part)
+            return digest.hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"{weights}: cannot read weights ({error.strerror or error}); name a safetensors file"
+        ) from None
 
 
 def stamp(job: Job) -> Stamp:

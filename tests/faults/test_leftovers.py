@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_model
 
 from benchmark.errors import UserError
 from benchmark.experiment import execute
 from benchmark.jobs import Job
+from benchmark.models.backbone import build_backbone
 from benchmark.runs import due
 from tests.conftest import TINY
 from tests.test_training import essence, job_of, stop_at
@@ -99,3 +102,22 @@ def test_a_record_in_the_place_of_another_one_is_named(
     assert str(error.value).startswith(f"{other.record}: {field}: the record is one of ")
     assert str(error.value).endswith("move it to its own folder, or repeat the run with --force")
     assert due([other], force=True) == [other]
+
+
+def test_a_record_made_with_other_weights_than_the_given_ones_is_no_finished_run(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    files = [tmp_path / f"{seed}.safetensors" for seed in range(2)]
+    for seed, file in enumerate(files):
+        save_model(build_backbone("vit-tiny-random", seed=seed).vit, str(file))
+    first, second = (replace(job_of(tiny_protocol(), tiny_data, tmp_path, "freeze"), weights=file) for file in files)
+    execute(first)
+    moved = replace(first, weights=files[0].rename(tmp_path / "moved.safetensors"))
+    assert due([moved], force=False) == [], "the same weights, wherever they lie"
+    with pytest.raises(
+        UserError, match=r"other weights than --weights .*1\.safetensors: 0\.safetensors \(SHA-256 \w+\)"
+    ):
+        due([second], force=False)
+    assert due([second], force=True) == [second]
+    with pytest.raises(UserError, match=r"cannot read weights .* name a safetensors file"):
+        due([replace(first, weights=tmp_path / "nowhere.safetensors")], force=False)
