@@ -86,7 +86,7 @@ def export(which: str, records: Path, output: Path | None, decoder: bool) -> lis
     try:
         write_files(files)
     except OSError as error:
-        raise UserError(f"{place}: cannot be written: {error.strerror or error}") from None
+        raise UserError(f"{place}: cannot be written: {error.strerror or error}; give another --output") from None
     return list(files)[::-1]
 
 

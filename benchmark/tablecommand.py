@@ -60,7 +60,7 @@ def run(
     try:
         atomic.write_file(output, text.encode())
     except OSError as error:
-        raise UserError(f"{output}: cannot be written: {error.strerror or error}") from None
+        raise UserError(f"{output}: cannot be written: {error.strerror or error}; give another --output") from None
 
 
 def main(

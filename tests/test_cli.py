@@ -113,7 +113,7 @@ def test_list_names_every_kind() -> None:
         (["run", "--workers", "0"], "Invalid value for '--workers'"),
         (["runn"], "No such command 'runn'"),
         (["table", "--records", "nowhere"], "nowhere: no records"),
-        (["table", "--format", "word"], "'word' is not one of"),
+        (["table", "--format", "word"], "Invalid value for '--format': 'word' is not one of"),
         (["table", "--table", "6"], "'6' is not one of"),
         (["table", "--records", "results", "--table", "1"], "no record for a row of Table 1, which shows gtav"),
         (["table", "--records", "results", "--table", "1", "-m", "lora"], "--methods: Table 1 has the paper's rows"),

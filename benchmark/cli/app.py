@@ -80,7 +80,8 @@ def main() -> None:
             raise
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help itself
             _fail(error.format_message(), 2)
-        _fail(f"error: {printable(error.format_message())} (see --help)", getattr(error, "exit_code", 2))
+        text = printable(error.format_message()).replace("Value error, ", "", 1)  # pydantic's words, not the user's
+        _fail(f"error: {text} (see --help)", getattr(error, "exit_code", 2))
     if code == INTERRUPTED:  # what Typer makes of an interrupt
         _fail("interrupted", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
