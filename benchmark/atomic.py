@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 if sys.platform != "win32":
     import fcntl
+
+Fill = Callable[[BinaryIO], object]
+"""Writes a file's content into it, from its beginning."""
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:
@@ -23,31 +28,21 @@ def write_files(files: Mapping[Path, bytes]) -> None:
     Raises:
         OSError: no permission, no space; nothing has been changed then.
     """
-    paths = list(files)
-    directory = paths[0].parent
-    directory.mkdir(parents=True, exist_ok=True)
-    staged: dict[Path, Path] = {}
-    with _locked(directory) as alone:
-        if alone:
-            _sweep(directory, paths)
-        try:
-            for path, content in files.items():
-                staged[path] = directory / f".{path.name}.{uuid.uuid4().hex}.tmp"
-                _stage(staged[path], content)
-            if len(paths) > 1:
-                paths[-1].unlink(missing_ok=True)
-                sync(directory)
-            for path in paths:
-                os.replace(staged[path], path)
-            sync(directory)
-        finally:
-            for temporary in staged.values():
-                temporary.unlink(missing_ok=True)
+    _write({path: partial(_put, content) for path, content in files.items()})
 
 
 def write_file(path: Path, content: bytes) -> None:
     """Write one file atomically; see :func:`write_files`."""
     write_files({path: content})
+
+
+def write_by(path: Path, fill: Fill) -> None:
+    """Write one file atomically, by a function that takes it open: what is large need not be held in memory as bytes.
+
+    Raises:
+        OSError: as :func:`write_files`. Whatever ``fill`` raises goes on; nothing has been changed then, either.
+    """
+    _write({path: fill})
 
 
 def sync(directory: Path) -> None:
@@ -60,9 +55,36 @@ def sync(directory: Path) -> None:
             os.close(handle)
 
 
-def _stage(path: Path, content: bytes) -> None:
+def _write(files: Mapping[Path, Fill]) -> None:
+    paths = list(files)
+    directory = paths[0].parent
+    directory.mkdir(parents=True, exist_ok=True)
+    staged: dict[Path, Path] = {}
+    with _locked(directory) as alone:
+        if alone:
+            _sweep(directory, paths)
+        try:
+            for path, fill in files.items():
+                staged[path] = directory / f".{path.name}.{uuid.uuid4().hex}.tmp"
+                _stage(staged[path], fill)
+            if len(paths) > 1:
+                paths[-1].unlink(missing_ok=True)
+                sync(directory)
+            for path in paths:
+                os.replace(staged[path], path)
+            sync(directory)
+        finally:
+            for temporary in staged.values():
+                temporary.unlink(missing_ok=True)
+
+
+def _put(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
+
+
+def _stage(path: Path, fill: Fill) -> None:
     with path.open("xb") as file:
-        file.write(content)
+        fill(file)
         file.flush()
         os.fsync(file.fileno())
 

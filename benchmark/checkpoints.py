@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -59,15 +59,42 @@ def require_room(path: Path, needed: int) -> None:
 def write(path: Path, state: dict[str, Any]) -> None:
     """Replace the checkpoint at ``path`` by ``state``: tensors, numbers, strings, lists and dicts.
 
+    It goes into the file tensor by tensor: beside a large model there is no memory for it as bytes.
+
     Raises:
         UserError: the folder cannot be written or the disk is full; the older checkpoint stays.
     """
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
     try:
-        atomic.write_file(path, buffer.getvalue())
+        atomic.write_by(path, partial(_save, state))
     except OSError as error:
         raise UserError(f"{path}: cannot write the checkpoint: {reason(error)}") from None
+
+
+def _save(state: dict[str, Any], file: BinaryIO) -> None:
+    kept = _Kept(file)
+    try:
+        torch.save(state, kept)  # type: ignore[arg-type]  # it has what is called of a file
+    except RuntimeError as error:
+        # torch ends its archive even where it could not be written; that this fails, too, hides why.
+        raise (kept.error or error) from None
+
+
+class _Kept:
+    """A file, and the first error in writing it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except BaseException as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def read(path: Path, key: str) -> dict[str, Any] | None:

@@ -1,17 +1,26 @@
-"""What a checkpoint takes is known before training starts, and refused where there is no room for it."""
+"""What a checkpoint takes is known before training; it is refused without room, and written whole or not at all."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
+import torch
 
-from benchmark import checkpoints
+from benchmark import atomic, checkpoints
 from benchmark.errors import UserError
 from benchmark.experiment import execute
+from tests.benchmarks.memory import peak
 from tests.test_cli import ROOT, command
 from tests.test_training import job_of, stop_at
 
@@ -64,3 +73,84 @@ def test_a_run_on_a_small_disk_is_refused_before_it_trains(
     *_, line = done.stderr.strip().splitlines()
     assert f"{small}/tiny/vit-tiny-random/full: 0.017 GB are free, a run keeps up to 0.0" in line
     assert " ce " not in done.stderr, "no step was made"
+
+
+LARGE = 200 << 20
+KEY = {"key": "of this test"}
+
+
+def growth(path: Path) -> int:
+    """Return by how much this process grows while it writes a checkpoint of ``LARGE`` bytes."""
+    state = {**KEY, "weights": torch.ones(LARGE // 4)}
+    checkpoints.write(path, {**KEY, "weights": torch.ones(1)})
+    before = peak(reset=True)
+    checkpoints.write(path, state)
+    return peak() - before
+
+
+def test_a_checkpoint_is_written_without_a_copy_of_it_in_memory(tmp_path: Path) -> None:
+    peak()  # skips where it cannot be told
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(growth, tmp_path / "checkpoint").result() < LARGE // 10
+    assert (tmp_path / "checkpoint").stat().st_size == pytest.approx(LARGE, rel=0.01)
+
+
+def states() -> tuple[dict[str, Any], dict[str, Any]]:
+    """An older checkpoint, and one with several tensors larger than what a file takes up before it writes."""
+    return {**KEY, "age": 1}, {**KEY, "age": 2, "weights": [torch.rand(50_000) for _ in range(4)]}
+
+
+@pytest.mark.parametrize("room", [0, 100, 5_000, 300_000, 799_000, 801_000])
+def test_a_checkpoint_that_does_not_fit_is_one_line_and_the_older_one_stays(room: int, tmp_path: Path) -> None:
+    older, newer = states()
+    checkpoints.write(tmp_path / "checkpoint", older)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        with pytest.raises(UserError, match=r"checkpoint: cannot write the checkpoint: File too large; allow larger"):
+            checkpoints.write(tmp_path / "checkpoint", newer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == ["checkpoint"]
+    assert checkpoints.read(tmp_path / "checkpoint", KEY["key"]) == older
+
+
+class Signalled:
+    """A file at one of whose parts Ctrl-C is pressed."""
+
+    def __init__(self, file: BinaryIO, part: int) -> None:
+        self.file, self.part = file, part
+        self.flush = file.flush
+
+    def write(self, data: bytes) -> int:
+        self.part -= 1
+        if self.part == 0:
+            signal.raise_signal(signal.SIGINT)
+        return self.file.write(data)
+
+
+def test_a_checkpoint_that_is_interrupted_leaves_the_older_one(tmp_path: Path) -> None:
+    """At whichever part: torch makes another error of most interrupts."""
+    older, newer = states()
+    path = tmp_path / "checkpoint"
+    checkpoints.write(path, older)
+
+    def save(part: int, file: BinaryIO) -> None:
+        checkpoints._save(newer, Signalled(file, part))  # type: ignore[arg-type]
+
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # perhaps, as of a script's background job
+    try:
+        for part in range(1, 200):
+            try:
+                atomic.write_by(path, partial(save, part))
+            except KeyboardInterrupt:
+                assert os.listdir(tmp_path) == ["checkpoint"]
+                assert checkpoints.read(path, KEY["key"]) == older
+                continue
+            break
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    assert 20 < part < 199
+    found = checkpoints.read(path, KEY["key"])
+    assert found is not None
+    assert all(map(torch.equal, found["weights"], newer["weights"]))
