@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -25,9 +26,10 @@ from benchmark.method import Method
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.models.weights import weight_hash
+from benchmark.progress import Progress
 from benchmark.records import SOURCE, Record, Score, write
 from benchmark.statistics import miou
-from benchmark.training import Progress, Trainer, make_accelerator
+from benchmark.training import Trainer, make_accelerator
 
 HASHED_BATCHES = 2
 Notify = Callable[..., None]
@@ -54,14 +56,15 @@ class Experiment:
         self.vfm = backbone.facts()
         decoder = build_decoder(protocol.decoder, backbone.embed_dim, self.classes, job.seed)
         self.decoder_hash = weight_hash(decoder)
-        self.loaders = loading.loaders(job.execution.loaders, self.accelerator.num_processes)
+        loaders = loading.loaders(job.execution.loaders, self.accelerator.num_processes)
+        self.execution = replace(job.execution, loaders=loaders)
         self.data = TrainingSet(
             self.source.samples,
             self.source.reader,
             protocol.augmentation,
             seed=job.seed,
             length=protocol.iterations * protocol.batch,
-            memory=MEMORY // max(self.loaders, 1),
+            memory=MEMORY // max(loaders, 1),
         )
         weighted = protocol.decoder.class_weights == "inverse-sqrt"
         weights = inverse_frequency_weights(self._source_pixels()) if weighted else None
@@ -113,7 +116,7 @@ class Experiment:
         part, parts = self.accelerator.process_index, self.accelerator.num_processes
         own = slice(len(data) * part // parts, len(data) * (part + 1) // parts)
         found = torch.zeros(len(data), self.classes, self.classes, dtype=torch.int32, device=device)
-        with closing(loading.samples(data, range(len(data))[own], self.loaders)) as items:
+        with closing(loading.samples(data, range(len(data))[own], self.execution.loaders or 0)) as items:
             matrices = evaluate(self.segmenter, items, self.classes, spec, device, tick, look)
         found[own] = torch.from_numpy(matrices).to(device)
         return np.asarray(self.accelerator.reduce(found, "sum").cpu())
@@ -173,7 +176,7 @@ def _execute(job: Job, notify: Notify) -> Record:
     method: Method = job.make_method()
     trainer = Trainer(
         job.protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator,
-        job.make_perturbation(), job.execution,
+        job.make_perturbation(), experiment.execution,
     )  # fmt: skip
     conditions = _conditions(experiment, method)
     facts = conditions | _facts(experiment, method) | {"started": started.isoformat(timespec="seconds")}
@@ -199,7 +202,7 @@ def _trained(
     job, total = experiment.job, experiment.protocol.iterations
     writes = experiment.accelerator.is_main_process
     if writes:
-        checkpoints.require_room(job.checkpoint, trainer.checkpoint_size())
+        checkpoints.require_room(job.checkpoint, trainer.resumable.size())
     key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
     last: dict[str, np.ndarray] = {}
     examples = Examples()
@@ -290,8 +293,7 @@ def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
         "machine": {
             **machine.describe(job.threads),
             "processes": experiment.accelerator.num_processes,
-            **vars(job.execution),
-            "loaders": experiment.loaders,
+            **vars(experiment.execution),
         },
     }
 

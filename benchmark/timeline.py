@@ -21,6 +21,11 @@ def scorings(protocol: Protocol) -> set[int]:
     return {protocol.iterations * i // times for i in range(1, times + 1)}
 
 
+def missing(protocol: Protocol, step: int, made: int) -> int:
+    """Return how many of the scorings that are due after ``step`` iterations are not among the ``made`` ones."""
+    return sum(time <= step for time in scorings(protocol)) - made
+
+
 def timeline(method: Method, protocol: Protocol) -> list[tuple[Phase, int]]:
     """Return, for each iteration, its phase and the iteration at which that phase began.
 

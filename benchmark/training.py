@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from benchmark import checkpoints
 from benchmark.data import loading
 from benchmark.data.loader import TrainingItem
 from benchmark.errors import UserError
@@ -34,33 +32,13 @@ from benchmark.models import compiled
 from benchmark.models.backbone import checkpoint_blocks
 from benchmark.models.segmenter import Segmenter
 from benchmark.portion import Portion
+from benchmark.progress import Progress
 from benchmark.protocol import Protocol
+from benchmark.resume import Resumable
 from benchmark.streams import number, torch_rng
-from benchmark.timeline import schedule, scorings, timeline
+from benchmark.timeline import missing, schedule, scorings, timeline
 
 CHECKPOINT_SECONDS = 60.0
-
-
-@dataclass
-class Progress:
-    """How far a run has come; part of every checkpoint.
-
-    Attributes:
-        step: iterations done.
-        losses: (iteration, named losses) of every ``LOSS_EVERY``-th iteration and the last.
-        seconds: wall-clock time by phase (``warm-up``, the method's phases, ``evaluation``).
-        cpu_seconds: processor time of this process, all threads.
-        scores: what ``on_score`` returned, in order.
-    """
-
-    step: int = 0
-    losses: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    cpu_seconds: float = 0.0
-    scores: list[dict[str, Any]] = field(default_factory=list)
-
-
-LOSS_EVERY = 10
 
 
 class Losses(nn.Module):
@@ -116,7 +94,7 @@ class Trainer:
         data: (iterations x batch) training samples by position.
         accelerator: device, processes, precision.
         perturbation: goes with the method in its training steps, whichever it is.
-        execution: how it is carried out.
+        execution: how it is carried out, with the number of loaders decided; None of either loads here.
 
     Raises:
         UserError: a batch that the processes cannot share equally; a method's phases of another length than offered;
@@ -138,7 +116,6 @@ class Trainer:
         self.data, self.accelerator = data, accelerator
         self.progress = Progress()
         self.execution = execution or Execution()
-        self.loaders = loading.loaders(self.execution.loaders, accelerator.num_processes)
         self.share = share_of(protocol, accelerator.num_processes, self.execution.accumulate)
         self.portion = Portion(accelerator.process_index, accelerator.num_processes)
         segmenter.to(accelerator.device)
@@ -165,6 +142,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
         self.timeline = timeline(method, protocol)
+        self.resumable = Resumable(protocol, segmenter, method, self.optimizers, accelerator)
 
     # ---------------------------------------------------------------------------------------------------
     # the training step
@@ -246,57 +224,56 @@ class Trainer:
             FloatingPointError: the loss is no longer a number.
         """
         if save is not None:
-            self._resume(save, key)
-        progress, total, saved = self.progress, self.protocol.iterations, time.monotonic()
-        due, good = scorings(self.protocol), dict[str, float]()
-        if len(progress.scores) == len(due):
-            progress.scores.pop()  # a record holds more of the last scoring than a checkpoint: it is made again
+            self.progress = self.resumable.resume(save, key) or self.progress
+        progress, saved, good = self.progress, time.monotonic(), dict[str, float]()
         held = ExitStack()  # what loads has to end where the loop does
         try:
-            if self._missing() > 0:
-                self._score(score)  # it was stopped meanwhile
-            for images, labels in held.enter_context(closing(self._batches(total if until is None else until))):
-                phase, _ = self.timeline[progress.step]
-                with self._timed(phase.name):
-                    losses = self.step(images, labels)
-                progress.step += 1
-                if losses and (progress.step % LOSS_EVERY == 0 or progress.step == total):
-                    progress.losses.append((progress.step, losses))
-                if progress.step in due:
-                    self._score(score)
+            self._score_again(score)
+            for images, labels in held.enter_context(closing(self._batches(until))):
+                losses = self._iterate(images, labels, score)
                 if save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self._save(save, key)
+                    self.resumable.save(save, key, progress)
                     saved = time.monotonic()
                 tick(progress.step, losses)
                 good = losses or good
         except FloatingPointError as error:
-            if not good:
-                raise
-            if not progress.losses or progress.losses[-1][0] < progress.step:
-                progress.losses.append((progress.step, good))
-            raise FloatingPointError(f"{error}; the last good one is {sum(good.values()):.4g}") from None
+            raise progress.diverged(error, good) from None
         except KeyboardInterrupt:
             if save is not None:
-                self._save(save, key)
+                self.resumable.save(save, key, progress)
             raise
         finally:
             held.close()
         return progress
 
-    def _missing(self) -> int:
-        """Return how many of the scorings that are due by now were not made."""
-        return sum(time <= self.progress.step for time in scorings(self.protocol)) - len(self.progress.scores)
+    def _iterate(self, images: Tensor, labels: Tensor, score: Callable[[int], dict[str, Any]]) -> dict[str, float]:
+        """Make the step of the present iteration, and the scoring that is due after it; return the step's losses."""
+        phase, _ = self.timeline[self.progress.step]
+        with self.progress.timed(phase.name):
+            losses = self.step(images, labels)
+        self.progress.done(losses, self.protocol.iterations)
+        if self.progress.step in scorings(self.protocol):
+            self._score(score)
+        return losses
+
+    def _score_again(self, score: Callable[[int], dict[str, Any]]) -> None:
+        """Make the scoring that was stopped; and the last one, of which a record holds more than a checkpoint."""
+        progress = self.progress
+        if len(progress.scores) == len(scorings(self.protocol)):
+            progress.scores.pop()
+        if missing(self.protocol, progress.step, len(progress.scores)) > 0:
+            self._score(score)
 
     def _score(self, score: Callable[[int], dict[str, Any]]) -> None:
-        with self._timed("evaluation"):
+        with self.progress.timed("evaluation"):
             self.progress.scores.append(score(self.progress.step))
 
-    def _batches(self, until: int) -> Generator[tuple[Tensor, Tensor]]:
+    def _batches(self, until: int | None) -> Generator[tuple[Tensor, Tensor]]:
         """Yield this process's share of the protocol's batches from the present iteration on, on the device."""
         batch, start = self.protocol.batch, self.portion.index * self.share
-        iterations = range(self.progress.step, until)
+        iterations = range(self.progress.step, self.protocol.iterations if until is None else until)
         positions = [t * batch + start + place for t in iterations for place in range(self.share)]
-        with closing(loading.batches(self.data, positions, self.share, self.loaders)) as items:
+        with closing(loading.batches(self.data, positions, self.share, self.execution.loaders or 0)) as items:
             for item in items:
                 yield item["image"].to(self.accelerator.device), item["label"].to(self.accelerator.device)
 
@@ -330,82 +307,3 @@ class Trainer:
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return torch.stack(list(self.segmenter.losses(images, labels, self._mass(labels), self.portion).values())).sum()
-
-    def checkpoint_size(self) -> int:
-        """Return about how many bytes a checkpoint takes, see :func:`checkpoints.size`."""
-        backbone, decoder = (
-            sum(parameter.numel() for parameter in side.parameters())
-            for side in (self.segmenter.backbone, self.segmenter.decoder)
-        )
-        tunable = sum(parameter.numel() for parameter in self.tunable)
-        return checkpoints.size(backbone + decoder, decoder, self.method.trainable(), tunable, self.method.estimates())
-
-    def _timed(self, name: str) -> _Timer:
-        return _Timer(self.progress, name)
-
-    def _save(self, path: Path, key: str) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        state = {
-            "key": key,
-            "progress": vars(self.progress),
-            "segmenter": self.segmenter.state_dict(),
-            "optimizers": {side: optimizer.state_dict() for side, optimizer in self.optimizers.items()},
-            "method": self.method.state_dict(),
-        }
-        checkpoints.write(path, state)
-
-    def _resume(self, path: Path, key: str) -> None:
-        """Take up what is in the checkpoint.
-
-        Raises:
-            UnfitError: it holds something else than this program writes.
-        """
-        state = checkpoints.read(path, key)
-        self._agree(path, state)
-        if state is None:
-            return
-        try:
-            self.segmenter.load_state_dict(state["segmenter"])
-            self.method.load_state_dict(state["method"])
-            for side, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][side])
-            self.progress = Progress(**state["progress"])
-            step = self.progress.step
-            if not 0 <= step <= self.protocol.iterations or self._missing() not in {
-                0,
-                int(step in scorings(self.protocol)),
-            }:
-                raise ValueError("it is of an iteration that cannot be")
-        except torch.OutOfMemoryError:
-            raise
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise checkpoints.UnfitError(
-                f"{path}: not a checkpoint of this program ({type(error).__name__})"
-            ) from error
-
-    def _agree(self, path: Path, state: dict[str, Any] | None) -> None:
-        """Refuse to go on from different checkpoints, as where nodes do not share the records' folder."""
-        progress = {"step": -1} if state is None else state.get("progress")
-        step = progress.get("step", -2) if isinstance(progress, dict) else -2
-        step = step if isinstance(step, int) and abs(step) < 2**31 else -2
-        steps = self.accelerator.gather(torch.tensor([step], device=self.accelerator.device)).tolist()
-        if len(set(steps)) > 1:
-            raise UserError(
-                f"{path}: not every process finds the same checkpoint; give a --records folder that all nodes share"
-            )
-
-
-class _Timer:
-    """Adds wall-clock and processor time of a block to a run's progress."""
-
-    def __init__(self, progress: Progress, name: str) -> None:
-        self.progress, self.name = progress, name
-
-    def __enter__(self) -> None:
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
-
-    def __exit__(self, *exception: object) -> None:
-        seconds = self.progress.seconds
-        seconds[self.name] = seconds.get(self.name, 0.0) + time.perf_counter() - self.wall
-        self.progress.cpu_seconds += time.process_time() - self.cpu

@@ -52,7 +52,10 @@ def measure(job: Job, images: Sequence[int], notify: Notify = lambda kind, **fac
     notify("stage", text="loading")
     experiment = Experiment(job)
     method = job.make_method()
-    trainer = Trainer(job.protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator)
+    trainer = Trainer(
+        job.protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator,
+        execution=experiment.execution,
+    )  # fmt: skip
     bench = Bench(job, experiment, trainer, list(images), notify)
     bench.warm_up()
     conditions = {
