@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Resumable:
         self.segmenter.load_state_dict(state["segmenter"])
         self.method.load_state_dict(state["method"])
         for side, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][side])
+            _load(optimizer, state["optimizers"][side])
         progress = Progress(**state["progress"])
         step, lacking = progress.step, missing(self.protocol, progress.step, len(progress.scores))
         # Only the scoring that is due at the very step may be missing: it can be stopped.
@@ -108,3 +109,40 @@ class Resumable:
             raise UserError(
                 f"{path}: not every process finds the same checkpoint; give a --records folder that all nodes share"
             )
+
+
+def _load(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take back an optimizer's state; torch looks at nothing but the number of parameters.
+
+    Raises:
+        KeyError, TypeError, ValueError: it would not get over the next step.
+    """
+    if isinstance(optimizer, torch.optim.AdamW):
+        _check_moments(optimizer, state)
+    before = [dict(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, before, strict=True):
+        for name in own.keys() - {"params"}:
+            if not _alike(group[name], own[name]):
+                raise ValueError(f"{name} is {group[name]!r}")
+
+
+def _check_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    for number, param in zip(numbers, params, strict=True):
+        saved = state["state"].get(number)
+        if not saved:  # it never had a gradient
+            continue
+        for name in ("exp_avg", "exp_avg_sq"):
+            if saved[name].shape != param.shape or saved[name].dtype != param.dtype:
+                raise ValueError(f"{name} is not one value of the parameter's type for each of its own")
+        if saved["step"].shape or not 0 < saved["step"].item() < math.inf:
+            raise ValueError("no count of steps")
+
+
+def _alike(option: Any, own: Any) -> bool:
+    """Return whether an option can be the optimizer's own, whose numbers a method may change on its way."""
+    if isinstance(own, (int, float)) and not isinstance(own, bool):
+        return isinstance(option, (int, float)) and math.isfinite(option)
+    return bool(option == own)

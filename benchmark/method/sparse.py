@@ -17,6 +17,7 @@ from benchmark.errors import UserError
 
 CHUNK = 1 << 22  # values looked at together; bounds the working memory whatever the number of scores
 DIGIT = 16  # bits ranked per pass
+MOST_STEPS = 1 << 53  # up to which floating point, of which rates are computed, counts
 INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
@@ -155,8 +156,7 @@ class SparseAdamW(torch.optim.Optimizer):
             flat[state["index"]] = False
         new = flat.nonzero().flatten()
         if new.numel():
-            new = new.to(torch.int32 if param.numel() < 2**31 else torch.int64)
-            _append(state, new, param)
+            _append(state, new.to(_positions(param)), param)
         return int(new.numel())
 
     @torch.no_grad()
@@ -236,12 +236,19 @@ class SparseAdamW(torch.optim.Optimizer):
         return self._names.get(param) or f"a parameter of shape {tuple(param.shape)}"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back a :meth:`state_dict`; the base class would turn indices into floating point."""
-        super().load_state_dict(state_dict)
+        """Take back a :meth:`state_dict`; the base class would turn indices into floating point.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none of these parameters; nothing has been taken then.
+        """
         params = [param for group in self.param_groups for param in group["params"]]
         order = [number for group in state_dict["param_groups"] for number in group["params"]]
-        for number, param in zip(order, params, strict=True):
-            saved = state_dict["state"].get(number)
+        found = [(param, state_dict["state"].get(number)) for number, param in zip(order, params, strict=True)]
+        for param, saved in found:
+            if saved:
+                _check(saved, param)
+        super().load_state_dict(state_dict)
+        for param, saved in found:
             if saved:
                 for key in ("index", "left"):
                     if key in saved:
@@ -252,6 +259,43 @@ class SparseAdamW(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._names = getattr(self, "_names", {})
+
+
+def _positions(param: Tensor) -> torch.dtype:
+    """Return the smallest type that holds every position in a parameter."""
+    return torch.int32 if param.numel() < 2**31 else torch.int64
+
+
+def _check(saved: dict[str, Any], param: Tensor) -> None:
+    """See that a saved state is one of the parameter.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not.
+    """
+    for key in saved.keys() & {"left"} | {"index"}:
+        _check_positions(key, saved[key], param)
+    count, cohorts = len(saved["index"]), saved["lengths"].numel()
+    wanted = {key: (count, param.dtype) for key in ("exp_avg", "exp_avg_sq")}
+    wanted |= {key: (cohorts, torch.int64) for key in ("lengths", "steps")}
+    for key, (length, dtype) in wanted.items():
+        if saved[key].shape != (length,) or saved[key].dtype != dtype:
+            raise ValueError(f"{key} is not {length} values of {dtype}")
+    for key, most in (("lengths", count), ("steps", MOST_STEPS)):
+        if bool(((saved[key] < 0) | (saved[key] > most)).any()):
+            raise ValueError(f"{key} are not between 0 and {most}")
+    if int(saved["lengths"].sum()) != count:
+        raise ValueError("the cohorts do not make up what trains")
+
+
+def _check_positions(key: str, positions: Tensor, param: Tensor) -> None:
+    if positions.ndim != 1 or positions.dtype != _positions(param):
+        raise ValueError(f"{key} is not a list of positions in {_positions(param)}")
+    if len(positions) and not 0 <= int(positions.min()) <= int(positions.max()) < param.numel():
+        raise ValueError(f"{key} leads outside of the parameter")
+    mask = torch.zeros(param.numel(), dtype=torch.bool, device=positions.device)
+    mask[positions] = True
+    if int(mask.sum()) != len(positions):
+        raise ValueError(f"{key} has a position twice")
 
 
 def _append(state: dict[str, Any], new: Tensor, param: Tensor) -> None:

@@ -19,6 +19,7 @@ from benchmark.jobs import Job
 from benchmark.models.backbone import build_backbone
 from benchmark.runs import due
 from tests.conftest import TINY
+from tests.test_resume import DENSE, SPARSE, moments
 from tests.test_training import essence, job_of, stop_at
 
 Change = Callable[[dict[str, Any]], object]
@@ -50,6 +51,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Job:
         lambda state: state["progress"].update(step="8"),
         lambda state: state["progress"].update(scores=[]),
         wide,
+        moments(DENSE["shape"], "decoder"),
+        moments(SPARSE["outside"]),
     ],
 )
 def test_a_checkpoint_of_something_else_under_this_runs_key_starts_anew(change: Change, stopped: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.weights import load_safetensors, renamed, weight_hash
 from tests.backbones import tiny_backbone
 from tests.fuzz.given import damaged, outcome, values, words
+from tests.test_resume import STEPS, STOP, resumed
 
 SPEC = catalogue.BackboneSpec(
     "mine", "vit_tiny_patch16_224", (0, 1), "none",
@@ -169,3 +171,25 @@ def test_a_checkpoint_of_any_content_is_left_behind_or_belongs_to_the_run(
     path.write_bytes(data.draw(st.just(buffer.getvalue()) | damaged(buffer.getvalue())))
     found = checkpoints.read(path, "mine")
     assert found is None or found["key"] == "mine"
+
+
+TENSORS = st.builds(lambda shape, dtype: torch.ones(shape).to(dtype), SHAPES, st.sampled_from(DTYPES[:-1]))
+FIELDS = st.sampled_from(
+    ["exp_avg", "exp_avg_sq", "step", "steps", "index", "lengths", "left", "initial_lr", "betas", "eps", "weight_decay"]
+)
+
+
+@given(name=st.sampled_from(["full", "random"]), field=FIELDS, value=values | TENSORS | st.none(), which=st.data())
+def test_a_checkpoint_with_moments_of_any_content_is_unfit_or_trains(
+    tmp_path: Path, name: str, field: str, value: Any, which: st.DataObject
+) -> None:
+    def change(state: dict[str, Any]) -> None:
+        optimizer = state["optimizers"]["backbone"]
+        state_of = which.draw(st.sampled_from([*optimizer["state"].values(), *optimizer["param_groups"]]))
+        if value is None:
+            state_of.pop(field, None)
+        else:
+            state_of[field] = value
+
+    with suppress(checkpoints.UnfitError, FloatingPointError):
+        assert resumed(name, change, tmp_path) == [STOP + 1, STEPS]
