@@ -1,8 +1,8 @@
 """Which runs are due, and where they execute: one process per run, several at once.
 
 A process of its own gives each run its own memory figure and threads, and lets one run fail alone. It is told to
-stop through its pipe and obeys at the next step boundary, with a checkpoint; when the parent dies, so does the
-pipe, and the run stops in the same way.
+stop through its pipe, or by SIGTERM, and obeys at the next step boundary, with a checkpoint; when the parent dies, so
+does the pipe, and the run stops in the same way.
 
 Other sweeps may be at the same runs: whoever executes one claims it (:mod:`benchmark.claims`). A run that somebody else
 is at is left to them while there are others; at the end it is waited for, and taken over if it was given up.
@@ -329,12 +329,18 @@ def context() -> BaseContext:
 def _work(job: Job, before: Stamp, pipe: Connection) -> None:
     """Execute one job in this process, as :func:`attempt` does, and tell the parent through ``pipe``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal would signal both
-    told = 0.0
+    told, stop = 0.0, False
+
+    def terminated(number: int, frame: object) -> None:
+        nonlocal stop
+        stop = True
 
     def notify(kind: str, **facts: Any) -> None:
         nonlocal told
-        if kind in ("step", "image") and pipe.poll():  # also true when the parent is gone
+        if kind in ("step", "image") and (stop or pipe.poll()):  # also true when the parent is gone
             raise KeyboardInterrupt
+        if kind == "stage":  # a scheduler signals both, too; what still loads has nothing to keep
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if facts["text"] == LOADING else terminated)
         if kind in ("stage", "note") or time.monotonic() - told > TICK_SECONDS:
             told = time.monotonic()
             pipe.send((kind, facts))

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -129,6 +130,24 @@ def _begin(number: int) -> None:
     for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if sys.platform == "linux":
+        _end_with_the_run()
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     cv2.setNumThreads(1)
+
+
+def _end_with_the_run() -> None:
+    """Obey a SIGTERM of the run alone: a scheduler sends its own to all of a job, and the run has yet to stop.
+
+    Torch ends a loader at anybody's, and the run with it. The run sends one to what hangs when it ends.
+    """
+    run = os.getppid()
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:
+            pass
+        os._exit(0)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=wait, daemon=True).start()
