@@ -123,6 +123,10 @@ class Job:
             {} if carried is None else _prefixed(carried.settings.model_dump(mode="json"))
         )
 
+    def stated(self) -> dict[str, Any]:
+        """Return those of the settings that protocol or user state, and that are not the method's own defaults."""
+        return {name: value for name, value in self.settings(self.make_method()).items() if name in self._values()}
+
     def make_backbone(self) -> Backbone:
         """Build the backbone with its pre-trained weights, as the protocol wants it.
 
@@ -147,10 +151,9 @@ class Job:
 
     def _validated(self, kind: type[Own], prefix: str) -> Own:
         """Return settings of the method (no prefix) or the perturbation: defaults, the protocol's, the user's."""
-        values = {**self._stated(self.protocol.settings), **self._searched(), **self.given}
         own = {
             name.removeprefix(prefix): value
-            for name, value in values.items()
+            for name, value in self._values().items()
             if name.startswith(PERTURBATION) == bool(prefix)
         }
         try:
@@ -158,6 +161,9 @@ class Job:
         except ValidationError as error:
             whose = ", perturbation" if prefix else ""
             raise UserError(f"method {self.method!r}{whose}: {explain(error, kind)}") from None
+
+    def _values(self) -> Mapping[str, Any]:
+        return {**self._stated(self.protocol.settings), **self._searched(), **self.given}
 
     def _searched(self) -> Mapping[str, Any]:
         """Return what the search found for this method or what it is an arm of, if it was made with this backbone."""

@@ -1,4 +1,4 @@
-"""Which runs are due, and where they execute: one process per run, several at once.
+"""Where runs execute: one process per run, several at once.
 
 A process of its own gives each run its own memory figure and threads, and lets one run fail alone. It is told to
 stop through its pipe, or by SIGTERM, and obeys at the next step boundary, with a checkpoint; when the parent dies, so
@@ -10,7 +10,6 @@ is at is left to them while there are others; at the end it is waited for, and t
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -20,11 +19,10 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Optional
 
 from benchmark import claims
@@ -54,65 +52,6 @@ class Outcome:
     job: Job
     state: str
     text: str
-
-
-def due(jobs: Sequence[Job], force: bool) -> list[Job]:
-    """Return the jobs without a finished record; all of them with ``force``.
-
-    Raises:
-        UserError: a record is damaged, or was made under other conditions than its name says, or with other weights
-            than the given ones.
-    """
-    if force:
-        return list(jobs)
-    waiting = []
-    for job in jobs:
-        if not os.path.exists(job.record):  # unlike Path.exists, no error where a name is too long
-            waiting.append(job)
-            continue
-        record = read(job.record)
-        for field, wanted in (
-            ("protocol", job.protocol.name), ("backbone", job.backbone), ("method", job.method_name), ("seed", job.seed)
-        ):  # fmt: skip
-            if (found := getattr(record, field)) != wanted:
-                raise UserError(
-                    f"{job.record}: {field}: the record is one of {found}, and lies where that of {wanted} belongs; "
-                    "move it to its own folder, or repeat the run with --force"
-                )
-        if record.fingerprint != job.protocol.fingerprint():
-            raise UserError(
-                f"{job.record}: made under another version of protocol {job.protocol.name}; "
-                "repeat it with --force, or keep it and give another --records folder"
-            )
-        if record.state != "finished":
-            waiting.append(job)
-        elif job.weights is not None:
-            origin = str(record.vfm.get("origin", ""))
-            if origin and _hash(job.weights) not in origin:
-                raise UserError(
-                    f"{job.record}: made with other weights than --weights {job.weights}: {origin}; "
-                    "repeat it with --force, or keep it and give another --records folder"
-                )
-    return waiting
-
-
-@cache
-def _hash(weights: Path) -> str:
-    """Return the SHA-256 of a file of weights, as records tell it.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        with weights.open("rb") as file:
-            digest = hashlib.sha256()
-            while part := file.read(1 << 20):
-                digest.update(part)
-            return digest.hexdigest()
-    except OSError as error:
-        raise UserError(
-            f"{weights}: cannot read weights ({error.strerror or error}); name a safetensors file"
-        ) from None
 
 
 def stamp(job: Job) -> Stamp:

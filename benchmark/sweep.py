@@ -15,6 +15,7 @@ from rich.console import Console
 
 from benchmark import detectron, jobs, protocol, registry, runs, slurm, tables, together, tracking
 from benchmark.console import Display, title
+from benchmark.due import find_due
 from benchmark.errors import UserError
 from benchmark.execution import Execution
 from benchmark.models.catalogue import find_backbone
@@ -115,7 +116,7 @@ def carry_out(
         UserError: anything that can be known before training starts.
     """
     before = {job: runs.stamp(job) for job in wanted}
-    due = runs.due(wanted, force)
+    due = find_due(wanted, force)
     for job in set(wanted) - set(due):
         runs.tidy(job)
     if len(due) < len(wanted):

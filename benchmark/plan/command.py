@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark import checkpoints, protocol, runs
+from benchmark import checkpoints, protocol
+from benchmark.due import find_due
 from benchmark.errors import UserError
 from benchmark.jobs import Job
 from benchmark.plan import costs, needs
@@ -60,7 +61,7 @@ def show(wanted: Sequence[Job], request: Request, processes: int) -> str:
     found = needs.frames(fixed, request.data_root)
     decoder = costs.decoder_cost(fixed, backbone, _classes(fixed))
     images = {each.part: each.count for each in found if each.count and not each.part.startswith("source")}
-    due = {id(job) for job in runs.due(wanted, request.force)}
+    due = {id(job) for job in find_due(wanted, request.force)}
     rows, refused = [], []
     for name, of_method in _by_method(wanted).items():
         try:

@@ -22,6 +22,7 @@ from submitit.core.utils import DelayedSubmission, JobPaths
 
 from benchmark import claims, runs
 from benchmark.console import Display
+from benchmark.due import find_due
 from benchmark.jobs import Job
 from benchmark.records import Record
 
@@ -62,7 +63,7 @@ class Run:
             FailedRunError: it has failed, and its record says so.
             SystemExit: it is in the queue again.
         """
-        if not runs.due([self.job], self.force):  # ended at the moment at which it was pre-empted
+        if not find_due([self.job], self.force):  # ended at the moment at which it was pre-empted
             return
         stop = _Stop()
         with Display(1, Console(file=sys.stdout)) as display:

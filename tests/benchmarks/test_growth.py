@@ -11,7 +11,8 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmark import jobs, protocol, runs, tables
+from benchmark import jobs, protocol, tables
+from benchmark.due import find_due
 from benchmark.models.backbone import build_backbone
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
@@ -62,7 +63,7 @@ def looking_for_due(folder: Path, seeds: int) -> Callable[[], Any]:
 
     def look() -> list[jobs.Job]:
         common: dict[str, Any] = {"data_root": folder, "folder": folder}
-        return runs.due(jobs.plan(FIXED, FIXED.backbone, methods, range(seeds), {}, **common), force=False)
+        return find_due(jobs.plan(FIXED, FIXED.backbone, methods, range(seeds), {}, **common), force=False)
 
     return look
 
