@@ -112,7 +112,7 @@ def rest() -> list[Aim]:
     ]  # fmt: skip
     rows += [
         Aim(
-            "six quick runs, two workers",
+            "run --all --quick, two workers",
             "one worker",
             "test_quick_runs[2]",
             "test_quick_runs[1]",

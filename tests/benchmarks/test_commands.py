@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmark import registry
 from tests.benchmarks.thousand import BACKBONES, METHODS, written
 from tests.test_cli import call
-
-SEVERAL = "freeze,full,lora,rein,adaptformer,fishertune"
 
 
 def test_help(benchmark: BenchmarkFixture) -> None:
@@ -32,8 +31,8 @@ def test_table_of_a_thousand_records(
 @pytest.mark.usefixtures("asked_for")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_quick_runs(benchmark: BenchmarkFixture, tmp_path: Path, workers: int) -> None:
-    words = ("run", "--quick", "--methods", SEVERAL, "--workers", str(workers), "--records", tmp_path)
+    words = ("run", "--all", "--quick", "--workers", str(workers), "--records", tmp_path)
     call("run", "--quick", "--methods", "freeze", "--records", tmp_path / "first")  # renders, unless that is done
     done = benchmark.pedantic(call, words, rounds=1)
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("streets@quick/**/seed0.json"))) == len(SEVERAL.split(","))
+    assert len(list(tmp_path.glob("streets@quick/**/seed0.json"))) == len(registry.main_methods())
