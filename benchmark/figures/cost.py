@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmark.figures._figure import Drawing, Figure, Selection, compared, percent
-from benchmark.figures._style import PAGE, canvas, legend, marks
+from benchmark.figures._style import PAGE, Mark, canvas, legend, marks
 from benchmark.records import Record
 from benchmark.tables import Cell
+
+FAR_OUT = 3.0  # interquartile ranges below the lower quartile: Tukey's outer fence
 
 
 def draw(selection: Selection) -> Drawing:
@@ -22,15 +25,18 @@ def draw(selection: Selection) -> Drawing:
     methods = compared(selection)
     figure = canvas(PAGE, 1.9)
     panels = figure.subplots(1, 3, sharey=True)
+    scores = {method: Cell.over([percent(run) for run in selection.runs(method).values()]) for method in methods}
+    bottom = _bottom(list(scores.values()))
     for method, mark in marks(methods).items():
-        runs = list(selection.runs(method).values())
-        score = Cell.over([percent(run) for run in runs])
-        costs = zip(*(_costs(run) for run in runs), strict=True)
+        score = scores[method]
+        costs = zip(*(_costs(run) for run in selection.runs(method).values()), strict=True)
         for axes, cost in zip(panels, (Cell.over(each) for each in costs), strict=True):
             axes.errorbar(
                 cost.mean or 0.0, score.mean or 0.0, xerr=cost.spread, yerr=score.spread,
                 label=selection.label(method) if axes is panels[0] else None, **mark.errorbar(),
             )  # fmt: skip
+            if bottom is not None and (score.mean or 0.0) < bottom:
+                _below(axes, cost.mean or 0.0, bottom, score.mean or 0.0, mark)
     _scale_of_counts(panels[0], [_costs(run)[0] for method in methods for run in selection.runs(method).values()])
     for axes in panels[1:]:
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -38,14 +44,38 @@ def draw(selection: Selection) -> Drawing:
     panels[1].set_xlabel("Processor time of a run (s)")
     panels[2].set_xlabel("Peak memory of a run (GB)")
     panels[0].set_ylabel("Unseen domains, mIoU (%)")
+    below = [
+        selection.label(method) for method in methods if bottom is not None and (scores[method].mean or 0) < bottom
+    ]
+    if below:
+        panels[0].set_ylim(bottom=bottom)
     legend(figure, panels[0])
     return Drawing(
         figure,
         "mIoU in unseen domains (their mean) against what it costs: parameters that train beside the decoder, "
         "processor time of a whole run with its scoring, and peak memory of its process. "
+        + (f"Far below the others, at the figure beside the arrow: {', '.join(below)}. " if below else "")
         + selection.conditions(run for method in methods for run in selection.runs(method).values()),
         selection.passed_over(),
     )  # fmt: skip
+
+
+def _bottom(scores: list[Cell]) -> float | None:
+    """Return where the frame ends above methods so far below that the others would be one spot; None for none."""
+    means = [score.mean or 0.0 for score in scores]
+    first, third = np.percentile(means, [25, 75])
+    fence = first - FAR_OUT * (third - first)
+    shown = [(mean, score.spread or 0.0) for mean, score in zip(means, scores, strict=True) if mean >= fence]
+    lowest, highest = min(mean - spread for mean, spread in shown), max(mean + spread for mean, spread in shown)
+    bottom = lowest - 0.3 * (highest - lowest)
+    far = [mean for mean in means if mean < lowest - 2 * (highest - lowest)]
+    return bottom if far and len(far) + len(shown) == len(scores) else None
+
+
+def _below(axes: Axes, x: float, bottom: float, score: float, mark: Mark) -> None:
+    """Draw the mark of a method on the lower edge, with an arrow out of the frame and its score."""
+    axes.errorbar(x, bottom, clip_on=False, **mark.errorbar())
+    axes.annotate(f"↓ {score:.1f}", (x, bottom), (4, 3), textcoords="offset points", color=mark.colour)
 
 
 def _scale_of_counts(axes: Axes, millions: list[float]) -> None:

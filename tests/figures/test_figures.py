@@ -177,6 +177,20 @@ def test_costs_are_parameters_processor_time_and_memory() -> None:
     assert left < 0 < 0.2 < right, "what trains nothing has its place"
 
 
+def test_a_method_far_below_the_others_does_not_make_them_one_spot() -> None:
+    methods = ("full", "freeze", "lora", "fishertune")
+    near = [made(method, seed, 0.8 + 0.005 * seed) for method in methods for seed in range(3)]
+    low = [made("vqt", seed, 0.3) for seed in range(3)]
+    assert "Far below" not in draw("cost", near).caption
+    drawn = draw("cost", near + low)
+    assert "Far below the others, at the figure beside the arrow: vqt." in drawn.caption
+    others = [average(of(near, method)) for method in methods]
+    for axes in drawn.figure.axes:
+        bottom, top = axes.get_ylim()
+        assert average(low) < bottom < min(others) <= max(others) < top
+        assert [text.get_text() for text in axes.texts] == [f"↓ {average(low):.1f}"]
+
+
 def test_bars_by_foundation_model_and_their_mean() -> None:
     found = several()
     others = [
