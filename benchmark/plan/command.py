@@ -168,13 +168,14 @@ def _how(fixed: Protocol) -> list[str]:
     name, peak = PEAKS[fixed.precision]
     return [
         "Trained: counted on the real architecture. Memory: of one process; weights, gradients, optimizer states and "
-        "what the backward pass needs, measured in small runs of backbone, method and decoder; estimates (FisherTune, "
-        "ChildTune-D) instead of the optimizer's states where they are more. Disk: a run's checkpoint at its largest, "
-        "of which two lie side by side while one replaces the other, removed when it ends.",
+        "what the backward pass needs, measured in small runs of backbone, method and decoder; scores of weights "
+        "(FisherTune, ChildTune-D) instead of the optimizer's states where they are more. Disk: a run's checkpoint at "
+        "its largest, of which two lie side by side while one replaces the other, removed when it ends. While "
+        "FisherTune estimates, a temporary file (TMPDIR) holds 16 bytes for each weight that it may choose.",
         f"Hours, of one run, from records: the mean of finished runs of this protocol. From arithmetic: operations / "
         f"({REACHED:.0%} of an A100's {peak / 1e12:g} TFLOP/s in {name}), scoring included where the number of "
-        "images is known; an estimating iteration counts twice. Not counted: copies of estimates while they "
-        "are ranked, and the time of what a method adds to passes (modules, losses). Nothing was executed.",
+        "images is known; an estimating iteration counts twice. Not counted: the time of what a method adds to passes "
+        "(modules, losses). Nothing was executed.",
     ]
 
 

@@ -128,21 +128,19 @@ def rest() -> list[Aim]:
 
 
 NOTES = {
-    "steps": "Steps against the plain ones: both do the same matrix products; ours spends them within 1.3 times the "
-    "bound. On a ViT-S no difference is left; why AdaptFormer takes 6 % more on a ViT-B is not known, LoRA's "
-    "1 % is within what two runs of one step differ by (3 %).",
+    "steps": "Steps against the plain ones: both do the same matrix products, within 1.3 times the bound; "
+    "two runs of one and the same step differ by 1 to 3 %.",
     "peft": "LoRA is peft's here, too: the same step, within what two runs of it differ by.",
     "samples": "Samples at GTA5's size: nine tenths of the time is Pillow that inflates the two PNG files, since the "
     "data set does not fit into memory; nothing that follows could make it twice as fast.",
-    "run": "Memory of a FisherTune run: bytes. Four estimates (x and x', even and odd iterations) of all candidates "
-    "are 16 bytes for each weight beside the weight and its gradient, 24 in all, where full fine-tuning has "
-    "16; the choice adds 12 for a moment. Estimates that are not kept apart by halves would be 8 less, and "
-    "say nothing of their stability.",
+    "run": "Memory of a FisherTune run: bytes. A weight, its score while it is chosen or its gradient while it is "
+    "tuned, and moments of a twentieth: 9 bytes, where full fine-tuning has 16; then what the backward pass needs, as "
+    "much for both. The four estimates lie in a file.",
     "fisher": "Per-sample Fisher: arithmetic. All ways do the products of a plain backward pass, and ours takes a tenth"
     " more than that; on one core the small products of a loop run nearly as fast as large ones.",
     "windows": "Windows of 512: arithmetic. One window fills a core, so that company gains nothing.",
-    "workers": "Two workers: a run takes as long beside another one as alone (38 s of training in all, both ways); "
-    "what is left are the start and the table, which only one can do, and of so short runs they are much.",
+    "workers": "Two workers: a run takes as long beside another one as alone; what is left are the start and the table,"
+    " which only one can do, and of so short runs they are much.",
 }
 """What bounds a row whose aim is missed, and how far it is from there."""
 AIMS = [*steps(), *rest()]
