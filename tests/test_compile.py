@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,40 @@ def test_a_compiled_step_is_that_of_plain_blocks(name: str) -> None:
 def test_dropped_paths_are_the_same_ones(times: int) -> None:
     """In portions of a batch and in blocks that compute again, and where it was compiled before and is kept."""
     compare("full", 0.6, Execution(2, checkpointing=True, compile=True))
+
+
+def test_a_run_that_is_stopped_and_taken_up_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
+    """Blocks are compiled anew, and what they compute is the same; its checkpoint is that of plain blocks, too."""
+
+    def made(compile: bool = True) -> Trainer:
+        spec = protocol(STEPS, BATCH, decoder_lr=1e-3)
+        segmenter = Segmenter(tiny_backbone("dinov2", depth=3), Head())
+        execution = Execution(compile=compile)
+        return Trainer(spec, 0, segmenter, method("fishertune"), Crops(), make_accelerator("float32"), None, execution)
+
+    def losses(trainer: Trainer, save: Path | None = None, stop: int = STEPS + 1) -> list[dict[str, float]]:
+        seen: list[dict[str, float]] = []
+
+        def tick(step: int, named: dict[str, float]) -> None:
+            seen.append(named)
+            if step == stop:
+                raise KeyboardInterrupt
+
+        with suppress(KeyboardInterrupt):
+            trainer.run(lambda step: {}, save, "key", tick)
+        return seen
+
+    straight = losses(made())
+    assert (bool(straight[1]), bool(straight[2])) == (False, True), "it estimates, then tunes"
+    save = tmp_path / "checkpoint"
+    first = losses(made(), save, stop=3)
+    kept = Path(shutil.copy(save, tmp_path / "kept"))
+    torch._dynamo.reset()
+    counters.clear()
+    rest = losses(made(), save)
+    assert counters["stats"]["unique_graphs"] > 1
+    assert [*first, *rest] == straight
+    assert losses(made(compile=False), kept)[0] == pytest.approx(straight[3], rel=1e-5)
 
 
 def test_the_record_tells(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
