@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -18,6 +20,10 @@ from benchmark.errors import LostLoaderError, UserError
 
 BESIDE_A_GPU = 4
 """One process reads and crops about 20 frames of GTA5 a second, and a GPU trains a ViT-L on fewer than 80."""
+
+
+NEWS_SECONDS = 1.0
+"""How long after its connection has broken the system takes at most to tell that a process has ended."""
 
 
 def loaders(wanted: int | None, processes: int) -> int:
@@ -94,6 +100,8 @@ def _loaded(data: Dataset[Any], indices: Sequence[int], count: int, size: int | 
                 raise item
             yield item
     except (ConnectionError, EOFError) as error:  # what a loader has read is fetched from it
+        with watched():
+            time.sleep(NEWS_SECONDS)  # torch's error at its end may be on its way, and must not come anywhere else
         raise _lost(error) from None
 
 
@@ -134,7 +142,14 @@ def _begin(number: int) -> None:
         _end_with_the_run()
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
+    sys.excepthook = _told
     cv2.setNumThreads(1)
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what ends a thread, but for a run that is gone while it fetches something."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end_with_the_run() -> None:
