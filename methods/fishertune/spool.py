@@ -57,9 +57,12 @@ class Spool:
         """Add to the matrix of that name; ``values`` may be used up.
 
         Raises:
+            ValueError: they have another shape.
             UserError: the file cannot be written.
         """
-        place, _, dtype = self._places[name]
+        place, shape, dtype = self._places[name]
+        if values.shape != shape:
+            raise ValueError(f"{name} is {tuple(shape)}, not {tuple(values.shape)}")
         values = values.detach().to("cpu", dtype)
         if self._file is None:
             self._memory[name].add_(values)

@@ -47,6 +47,8 @@ def test_a_file_holds_the_sums_bit_for_bit_and_leaves_no_name(folder: Path) -> N
     assert spool.in_file
     if sys.platform != "win32":
         assert not list(folder.iterdir())
+    with pytest.raises(ValueError, match=r"a is \(3, 5\), not \(2, 3, 5\)"):
+        spool.add("a", torch.ones(2, 3, 5))
     before = spool["a"]
     before += 1  # a reader's own copy
     assert same(spool, sums)
