@@ -114,8 +114,8 @@ def rest() -> list[Aim]:
         Aim(
             "run --all --quick, two workers",
             "one worker",
-            "test_quick_runs[2]",
-            "test_quick_runs[1]",
+            "test_all_quick_runs[2]",
+            "test_all_quick_runs[1]",
             1.6,
             "at least",
             note=NOTES["workers"],

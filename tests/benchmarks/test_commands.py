@@ -30,7 +30,7 @@ def test_table_of_a_thousand_records(
 
 @pytest.mark.usefixtures("asked_for")
 @pytest.mark.parametrize("workers", [1, 2])
-def test_quick_runs(benchmark: BenchmarkFixture, tmp_path: Path, workers: int) -> None:
+def test_all_quick_runs(benchmark: BenchmarkFixture, tmp_path: Path, workers: int) -> None:
     words = ("run", "--all", "--quick", "--workers", str(workers), "--records", tmp_path)
     call("run", "--quick", "--methods", "freeze", "--records", tmp_path / "first")  # renders, unless that is done
     done = benchmark.pedantic(call, words, rounds=1)
