@@ -40,11 +40,12 @@ def show(name: str, data_root: Path | None, output: Path, columns: int) -> str:
     return f"{output}: {len(rows)} domains, {sheet.width}x{sheet.height} pixels"
 
 
-def check(name: str | None, data_root: Path | None) -> None:
+def check(name: str | None, data_root: Path | None, *, partial: bool = False) -> None:
     """Open every file that the protocol needs, or without one every data set in ``data_root``; print what was found.
 
     Raises:
-        UserError: a folder is missing, or files are; all domains are looked at first.
+        UserError: a folder is missing, or files are; frames of the official release are, and ``partial`` does not say
+            that a part is meant. All domains are looked at first.
     """
     console = Console(stderr=True)
     if name is None and data_root is not None:
@@ -53,7 +54,7 @@ def check(name: str | None, data_root: Path | None) -> None:
         fixed = protocol.load(name or DEFAULT)
         root, aim = roots.data_root_for(fixed, data_root, console), f"protocol {fixed.name} needs"
         parts = [(title, reader_of(split), split.split, split.limit) for title, split in fixed.splits().items()]
-    bad = []
+    bad, fewer = [], []
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
         for title, reader, split, limit in parts:
             task = bars.add_task(title, total=None)
@@ -69,8 +70,15 @@ def check(name: str | None, data_root: Path | None) -> None:
             print(report.text())
             if not report.whole:
                 bad.append(title)
+            elif missing := report.missing(limit):
+                fewer.append(f"{title} lacks {missing} frame(s)")
     if bad:
         raise UserError(f"{root}: {', '.join(bad)}: not as {aim} it; see the lines above")
+    if fewer and not partial:
+        raise UserError(
+            f"{root}: sound, but less than the official release: {', '.join(fewer)}; the lines above say where to get "
+            "them; give --partial if a part is meant"
+        )
 
 
 def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:

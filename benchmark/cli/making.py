@@ -28,11 +28,14 @@ def check(
         typer.Option("--protocol", "-p", help="What it needs; without it, every data set in --data-root, or streets."),
     ] = None,
     data_root: options.DataRoot = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Fewer frames than the official release are no fault.")
+    ] = False,
 ) -> None:
     """Read every file of a protocol or a data root, and say what is missing and where it is to be had."""
     from benchmark import datacommands
 
-    datacommands.check(protocol, data_root)
+    datacommands.check(protocol, data_root, partial=partial)
 
 
 def render(

@@ -60,6 +60,11 @@ class Report:
         """Whether there are pairs, all of them sound, and no file lacks its partner but in a release known for it."""
         return self.opened > 0 and not self.problems and (self.tolerated or not self.orphans)
 
+    def missing(self, limit: int | None = None) -> int:
+        """Return how many frames of the official release, or of its first ``limit``, are not there."""
+        released = self.images if self.released is None else self.released
+        return max(min(released, limit or released) - self.images, 0)
+
     def text(self) -> str:
         """Return the report for people to read."""
         official = "" if self.released in (None, self.images) else f" (the official release has {self.released})"
@@ -68,7 +73,7 @@ class Report:
         note = " (the release is known for some)" if self.tolerated else ""
         lines += _listed(f"without partner{note}", [str(path) for path in self.orphans])
         lines += _listed("bad", list(self.problems))
-        if not self.whole:
+        if not self.whole or self.missing():
             lines.append(f"  what is missing or damaged is in {self.home}")
         sizes = ", ".join(f"{width}x{height} ({count})" for (width, height), count in self.sizes.items())
         lines.append(f"  {self.opened} pairs opened; sizes: {sizes or 'none'}")
