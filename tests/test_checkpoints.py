@@ -28,7 +28,7 @@ PRIVATE = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
 """Runs a shell that may mount file systems, for itself alone."""
 
 
-@pytest.mark.parametrize(("name", "largest"), [("full", 11), ("lora", 11), ("fishertune", 5), ("childtune-d", 4)])
+@pytest.mark.parametrize(("name", "largest"), [("full", 11), ("lora", 11), ("fishertune", 4), ("childtune-d", 4)])
 def test_a_checkpoint_takes_what_was_said(
     name: str,
     largest: int,
