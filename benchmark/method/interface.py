@@ -11,6 +11,7 @@ The training loop calls, in this order::
     queries()                                   once: object queries for a decoder that takes some
     optimizer()                                 once, for the backbone's side only
     estimate(estimation)                        per iteration of an estimating phase: look, update nothing
+    estimated()                                 after the last of them: choose
     losses(decoding) -> backward -> before_step(t, T)   per iteration of any other phase
 """
 
