@@ -55,7 +55,7 @@ def top_k_masks(scores: Mapping[str, Tensor], k: int) -> Iterator[tuple[str, Ten
         yield from ((name, torch.full_like(score, k > 0, dtype=torch.bool)) for name, score in scores.items())
         return
     wide = torch.float64 if any(s.dtype == torch.float64 for s in scores.values()) else torch.float32
-    threshold, ties = _kth_largest(list(scores.values()), k, wide)
+    threshold, ties = _kth_largest(scores, k, wide)
     for name, score in scores.items():
         mask = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
         for part, chosen in zip(_chunks(score), mask.split(CHUNK), strict=True):
@@ -78,7 +78,7 @@ def _keys(values: Tensor, wide: torch.dtype) -> Tensor:
     return bits ^ ((bits >> (torch.iinfo(bits.dtype).bits - 1)) & torch.iinfo(bits.dtype).max)
 
 
-def _kth_largest(scores: list[Tensor], k: int, wide: torch.dtype) -> tuple[int, int]:
+def _kth_largest(scores: Mapping[str, Tensor], k: int, wide: torch.dtype) -> tuple[int, int]:
     """Return the k-th largest key and how many values equal to it belong to the k largest."""
     bits, bins = torch.iinfo(INTEGERS[wide]).bits, 1 << DIGIT
     prefix = 0
@@ -86,7 +86,7 @@ def _kth_largest(scores: list[Tensor], k: int, wide: torch.dtype) -> tuple[int, 
         first = shift == bits - DIGIT
         offset = bins // 2 if first else 0  # the leading digit is signed
         counts = torch.zeros(bins, dtype=torch.int64)
-        for score in scores:
+        for score in scores.values():
             for part in _chunks(score):
                 keys = _keys(part, wide)
                 if not first:

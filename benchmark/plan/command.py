@@ -171,7 +171,7 @@ def _how(fixed: Protocol) -> list[str]:
         "what the backward pass needs, measured in small runs of backbone, method and decoder; scores of weights "
         "(FisherTune, ChildTune-D) instead of the optimizer's states where they are more. Disk: a run's checkpoint at "
         "its largest, of which two lie side by side while one replaces the other, removed when it ends. While "
-        "FisherTune estimates, a temporary file (TMPDIR) holds 16 bytes for each weight that it may choose.",
+        "FisherTune estimates, a temporary file (TMPDIR) holds 20 bytes for each weight that it may choose.",
         f"Hours, of one run, from records: the mean of finished runs of this protocol. From arithmetic: operations / "
         f"({REACHED:.0%} of an A100's {peak / 1e12:g} TFLOP/s in {name}), scoring included where the number of "
         "images is known; an estimating iteration counts twice. Not counted: the time of what a method adds to passes "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,23 +25,24 @@ class Choice:
         self.candidates, self.places, self.turns = candidates, places, turns
 
     @classmethod
-    def best(cls, candidates: Sequence[Candidate], scores: Sequence[Tensor], k: int, ranking: str) -> Choice:
+    def best(cls, candidates: Sequence[Candidate], scores: Mapping[str, Tensor], k: int, ranking: str) -> Choice:
         """Choose k weights by score.
 
         Args:
             candidates: where to choose.
-            scores: for each candidate, a score for every weight of its share.
+            scores: for each candidate, in their order, a score for every weight of its share; looked at one after the
+                other, several times.
             k: at most the number of candidate weights.
             ranking: ``global``, or ``per-tensor`` for the same share of each candidate (rounded so that they
                 sum to k).
         """
         if ranking == "global":
-            masks = (mask for _, mask in top_k_masks({str(number): score for number, score in enumerate(scores)}, k))
+            masks = (mask for _, mask in top_k_masks(scores, k))
         else:
-            shares = quotas([score.numel() for score in scores], k)
-            masks = (top_k({"": score}, quota)[""] for score, quota in zip(scores, shares, strict=True))
+            shares = quotas([score.numel() for score in scores.values()], k)
+            masks = (top_k({"": score}, quota)[""] for score, quota in zip(scores.values(), shares, strict=True))
         places = [mask.reshape(-1).nonzero().flatten().to(torch.int32) for mask in masks]
-        chosen = [score.reshape(-1)[place] for score, place in zip(scores, places, strict=True)]
+        chosen = [score.reshape(-1)[place] for score, place in zip(scores.values(), places, strict=True)]
         order = torch.cat(chosen).argsort(descending=True, stable=True)
         turns = torch.empty(k, dtype=torch.int32, device=order.device)
         turns[order] = torch.arange(k, dtype=torch.int32, device=order.device)

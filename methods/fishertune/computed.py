@@ -19,22 +19,6 @@ class Computed(Mapping[str, Tensor]):
         self._names = dict.fromkeys(names)
         self._compute = compute
 
-    def held(self, size: int) -> dict[str, Tensor]:
-        """Return all tensors, computed once and for all, in one piece of memory.
-
-        In pieces they would lie among what is computed on the way, and leave holes that nothing fills.
-
-        Args:
-            size: how many values they hold together.
-        """
-        found: dict[str, Tensor] = {}
-        place, whole = 0, None
-        for name, value in self.items():
-            whole = value.new_empty(size) if whole is None else whole
-            found[name] = whole[place : place + value.numel()].view(value.shape).copy_(value)
-            place += value.numel()
-        return found
-
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)

@@ -25,6 +25,7 @@ from methods.fishertune.fisher import sample_labels, sample_losses
 from methods.fishertune.schedule import share_at, stage
 from methods.fishertune.sensitivity import means
 from methods.fishertune.settings import Criterion, FisherTuneSettings
+from methods.fishertune.spool import Spool
 from methods.fishertune.variational import Variational
 
 HALVES = 2  # even and odd iterations are estimated apart, to see how far two estimates agree
@@ -53,7 +54,7 @@ class FisherTune(Method):
                 f"fishertune: share {self.settings.share} of backbone {backbone.name!r} is no weight at all; "
                 "raise share"
             )
-        available = self._available()
+        available = sum(candidate.numel() for candidate in self._candidates)
         if self.trainable() > available:
             raise UserError(
                 f"fishertune: share {self.settings.share} of backbone {backbone.name!r} is "
@@ -178,11 +179,11 @@ class FisherTune(Method):
 
     def estimates(self) -> int:
         """Return how many values the estimates hold: of each half, on x and x', one per weight of the matrices."""
-        return HALVES * 2 * self.estimates_in_memory()
+        return HALVES * 2 * sum(matrix.numel() for matrix in self._matrices.values())
 
     def estimates_in_memory(self) -> int:
-        """Return how many weights have scores while it is chosen; the estimates themselves lie in a file."""
-        return sum(matrix.numel() for matrix in self._matrices.values())
+        """Return 0: they lie in a file, as scores do while it is chosen."""
+        return 0
 
     def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the chosen weights as they are now."""
@@ -227,9 +228,6 @@ class FisherTune(Method):
             return [Variational(self._matrices, tau, prior=self.settings.prior) for _ in range(HALVES)]
         return [SquaredGradients(self._matrices, self.settings.estimator) for _ in range(HALVES)]
 
-    def _available(self) -> int:
-        return sum(candidate.numel() for candidate in self._candidates)
-
     def _count(self, share: float) -> int:
         return round(share * self._size)
 
@@ -264,8 +262,14 @@ class FisherTune(Method):
         return first.overlap(second)
 
     def _best(self, scores: Computed) -> Choice:
-        held = scores.held(self._available())
-        return Choice.best(self._candidates, list(held.values()), self.trainable(), self.settings.ranking)
+        """Choose by scores, which are computed once and then looked at several times, one matrix at a time."""
+        shares = (candidate.share(candidate.parameter) for candidate in self._candidates)
+        kept = Spool(dict(zip(scores, shares, strict=True)))
+        for name, score in scores.items():
+            kept.add(name, score)
+        return Choice.best(
+            self._candidates, Computed(scores, kept.__getitem__), self.trainable(), self.settings.ranking
+        )
 
     def _mean(self, estimators: Sequence[Estimator]) -> Computed:
         """Return the mean of several estimates by candidate."""

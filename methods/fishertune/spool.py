@@ -1,4 +1,4 @@
-"""Where estimates lie: several times the model in size, and looked at one matrix at a time."""
+"""Where estimates and scores lie: several times the model in size, and looked at one matrix at a time."""
 
 from __future__ import annotations
 

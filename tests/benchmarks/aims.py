@@ -133,9 +133,8 @@ NOTES = {
     "peft": "LoRA is peft's here, too: the same step, within what two runs of it differ by.",
     "samples": "Samples at GTA5's size: nine tenths of the time is Pillow that inflates the two PNG files, since the "
     "data set does not fit into memory; nothing that follows could make it twice as fast.",
-    "run": "Memory of a FisherTune run: bytes. A weight, its score while it is chosen or its gradient while it is "
-    "tuned, and moments of a twentieth: 9 bytes, where full fine-tuning has 16; then what the backward pass needs, as "
-    "much for both. The four estimates lie in a file.",
+    "run": "Memory of a FisherTune run: bytes. A weight, its gradient, and moments of a twentieth: 9 bytes, where full "
+    "fine-tuning has 16; then what the backward pass needs, as much for both. Estimates and scores lie in a file.",
     "fisher": "Per-sample Fisher: arithmetic. All ways do the products of a plain backward pass, and ours takes a tenth"
     " more than that; on one core the small products of a loop run nearly as fast as large ones.",
     "windows": "Windows of 512: arithmetic. One window fills a core, so that company gains nothing.",

@@ -113,7 +113,7 @@ def test_estimates_take_memory_and_disk(decoder: costs.DecoderCost) -> None:
     """Before optimizer states, so the larger of both counts; the weights that may be chosen are those of Random."""
     matrices, blocks = (4 * (3 * 48 * 48 + 2 * 48 * 192), sum(p.numel() for p in small().blocks.parameters()))
     chosen, estimated, scored = (planned(name, decoder) for name in ("random", "fishertune", "childtune-d"))
-    assert estimated.memory - chosen.memory == 4 * matrices - 12 * chosen.trained
+    assert estimated.memory == chosen.memory
     assert estimated.checkpoint - chosen.checkpoint == 4 * 4 * matrices - 12 * chosen.trained
     masked = planned("childtune-f", decoder)
     assert masked.checkpoint - scored.checkpoint == 8 * blocks - max(12 * round(0.3 * blocks), 4 * blocks)

@@ -18,9 +18,13 @@ def scored(seed: int = 0) -> tuple[list[Candidate], list[Tensor]]:
     return found, [torch.rand(c.share(c.parameter).shape, generator=generator).mul(50).floor() for c in found]
 
 
+def choose(found: list[Candidate], scores: list[Tensor], k: int, ranking: str) -> Choice:
+    return Choice.best(found, {str(number): score for number, score in enumerate(scores)}, k, ranking)
+
+
 def test_the_best_join_first_and_nobody_leaves() -> None:
     found, scores = scored()
-    choice = Choice.best(found, scores, 700, "global")
+    choice = choose(found, scores, 700, "global")
     before: dict[str, Tensor] = {}
     for count in (0, 1, 99, 350, 700):
         masks = choice.masks(count)
@@ -35,7 +39,7 @@ def test_the_best_join_first_and_nobody_leaves() -> None:
 
 def test_equal_scores_join_by_position() -> None:
     found = candidates(build().backbone)
-    choice = Choice.best(found, [torch.zeros(c.share(c.parameter).shape) for c in found], 100, "global")
+    choice = choose(found, [torch.zeros(c.share(c.parameter).shape) for c in found], 100, "global")
     mask = choice.masks(40)[found[0].name]
     assert mask.flatten().nonzero().flatten().tolist() == list(range(40))
 
@@ -43,7 +47,7 @@ def test_equal_scores_join_by_position() -> None:
 def test_per_tensor_gives_every_candidate_its_share() -> None:
     found, scores = scored()
     scores[0] += 1000
-    shared, own = (Choice.best(found, scores, 1000, ranking) for ranking in ("global", "per-tensor"))
+    shared, own = (choose(found, scores, 1000, ranking) for ranking in ("global", "per-tensor"))
     assert len(shared.places[0]) == found[0].numel()
     for candidate, place in zip(found, own.places, strict=True):
         assert len(place) == pytest.approx(1000 * candidate.numel() / 12_672, abs=1)
@@ -57,9 +61,9 @@ def test_quotas_are_whole_and_sum() -> None:
 
 def test_overlap_is_the_common_share() -> None:
     found, scores = scored()
-    choice = Choice.best(found, scores, 600, "global")
+    choice = choose(found, scores, 600, "global")
     assert choice.overlap(choice) == 1
-    other = Choice.best(found, scored(1)[1], 600, "global")
+    other = choose(found, scored(1)[1], 600, "global")
     mine, theirs = choice.masks(600), other.masks(600)
     common = sum(int((mine[name] & theirs[name]).sum()) for name in mine)
     assert choice.overlap(other) == pytest.approx(common / 600)
@@ -67,7 +71,7 @@ def test_overlap_is_the_common_share() -> None:
 
 def test_counts_say_how_many_of_each_group_and_block() -> None:
     found, scores = scored()
-    counts = Choice.best(found, scores, 900, "global").counts()
+    counts = choose(found, scores, 900, "global").counts()
     assert set(counts) == {"q", "k", "v", "ffn"}
     assert all(len(blocks) == 2 for blocks in counts.values())
     assert sum(map(sum, counts.values())) == 900
@@ -75,7 +79,7 @@ def test_counts_say_how_many_of_each_group_and_block() -> None:
 
 def test_a_restored_choice_is_the_same() -> None:
     found, scores = scored()
-    choice = Choice.best(found, scores, 300, "global")
+    choice = choose(found, scores, 300, "global")
     again = Choice.restored(found, choice.state_dict())
     for count in (50, 300):
         for name, mask in choice.masks(count).items():
@@ -87,7 +91,7 @@ def test_two_random_choices_overlap_by_the_share_that_they_choose() -> None:
     size = sum(candidate.numel() for candidate in found)
     generator = torch.Generator().manual_seed(0)
     one, other = (
-        Choice.best(found, [torch.rand(c.share(c.parameter).shape, generator=generator) for c in found], k, "global")
+        choose(found, [torch.rand(c.share(c.parameter).shape, generator=generator) for c in found], k, "global")
         for k in (size // 20, size // 20)
     )
     assert one.overlap(other) == pytest.approx(1 / 20, abs=3 * (1 / 20 / (size / 20)) ** 0.5)
