@@ -27,8 +27,8 @@ HEAD = """# Measured speed and memory
 
 Ratios of one machine, measured by `tox -e speed` and written by `python -m tests.benchmarks.summary`; of each test the
 fastest round counts. Ours and the other compute the same numbers, which tests see at this size or at a smaller one.
-What misses its aim stands here, too. These are six runs that complete each other, a part of the tests in each, while
-the other core was busy at times; differences of a few per cent mean nothing.
+What misses its aim stands here, too. This is one run on an otherwise idle machine; memory of whole runs was measured
+again later. Steps and the plain ones take turns; other differences of a few per cent mean nothing.
 
 """
 Tests = dict[str, dict[str, Any]]
