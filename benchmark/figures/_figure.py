@@ -86,10 +86,10 @@ class Selection:
         return sorted({record.method for record in self.records}, key=order)
 
     def _apart(self) -> list[str]:
-        """Return the ablations, and the methods with settings that the user gave."""
+        """Return the ablations, and the methods with settings that the user gave or with feature perturbation."""
         known = registry.names("method")
         ablations = {name for name, place in known.items() if registry.is_ablation(place)}
-        return [name for name in self._all() if "[" in name or name in ablations]
+        return [name for name in self._all() if "[" in name or "+" in name or name in ablations]
 
 
 @dataclass(frozen=True)

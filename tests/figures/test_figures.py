@@ -177,6 +177,13 @@ def test_costs_are_parameters_processor_time_and_memory() -> None:
     assert left < 0 < 0.2 < right, "what trains nothing has its place"
 
 
+def test_a_perturbed_method_is_no_method_of_the_main_comparison() -> None:
+    found = [*several(), made("lora+perturbed", 0, 0.7)]
+    assert "lora+perturbed" not in Selection(tuple(found)).methods()
+    assert any("lora+perturbed" in line for line in Selection(tuple(found)).passed_over())
+    assert Selection(tuple(found), asked=("lora+perturbed",)).methods() == ["lora+perturbed"]
+
+
 def test_a_method_far_below_the_others_does_not_make_them_one_spot() -> None:
     methods = ("full", "freeze", "lora", "fishertune")
     near = [made(method, seed, 0.8 + 0.005 * seed) for method in methods for seed in range(3)]
