@@ -124,8 +124,9 @@ class Job:
         )
 
     def stated(self) -> dict[str, Any]:
-        """Return those of the settings that protocol or user state, and that are not the method's own defaults."""
-        return {name: value for name, value in self.settings(self.make_method()).items() if name in self._values()}
+        """Return those of the settings that protocol or user state, JSON-ready."""
+        stated = self._values()
+        return {name: value for name, value in self.settings(self.make_method()).items() if name in stated}
 
     def make_backbone(self) -> Backbone:
         """Build the backbone with its pre-trained weights, as the protocol wants it.

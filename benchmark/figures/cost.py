@@ -27,6 +27,7 @@ def draw(selection: Selection) -> Drawing:
     panels = figure.subplots(1, 3, sharey=True)
     scores = {method: Cell.over([percent(run) for run in selection.runs(method).values()]) for method in methods}
     bottom = _bottom(list(scores.values()))
+    below = [] if bottom is None else [method for method in methods if (scores[method].mean or 0.0) < bottom]
     for method, mark in marks(methods).items():
         score = scores[method]
         costs = zip(*(_costs(run) for run in selection.runs(method).values()), strict=True)
@@ -35,7 +36,7 @@ def draw(selection: Selection) -> Drawing:
                 cost.mean or 0.0, score.mean or 0.0, xerr=cost.spread, yerr=score.spread,
                 label=selection.label(method) if axes is panels[0] else None, **mark.errorbar(),
             )  # fmt: skip
-            if bottom is not None and (score.mean or 0.0) < bottom:
+            if bottom is not None and method in below:
                 _below(axes, cost.mean or 0.0, bottom, score.mean or 0.0, mark)
     _scale_of_counts(panels[0], [_costs(run)[0] for method in methods for run in selection.runs(method).values()])
     for axes in panels[1:]:
@@ -44,9 +45,7 @@ def draw(selection: Selection) -> Drawing:
     panels[1].set_xlabel("Processor time of a run (s)")
     panels[2].set_xlabel("Peak memory of a run (GB)")
     panels[0].set_ylabel("Unseen domains, mIoU (%)")
-    below = [
-        selection.label(method) for method in methods if bottom is not None and (scores[method].mean or 0) < bottom
-    ]
+    named = ", ".join(map(selection.label, below))
     if below:
         panels[0].set_ylim(bottom=bottom)
     legend(figure, panels[0])
@@ -54,7 +53,7 @@ def draw(selection: Selection) -> Drawing:
         figure,
         "mIoU in unseen domains (their mean) against what it costs: parameters that train beside the decoder, "
         "processor time of a whole run with its scoring, and peak memory of its process. "
-        + (f"Far below the others, at the figure beside the arrow: {', '.join(below)}. " if below else "")
+        + (f"Far below the others, at the figure beside the arrow: {named}. " if below else "")
         + selection.conditions(run for method in methods for run in selection.runs(method).values()),
         selection.passed_over(),
     )  # fmt: skip

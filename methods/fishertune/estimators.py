@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmark.method import UserError, processes, summed
+from benchmark.method import UserError, processes
 from methods.fishertune.fisher import Losses, per_batch, per_sample
 from methods.fishertune.spool import Spool
 
@@ -89,8 +89,6 @@ class SquaredGradients(Estimator):
 
         single = self._unit == "per-sample"
         for name, square in per_sample(counted, self.weights) if single else per_batch(losses, self.weights):
-            if single:
-                square = summed(square)
             if not bool(square.isfinite().all()):
                 raise NotFiniteError(f"the gradient of {name} is not finite")
             self._sums.add(name, square)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from benchmark.method import UserError, averaged
+from benchmark.method import UserError, averaged, summed
 
 IGNORE = 255
 Losses = Callable[[], Tensor]
@@ -72,7 +72,7 @@ def per_sample(losses: Losses, weights: Mapping[str, Tensor]) -> Iterator[tuple[
 
     The gradient of sample i is g_iᵀ a_i, with a_i (tokens, in) what enters the layer and g_i (tokens, out) the
     gradient of what leaves it. Weight gradients themselves are never computed, so this costs about what a
-    plain backward costs. A weight with no part in the loss gets zeros.
+    plain backward costs. A weight with no part in the loss gets zeros. The sum is over all processes' samples.
 
     Args:
         losses: see :data:`Losses`.
@@ -95,7 +95,7 @@ def per_sample(losses: Losses, weights: Mapping[str, Tensor]) -> Iterator[tuple[
         if gradient is not None:
             weight = weights[name]
             pairs[name].append((_by_sample(entered, size, weight), _by_sample(gradient, size, weight)))
-    return ((name, _sum_of_squares(pairs.pop(name), weight)) for name, weight in weights.items())
+    return ((name, summed(_sum_of_squares(pairs.pop(name), weight))) for name, weight in weights.items())
 
 
 def _by_sample(tokens: Tensor, size: int, weight: Tensor) -> Tensor:

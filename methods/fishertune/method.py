@@ -127,7 +127,7 @@ class FisherTune(Method):
         """
         criterion, both = self.settings.criterion, tuple(range(HALVES))
         agreement = self._agreement(criterion)
-        scores = self._scores(both, criterion)
+        scores = self._kept(self._scores(both, criterion))
         self._choice = self._best(scores)
         if criterion != "drf":
             scores = self._scores(both, "drf")
@@ -167,7 +167,7 @@ class FisherTune(Method):
         Raises:
             UserError: the Fisher information is 0 in every weight.
         """
-        return self._best(self._scores(tuple(range(HALVES)), criterion))
+        return self._best(self._kept(self._scores(tuple(range(HALVES)), criterion)))
 
     def evaluations(self, criterion: Criterion) -> int:
         """Return how many single images' gradients that choice rests on: F's needs x alone, the others' x' as well."""
@@ -258,18 +258,19 @@ class FisherTune(Method):
         """Return the overlap of what the two halves choose; None where one has seen nothing."""
         if not all(estimator.count for estimator in self._seen):
             return None
-        first, second = (self._best(self._scores((half,), criterion)) for half in range(HALVES))
+        first, second = (self._best(self._kept(self._scores((half,), criterion))) for half in range(HALVES))
         return first.overlap(second)
 
     def _best(self, scores: Computed) -> Choice:
-        """Choose by scores, which are computed once and then looked at several times, one matrix at a time."""
+        return Choice.best(self._candidates, scores, self.trainable(), self.settings.ranking)
+
+    def _kept(self, scores: Computed) -> Computed:
+        """Return scores that are computed once, for who looks at them several times, one matrix at a time."""
         shares = (candidate.share(candidate.parameter) for candidate in self._candidates)
         kept = Spool(dict(zip(scores, shares, strict=True)))
         for name, score in scores.items():
             kept.add(name, score)
-        return Choice.best(
-            self._candidates, Computed(scores, kept.__getitem__), self.trainable(), self.settings.ranking
-        )
+        return Computed(scores, kept.__getitem__)
 
     def _mean(self, estimators: Sequence[Estimator]) -> Computed:
         """Return the mean of several estimates by candidate."""
