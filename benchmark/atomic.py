@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import uuid
@@ -53,6 +54,19 @@ def sync(directory: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def reason(error: OSError) -> str:
+    """Return why a file cannot be written, and what to do about it."""
+    remedies = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some of your quota",
+        errno.EFBIG: "allow larger files (ulimit -f)",
+        errno.ENOTDIR: "move the file that stands where a folder is needed",
+        errno.EEXIST: "move the file that stands where a folder is needed",
+    }
+    remedy = remedies.get(error.errno or 0, "make the folder writable or give another one")
+    return f"{error.strerror or error}; {remedy}"
 
 
 def _write(files: Mapping[Path, Fill]) -> None:

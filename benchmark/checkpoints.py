@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 import torch
 
 from benchmark import atomic
+from benchmark.atomic import reason
 from benchmark.errors import UserError
-from benchmark.records.store import reason
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import psutil
 
+from benchmark.atomic import reason
 from benchmark.errors import UserError
-from benchmark.records.store import reason
 
 BEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0

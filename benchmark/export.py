@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,10 +9,10 @@ from torch import Tensor
 
 from benchmark.atomic import write_files
 from benchmark.delta import DECODER, VALUE, metadata, packed
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError
 from benchmark.models.decoder import queries_taken
 from benchmark.models.weights import parsed
-from benchmark.records import Record, content, paths, read
+from benchmark.records import Record, content, find
 from benchmark.restore import protocol_of, require_weights
 from benchmark.sharing import bundle
 from benchmark.sharing.card import build_call, origin_of
@@ -88,23 +87,6 @@ def export(which: str, records: Path, output: Path | None, decoder: bool) -> lis
     except OSError as error:
         raise UserError(f"{place}: cannot be written: {error.strerror or error}; give another --output") from None
     return list(files)[::-1]
-
-
-def find(which: str, records: Path) -> Record:
-    """Return the record of that path, name or unmistakable part of a name.
-
-    Raises:
-        UserError: none, or several.
-    """
-    if os.path.isfile(which):  # unlike Path.is_file, no error where a name is too long
-        return read(Path(which))
-    known = {str(path.relative_to(records).with_suffix("")): path for path in paths(records)}
-    found = [name for name in known if f"/{which}/" in f"/{name}/"]
-    if len(found) > 1:
-        raise UserError(f"{which!r} is the name of {len(found)} records; say which: {', '.join(sorted(found))}")
-    if not found:
-        raise UserError(f"no record {which!r} in {records}: {nearest(which, known)}")
-    return read(known[found[0]])
 
 
 def _single(record: Record, place: Path, decoder: bool) -> dict[Path, bytes]:

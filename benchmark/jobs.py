@@ -17,6 +17,7 @@ from benchmark.errors import UserError, nearest
 from benchmark.execution import Execution
 from benchmark.protocol import UNREADABLE, Protocol, explain
 from benchmark.records import path_of
+from benchmark.records.naming import PERTURBATION, PERTURBED, base
 
 if TYPE_CHECKING:
     from benchmark.method import Method, Perturbation, Settings
@@ -27,7 +28,7 @@ Own = TypeVar("Own", bound="Settings")
 GROUPS = {
     "table4": ("full", "freeze", "random", "random-q", "random-k", "random-v", "fim", "delta-fim", "fishertune"),
     "table5": tuple(
-        name + carried for name in ("adaptformer", "vpt", "rein", "fishertune") for carried in ("", registry.PERTURBED)
+        name + carried for name in ("adaptformer", "vpt", "rein", "fishertune") for carried in ("", PERTURBED)
     ),
     "figure3": ("full", "freeze", "parts"),
     "figure5": (
@@ -35,8 +36,6 @@ GROUPS = {
     ),
 }  # fmt: skip
 """Words for several methods: FisherTune's Tables 4 and 5, and its Figures 3 and 5 (which leaves ΔF out)."""
-PERTURBATION = "perturbation."
-"""Before the name of a setting that is the perturbation's and not the method's."""
 SAFE = re.compile(r"[A-Za-z0-9._+=,\[\]-]+")
 
 
@@ -101,7 +100,7 @@ class Job:
         Raises:
             UserError: unknown method, or a setting that is unknown or impossible.
         """
-        kind: type[Method] = registry.find("method", self.method)
+        kind: type[Method] = registry.find("method", base(self.method))
         return kind(self._validated(kind.Settings, ""))
 
     def make_perturbation(self) -> Perturbation | None:
@@ -112,7 +111,7 @@ class Job:
         """
         from benchmark.method import Perturbation, PerturbationSettings
 
-        if registry.base(self.method) == self.method:
+        if base(self.method) == self.method:
             return None
         return Perturbation(self._validated(PerturbationSettings, PERTURBATION))
 
@@ -170,16 +169,16 @@ class Job:
         """Return what the search found for this method or what it is an arm of, if it was made with this backbone."""
         if self.backbone != self.protocol.backbone:
             return {}
-        parent = registry.find("method", self.method).arm_of
+        parent = registry.find("method", base(self.method)).arm_of
         return {**self.protocol.searched.get(parent, {}), **self._stated(self.protocol.searched)}
 
     def _stated(self, table: Given) -> Mapping[str, Any]:
         """Return a method's entries; those of the plain method hold for the perturbed one, too."""
-        return {**table.get(registry.base(self.method), {}), **table.get(self.method, {})}
+        return {**table.get(base(self.method), {}), **table.get(self.method, {})}
 
     def label(self, method: Method) -> str:
         """Return the method's name in tables."""
-        carried = " + feature perturbation" if registry.base(self.method) != self.method else ""
+        carried = " + feature perturbation" if base(self.method) != self.method else ""
         return method.label + carried + self.method_name.removeprefix(self.method)
 
 
@@ -198,13 +197,13 @@ def plan(
     """
     methods = list(dict.fromkeys(methods))
     for name in methods:
-        registry.require("method", name)
+        registry.require("method", base(name))
     for name in given:
         if name not in methods:
             raise UserError(f"--set {name}.…: {name!r} is not among the methods to run: {nearest(name, methods)}")
         for each in given[name]:
-            if each.startswith(PERTURBATION) and registry.base(name) == name:
-                raise UserError(f"--set {name}.{each}: only {name}{registry.PERTURBED} has it; run and set that one")
+            if each.startswith(PERTURBATION) and base(name) == name:
+                raise UserError(f"--set {name}.{each}: only {name}{PERTURBED} has it; run and set that one")
     variants = {method: _variants(method, given.get(method, {})) for method in methods}
     jobs = [
         Job(protocol, backbone, method, seed, given=settings, **common)
@@ -221,7 +220,7 @@ def plan(
 
 def _variants(method: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return every combination of the values given, and of those of the method's grid where none is."""
-    grid = {name: Either(values) for name, values in registry.find("method", registry.base(method)).grid.items()}
+    grid = {name: Either(values) for name, values in registry.find("method", base(method)).grid.items()}
     wanted = {**grid, **given}
     lists = [value if isinstance(value, Either) else (value,) for value in wanted.values()]
     return [dict(zip(wanted, values, strict=True)) for values in itertools.product(*lists)]
@@ -236,7 +235,7 @@ def parse_methods(text: str) -> list[str]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
         raise UserError("nothing to run: give --all, or --methods with names from: python -m benchmark list methods")
-    single = [name + carried for name in registry.names("method") for carried in ("", registry.PERTURBED)]
+    single = [name + carried for name in registry.names("method") for carried in ("", PERTURBED)]
     known = {**{name: (name,) for name in single}, **GROUPS}
     for word in words:
         if word not in known:
@@ -246,7 +245,7 @@ def parse_methods(text: str) -> list[str]:
                     "--protocol streets@linear --methods freeze (or camvid@linear, gtav-to-cbm@linear)"
                 )
             # What merely could carry a perturbation is no help to whoever misspelt a plain name.
-            plain = {name for name in known if registry.PERTURBED not in name or "+" in word}
+            plain = {name for name in known if PERTURBED not in name or "+" in word}
             raise UserError(f"unknown method {word!r}: {nearest(word, plain)}")
     return [name for word in words for name in known[word]]
 

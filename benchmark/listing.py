@@ -20,6 +20,7 @@ from benchmark.errors import UserError
 from benchmark.jobs import GROUPS
 from benchmark.models.catalogue import backbone_names, find_backbone, own_backbones
 from benchmark.records import read
+from benchmark.records.naming import PERTURBED
 from benchmark.tables.main import order
 
 State = Literal["finished", "failed", "interrupted", "damaged", "due"]
@@ -133,7 +134,7 @@ def _methods() -> list[Table]:
     apart = {name: place for name, place in ordered.items() if name not in main}
     words = " or ".join(GROUPS)
     return [
-        _places(f"Methods (any as NAME{registry.PERTURBED}, too: with feature perturbation)", main),
+        _places(f"Methods (any as NAME{PERTURBED}, too: with feature perturbation)", main),
         _places(f"Ablations (not in --all; by name, or --methods {words})", apart),
     ]
 

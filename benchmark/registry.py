@@ -21,8 +21,6 @@ PLACES = {
     "figure": (("benchmark.figures", "FIGURE"),),
 }
 ROOT = Path(__file__).resolve().parent.parent
-PERTURBED = "+perturbed"
-"""Behind any method's name: the same method, carrying feature perturbation (FisherTune, Table 5)."""
 
 
 def names(kind: str) -> dict[str, str]:
@@ -54,22 +52,16 @@ def is_ablation(place: str) -> bool:
     return place.startswith(f"{ABLATIONS}.")
 
 
-def base(method: str) -> str:
-    """Return a method's registered name, without :data:`PERTURBED`."""
-    return method.removesuffix(PERTURBED)
-
-
 def require(kind: str, name: str) -> str:
-    """Return where what ``name`` stands for is, without importing it; with :data:`PERTURBED`, where the method is.
+    """Return where what ``name`` stands for is, without importing it.
 
     Raises:
         UserError: no such name; the message suggests the nearest.
     """
     places = names(kind)
-    known = base(name) if kind == "method" else name
-    if known not in places:
-        raise UserError(f"unknown {kind} {name!r}: {nearest(known, places)}")
-    return places[known]
+    if name not in places:
+        raise UserError(f"unknown {kind} {name!r}: {nearest(name, places)}")
+    return places[name]
 
 
 def find(kind: str, name: str) -> Any:

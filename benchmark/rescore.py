@@ -18,8 +18,7 @@ from benchmark.data.loader import EvaluationSet
 from benchmark.domains import Domain
 from benchmark.errors import UserError
 from benchmark.evaluation import evaluate
-from benchmark.export import find
-from benchmark.records import SOURCE, Record, confusions
+from benchmark.records import SOURCE, Record, confusions, find
 from benchmark.restore import protocol_of, require_weights, restore
 from benchmark.roots import data_root_for, require
 from benchmark.statistics import miou
@@ -45,7 +44,7 @@ def run(which: str, records: Path, data_root: Path | None, weights: Path | None)
     """Score a run again and print what its record says beside what was found.
 
     Args:
-        which: as :func:`benchmark.export.find` takes it.
+        which: as :func:`benchmark.records.find` takes it.
         records: folder of records.
         data_root: holds one folder per data set; rendered ones need none.
         weights: the backbone's pre-trained weights, where the run had them from a file.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from benchmark import atomic, jobs, paper, protocol, tables
+from benchmark import atomic, paper, protocol, tables
 from benchmark.errors import UserError
 from benchmark.records import Record, read_all
 from benchmark.tables import Table
@@ -28,7 +28,7 @@ def run(
     *,
     name: str | None,
     backbone: str | None,
-    methods: str,
+    methods: Collection[str],
     published: bool,
 ) -> None:
     """Print a table, or write it.
@@ -40,7 +40,7 @@ def run(
         output: a file to write instead of printing.
         name: a protocol's.
         backbone: only this one's.
-        methods: rows of the main table, as ``run`` reads them.
+        methods: rows of the main table, by registered name; none for the default.
         published: with the figures that papers print.
 
     Raises:
@@ -48,7 +48,7 @@ def run(
     """
     found = read_all(records)
     if which == MAIN:
-        made = main(found, name, backbone, jobs.parse_methods(methods) if methods else [], published)
+        made = main(found, name, backbone, methods, published)
     elif methods:
         raise UserError(f"--methods: Table {which} has the paper's rows; give --table main to choose some")
     else:

@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from benchmark import registry
 from benchmark.delta import DECODER, opened
 from benchmark.errors import UserError
-from benchmark.jobs import PERTURBATION
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone
 from benchmark.models.weights import check, tensors_hash
 from benchmark.protocol import explain
+from benchmark.records.naming import PERTURBATION, base
 from benchmark.streams import torch_rng
 
 NEEDED = ("weights_hash", "tuned_hash", "backbone", "method", "settings", "seed")
@@ -73,7 +73,7 @@ def attached(name: str, settings: Mapping[str, Any], seed: int, backbone: Backbo
     Raises:
         UserError: a method that is not installed, settings that it does not have or a backbone that it cannot serve.
     """
-    kind: type[Method] = registry.find("method", name.partition("[")[0])
+    kind: type[Method] = registry.find("method", base(name))
     try:
         own = {key: value for key, value in settings.items() if not key.startswith(PERTURBATION)}
         method = kind(kind.Settings(**own))

@@ -31,7 +31,7 @@ from benchmark.method import Perturbation, PerturbationSettings
 from benchmark.models.decoders import LinearDecoder
 from benchmark.models.mask2former import Mask2Former
 from benchmark.models.segmenter import Segmenter
-from benchmark.records import confusions, read
+from benchmark.records import confusions, naming, read
 from benchmark.sweep import end
 from benchmark.together import run_here
 from benchmark.training import Trainer, make_accelerator, share_of
@@ -114,7 +114,7 @@ def close(losses: dict[str, float], decoder: str) -> Any:
 
 
 def _trained(name: str, decoder: str, execution: Execution | None) -> Run:
-    data, segmenter, base = Crops(), built(decoder).to(torch.get_default_dtype()), registry.base(name)
+    data, segmenter, base = Crops(), built(decoder).to(torch.get_default_dtype()), naming.base(name)
     made = method(base, **({"tokens": QUERIES} if (base, decoder) == ("rein", "masks") else {}))
     perturbation = None if base == name else Perturbation(PerturbationSettings(probability=1.0))
     spec = protocol(STEPS, BATCH, decoder_lr=1e-3)

@@ -142,7 +142,7 @@ def test_an_impossible_perturbation_is_named(setting: str, line: str) -> None:
         (["lorra"], {}, "unknown method 'lorra': did you mean 'lora'?"),
         (["full"], {"lora": {"rank": 4}}, "'lora' is not among the methods to run"),
         (["lora"], {"lora": {"perturbation.place": 2}}, r"only lora\+perturbed has it; run and set that one"),
-        (["lorra+perturbed"], {}, r"unknown method 'lorra\+perturbed': did you mean 'lora'?"),
+        (["lorra+perturbed"], {}, r"unknown method 'lorra': did you mean 'lora'?"),
         (["lora"], {"lora": {"rank": "../../x"}}, "cannot name a folder"),
     ],
 )

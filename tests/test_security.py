@@ -185,7 +185,7 @@ def test_a_folder_of_records(tmp_path: Path, mark: Path, content: bytes) -> None
 
 def use_everything(runs: Path, mark: Path, record: Path) -> None:
     """List these records, make a table of them, and export one, which is refused."""
-    options: dict[str, Any] = {"name": None, "backbone": None, "methods": "", "published": False}
+    options: dict[str, Any] = {"name": None, "backbone": None, "methods": (), "published": False}
     harmless(mark, lambda: export(str(record), runs, runs.parent / "out.safetensors", True))
     listing.show("runs", runs)
     with suppress(UserError):

@@ -13,7 +13,9 @@ from tests.paper.made import kept
 from tests.records.made import stored
 
 
-def run(records: Path, which: str = "main", output_format: str = "csv", methods: str = "", **options: bool) -> str:
+def run(
+    records: Path, which: str = "main", output_format: str = "csv", methods: tuple[str, ...] = (), **options: bool
+) -> str:
     output = records.parent / "table"
     tablecommand.run(
         records, which, output_format, output, name=None, backbone=None, methods=methods,
@@ -35,14 +37,14 @@ def test_an_ablation_of_another_version_is_in_nobodys_way(tmp_path: Path) -> Non
     text = run(tmp_path / "records")
     assert {each["method"] for each in csv.DictReader(text.splitlines())} == {"lora"}
     with pytest.raises(UserError, match="not of protocol streets"):
-        run(tmp_path / "records", methods="lora,fim")
+        run(tmp_path / "records", methods=("lora", "fim"))
 
 
 def test_published_figures_and_methods_are_switches(tmp_path: Path) -> None:
     for method in ("rein", "fishertune"):
         kept(tmp_path / "records", "gtav-to-cbm", "dinov2-l", method, 1)
     assert "66.5" not in run(tmp_path / "records")
-    text = run(tmp_path / "records", methods="fishertune", published=True)
+    text = run(tmp_path / "records", methods=("fishertune",), published=True)
     averages = [each for each in csv.DictReader(text.splitlines()) if each["column"] == "Avg."]
     assert [(each["method"], each["published"]) for each in averages] == [("fishertune", "66.5")]
 

@@ -47,10 +47,11 @@ def table(
     output: Annotated[Optional[Path], typer.Option(help="Write here instead of printing.")] = None,
 ) -> None:
     """Print a table that the records make: LaTeX (booktabs) unless another format is asked for."""
-    from benchmark import tablecommand
+    from benchmark import jobs, tablecommand
 
+    rows = jobs.parse_methods(methods) if methods else []
     tablecommand.run(
-        records, which.value, output_format.value, output, name=protocol, backbone=backbone, methods=methods,
+        records, which.value, output_format.value, output, name=protocol, backbone=backbone, methods=rows,
         published=published,
     )  # fmt: skip
 

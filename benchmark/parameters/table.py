@@ -10,6 +10,7 @@ from benchmark import registry
 from benchmark.errors import UserError
 from benchmark.models.catalogue import find_backbone
 from benchmark.parameters.papers import Published, published, sources
+from benchmark.records.naming import base
 from benchmark.tables import Cell, Column, Row, Table
 from benchmark.tables.main import order
 
@@ -35,10 +36,10 @@ def build(backbones: Sequence[str] = (), methods: Sequence[str] = ()) -> Table:
     """
     backbones = [find_backbone(name).name for name in dict.fromkeys(backbones or BACKBONES)]
     for name in methods:
-        registry.require("method", name)
+        registry.require("method", base(name))
     printed = Printed(published())
     rows = []
-    for name in sorted(dict.fromkeys(map(registry.base, methods or registry.main_methods())), key=order):
+    for name in sorted(dict.fromkeys(map(base, methods or registry.main_methods())), key=order):
         kind: type[Method] = registry.find("method", name)
         pairs = [printed.beside(kind(), name, backbone) for backbone in backbones]
         rows.append(Row(name, kind.label, tuple(cell for pair in pairs for cell in pair)))

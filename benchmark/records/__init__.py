@@ -10,7 +10,7 @@ needs torch, so that tables are quick.
 """
 
 from benchmark.records.model import SOURCE, Evaluation, Record, Score, Sidecar, Trainable
-from benchmark.records.store import confusions, content, path_of, paths, read, read_all, write
+from benchmark.records.store import confusions, content, find, path_of, paths, read, read_all, write
 
 __all__ = [
     "SOURCE",
@@ -21,6 +21,7 @@ __all__ = [
     "Trainable",
     "confusions",
     "content",
+    "find",
     "path_of",
     "paths",
     "read",

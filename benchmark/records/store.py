@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -17,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from benchmark.atomic import write_files
-from benchmark.errors import UserError
+from benchmark.atomic import reason, write_files
+from benchmark.errors import UserError, nearest
 from benchmark.records.model import SCHEMA_VERSION, SOURCE, TOLERANCE, Record, Score, Sidecar, misplaced
 from benchmark.records.seal import edited, sealed
 
@@ -110,19 +109,6 @@ def write(record: Record, confusion: Matrices, ids: Ids, root: Path, more: Mappi
     return path
 
 
-def reason(error: OSError) -> str:
-    """Return why a file cannot be written, and what to do about it."""
-    remedies = {
-        errno.ENOSPC: "free some space",
-        errno.EDQUOT: "free some of your quota",
-        errno.EFBIG: "allow larger files (ulimit -f)",
-        errno.ENOTDIR: "move the file that stands where a folder is needed",
-        errno.EEXIST: "move the file that stands where a folder is needed",
-    }
-    remedy = remedies.get(error.errno or 0, "make the folder writable or give another one")
-    return f"{error.strerror or error}; {remedy}"
-
-
 def _pack(confusion: Matrices, ids: Ids) -> bytes:
     arrays: dict[str, npt.NDArray[Any]] = {}
     for domain, matrices in confusion.items():
@@ -196,6 +182,23 @@ def read_all(root: Path, *, verify: bool = False) -> list[Record]:
     if not found:
         raise UserError(f"{root}: no records here; make some with: python -m benchmark run")
     return list(found.values())
+
+
+def find(which: str, records: Path) -> Record:
+    """Return the record of that path, name or unmistakable part of a name.
+
+    Raises:
+        UserError: none, or several.
+    """
+    if os.path.isfile(which):  # unlike Path.is_file, no error where a name is too long
+        return read(Path(which))
+    known = {str(path.relative_to(records).with_suffix("")): path for path in paths(records)}
+    found = [name for name in known if f"/{which}/" in f"/{name}/"]
+    if len(found) > 1:
+        raise UserError(f"{which!r} is the name of {len(found)} records; say which: {', '.join(sorted(found))}")
+    if not found:
+        raise UserError(f"no record {which!r} in {records}: {nearest(which, known)}")
+    return read(known[found[0]])
 
 
 def confusions(record: Record) -> tuple[dict[str, npt.NDArray[np.int32]], dict[str, list[str]]]:

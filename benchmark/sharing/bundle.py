@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmark.atomic import write_files
+from benchmark.atomic import reason, write_files
 from benchmark.errors import UserError
 from benchmark.records import Record, content, path_of, read
-from benchmark.records.store import SIDECARS, reason, unsealed
+from benchmark.records.store import SIDECARS, unsealed
 from benchmark.restore import protocol_of, require_weights
 from benchmark.sharing import manifest
 from benchmark.sharing.card import card

@@ -10,11 +10,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmark.atomic import reason
 from benchmark.errors import UserError
-from benchmark.export import find
 from benchmark.models import hub
-from benchmark.records import Record
-from benchmark.records.store import reason
+from benchmark.records import Record, find
 from benchmark.sharing import bundle
 from benchmark.sharing.manifest import CARD, FIELDS, MANIFEST, RECORD
 
@@ -26,7 +25,7 @@ def push(which: str, repository: str, records: Path, private: bool) -> str:
     """Put a run into a repository of the hub, in one commit, and return the commit. What else is there stays.
 
     Args:
-        which: as :func:`benchmark.export.find` takes it.
+        which: as :func:`benchmark.records.find` takes it.
         repository: ``OWNER/NAME``; made where there is none.
         records: folder of records.
         private: whether one that is made is private.

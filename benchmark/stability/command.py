@@ -9,11 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from benchmark import jobs, protocol, tables
-from benchmark.atomic import write_file
+from benchmark.atomic import reason, write_file
 from benchmark.console import Display
 from benchmark.errors import UserError
 from benchmark.models.catalogue import find_backbone
-from benchmark.records.store import reason
 from benchmark.roots import make_ready, place_for, require
 from benchmark.stability import table
 from benchmark.stability.record import Stability, place_of, read, write

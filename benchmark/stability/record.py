@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from benchmark.atomic import write_file
+from benchmark.atomic import reason, write_file
 from benchmark.errors import UserError
 from benchmark.records.seal import sealed
-from benchmark.records.store import STABILITY, reason, unsealed
+from benchmark.records.store import STABILITY, unsealed
 
 Estimator = Literal["per-sample", "per-batch", "variational"]
 Criterion = Literal["f", "delta-f", "drf"]

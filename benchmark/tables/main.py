@@ -9,6 +9,7 @@ from dataclasses import replace
 from benchmark import registry
 from benchmark.errors import UserError, nearest
 from benchmark.records import SOURCE, Record
+from benchmark.records.naming import base
 from benchmark.tables import notes
 from benchmark.tables.beside import Figure, Lookup, nothing
 from benchmark.tables.layout import Cell, Column, Row, Table
@@ -60,7 +61,7 @@ def order(method: str) -> tuple[int, str, str]:
     A method that carries perturbation follows the plain one.
     """
     name, _, given = method.partition("[")
-    known = registry.base(name)
+    known = base(method)
     return (ORDER.index(known) if known in ORDER else len(ORDER), name, given)
 
 

@@ -23,7 +23,7 @@ from benchmark.stability.record import read as read_stability
 from tests.fuzz.given import damaged, edited, jsons, outcome
 from tests.records.made import stored
 
-TABLE: dict[str, Any] = {"name": None, "backbone": None, "methods": "", "published": True}
+TABLE: dict[str, Any] = {"name": None, "backbone": None, "methods": (), "published": True}
 
 
 @pytest.fixture(scope="module")

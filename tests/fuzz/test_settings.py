@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from benchmark import jobs, protocol, registry, tune
 from benchmark.method import PerturbationSettings
+from benchmark.records import naming
 from benchmark.stability import command
 from tests.fuzz.given import numbers, outcome, values, words
 
@@ -22,14 +23,14 @@ FIXED = protocol.load("streets")
 
 @cache
 def settings_of(method: str) -> list[str]:
-    kind = registry.find("method", registry.base(method))
+    kind = registry.find("method", naming.base(method))
     return [*kind.Settings.model_fields, *(f"perturbation.{name}" for name in PerturbationSettings.model_fields)]
 
 
 @st.composite
 def assignments(draw: st.DrawFn) -> tuple[str, list[str]]:
     """Draw a method's name, mostly one that there is, and texts for ``--set``."""
-    method = draw(st.sampled_from(NAMES) | st.sampled_from([f"{name}{registry.PERTURBED}" for name in NAMES]))
+    method = draw(st.sampled_from(NAMES) | st.sampled_from([f"{name}{naming.PERTURBED}" for name in NAMES]))
     texts = []
     for _ in range(draw(st.integers(1, 3))):
         whose = method if draw(st.integers(0, 9)) else draw(words)

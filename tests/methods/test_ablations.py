@@ -9,6 +9,7 @@ import torch
 
 from benchmark import jobs, registry
 from benchmark.method import Method
+from benchmark.records import naming
 from benchmark.tables.main import ORDER
 from tests.methods.fishertune.small_runs import Run
 
@@ -71,6 +72,6 @@ def test_words_for_several_methods_stand_for_methods() -> None:
     known = registry.names("method")
     for word, names in jobs.GROUPS.items():
         assert word not in known
-        assert {registry.base(name) for name in names} <= set(known)
+        assert {naming.base(name) for name in names} <= set(known)
         assert len(set(names)) == len(names)
     assert {name for names in jobs.GROUPS.values() for name in names} >= set(ABLATIONS)

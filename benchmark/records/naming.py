@@ -1,0 +1,16 @@
+"""How a run's method is written in names of folders and records: ``NAME``, ``NAME+perturbed``, ``NAME[rank=4]``.
+
+Needs no torch, unlike :mod:`benchmark.method.perturbation`, which implements what the suffix stands for.
+"""
+
+from __future__ import annotations
+
+PERTURBED = "+perturbed"
+"""Suffix of any method's name: the same method with feature perturbation (FisherTune, Table 5)."""
+PERTURBATION = "perturbation."
+"""Prefix of a hyperparameter that belongs to the perturbation, not to the method."""
+
+
+def base(method: str) -> str:
+    """Return a method's registered name, without :data:`PERTURBED` and without hyperparameters."""
+    return method.partition("[")[0].removesuffix(PERTURBED)
