@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from benchmark import registry
+from benchmark.common import registry
 from tests.small import DEPTH, DIM
 
 METHODS = sorted(registry.names("method"))

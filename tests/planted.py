@@ -18,16 +18,18 @@ import torch
 import yaml
 
 from baselines.freeze import Freeze
-from benchmark import atomic, check, machine, training
+from benchmark.check import command
+from benchmark.check.regression import Comparison, Reference, compare
+from benchmark.common import atomic, machine
 from benchmark.data import augment
 from benchmark.data.loader import EvaluationItem, EvaluationSet
+from benchmark.data.location import place_for
 from benchmark.data.samples import Reader, Sample
-from benchmark.experiment import execute
-from benchmark.jobs import Job
 from benchmark.protocol import load
 from benchmark.records import Record, read
-from benchmark.regression import Comparison, Reference, compare
-from benchmark.roots import place_for
+from benchmark.runs.experiment import execute
+from benchmark.runs.job import Job
+from benchmark.training import trainer
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 SOURCES = ("gta5", "camvid")
@@ -54,29 +56,29 @@ def frozen_weights_that_move(patch: pytest.MonkeyPatch) -> None:
 
 def frozen_weights_that_decay(patch: pytest.MonkeyPatch) -> None:
     """Each step takes a millionth off every weight of the backbone, whether it trains or not."""
-    true = training.Trainer.step
+    true = trainer.Trainer.step
 
-    def wrong(self: training.Trainer, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    def wrong(self: trainer.Trainer, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         losses = true(self, images, labels)
         with torch.no_grad():
             for parameter in self.segmenter.backbone.parameters():
                 parameter.mul_(1 - 1e-6)
         return losses
 
-    patch.setattr(training.Trainer, "step", wrong)
+    patch.setattr(trainer.Trainer, "step", wrong)
 
 
 def halved_learning_rate(patch: pytest.MonkeyPatch) -> None:
     """The schedule is half of what it should be."""
-    true = training.schedule
-    patch.setattr(training, "schedule", lambda protocol, step: true(protocol, step) / 2)
+    true = trainer.schedule
+    patch.setattr(trainer, "schedule", lambda protocol, step: true(protocol, step) / 2)
 
 
 def shuffled_targets(patch: pytest.MonkeyPatch) -> None:
     """Within each batch, images get each other's labels."""
-    true = training.Losses.forward
+    true = trainer.Losses.forward
     patch.setattr(
-        training.Losses, "forward", lambda self, images, labels, *rest: true(self, images, labels.flip(0), *rest)
+        trainer.Losses, "forward", lambda self, images, labels, *rest: true(self, images, labels.flip(0), *rest)
     )
 
 
@@ -145,13 +147,15 @@ def main() -> None:
     parser.add_argument("--seeds", default="", help="only these; default: all of the reference")
     parser.add_argument("--records", type=Path, help="keep the runs here, and resume; default: a temporary folder")
     given = parser.parse_args()
-    fixed = load("streets", check.VARIANT)
-    reference = check.references(RESULTS, fixed)
-    wanted = check.chosen(reference.runs, given.methods, given.seeds)
+    fixed = load("streets", command.VARIANT)
+    reference = command.references(RESULTS, fixed)
+    wanted = command.chosen(reference.runs, given.methods, given.seeds)
     rows = {}
-    with check.place(given.records) as folder:
+    with command.place(given.records) as folder:
         for bug in BUGS:
-            planned = check.plan(fixed, wanted, data_root=place_for(fixed, None), folder=folder / bug.replace(" ", "-"))
+            planned = command.plan(
+                fixed, wanted, data_root=place_for(fixed, None), folder=folder / bug.replace(" ", "-")
+            )
             rows[bug] = _row(found(bug, reference, planned))
             print(yaml.safe_dump({bug: rows[bug]}, sort_keys=False, width=1000), flush=True)
     about = {"commit": machine.commit(), "runs": [f"{method} seed {seed}" for method, seed in wanted], "bugs": rows}

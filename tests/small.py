@@ -9,14 +9,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from benchmark import registry
+from benchmark.common import registry
 from benchmark.data.loader import TrainingItem
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone
 from benchmark.models.decoder import Decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Augmentation, DecoderSpec, Protocol, Split
-from benchmark.training import Trainer
+from benchmark.training.trainer import Trainer
 
 DEPTH, DIM, PATCH, CLASSES = 3, 48, 8, 4
 

@@ -21,11 +21,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmark import registry
 from benchmark.cli import app
+from benchmark.common import registry
 from benchmark.records import read
+from tests.cli.test_cli import ROOT, call
 from tests.conftest import TINY
-from tests.test_cli import ROOT, call
 
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"<!-- (file|append|run|command|python)(?:: (\S+))? -->\n```\w+\n(.*?)```", re.DOTALL)

@@ -23,8 +23,8 @@ from benchmark.models.backbone import build_backbone
 from benchmark.models.segmenter import windows
 from benchmark.models.weights import weight_hash
 from benchmark.records import Record, confusions, read
+from tests.cli.test_cli import ROOT, call, command
 from tests.data.trees import TREES, VISTAS, VISTAS_1, write_image, write_label
-from tests.test_cli import ROOT, call, command
 
 METHODS = ("rein", "lora", "fishertune")
 DEPTH, DIM = 12, 384

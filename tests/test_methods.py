@@ -13,11 +13,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from benchmark import registry
+from benchmark.common import registry
+from benchmark.common.rng import torch_rng
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.segmenter import Segmenter
-from benchmark.streams import torch_rng
 from tests.backbones import tiny_backbone
 from tests.expected import EXPECTED, METHODS, UNREACHED, VIT_L, Expected
 from tests.small import CLASSES, Head, OneBatch, bits, logits, method, train

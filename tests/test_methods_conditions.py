@@ -18,13 +18,13 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from benchmark import registry
+from benchmark.common import registry
+from benchmark.common.rng import derive_seed, torch_rng
 from benchmark.data.loader import TrainingItem
 from benchmark.method import Method, Perturbation, PerturbationSettings, UserError, restyle
 from benchmark.models.backbone import Backbone
 from benchmark.models.segmenter import Segmenter
-from benchmark.streams import number, torch_rng
-from benchmark.training import Trainer
+from benchmark.training.trainer import Trainer
 from tests.backbones import tiny_backbone
 from tests.expected import EXPECTED, METHODS, Expected
 from tests.small import CLASSES, DIM, Head, OneBatch, bits, logits, method, protocol
@@ -276,7 +276,7 @@ def test_place_and_probability_change_the_training(plain: Plain) -> None:
     half = trained(trainer("freeze", perturbation(probability=0.5)))
     draws = []
     for step in range(ITERATIONS):
-        torch.manual_seed(number(0, "model", step, 0))
+        torch.manual_seed(derive_seed(0, "model", step, 0))
         draws.append(torch.rand(()).item())
     assert 0 < sum(draw < 0.5 for draw in draws) < ITERATIONS
     wanted = [one if draw < 0.5 else other for draw, one, other in zip(draws, always, never, strict=True)]

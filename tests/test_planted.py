@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmark import rounding
-from benchmark.experiment import execute
-from benchmark.jobs import Job, plan
+from benchmark.check import rounding
+from benchmark.check.regression import Reference, compare
 from benchmark.protocol import load
 from benchmark.records import read
-from benchmark.regression import Reference, compare
+from benchmark.runs.experiment import execute
+from benchmark.runs.job import Job
+from benchmark.runs.request import plan
 from tests.conftest import TINY
 from tests.planted import BUGS, RESULTS, found
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmark import tables
 from benchmark.records import read_all
-from tests.test_cli import ROOT, call
+from tests.cli.test_cli import ROOT, call
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"<!-- table: (\S+) -->\n(.*?)<!-- end of table -->", README, re.DOTALL)

@@ -18,19 +18,24 @@ import torch
 from huggingface_hub import constants
 from torch import nn
 
-from benchmark import checkpoints, jobs, listing, protocol, records, tablecommand, tune
+from benchmark import protocol, records
+from benchmark.artifacts.delta import apply_delta, load_decoder
+from benchmark.cli import listing
+from benchmark.common.errors import UserError
 from benchmark.data.readers import camvid, gta5, mapillary
 from benchmark.data.samples import read_ids, read_image
-from benchmark.delta import apply_delta, load_decoder
-from benchmark.errors import UserError
-from benchmark.export import export
 from benchmark.figures import _command
 from benchmark.models import hub
 from benchmark.models.backbone import build_backbone
 from benchmark.models.weights import read
 from benchmark.pretrain.frames import FrameStore
 from benchmark.records.seal import sealed
+from benchmark.runs import request as requests
+from benchmark.runs import tune
+from benchmark.sharing.export import export
 from benchmark.stability.record import read as read_stability
+from benchmark.tables import command
+from benchmark.training import checkpoint
 from tests.backbones import tiny_backbone
 from tests.data.trees import TREES
 from tests.records.made import stored
@@ -159,8 +164,8 @@ def test_a_delta_and_a_decoder(tmp_path: Path, mark: Path, content: bytes) -> No
 def test_a_checkpoint(tmp_path: Path, mark: Path, content: bytes) -> None:
     file = tmp_path / "seed0.checkpoint"
     file.write_bytes(content)
-    harmless(mark, lambda: checkpoints.read(file, "mine"), refused=False)
-    assert checkpoints.read(file, "mine") is None
+    harmless(mark, lambda: checkpoint.read(file, "mine"), refused=False)
+    assert checkpoint.read(file, "mine") is None
 
 
 def test_a_folder_of_records(tmp_path: Path, mark: Path, content: bytes) -> None:
@@ -189,7 +194,7 @@ def use_everything(runs: Path, mark: Path, record: Path) -> None:
     harmless(mark, lambda: export(str(record), runs, runs.parent / "out.safetensors", True))
     listing.show("runs", runs)
     with suppress(UserError):
-        tablecommand.run(runs, "main", "markdown", None, **options)
+        command.run(runs, "main", "markdown", None, **options)
     assert not mark.exists()
 
 
@@ -234,7 +239,7 @@ def test_tags_of_yaml_in_protocols_and_settings(tmp_path: Path, mark: Path, tag:
     path, value = tmp_path / "mine.yaml", f"{tag} ['{mark}']"
     path.write_text(f"title: {value}\n")
     harmless(mark, lambda: protocol.load(str(path)))
-    assert jobs.parse_given([f"lora.rank={value}"]) == {"lora": {"rank": value}}
+    assert requests.parse_given([f"lora.rank={value}"]) == {"lora": {"rank": value}}
     assert not mark.exists()
 
 

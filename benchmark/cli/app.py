@@ -10,7 +10,7 @@ import typer
 
 from benchmark import __version__
 from benchmark.cli import making, running, sharing, showing
-from benchmark.errors import UserError, printable
+from benchmark.common.errors import UserError, printable
 
 INTERRUPTED = 130
 app = typer.Typer(

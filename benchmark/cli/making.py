@@ -17,9 +17,9 @@ def show(
     columns: Annotated[int, typer.Option(min=1, max=20, help="Images per domain.")] = 3,
 ) -> None:
     """Draw a contact sheet: images of every domain of a protocol beside their labels."""
-    from benchmark import datacommands
+    from benchmark.data import command
 
-    typer.echo(datacommands.show(protocol, data_root, output, columns))
+    typer.echo(command.show(protocol, data_root, output, columns))
 
 
 def check(
@@ -33,18 +33,18 @@ def check(
     ] = False,
 ) -> None:
     """Read every file of a protocol or a data root, and say what is missing and where it is to be had."""
-    from benchmark import datacommands
+    from benchmark.data import command
 
-    datacommands.check(protocol, data_root, partial=partial)
+    command.check(protocol, data_root, partial=partial)
 
 
 def render(
     output: Annotated[Optional[Path], typer.Option(help="Instead of the cache.")] = None,
 ) -> None:
     """Render the embedded default now; a run does it when needed."""
-    from benchmark import datacommands
+    from benchmark.data import command
 
-    typer.echo(datacommands.render(output))
+    typer.echo(command.render(output))
 
 
 def pretrain(

@@ -9,8 +9,8 @@ from typing import Annotated, Optional
 import typer
 
 from benchmark.cli import options
-from benchmark.errors import UserError
-from benchmark.execution import Execution
+from benchmark.common.errors import UserError
+from benchmark.training.execution import Execution
 
 
 class Evaluator(str, Enum):
@@ -73,7 +73,7 @@ def run(
     detach: Annotated[bool, typer.Option("--detach", help="Submit, and do not wait.")] = False,
 ) -> None:
     """Train, score and record every due run, then print the table. Finished runs are kept; killed ones resume."""
-    from benchmark import sweep
+    from benchmark.runs import sweep
 
     sweep.run(
         sweep.Request(
@@ -106,8 +106,8 @@ def plan(
     processes: Annotated[int, typer.Option(min=1, help="GPUs that share each run (torchrun).")] = 1,
 ) -> None:
     """Say what run would do with these options, what it would take and what is missing; nothing is executed."""
-    from benchmark import sweep
     from benchmark.plan import command
+    from benchmark.runs import sweep
 
     typer.echo(
         command.run(
@@ -133,7 +133,7 @@ def tune(
     workers: options.Workers = None,
 ) -> None:
     """Search every method's learning rate with equal effort, on held-out source images; print what it found."""
-    from benchmark import tune as search
+    from benchmark.runs import tune as search
 
     search.run(
         protocol, methods, rates, backbone=backbone, weights=weights, data_root=data_root, records=records,
@@ -184,7 +184,7 @@ def check(
     """Run a short fixed set again: code 1 where it lost mIoU, or computes something else than before."""
     if rounding and (against or methods or seeds or miou_only):
         raise UserError("--rounding compares nothing; leave out --against, --methods, --seeds and --miou-only")
-    from benchmark import check as checking
+    from benchmark.check import command as checking
 
     if rounding:
         checking.measure_rounding(protocol, data_root=data_root, records=records, reference=reference, workers=workers)

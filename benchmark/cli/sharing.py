@@ -22,7 +22,7 @@ def export(
     decoder: Annotated[bool, typer.Option("--decoder", help="Put the decoder into the file as well.")] = False,
 ) -> None:
     """Write what a run changed of its backbone as one file for the pre-trained weights, or the whole run to share."""
-    from benchmark import export as exporting
+    from benchmark.sharing import export as exporting
 
     for path in exporting.export(record, records, output, decoder):
         typer.echo(path)
@@ -63,6 +63,6 @@ def evaluate(
     data_root: options.DataRoot = None,
 ) -> None:
     """Score a run again from its weights and compare with its record, image by image; code 1 where they differ."""
-    from benchmark import rescore
+    from benchmark.sharing import rescore
 
     rescore.run(record, records, data_root, weights)

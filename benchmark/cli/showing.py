@@ -47,9 +47,10 @@ def table(
     output: Annotated[Optional[Path], typer.Option(help="Write here instead of printing.")] = None,
 ) -> None:
     """Print a table that the records make: LaTeX (booktabs) unless another format is asked for."""
-    from benchmark import jobs, tablecommand
+    from benchmark.runs import request
+    from benchmark.tables import command as tablecommand
 
-    rows = jobs.parse_methods(methods) if methods else []
+    rows = request.parse_methods(methods) if methods else []
     tablecommand.run(
         records, which.value, output_format.value, output, name=protocol, backbone=backbone, methods=rows,
         published=published,
@@ -98,10 +99,12 @@ def params(
     output_format: Annotated[options.Format, typer.Option("--format", help="Of the table.")] = options.Format.markdown,
 ) -> None:
     """Count what each method trains on the real backbones (no weights needed), beside what papers print."""
-    from benchmark import jobs, parameters, tablecommand
+    from benchmark import parameters
+    from benchmark.runs import request
+    from benchmark.tables import command as tablecommand
 
     columns = [name.strip() for text in backbone or () for name in text.split(",") if name.strip()]
-    made = parameters.build(columns, jobs.parse_methods(methods) if methods else ())
+    made = parameters.build(columns, request.parse_methods(methods) if methods else ())
     typer.echo(tablecommand.FORMATS[output_format.value]([made]))
 
 
@@ -110,6 +113,6 @@ def list_(
     records: options.Records = options.RUNS,
 ) -> None:
     """List protocols, methods, backbones, data sets, and runs with their state."""
-    from benchmark import listing
+    from benchmark.cli import listing
 
     listing.show(kind.value if kind else None, records)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.common.errors import UserError
 from benchmark.data.samples import Reader, Sample
-from benchmark.errors import UserError
 
 SHOWN = 10
 

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from benchmark.common.rng import numpy_rng
 from benchmark.data.augment import Settings, train_transform
 from benchmark.data.labels import Bytes
 from benchmark.data.samples import Sample, SampleReader
-from benchmark.streams import rng
 
 MEMORY = 2 << 30
 
@@ -112,7 +112,7 @@ class TrainingSet(Dataset[TrainingItem]):
         if not 0 <= position < self._length:
             raise IndexError(f"position {position} is outside a training of {self._length}")
         index = self.index(position)
-        chance = rng(self._seed, "augment", position)
+        chance = numpy_rng(self._seed, "augment", position)
         image, label = train_transform(*self.frames[index], chance, self._augmentation)
         return {
             "image": planes(image),
@@ -166,4 +166,4 @@ def fitted(size: tuple[int, ...], limits: tuple[int, int]) -> tuple[int, int]:
 
 @lru_cache(maxsize=8)
 def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    return rng(seed, "order", epoch).permutation(count)
+    return numpy_rng(seed, "order", epoch).permutation(count)

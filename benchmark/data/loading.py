@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
-from benchmark.errors import LostLoaderError, UserError
+from benchmark.common.errors import LostLoaderError, UserError
 
 BESIDE_A_GPU = 4
 """One process reads and crops about 20 frames of GTA5 a second, and a GPU trains a ViT-L on fewer than 80."""

@@ -21,8 +21,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 from PIL import Image
 
+from benchmark.common.errors import UserError, nearest
 from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, FACTS, Bytes, Color, LabelTable
-from benchmark.errors import UserError, nearest
 
 # What Pillow is known to raise on damaged files, from its own parsers and from the codecs beneath.
 DAMAGE = (

@@ -12,8 +12,9 @@ from typing import Any
 
 import matplotlib
 
-from benchmark import __version__, atomic, registry
-from benchmark.errors import UserError, nearest
+from benchmark import __version__
+from benchmark.common import atomic, registry
+from benchmark.common.errors import UserError, nearest
 from benchmark.figures import _style
 from benchmark.figures._figure import Drawing, Figure, NothingToDrawError, Selection
 from benchmark.records import Record, read_all

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from matplotlib import figure as mpl
 
-from benchmark import registry
-from benchmark.errors import UserError
+from benchmark.common import registry
+from benchmark.common.errors import UserError
 from benchmark.records import SOURCE, Record
 from benchmark.tables import order
 

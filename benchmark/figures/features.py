@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.figures._figure import Drawing, Figure, NothingToDrawError, Selection, require
 from benchmark.figures._style import CYCLE, MARKERS, PAGE, canvas, legend
 from benchmark.records import SOURCE, Record
@@ -73,14 +73,14 @@ def domain_features(run: Record, data_root: Path | None) -> dict[str, Floats]:
     Raises:
         UserError: images or weights that cannot be had.
     """
-    from benchmark import roots
+    from benchmark.artifacts.restore import protocol_of, restore
+    from benchmark.data import location
+    from benchmark.data.domains import Domain
     from benchmark.data.loader import EvaluationSet
-    from benchmark.domains import Domain
-    from benchmark.restore import protocol_of, restore
 
     protocol, segmenter = protocol_of(run), restore(run)
-    place = roots.place_for(protocol, data_root)
-    roots.require(protocol, place)
+    place = location.place_for(protocol, data_root)
+    location.require(protocol, place)
     found = {}
     for name, split in {SOURCE: protocol.validation, **protocol.targets}.items():
         domain = Domain.find(split, place)

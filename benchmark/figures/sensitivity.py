@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.figures._figure import Drawing, Figure, Selection, require
 from benchmark.figures._style import COLUMN, canvas, cells, scale
 from benchmark.records import Record

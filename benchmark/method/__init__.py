@@ -3,13 +3,13 @@
 This package is all of the harness that a method may import.
 """
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
+from benchmark.common.microbatch import WHOLE, Portion
 from benchmark.method.candidates import GROUPS, Candidate, Group, candidates, matrices
 from benchmark.method.interface import Decoding, Estimation, Method, Phase, Settings, setting
 from benchmark.method.perturbation import Perturbation, PerturbationSettings, features_at, on_patches, restyle
 from benchmark.method.processes import averaged, gathered, processes, summed
 from benchmark.method.sparse import SparseAdamW, top_k, top_k_masks
-from benchmark.portion import WHOLE, Portion
 
 __all__ = [
     "GROUPS",

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.models.backbone import Backbone
 
 Group = Literal["q", "k", "v", "ffn"]

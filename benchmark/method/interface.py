@@ -26,8 +26,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from benchmark.common.microbatch import WHOLE, Portion
 from benchmark.models.backbone import Backbone
-from benchmark.portion import WHOLE, Portion
 
 Origin = Literal["paper", "ours"]
 

@@ -12,11 +12,11 @@ import torch
 from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
+from benchmark.common.microbatch import present
 from benchmark.method.interface import Method, Settings, setting
 from benchmark.method.processes import gathered, processes
 from benchmark.models.backbone import Backbone
-from benchmark.portion import present
 
 EPS = 1e-6  # of the variance, as DSU has it
 

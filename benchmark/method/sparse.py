@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 
 CHUNK = 1 << 22  # values looked at together; bounds the working memory whatever the number of scores
 DIGIT = 16  # bits ranked per pass

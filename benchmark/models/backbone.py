@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmark import streams
-from benchmark.errors import UserError
+from benchmark.common import rng
+from benchmark.common.errors import UserError
+from benchmark.common.microbatch import present
 from benchmark.models import hub
 from benchmark.models.catalogue import (
     IMAGENET_MEAN,
@@ -29,7 +30,6 @@ from benchmark.models.catalogue import (
     repository_of,
 )
 from benchmark.models.weights import Resample, fit, load_embedded, load_into, read, renamed
-from benchmark.portion import present
 
 
 class Backbone(nn.Module):
@@ -125,7 +125,7 @@ def build_backbone(
     if revision is not None and (weights is not None or spec.weights != "hub"):
         raise UserError(f"--revision {revision}: backbone {name!r} does not get its weights from the hub; leave it out")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(streams.number(seed, "backbone", spec.name))
+        torch.manual_seed(rng.derive_seed(seed, "backbone", spec.name))
         backbone = Backbone(_vit(spec, spec.options), spec)
     if weights is None and (not pretrained or spec.weights == "none"):
         return backbone

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
-from benchmark.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest
 
 GROUP = "dgss_benchmark.backbones"
 IMAGENET_MEAN = (123.675, 116.28, 103.53)

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.models.backbone import Backbone
 
 OPTIONS = {"fallback_random": True}

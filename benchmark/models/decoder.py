@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import streams
-from benchmark.errors import UserError
-from benchmark.portion import WHOLE, Portion
+from benchmark.common import rng
+from benchmark.common.errors import UserError
+from benchmark.common.microbatch import WHOLE, Portion
 
 IGNORE = 255
 TINY_MASS = 1e-6
@@ -128,5 +128,5 @@ def check_queries(offered: Size, taken: Size) -> None:
 def seeded(seed: int, *name: str) -> Iterator[None]:
     """Within the context torch's generator (CPU) is the stream (seed, name); afterwards it is as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(streams.number(seed, *name))
+        torch.manual_seed(rng.derive_seed(seed, *name))
         yield

@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 
 FILE = "model.safetensors"
 REMEDY = "connect once, or name timm's safetensors file with --weights FILE"

@@ -21,6 +21,8 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
+from benchmark.common.microbatch import WHOLE, Portion
+from benchmark.common.rng import derive_seed
 from benchmark.models.decoder import (
     IGNORE,
     MASK2FORMER_QUERIES,
@@ -32,8 +34,6 @@ from benchmark.models.decoder import (
     seeded,
 )
 from benchmark.models.mask2former_initial import draw_initial
-from benchmark.portion import WHOLE, Portion
-from benchmark.streams import number
 
 WIDTH = MASK2FORMER_QUERIES[1]
 HEADS = 8
@@ -281,7 +281,7 @@ def targets(labels: Tensor, dtype: torch.dtype) -> tuple[list[Tensor], list[Tens
 def _points(device: torch.device, image: int) -> Iterator[None]:
     """Within the context torch's generators are the image's own stream; afterwards they are as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(number(torch.initial_seed(), "points", image))
+        torch.manual_seed(derive_seed(torch.initial_seed(), "points", image))
         yield
 
 

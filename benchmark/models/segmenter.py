@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.common.microbatch import WHOLE, Portion
 from benchmark.models.backbone import Backbone
 from benchmark.models.decoder import IGNORE, Decoder, Size
-from benchmark.portion import WHOLE, Portion
 
 AT_ONCE = 1 << 18
 """Pixels of windows that go through the network together: one window of 512, which gains nothing from company on a

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 
 EMBEDDED = Path(__file__).with_name("weights")
 Resample = Literal["bicubic", "pi"]

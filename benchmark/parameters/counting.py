@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-from benchmark import streams
+from benchmark.common import rng
 from benchmark.method import Method, Perturbation
 from benchmark.models.backbone import Backbone, build_backbone
 
@@ -22,7 +22,7 @@ def count(method: Method, backbone: str, perturbation: Perturbation | None = Non
     Raises:
         UserError: no such backbone, or one that method or perturbation cannot serve.
     """
-    method.attach(deepcopy(architecture(backbone)), streams.torch_rng(0, "method"))
+    method.attach(deepcopy(architecture(backbone)), rng.torch_rng(0, "method"))
     if perturbation is not None:
         perturbation.join(method)
     return method.trainable()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmark import registry
-from benchmark.errors import UserError
+from benchmark.common import registry
+from benchmark.common.errors import UserError
 from benchmark.models.catalogue import find_backbone
 from benchmark.parameters.papers import Published, published, sources
 from benchmark.records.naming import base

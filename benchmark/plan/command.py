@@ -9,14 +9,15 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark import checkpoints, protocol
-from benchmark.due import find_due
-from benchmark.errors import UserError
-from benchmark.jobs import Job
+from benchmark import protocol
+from benchmark.common.errors import UserError
 from benchmark.plan import costs, needs
 from benchmark.protocol import Protocol
 from benchmark.records import Record, read
-from benchmark.sweep import Request, wanted_by
+from benchmark.runs.due import find_due
+from benchmark.runs.job import Job
+from benchmark.runs.sweep import Request, wanted_by
+from benchmark.training import checkpoint
 
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
 PEAKS = {"auto": ("bfloat16", 312e12), "float32": ("float32", 19.5e12)}
@@ -159,7 +160,7 @@ def _totals(rows: Sequence[Row]) -> list[str]:
 
 
 def _disk(rows: Sequence[Row], folder: Path) -> str:
-    free, room = checkpoints.free(folder), max((row.room for row in rows), default=0.0)
+    free, room = checkpoint.free(folder), max((row.room for row in rows), default=0.0)
     verdict = "" if room + sum(row.kept for row in rows) < free else ": too little, give another --records"
     return f"disk: {free / 1e9:.2f} GB are free in {folder}, a run at a time takes up to {room / 1e9:.2f} GB{verdict}"
 

@@ -19,17 +19,18 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark import checkpoints, streams
+from benchmark.common import rng
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone, checkpoint_blocks
 from benchmark.models.decoder import Decoder
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import windows
+from benchmark.training import checkpoint as checkpoints
 
 if TYPE_CHECKING:
-    from benchmark.jobs import Job
     from benchmark.method import Phase
     from benchmark.protocol import Protocol, Split
+    from benchmark.runs.job import Job
 
 SIDES = (4, 8)
 """Of the maps that the decoder is run on, in patches; all it does grows with the area, or not at all."""
@@ -157,10 +158,10 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     Raises:
         UserError: the method cannot serve the backbone, its phases do not fit, a batch cannot be divided so.
     """
-    from benchmark.timeline import timeline
+    from benchmark.training.schedule import timeline
 
     protocol, method, backbone = job.protocol, job.make_method(), deepcopy(architecture)
-    method.attach(backbone, streams.torch_rng(0, "method"))
+    method.attach(backbone, rng.torch_rng(0, "method"))
     if (perturbation := job.make_perturbation()) is not None:
         perturbation.join(method)
     trained = method.trainable()
@@ -201,7 +202,7 @@ def _operations(job: Job, phase: Phase, architecture: Backbone, decoder: Decoder
 
 def _features(job: Job, backbone: Backbone, decoder: DecoderCost, processes: int) -> float:
     """Return the bytes that a step keeps for its backward pass, of the images that a process sees at once."""
-    from benchmark.training import share_of
+    from benchmark.training.trainer import share_of
 
     crop, steps = job.protocol.augmentation.crop, job.execution.accumulate
     area = patches(backbone, (crop, crop))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.domains import reader_of
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
+from benchmark.data.domains import reader_of
+from benchmark.data.location import place_for
 from benchmark.models import hub
 from benchmark.models.catalogue import find_backbone, repository_of
 from benchmark.protocol import Protocol
-from benchmark.roots import place_for
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark import streams
+from benchmark.common.rng import numpy_rng, torch_rng
 from benchmark.pretrain.frames import SKY, FrameStore
 from benchmark.pretrain.recipe import Recipe
 
@@ -62,7 +62,7 @@ def make_batch(store: FrameStore, recipe: Recipe, step: int) -> Batch:
     """Return the batch of ``step``: even steps have square crops, odd ones whole street views, half as many."""
     wide = step % 2 == 1
     count, width = (recipe.batch // 2, 2 * CROP) if wide else (recipe.batch, CROP)
-    rng = streams.rng(recipe.seed, "pretrain", "crops", step)
+    rng = numpy_rng(recipe.seed, "pretrain", "crops", step)
     images = np.zeros((count, CROP, width, 3), np.uint8)
     maps: list[dict[str, NDArray[np.generic]]] = []
     for row in range(count):
@@ -71,7 +71,7 @@ def make_batch(store: FrameStore, recipe: Recipe, step: int) -> Batch:
         crop = draw_crop(image.shape[:2], width, recipe.zoom, rng)
         images[row] = blurred(cut_image(image, crop, width), rng)
         maps.append(cut_maps(record, crop, width))
-    generator = streams.torch_rng(recipe.seed, "pretrain", "colours", step)
+    generator = torch_rng(recipe.seed, "pretrain", "colours", step)
     return targets(distort(torch.from_numpy(images).permute(0, 3, 1, 2).float(), generator), maps)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from safetensors.torch import save as to_safetensors
 
-from benchmark.atomic import write_files
+from benchmark.common.atomic import write_files
+from benchmark.common.errors import UserError
 from benchmark.data.streets import MATERIALS, VERSION
-from benchmark.errors import UserError
 from benchmark.models.backbone import Backbone
 from benchmark.pretrain.recipe import NAME, Recipe
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.atomic import write_file
+from benchmark.common.atomic import write_file
+from benchmark.common.errors import UserError
 from benchmark.data.streets import VERSION, Frame, render, restyle
-from benchmark.errors import UserError
 
 HEIGHT, WIDTH = 128, 256
 PART = 250  # frames per file

@@ -19,17 +19,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark import streams
+from benchmark.common.rng import numpy_rng
+from benchmark.common.statistics import miou
 from benchmark.data.augment import train_transform
 from benchmark.data.labels import lut
 from benchmark.data.streets import render
-from benchmark.evaluation import confusion
+from benchmark.evaluation.evaluate import confusion
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.pretrain.recipe import NAME
 from benchmark.protocol import Protocol, load
-from benchmark.statistics import miou
 
 SOURCE = "gta5"
 TARGETS = ("cityscapes", "bdd100k", "mapillary")
@@ -155,7 +155,7 @@ def fit(backbone: Backbone, lr: float, frames: list[Labelled], protocol: Protoco
 
 
 def _crops(frames: list[Labelled], protocol: Protocol, step: int, seed: int) -> tuple[Tensor, Tensor]:
-    rng = streams.rng(seed, "probe", step)
+    rng = numpy_rng(seed, "probe", step)
     chosen = rng.integers(len(frames), size=protocol.batch)
     crops = [train_transform(frames[i][0], frames[i][1], rng, protocol.augmentation) for i in chosen]
     images = torch.from_numpy(np.stack([image for image, _ in crops])).permute(0, 3, 1, 2).float()

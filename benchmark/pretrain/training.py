@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark import checkpoints, streams
+from benchmark.common import rng
+from benchmark.common.errors import UserError
 from benchmark.data.streets import MATERIALS, VERSION
-from benchmark.errors import UserError
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.pretrain.batches import make_batch
 from benchmark.pretrain.card import Progress, write_model
 from benchmark.pretrain.frames import FrameStore, render_store
 from benchmark.pretrain.objective import DenseHeads, dense_losses, total
 from benchmark.pretrain.recipe import NAME, Recipe
+from benchmark.training import checkpoint
 
 REPORT_EVERY = 50
 
@@ -92,11 +93,11 @@ def pretrain(
     )
     trainer = build_trainer(recipe)
     key, path = recipe.fingerprint(VERSION), folder / "checkpoint.pt"
-    saved = checkpoints.read(path, key)
+    saved = checkpoint.read(path, key)
     if saved is not None:
         trainer.load(saved)
         say(f"resumed at step {trainer.progress.step}")
-    _train(trainer, recipe, store, say, lambda: checkpoints.write(path, trainer.state(key)), checkpoint_minutes)
+    _train(trainer, recipe, store, say, lambda: checkpoint.write(path, trainer.state(key)), checkpoint_minutes)
     return write_model(folder, trainer.backbone, recipe, trainer.progress)
 
 
@@ -127,7 +128,7 @@ def build_trainer(recipe: Recipe) -> Trainer:
     for block in backbone.vit.blocks:
         block.attn.fused_attn = False  # at so few tokens plain products are a third faster on CPUs
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(streams.number(recipe.seed, "pretrain", "heads"))
+        torch.manual_seed(rng.derive_seed(recipe.seed, "pretrain", "heads"))
         heads = DenseHeads(backbone.embed_dim, len(backbone.taps), len(MATERIALS))
     parameters = [*backbone.named_parameters(), *heads.named_parameters()]
     decays = [p for name, p in parameters if p.ndim > 1 and "pos_embed" not in name]

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from benchmark import statistics
+from benchmark.common import statistics
 
 SCHEMA_VERSION = 1
 SOURCE = "source"

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from benchmark.atomic import reason, write_files
-from benchmark.errors import UserError, nearest
+from benchmark.common.atomic import reason, write_files
+from benchmark.common.errors import UserError, nearest
 from benchmark.records.model import SCHEMA_VERSION, SOURCE, TOLERANCE, Record, Score, Sidecar, misplaced
 from benchmark.records.seal import edited, sealed
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from benchmark import atomic
-from benchmark.errors import UserError, nearest
+from benchmark.common import atomic
+from benchmark.common.errors import UserError, nearest
 from benchmark.records import read_all
 from benchmark.report.page import html
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
-from benchmark import roots
+from benchmark.artifacts.predictions import Bytes, examples, kept
+from benchmark.common.errors import UserError
+from benchmark.data import location
+from benchmark.data.domains import Domain, reader_of
 from benchmark.data.labels import IGNORE, Color
-from benchmark.domains import Domain, reader_of
-from benchmark.errors import UserError
-from benchmark.examples import Bytes, examples, kept
 from benchmark.protocol import Split
 from benchmark.records import SOURCE, Record, confusions
 from benchmark.report.pictures import address
@@ -132,7 +132,7 @@ def _found(record: Record, split: Split, data_root: Path | None) -> Domain:
     """
     if data_root is None and record.protocol_fields.get("rendered") is None:
         raise UserError("give --data-root")
-    place = data_root or roots.rendered()
+    place = data_root or location.rendered()
     if not (place / split.dataset).is_dir():
         how = "--data-root has no such folder" if data_root else "render them with: python -m benchmark data render"
         raise UserError(f"{split.dataset}: {how}")

@@ -12,15 +12,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmark import __version__, paper, registry, tablecommand
-from benchmark.paper.published import layout
-from benchmark.paper.tables import NUMBERS
+from benchmark import __version__
+from benchmark.common import registry
 from benchmark.records import Record
 from benchmark.report import facts
 from benchmark.report.grids import Grids, build
 from benchmark.report.pictures import Pictures, figures
 from benchmark.report.sheets import Sheet, sheet
-from benchmark.tables import order
+from benchmark.tables import command, order, paper
+from benchmark.tables.paper import NUMBERS
+from benchmark.tables.published import layout
 from benchmark.tables.runs import Runs
 
 HERE = Path(__file__).parent
@@ -90,10 +91,7 @@ def _part(records: list[Record], folder: Path, root: Path, data_root: Path | Non
     records = sorted(records, key=lambda record: (order(record.method), record.seed))
     first = records[0]
     made = [
-        table
-        for names in (main, own)
-        if names
-        for table in tablecommand.main(records, None, None, names, published=True)
+        table for names in (main, own) if names for table in command.main(records, None, None, names, published=True)
     ]
     return Part(
         first.protocol,

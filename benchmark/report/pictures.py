@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark import registry
+from benchmark.common import registry
 from benchmark.figures._command import SVG, Request, drawn, selections
 from benchmark.figures._figure import Figure, NothingToDrawError
 from benchmark.records import Record

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmark.atomic import reason, write_files
-from benchmark.errors import UserError
+from benchmark.artifacts.restore import protocol_of, require_weights
+from benchmark.common.atomic import reason, write_files
+from benchmark.common.errors import UserError
 from benchmark.records import Record, content, path_of, read
 from benchmark.records.store import SIDECARS, unsealed
-from benchmark.restore import protocol_of, require_weights
 from benchmark.sharing import manifest
 from benchmark.sharing.card import card
 from benchmark.sharing.manifest import AGAIN, CARD, FIELDS, MANIFEST, MOST, RECORD

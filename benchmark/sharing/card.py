@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from benchmark import tables
+from benchmark.artifacts.restore import arguments, protocol_of, repository, weights_file
 from benchmark.models.catalogue import find_backbone
 from benchmark.protocol import Protocol
 from benchmark.records import Record
-from benchmark.restore import arguments, protocol_of, repository, weights_file
 
 CARD = """---
 {front}---
@@ -34,7 +34,7 @@ python -m benchmark evaluate {record.name} --records pulled  # scores it again a
 
 ```python
 from pathlib import Path
-from benchmark.restore import restore
+from benchmark.artifacts.restore import restore
 
 segmenter = restore(Path("pulled/{record.name}.json"){weights})
 classes = segmenter.predict(images{window}).argmax(1)  # images: (B, 3, H, W) float, RGB in 0..255

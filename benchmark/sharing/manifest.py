@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 
 MANIFEST, RECORD, CARD = "manifest.json", "record.json", "README.md"
 FIELDS = {

@@ -10,16 +10,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from benchmark.delta import DECODER, INDEX, VALUE, metadata
-from benchmark.errors import UserError
+from benchmark.artifacts.adapter import attached
+from benchmark.artifacts.delta import DECODER, INDEX, VALUE, metadata
+from benchmark.artifacts.restore import protocol_of
+from benchmark.common.errors import UserError
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.decoder import Decoder
 from benchmark.models.decoders import build_decoder
 from benchmark.models.weights import check
 from benchmark.records import Record
-from benchmark.restore import protocol_of
 from benchmark.sharing.manifest import AGAIN, FIELDS
-from benchmark.tuned import attached
 
 
 def hold(record: Record, packed: Mapping[str, bytes], origin: str) -> None:

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.atomic import reason
-from benchmark.errors import UserError
+from benchmark.common.atomic import reason
+from benchmark.common.errors import UserError
 from benchmark.models import hub
 from benchmark.records import Record, find
 from benchmark.sharing import bundle

@@ -8,15 +8,17 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark import jobs, protocol, tables
-from benchmark.atomic import reason, write_file
-from benchmark.console import Display
-from benchmark.errors import UserError
+from benchmark import protocol, tables
+from benchmark.common.atomic import reason, write_file
+from benchmark.common.errors import UserError
+from benchmark.data.location import make_ready, place_for, require
 from benchmark.models.catalogue import find_backbone
-from benchmark.roots import make_ready, place_for, require
+from benchmark.runs import request
+from benchmark.runs.display import Display
+from benchmark.runs.job import Job
+from benchmark.runs.sweep import check_writable
 from benchmark.stability import table
 from benchmark.stability.record import Stability, place_of, read, write
-from benchmark.sweep import check_writable
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 FIGURE = "overlap"
@@ -43,8 +45,8 @@ def run(
     """
     console = Console(stderr=True)
     fixed = protocol.load(name)
-    wanted = jobs.plan(
-        fixed, find_backbone(backbone or fixed.backbone).name, ["fishertune"], jobs.parse_seeds(seeds), {},
+    wanted = request.plan(
+        fixed, find_backbone(backbone or fixed.backbone).name, ["fishertune"], request.parse_seeds(seeds), {},
         data_root=place_for(fixed, data_root), folder=records, weights=weights, threads=threads,
     )  # fmt: skip
     counts = parse_images(images, fixed.batch)
@@ -76,7 +78,7 @@ def parse_images(text: str, batch: int) -> list[int]:
     return counts
 
 
-def _finished(path: Path, job: jobs.Job, counts: list[int]) -> bool:
+def _finished(path: Path, job: Job, counts: list[int]) -> bool:
     """Return whether the record is there.
 
     Raises:
@@ -94,13 +96,13 @@ def _finished(path: Path, job: jobs.Job, counts: list[int]) -> bool:
     return True
 
 
-def _measure(due: dict[jobs.Job, Path], counts: list[int], console: Console) -> None:
+def _measure(due: dict[Job, Path], counts: list[int], console: Console) -> None:
     from benchmark.stability.measure import measure  # here, since it imports torch: a misspelt name does not wait
 
     with Display(len(due), console) as display:
         for job, path in due.items():
 
-            def notify(kind: str, job: jobs.Job = job, **facts: Any) -> None:
+            def notify(kind: str, job: Job = job, **facts: Any) -> None:
                 display.event(job, kind, facts)
 
             write(measure(job, counts, notify), path)

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from benchmark import machine
+from benchmark.common import machine
+from benchmark.common.rng import derive_seed, torch_rng
 from benchmark.data.loader import TrainingSet
-from benchmark.experiment import Experiment, Notify
-from benchmark.jobs import Job
 from benchmark.method import Phase
 from benchmark.models.weights import weight_hash
+from benchmark.runs.experiment import Experiment, Notify
+from benchmark.runs.job import Job
 from benchmark.stability.record import Agreement, Criterion, Estimator, Point, Stability
-from benchmark.streams import number, torch_rng
-from benchmark.training import Trainer
+from benchmark.training.trainer import Trainer
 
 ESTIMATES = 2
 
@@ -94,7 +94,7 @@ class Bench:
 
     def __init__(self, job: Job, experiment: Experiment, trainer: Trainer, images: list[int], notify: Notify) -> None:
         self.job, self.trainer, self.images, self.notify = job, trainer, images, notify
-        self.seed = number(job.seed, "stability")  # not the order in which the decoder saw the source
+        self.seed = derive_seed(job.seed, "stability")  # not the order in which the decoder saw the source
         source, augmentation = experiment.source, job.protocol.augmentation
         length = ESTIMATES * images[-1]
         self.data = TrainingSet(source.samples, source.reader, augmentation, seed=self.seed, length=length)
@@ -138,7 +138,7 @@ class Bench:
         wall = cpu = 0.0
         stops = []
         for step, (images, labels) in enumerate(self._batches(which)):
-            estimation = self.trainer.estimation(images, labels, number(self.seed, which), step, steps)
+            estimation = self.trainer.estimation(images, labels, derive_seed(self.seed, which), step, steps)
             began = time.perf_counter(), time.process_time()
             method.estimate(estimation)
             wall, cpu = wall + time.perf_counter() - began[0], cpu + time.process_time() - began[1]

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from benchmark.atomic import reason, write_file
-from benchmark.errors import UserError
+from benchmark.common.atomic import reason, write_file
+from benchmark.common.errors import UserError
 from benchmark.records.seal import sealed
 from benchmark.records.store import STABILITY, unsealed
 

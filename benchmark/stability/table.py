@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.stability.record import Criterion, Estimator, Stability
 from benchmark.tables.layout import Cell, Column, Row, Table
 

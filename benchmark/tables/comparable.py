@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.protocol import Protocol
 from benchmark.records import Record
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from benchmark import registry
-from benchmark.errors import UserError, nearest
+from benchmark.common import registry
+from benchmark.common.errors import UserError, nearest
 from benchmark.records import SOURCE, Record
 from benchmark.records.naming import base
 from benchmark.tables import notes

@@ -11,10 +11,11 @@ from uuid import uuid4
 
 import numpy as np
 
-from benchmark import roots, statistics
-from benchmark.errors import UserError
+from benchmark.common import statistics
+from benchmark.common.errors import UserError
+from benchmark.common.statistics import Floats, image_weights, resampled_miou
+from benchmark.data import location
 from benchmark.records import Record, confusions, content
-from benchmark.statistics import Floats, image_weights, resampled_miou
 
 REPLICATES = 1000
 DIGEST = hashlib.sha256().digest_size
@@ -84,7 +85,7 @@ def _place(record: Record) -> Path:
     assert record.confusion is not None
     order = "/".join(record.scores())
     name = hashlib.sha256(f"{_code()} {record.confusion.sha256} {order}".encode()).hexdigest()
-    return roots.cache() / "resamples" / name[:2] / name
+    return location.cache() / "resamples" / name[:2] / name
 
 
 @cache

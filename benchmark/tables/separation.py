@@ -7,8 +7,8 @@ from statistics import fmean
 
 import numpy as np
 
+from benchmark.common.statistics import paired_interval
 from benchmark.records import Record
-from benchmark.statistics import paired_interval
 from benchmark.tables.resamples import Resamples
 
 Finished = Mapping[str, Mapping[int, Record]]

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmark.common.rng import torch_rng
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone
-from benchmark.streams import torch_rng
 
 
 def attach(made: Method, backbone: Backbone, seed: int = 0) -> Any:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmark.common.rng import torch_rng
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone
-from benchmark.streams import torch_rng
 from tests.backbones import tiny_backbone
 
 

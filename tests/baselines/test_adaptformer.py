@@ -10,9 +10,9 @@ from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock
 from torch import Tensor, nn
 
 from baselines.adaptformer import AdaptFormer
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
+from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import Backbone, build_backbone
-from benchmark.streams import torch_rng
 from tests.backbones import KINDS, tiny_backbone
 from tests.baselines.reference import after_attention, as_map, attached, embed, feed_forward, images
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from baselines.childtune_d import ChildTuneD
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
+from benchmark.common.rng import torch_rng
 from benchmark.method import Estimation, Phase
 from benchmark.models.backbone import Backbone
-from benchmark.streams import torch_rng
 from methods.fishertune import FisherTune
 from tests.backbones import tiny_backbone
 from tests.baselines.numerics import attach

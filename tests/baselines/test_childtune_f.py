@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from baselines.childtune_f import ChildTuneF
+from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import Backbone
-from benchmark.streams import torch_rng
 from tests.backbones import tiny_backbone
 
 

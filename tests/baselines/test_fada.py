@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from baselines.fada import FADA, Frequencies, haar, inverse_haar
+from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import Backbone
-from benchmark.streams import torch_rng
 from tests.backbones import KINDS, tiny_backbone
 
 DIM, TOKENS = 5, 4

@@ -12,12 +12,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from baselines.geco import GeCo, local_geometry, moves, squared_angle
+from benchmark.common.rng import torch_rng
 from benchmark.method import Decoding
 from benchmark.models.decoders import build_decoder
 from benchmark.models.mask2former import pyramid as mask2former_pyramid
 from benchmark.models.segmenter import Segmenter
-from benchmark.streams import torch_rng
-from benchmark.training import Trainer
+from benchmark.training.trainer import Trainer
 from tests.backbones import tiny_backbone
 from tests.small import Head, OneBatch, protocol
 

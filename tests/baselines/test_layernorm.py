@@ -7,9 +7,9 @@ import torch
 from timm.layers import RmsNorm
 
 from baselines.layernorm import LayerNorm
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
+from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import build_backbone
-from benchmark.streams import torch_rng
 from tests.backbones import tiny_backbone
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from baselines.random import Random
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.method import candidates
 from benchmark.models.backbone import Backbone
 from tests.backbones import tiny_backbone

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.rein import Rein, Reins
-from benchmark.streams import torch_rng
+from benchmark.common.rng import torch_rng
 from tests.backbones import tiny_backbone
 from tests.baselines.numerics import attach, close, outputs
 

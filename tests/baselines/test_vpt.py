@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.vpt import VPT
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
+from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import Backbone
-from benchmark.streams import torch_rng
 from tests.backbones import tiny_backbone
 from tests.baselines.numerics import attach, close, images, outputs
 from tests.baselines.reference import as_map, attached, attend_in_windows, embed, feed_forward, rotated

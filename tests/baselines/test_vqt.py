@@ -12,9 +12,9 @@ from timm.models.vision_transformer import DiffAttention, ResPostBlock
 from torch import Tensor
 
 from baselines.vqt import VQT
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
+from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import Backbone
-from benchmark.streams import torch_rng
 from tests.backbones import tiny_backbone
 from tests.baselines.reference import (
     after_attention,

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from benchmark import machine
+from benchmark.common import machine
 from benchmark.records import read
 from tests.benchmarks.aims import AIMS, GROWTH, Aim, Growth
 

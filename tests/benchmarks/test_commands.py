@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmark import registry
+from benchmark.common import registry
 from tests.benchmarks.thousand import BACKBONES, METHODS, written
-from tests.test_cli import call
+from tests.cli.test_cli import call
 
 
 def test_help(benchmark: BenchmarkFixture) -> None:

@@ -11,12 +11,14 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmark import jobs, protocol, tables
-from benchmark.due import find_due
+from benchmark import protocol, tables
 from benchmark.models.backbone import build_backbone
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.records import read_all
+from benchmark.runs import request
+from benchmark.runs.due import find_due
+from benchmark.runs.job import Job
 from tests.benchmarks.counting import operations
 from tests.benchmarks.memory import beyond
 from tests.benchmarks.test_steps import CLASSES, ours, parts
@@ -61,9 +63,9 @@ def training(backbone: str, name: str, side: int) -> Callable[[], Any]:
 def looking_for_due(folder: Path, seeds: int) -> Callable[[], Any]:
     methods = [name for name in ("full", "freeze", "lora", "rein", "vpt", "bitfit", "layernorm", "vqt", "soma", "geco")]
 
-    def look() -> list[jobs.Job]:
+    def look() -> list[Job]:
         common: dict[str, Any] = {"data_root": folder, "folder": folder}
-        return find_due(jobs.plan(FIXED, FIXED.backbone, methods, range(seeds), {}, **common), force=False)
+        return find_due(request.plan(FIXED, FIXED.backbone, methods, range(seeds), {}, **common), force=False)
 
     return look
 

@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from benchmark import protocol as protocols
-from benchmark.evaluation import confusion
+from benchmark.evaluation.evaluate import confusion
 from benchmark.models.backbone import build_backbone
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter

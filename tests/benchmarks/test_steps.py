@@ -14,16 +14,16 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from benchmark import protocol as protocols
-from benchmark import registry
+from benchmark.common import registry
+from benchmark.common.rng import derive_seed
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.decoder import Decoder
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
-from benchmark.streams import number
-from benchmark.timeline import schedule
-from benchmark.training import Trainer, make_accelerator
+from benchmark.training.schedule import schedule
+from benchmark.training.trainer import Trainer, make_accelerator
 from tests.benchmarks import reference
 from tests.benchmarks.counting import operations
 from tests.benchmarks.memory import beyond, peak
@@ -85,7 +85,7 @@ def by_formula(backbone: str, name: str) -> Callable[[Tensor, Tensor], float]:
     """Return the plain step of a method, from the same initial weights."""
     fixed, vfm, decoder = parts(backbone, SIZES[backbone][0])
     bare, method = deepcopy(vfm), made(name)
-    method.attach(vfm, torch.Generator().manual_seed(number(0, "method")))
+    method.attach(vfm, torch.Generator().manual_seed(derive_seed(0, "method")))
     bare.requires_grad_(name == "full").train(name == "full")
     layer, own = LAYERS[name](method, bare)
     groups = [{**group, "params": [own[id(p)] for p in group["params"]]} for group in method.parameter_groups()]
@@ -104,7 +104,7 @@ def by_peft(backbone: str, name: str) -> Callable[[Tensor, Tensor], float]:
     config = LoraConfig(r=s.rank, lora_alpha=s.alpha, lora_dropout=s.dropout, target_modules=["qkv"])
     bare = deepcopy(vfm)
     bare.vit = get_peft_model(bare.vit, config).base_model.model
-    method.attach(vfm, torch.Generator().manual_seed(number(0, "method")))
+    method.attach(vfm, torch.Generator().manual_seed(derive_seed(0, "method")))
     params = [p for p in bare.parameters() if p.requires_grad]
     with torch.no_grad():
         for theirs, mine in zip(params, (p for p in vfm.parameters() if p.requires_grad), strict=True):
@@ -119,7 +119,7 @@ def stepping(fixed: Protocol, training: reference.Training) -> Callable[[Tensor,
 
     def step(images: Tensor, labels: Tensor) -> float:
         nonlocal done
-        torch.manual_seed(number(0, "model", done, 0))
+        torch.manual_seed(derive_seed(0, "model", done, 0))
         loss = training.step(images, labels, schedule(fixed, done))
         done += 1
         return loss

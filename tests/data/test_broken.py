@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.common.errors import UserError
 from benchmark.data import broken
+from benchmark.data.domains import Domain
 from benchmark.data.samples import Sample
-from benchmark.domains import Domain
-from benchmark.errors import UserError
 from benchmark.protocol import Split
 
 from .trees import TREES, Tree, write_image

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.common.errors import UserError
 from benchmark.data.readers import camvid, cityscapes
 from benchmark.data.samples import read_ids, read_image
-from benchmark.errors import UserError
 
 from .trees import (
     TREES,

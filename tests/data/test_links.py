@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.common.errors import UserError
 from benchmark.data.samples import read_image
-from benchmark.errors import UserError
 
 from .trees import (
     Tree,

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 
+from benchmark.common.errors import UserError
 from benchmark.data.loader import EvaluationSet, Frames, TrainingItem, TrainingSet, fitted
-from benchmark.errors import UserError
 from benchmark.protocol import Augmentation
 
 from .trees import Tree, cityscapes_tree, segnet_tree

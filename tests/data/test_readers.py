@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark import registry
+from benchmark.common import registry
+from benchmark.common.errors import UserError
 from benchmark.data.loader import TrainingSet
 from benchmark.data.samples import Reader
-from benchmark.errors import UserError
 from benchmark.protocol import Augmentation
 
 from .trees import (

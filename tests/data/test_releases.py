@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.common.errors import UserError
 from benchmark.data.readers import acdc, camvid, foggy_driving, foggy_zurich, gta5, mapillary, synthia
-from benchmark.errors import UserError
 
 from .trees import (
     SYNTHIA,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.common.errors import UserError
 from benchmark.data.check import check_tree
 from benchmark.data.readers import bdd100k, camvid, cityscapes, gta5
 from benchmark.data.show import Row, contact_sheet, spread
-from benchmark.errors import UserError
 
 from .trees import TREES, Tree, cityscapes_tree, segnet_tree, write_image
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.common.errors import UserError
 from benchmark.data import streets
 from benchmark.data.labels import CITYSCAPES, lut
 from benchmark.data.readers import acdc, bdd100k, cityscapes, gta5, mapillary
@@ -25,7 +26,6 @@ from benchmark.data.streets.mesh import Placed, Shape
 from benchmark.data.streets.people import cycle
 from benchmark.data.streets.raster import rasterise
 from benchmark.data.streets.vehicles import car
-from benchmark.errors import UserError
 
 SIZE = (128, 256)
 # sha256 over image, label, material and instance of the first three pictures. They change with VERSION only.
@@ -322,7 +322,7 @@ def test_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
 import resource
 from pathlib import Path
 from benchmark.data import streets
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
 try:
     streets.prepare(Path({str(tmp_path)!r}), counts={{"gta5": {{"train": 3, "val": 1}}}})

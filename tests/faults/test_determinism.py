@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from benchmark.records import Record, confusions, read_all
-from benchmark.together import run_here
+from benchmark.runs.distributed import run_here
 from tests.faults.conftest import Words
 from tests.faults.warm import Warm
-from tests.test_training import essence, job_of
+from tests.training.test_trainer import essence, job_of
 
 METHODS = ["full", "rein", "fishertune"]
 LOSS, SCORE = 1e-5, 1e-3

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from benchmark.together import AGAIN_SECONDS, _Told
+from benchmark.runs.distributed import AGAIN_SECONDS, _Told
 from tests.faults.conftest import Words, files
 from tests.faults.test_several import until
 from tests.faults.warm import Warm

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmark.records import Record, confusions, read
 from tests.faults.conftest import Words, files
 from tests.faults.warm import EVERY_STEP, Warm
-from tests.test_training import essence
+from tests.training.test_trainer import essence
 
 KILLS = int(os.environ.get("DGSS_BENCHMARK_KILLS", "12"))
 LONGEST = 1.5

@@ -13,14 +13,14 @@ import torch
 import yaml
 from safetensors.torch import save_model
 
-from benchmark.due import find_due
-from benchmark.errors import UserError
-from benchmark.experiment import execute
-from benchmark.jobs import Job
+from benchmark.common.errors import UserError
 from benchmark.models.backbone import build_backbone
+from benchmark.runs.due import find_due
+from benchmark.runs.experiment import execute
+from benchmark.runs.job import Job
 from tests.conftest import TINY
-from tests.test_resume import DENSE, SPARSE, moments
-from tests.test_training import essence, job_of, stop_at
+from tests.training.test_resume import DENSE, SPARSE, moments
+from tests.training.test_trainer import essence, job_of, stop_at
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -16,7 +16,7 @@ from benchmark.records import confusions, read
 from tests.faults.conftest import Words, files
 from tests.faults.test_several import until
 from tests.faults.warm import EVERY_STEP, Warm
-from tests.test_training import essence
+from tests.training.test_trainer import essence
 
 SLOW = "import time\nfrom benchmark import training\ntick = training.Trainer._named\n"
 SLOW += "training.Trainer._named = lambda *words: (time.sleep(0.1), tick(*words))[1]\n"

@@ -13,10 +13,10 @@ import psutil
 import pytest
 import torch
 
+from tests.data.test_workers import gone
 from tests.faults.conftest import Words, files
 from tests.faults.test_several import until
 from tests.faults.warm import Warm
-from tests.test_loaders import gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a loader ends at anybody's SIGTERM")
 LOADERS, SECONDS = 2, 60

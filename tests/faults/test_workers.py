@@ -12,7 +12,7 @@ from tests.faults.conftest import Words, done_by
 from tests.faults.test_misfortune import SLOW, one_line
 from tests.faults.test_several import until
 from tests.faults.warm import EVERY_STEP, Warm
-from tests.test_training import essence
+from tests.training.test_trainer import essence
 
 PLACE = "tiny/vit-tiny-random"
 DIVERGE = """

@@ -80,13 +80,13 @@ def _command(request: dict[str, Any]) -> None:
 def _serve() -> None:
     import timm  # noqa: F401
 
-    import benchmark.experiment
+    import benchmark.common.registry
     import benchmark.models.mmseg_parts
-    import benchmark.registry
-    import benchmark.sweep
+    import benchmark.runs.experiment
+    import benchmark.runs.sweep
 
-    for name in benchmark.registry.names("method"):
-        benchmark.registry.find("method", name)
+    for name in benchmark.common.registry.names("method"):
+        benchmark.common.registry.find("method", name)
     for line in sys.stdin:
         request = json.loads(line)
         answer = 0

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.figures._command import Request, run
+from tests.cli.test_cli import call, refused
 from tests.records.made import FIELDS, confusion, failed, names, stored
-from tests.test_cli import call, refused
 
 
 def request(records: Path, out: Path, name: str | None = None, **options: Any) -> Request:

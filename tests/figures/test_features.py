@@ -10,16 +10,16 @@ import pytest
 import torch
 import yaml
 
-from benchmark import registry
-from benchmark.experiment import execute
+from benchmark.artifacts.restore import restore
+from benchmark.common import registry
 from benchmark.figures import _style
 from benchmark.figures._figure import Drawing, NothingToDrawError, Selection
 from benchmark.figures.features import NEIGHBOURS, domain_features, mixing
 from benchmark.records import Record, read_all
-from benchmark.restore import restore
+from benchmark.runs.experiment import execute
 from tests.conftest import TINY
 from tests.records.made import confusion, record
-from tests.test_training import job_of
+from tests.training.test_trainer import job_of
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def test_features_are_those_of_the_run_s_own_model(runs: list[Record], tiny_data
     seen: list[torch.Tensor] = []
     segmenter = restore(run)
     segmenter.backbone.blocks[max(segmenter.backbone.taps)].register_forward_hook(lambda _, args, out: seen.append(out))
+    from benchmark.artifacts.restore import protocol_of
+    from benchmark.data.domains import Domain
     from benchmark.data.loader import EvaluationSet
-    from benchmark.domains import Domain
-    from benchmark.restore import protocol_of
 
     domain = Domain.find(protocol_of(run).targets["dusk"], tiny_data)
     segmenter.predict(EvaluationSet(domain.samples, domain.reader)[1]["image"][None])

@@ -15,8 +15,8 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer, ErrorbarContainer
 
-from benchmark import registry
-from benchmark.errors import UserError
+from benchmark.common import registry
+from benchmark.common.errors import UserError
 from benchmark.figures import _style
 from benchmark.figures._figure import Drawing, NothingToDrawError, Selection
 from benchmark.records import Record

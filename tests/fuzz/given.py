@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 
 Returned = TypeVar("Returned")
 HOSTILE = (

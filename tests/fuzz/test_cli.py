@@ -18,7 +18,8 @@ from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark import cli, registry
+from benchmark import cli
+from benchmark.common import registry
 from tests.fuzz.given import words
 from tests.records.made import stored
 

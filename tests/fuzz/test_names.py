@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from benchmark import jobs, protocol, records
-from benchmark.errors import UserError
+from benchmark import protocol, records
+from benchmark.common.errors import UserError
 from benchmark.models import hub
+from benchmark.runs import request
 from tests.conftest import TINY
 from tests.fuzz.given import outcome, words
 from tests.fuzz.test_settings import RUNS, inside
@@ -46,7 +47,7 @@ def test_a_protocol_files_name(tmp_path: Path, stem: str) -> None:
 
 
 def planned(fixed: protocol.Protocol) -> None:
-    for job in jobs.plan(fixed, fixed.backbone, ["full"], [0], {}, data_root=RUNS, folder=RUNS):
+    for job in request.plan(fixed, fixed.backbone, ["full"], [0], {}, data_root=RUNS, folder=RUNS):
         inside(job.record)
 
 

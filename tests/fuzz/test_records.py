@@ -16,10 +16,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchmark import export, listing, records, tablecommand
+from benchmark import records
+from benchmark.cli import listing
 from benchmark.figures import _command
 from benchmark.records.seal import sealed
+from benchmark.sharing import export
 from benchmark.stability.record import read as read_stability
+from benchmark.tables import command
 from tests.fuzz.given import damaged, edited, jsons, outcome
 from tests.records.made import stored
 
@@ -88,7 +91,7 @@ def test_a_forged_record(folder: Path, fields: dict[str, Any], data: st.DataObje
     for verify in (False, True):
         outcome(lambda: records.read(place(folder), verify=verify))  # noqa: B023
     for made in ("latex", "markdown", "csv", "html"):
-        outcome(lambda: printed(lambda: tablecommand.run(folder, "main", made, None, **TABLE)))  # noqa: B023
+        outcome(lambda: printed(lambda: command.run(folder, "main", made, None, **TABLE)))  # noqa: B023
     outcome(lambda: printed(lambda: listing.show("runs", folder)))
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from benchmark import jobs, protocol, registry, tune
+from benchmark import protocol
+from benchmark.common import registry
 from benchmark.method import PerturbationSettings
 from benchmark.records import naming
+from benchmark.runs import request, tune
 from benchmark.stability import command
 from tests.fuzz.given import numbers, outcome, values, words
 
@@ -45,8 +47,14 @@ def short(value: Any) -> str:
 
 
 def planned(method: str, texts: list[str], fixed: protocol.Protocol = FIXED) -> None:
-    wanted = jobs.plan(
-        fixed, fixed.backbone, jobs.parse_methods(method), [0], jobs.parse_given(texts), data_root=RUNS, folder=RUNS
+    wanted = request.plan(
+        fixed,
+        fixed.backbone,
+        request.parse_methods(method),
+        [0],
+        request.parse_given(texts),
+        data_root=RUNS,
+        folder=RUNS,
     )
     for job in wanted:
         inside(job.record)
@@ -78,13 +86,15 @@ def test_settings_in_a_protocol(method: str, stated: dict[str, Any]) -> None:
 
 
 @given(
-    text=st.lists(words | st.sampled_from([*NAMES, *jobs.GROUPS, "linear", "lora+perturbed"]), max_size=3).map(",".join)
+    text=st.lists(words | st.sampled_from([*NAMES, *request.GROUPS, "linear", "lora+perturbed"]), max_size=3).map(
+        ",".join
+    )
 )
 def test_methods(text: str) -> None:
-    outcome(lambda: jobs.parse_methods(text))
+    outcome(lambda: request.parse_methods(text))
 
 
 @given(text=st.text("0123456789-, .e+x٣", max_size=12) | words)
 def test_seeds_rates_and_numbers_of_images(text: str) -> None:
-    for parse in (jobs.parse_seeds, tune.parse_rates, lambda text: command.parse_images(text, 8)):
+    for parse in (request.parse_seeds, tune.parse_rates, lambda text: command.parse_images(text, 8)):
         outcome(lambda: parse(text))  # noqa: B023

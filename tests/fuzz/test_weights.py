@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
-from benchmark import checkpoints
-from benchmark.delta import apply_delta, load_decoder, packed
+from benchmark.artifacts.delta import apply_delta, load_decoder, packed
 from benchmark.models import backbone as backbones
 from benchmark.models import catalogue
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.weights import load_safetensors, renamed, weight_hash
+from benchmark.training import checkpoint
 from tests.backbones import tiny_backbone
 from tests.fuzz.given import damaged, outcome, values, words
-from tests.test_resume import STEPS, STOP, resumed
+from tests.training.test_resume import STEPS, STOP, resumed
 
 SPEC = catalogue.BackboneSpec(
     "mine", "vit_tiny_patch16_224", (0, 1), "none",
@@ -169,7 +169,7 @@ def test_a_checkpoint_of_any_content_is_left_behind_or_belongs_to_the_run(
     path, buffer = tmp_path / "seed0.checkpoint", io.BytesIO()
     torch.save(data.draw(st.just(state) | st.just({"key": "mine", "progress": state})), buffer)
     path.write_bytes(data.draw(st.just(buffer.getvalue()) | damaged(buffer.getvalue())))
-    found = checkpoints.read(path, "mine")
+    found = checkpoint.read(path, "mine")
     assert found is None or found["key"] == "mine"
 
 
@@ -191,5 +191,5 @@ def test_a_checkpoint_with_moments_of_any_content_is_unfit_or_trains(
         else:
             state_of[field] = value
 
-    with suppress(checkpoints.UnfitError, FloatingPointError):
+    with suppress(checkpoint.UnfitError, FloatingPointError):
         assert resumed(name, change, tmp_path) == [STOP + 1, STEPS]

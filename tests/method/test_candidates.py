@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.method import GROUPS, candidates, matrices
 from benchmark.models.backbone import Backbone, build_backbone
 from tests.backbones import tiny_backbone

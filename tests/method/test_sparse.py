@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.method import sparse
 from benchmark.method.sparse import SparseAdamW, top_k
 

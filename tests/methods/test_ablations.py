@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark import jobs, registry
+from benchmark.common import registry
 from benchmark.method import Method
 from benchmark.records import naming
+from benchmark.runs import request
 from benchmark.tables.main import ORDER
 from tests.methods.fishertune.small_runs import Run
 
@@ -70,8 +71,8 @@ def test_no_two_rows_are_the_same() -> None:
 
 def test_words_for_several_methods_stand_for_methods() -> None:
     known = registry.names("method")
-    for word, names in jobs.GROUPS.items():
+    for word, names in request.GROUPS.items():
         assert word not in known
         assert {naming.base(name) for name in names} <= set(known)
         assert len(set(names)) == len(names)
-    assert {name for names in jobs.GROUPS.values() for name in names} >= set(ABLATIONS)
+    assert {name for names in request.GROUPS.values() for name in names} >= set(ABLATIONS)

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.catalogue import BackboneSpec, backbone_names, fed_with, find_backbone
 from benchmark.models.weights import EMBEDDED, Resample, fit, load_into, weight_hash

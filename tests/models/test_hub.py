@@ -17,13 +17,14 @@ from huggingface_hub import constants
 from rich.console import Console
 from safetensors.torch import save, save_file
 
-from benchmark import jobs, protocol, sweep
-from benchmark.errors import UserError
+from benchmark import protocol
+from benchmark.common.errors import UserError
+from benchmark.data.location import place_for
 from benchmark.models import hub
 from benchmark.models.backbone import build_backbone
 from benchmark.models.catalogue import find_backbone
 from benchmark.models.weights import read
-from benchmark.roots import place_for
+from benchmark.runs import request, sweep
 from tests.hub_server import NEW, OLD, Hub, serving, use
 
 REPOSITORY = "timm/some-vit"
@@ -146,7 +147,7 @@ def test_a_truncated_file_is_refused_before_anything_is_made(tmp_path: Path, mon
     file.write_bytes(file.read_bytes()[:-4])
     fixed = protocol.load("streets@quick")
     common = {"data_root": place_for(fixed, None), "folder": tmp_path / "runs", "weights": file}
-    wanted = jobs.plan(fixed, fixed.backbone, ["freeze", "lora"], [0], {}, **common)
+    wanted = request.plan(fixed, fixed.backbone, ["freeze", "lora"], [0], {}, **common)
     with pytest.raises(UserError, match=hashlib.sha256(file.read_bytes()).hexdigest()):
         sweep.carry_out(wanted, 1, Console(quiet=True))
     assert not cache.exists()

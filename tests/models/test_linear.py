@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark import jobs, protocol, tables, together
+from benchmark import protocol, tables
 from benchmark.models.decoders import build_decoder
 from benchmark.models.weights import weight_hash
 from benchmark.records import read_all
+from benchmark.runs import distributed, request
 
 SPEC = SimpleNamespace(name="linear", channels=0)
 BATCH, DIM, CLASSES, HEIGHT, WIDTH = 2, 6, 3, 2, 4
@@ -82,8 +83,8 @@ def test_methods_are_compared_under_it_perturbed_or_not(
 ) -> None:
     fixed = protocol.load(str(tiny_protocol(decoder={"name": "linear", "lr": 1e-2, "warmup": 3})))
     names = ["rein+perturbed", "freeze+perturbed", "freeze"]
-    wanted = jobs.plan(fixed, fixed.backbone, names, [0], {}, data_root=tiny_data, folder=tmp_path)
-    outcomes = together.run_here(wanted, lambda job, kind, facts: None)
+    wanted = request.plan(fixed, fixed.backbone, names, [0], {}, data_root=tiny_data, folder=tmp_path)
+    outcomes = distributed.run_here(wanted, lambda job, kind, facts: None)
     assert [outcome.state for outcome in outcomes] == ["finished"] * 3
     records = {record.method: record for record in read_all(tmp_path)}
     assert records["freeze"].settings == {}

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.models.decoders import LightDecoder, build_decoder
 from benchmark.models.mask2former import Mask2Former, pyramid
 from benchmark.models.weights import weight_hash

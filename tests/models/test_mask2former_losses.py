@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmark.common.rng import derive_seed
 from benchmark.models.mask2former import LOSSES
-from benchmark.streams import number
 from tests.models.mask2former import CLASSES, POINTS, QUERIES, drawn, images, labelled, model, sigmoid, small, value_at
 
 
@@ -84,7 +84,7 @@ def test_losses_equal_plain_python_at_the_same_points() -> None:
     layers = [(2 * drawn(2, QUERIES, CLASSES + 1, seed=s), 3 * drawn(2, QUERIES, 4, 6, seed=10 + s)) for s in range(3)]
     torch.manual_seed(11)
     found = small().compare(layers, labels)
-    chances = [torch.Generator().manual_seed(number(11, "points", image)) for image in range(2)]
+    chances = [torch.Generator().manual_seed(derive_seed(11, "points", image)) for image in range(2)]
     parts = [expected(*layer, labels, chances) for layer in (layers[-1], *layers[:-1])]
     assert set(found) == set(LOSSES)
     for name, value in found.items():

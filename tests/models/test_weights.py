@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.models.weights import load_embedded, load_safetensors, weight_hash
 
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark import registry
-from benchmark.execution import Execution
-from benchmark.jobs import Job
+from benchmark.common import registry
+from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import Backbone
 from benchmark.plan import costs
 from benchmark.protocol import DecoderSpec, Protocol
-from benchmark.streams import torch_rng
+from benchmark.runs.job import Job
+from benchmark.training.execution import Execution
 from tests.backbones import tiny_backbone
+from tests.cli.test_cli import call, refused
 from tests.small import PATCH, protocol
-from tests.test_cli import call, refused
 
 SIZE = (32, 48)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.models.backbone import build_backbone
 from benchmark.models.weights import weight_hash
 from benchmark.pretrain.card import add_probe

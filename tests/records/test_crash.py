@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import atomic, records
-from benchmark.errors import UserError
+from benchmark import records
+from benchmark.common import atomic
+from benchmark.common.errors import UserError
 from tests.records.made import confusion, failed, names, record, stored
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from benchmark import records
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.records import Record, Score
 from benchmark.records.seal import sealed
 from tests.records.made import CLASSES, TARGETS, confusion, failed, names, record, stored

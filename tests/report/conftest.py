@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmark.experiment import execute
+from benchmark.runs.experiment import execute
 from tests.conftest import TINY
-from tests.test_training import job_of
+from tests.training.test_trainer import job_of
 
 
 @pytest.fixture(scope="session")

@@ -17,18 +17,18 @@ import pytest
 from PIL import Image
 
 from benchmark import records, tables
+from benchmark.artifacts.predictions import examples
+from benchmark.common.errors import UserError
 from benchmark.data.labels import CAMVID_COLORS
-from benchmark.errors import UserError
-from benchmark.examples import examples
 from benchmark.records import SOURCE, confusions, read_all
 from benchmark.report import command
 from benchmark.report.page import html
-from tests.paper.made import kept
+from tests.cli.test_cli import call, refused
 from tests.records.made import CLASSES, FIELDS
 from tests.records.made import failed as made_failed
 from tests.records.made import stored as made
 from tests.report.reader import Page
-from tests.test_cli import call, refused
+from tests.tables.made import kept
 
 stored = partial(made, protocol="own")  # made records are of no protocol that there is
 failed = partial(made_failed, protocol="own")

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
-from benchmark.experiment import execute
-from benchmark.jobs import Job
 from benchmark.models.backbone import build_backbone
 from benchmark.records import Record, read
+from benchmark.runs.experiment import execute
+from benchmark.runs.job import Job
 from tests.conftest import TINY
 from tests.hub_server import Hub, serving
-from tests.test_training import job_of
+from tests.training.test_trainer import job_of
 
 TOKEN = "hf_PlantedForThisTestAndNowhereElse"
 REPOSITORY = "someone/some-run"

@@ -21,11 +21,11 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from benchmark.delta import metadata
-from benchmark.errors import UserError
-from benchmark.export import export, find
+from benchmark.artifacts.delta import metadata
+from benchmark.common.errors import UserError
 from benchmark.records.seal import sealed
 from benchmark.sharing import bundle, manifest
+from benchmark.sharing.export import export, find
 from benchmark.sharing.manifest import FIELDS
 from benchmark.sharing.transfer import pull
 

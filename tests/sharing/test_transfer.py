@@ -14,20 +14,20 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from benchmark import records
-from benchmark.delta import metadata, packed
-from benchmark.errors import UserError
-from benchmark.examples import kept
-from benchmark.export import export, find
+from benchmark.artifacts.delta import metadata, packed
+from benchmark.artifacts.predictions import kept
+from benchmark.common.errors import UserError
 from benchmark.records import Record, read
-from benchmark.rescore import rescore
-from benchmark.rescore import run as evaluate
 from benchmark.sharing import bundle
 from benchmark.sharing.card import card
+from benchmark.sharing.export import export, find
+from benchmark.sharing.rescore import rescore
+from benchmark.sharing.rescore import run as evaluate
 from benchmark.sharing.transfer import pull, push
+from tests.cli.test_cli import call
 from tests.hub_server import Hub
 from tests.records.made import failed, stored
 from tests.sharing.conftest import REPOSITORY, TOKEN
-from tests.test_cli import call
 
 KEPT = {"lora": "tuned.safetensors", "random": "delta.safetensors"}
 

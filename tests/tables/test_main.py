@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmark import records, tables
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 from benchmark.records import Record
 from benchmark.tables import Cell, Row, Table
 from tests.records.made import FIELDS, TARGETS, confusion, failed, names, record, stored

@@ -1,1 +1,1 @@
-"""One file per dataset, each exposing ``READER``; found by file name (see ``benchmark.registry``)."""
+"""One file per dataset, each exposing ``READER``; found by file name (see ``benchmark.common.registry``)."""

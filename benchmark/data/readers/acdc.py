@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from benchmark.common.errors import UserError, nearest
 from benchmark.data.labels import LabelTable, cityscapes_table
 from benchmark.data.samples import Listing, Reader, below, cityscapes_labels, files, folder, known_split
-from benchmark.errors import UserError, nearest
 
 CONDITIONS = ("fog", "night", "rain", "snow")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.common.errors import UserError, nearest
 from benchmark.data.labels import CAMVID, CAMVID_COLORS, FACTS, Bytes, LabelTable, table
 from benchmark.data.samples import (
     Listing,
@@ -25,7 +26,6 @@ from benchmark.data.samples import (
     known_split,
     read_image,
 )
-from benchmark.errors import UserError, nearest
 
 SEQUENCES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
 PARTS = ("train", "val", "test")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.common.errors import UserError
 from benchmark.data.labels import LabelTable, cityscapes_table
 from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split
-from benchmark.errors import UserError
 
 ENCODINGS = ("gt_labelTrainIds", "gt_labelIds")
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmark.common.errors import UserError, nearest
 from benchmark.data.labels import FACTS, Bytes, LabelTable, table
 from benchmark.data.samples import Listing, Reader, Sample, files, folder, read_image
-from benchmark.errors import UserError, nearest
 
 UNUSABLE = frozenset(FACTS["gta5_files"]["unusable"])
 RESIZED = frozenset(FACTS["gta5_files"]["resized"])

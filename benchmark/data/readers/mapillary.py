@@ -16,9 +16,9 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from benchmark.common.errors import UserError, nearest
 from benchmark.data.labels import FACTS, LabelTable
 from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split
-from benchmark.errors import UserError, nearest
 
 NAMES = {"rein": "mapillary_names", "hrda": "mapillary_names_hrda"}
 # The field's names of the splits, and the dataset's own.

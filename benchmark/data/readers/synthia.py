@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmark.common.errors import UserError
 from benchmark.data.labels import Bytes, LabelTable, table
 from benchmark.data.samples import Listing, Reader, decode, files, first_folder, known_split
-from benchmark.errors import UserError
 
 RED = 2  # OpenCV has channels in the order blue, green, red (, alpha)
 ABSENT = "no pixel of SYNTHIA is terrain, truck or train (its own papers average 16 classes)"

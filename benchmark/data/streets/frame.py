@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest
 
 from . import materials as m
 from .dice import Dice

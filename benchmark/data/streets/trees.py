@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 
 from .domains import VERSION
 from .formats import facts

@@ -8,12 +8,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from benchmark.common.rng import torch_rng
 from benchmark.method import Estimation, Method, SparseAdamW
 from benchmark.models.backbone import Backbone
 from benchmark.models.catalogue import BackboneSpec
 from benchmark.models.decoder import Decoder
 from benchmark.models.segmenter import Segmenter
-from benchmark.streams import torch_rng
 
 CLASSES = 5
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from benchmark import protocol
-from benchmark.experiment import execute
-from benchmark.jobs import Job
 from benchmark.method import Phase, UserError
+from benchmark.runs.experiment import execute
+from benchmark.runs.job import Job
 from methods.fishertune import METHOD, FisherTune
 from methods.fishertune import method as algorithm
 from methods.fishertune.fisher import sample_losses

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from baselines.childtune_d import ChildTuneD
 from baselines.random import Random
-from benchmark import jobs, protocol
+from benchmark import protocol
 from benchmark.method import Method, UserError
+from benchmark.runs import request
 from methods.fishertune import FisherTune, domain
 from methods.fishertune import method as algorithm
 from methods.fishertune.fisher import sample_losses
@@ -154,7 +155,7 @@ def test_a_layer_without_gradient_is_reported_and_chosen_last(estimator: str) ->
 def test_a_share_outside_its_limits_is_named_with_them(method: str, share: float) -> None:
     common: dict[str, Any] = {"data_root": Path("data"), "folder": Path("runs")}
     given = {method: {"share": share}}
-    (job,) = jobs.plan(protocol.load("streets"), "vit-tiny-streets", [method], [0], given, **common)
+    (job,) = request.plan(protocol.load("streets"), "vit-tiny-streets", [method], [0], given, **common)
     with pytest.raises(UserError, match=rf"^method '{method}': share: must be above 0 and (below|at most) 1 \(got "):
         job.make_method()
 

@@ -1,0 +1,154 @@
+"""A finished run's weights as files: of a method that chooses single weights, only these, and the decoder apart.
+
+What other methods train is kept by :mod:`benchmark.artifacts.adapter`. A delta is a safetensors file. For each
+changed tensor of the backbone, ``NAME/index`` holds flat positions (ascending, int32 where they fit) and
+``NAME/value`` the values there; the header's metadata says which pre-trained weights it belongs to
+(``weights_hash``) and what it must make of them (``tuned_hash``). A decoder's
+tensors are ``decoder.NAME``, whole; whoever brings a head of their own needs only the backbone's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from benchmark.common.errors import UserError
+from benchmark.method import Method
+from benchmark.models.backbone import Backbone
+from benchmark.models.segmenter import Segmenter
+from benchmark.models.weights import load_into, load_safetensors, tensors_hash, weight_hash
+from benchmark.records import Record
+
+INDEX, VALUE, DECODER = "/index", "/value", "decoder."
+SHORT = 12
+
+
+def apply_delta(backbone: Backbone, file: Path) -> None:
+    """Make the pre-trained ``backbone`` the tuned one, bit for bit; where that cannot be it is left as it was.
+
+    Args:
+        backbone: as built, without a method attached.
+        file: a run's delta, or an exported one.
+
+    Raises:
+        UserError: no delta, a damaged one, or one that was made on other pre-trained weights.
+    """
+    tensors, facts = opened(file, backbone, "delta", ("weights_hash", "tuned_hash", "backbone"))
+    tuned = dict(backbone.state_dict())
+    for name in (key.removesuffix(INDEX) for key in tensors if key.endswith(INDEX)):
+        try:
+            tuned[name] = _changed(tuned[name], tensors[name + INDEX], tensors[name + VALUE])
+        except (KeyError, IndexError, RuntimeError) as error:
+            raise UserError(f"{file}: {name} does not fit the backbone ({error}); export the file again") from None
+    if tensors_hash(tuned) != facts["tuned_hash"]:
+        raise UserError(f"{file}: does not make the weights that it was made of (tuned_hash); export the file again")
+    backbone.load_state_dict(tuned)
+
+
+def opened(
+    file: Path, backbone: Backbone, kind: str, needed: tuple[str, ...]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return tensors and metadata of a file of weights that were tuned from those of ``backbone``.
+
+    Raises:
+        UserError: a damaged file, one of another kind, or one that was made on other pre-trained weights.
+    """
+    tensors = load_safetensors(file)
+    with safe_open(file, "pt") as header:  # reads no tensor
+        facts: dict[str, str] = header.metadata() or {}
+    for name in needed:
+        if name not in facts:
+            raise UserError(
+                f"{file}: not a {kind} (no {name} in its metadata); make one with: python -m benchmark export"
+            )
+    found = weight_hash(backbone)
+    if found != facts["weights_hash"]:
+        raise UserError(
+            f"{file}: belongs to pre-trained weights {facts['weights_hash'][:SHORT]} of backbone "
+            f"{facts['backbone']!r}, and these are {found[:SHORT]}; build that backbone, with the weights of the run"
+        )
+    return tensors, facts
+
+
+def load_decoder(decoder: nn.Module, file: Path) -> None:
+    """Fill a decoder built for the same protocol and backbone with the weights that were trained beside them.
+
+    Args:
+        decoder: of :func:`benchmark.models.decoders.build_decoder`.
+        file: a run's decoder file, or one exported with ``--decoder``.
+
+    Raises:
+        UserError: a file without a decoder, or with another architecture's.
+    """
+    tensors = load_safetensors(file)
+    own = {name.removeprefix(DECODER): tensor for name, tensor in tensors.items() if name.startswith(DECODER)}
+    if not own:
+        raise UserError(f"{file}: holds no decoder; export it again with --decoder")
+    load_into(decoder, own, str(file))
+
+
+def files(method: Method, segmenter: Segmenter, record: Record) -> dict[str, bytes]:
+    """Return the contents of a finished run's files of weights: ``delta`` or else ``tuned``, and ``decoder``."""
+    facts = {
+        "record": record.name,
+        "method": record.method,
+        "seed": str(record.seed),
+        "backbone": record.backbone,
+        "weights_hash": record.weights_hash,
+        "tuned_hash": weight_hash(segmenter.backbone),
+    }
+    decoder = {DECODER + name: tensor for name, tensor in segmenter.decoder.state_dict().items()}
+    kept = {"decoder": packed(decoder, {"record": record.name})}
+    changes = method.delta()
+    if changes is None:
+        settings = json.dumps(record.settings, sort_keys=True)
+        return {"tuned": packed(method.trained(), {**facts, "settings": settings}), **kept}
+    tensors: dict[str, Tensor] = {}
+    for name, (index, value) in changes.items():
+        tensors |= {name + INDEX: index, name + VALUE: value}
+    return {"delta": packed(tensors, facts), **kept}
+
+
+def moved(method: Method, pretrained: Backbone) -> int:
+    """Return how many pre-trained values (parameters and buffers) a finished run has changed; detaches the method.
+
+    Args:
+        method: as it was trained.
+        pretrained: the same backbone, built anew.
+    """
+    method.detach()
+    after = method.backbone.state_dict()
+    return sum(int((after[name].cpu() != value).sum()) for name, value in pretrained.state_dict().items())
+
+
+def packed(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
+    """Return a safetensors file; equal input gives equal bytes, which safetensors alone does not promise."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(facts))
+    header = json.dumps(_header(content), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    rest = content[8 + int.from_bytes(content[:8], "little") :]
+    return len(header).to_bytes(8, "little") + header + rest
+
+
+def metadata(content: bytes) -> dict[str, str]:
+    """Return what a safetensors file says of itself; the library tells only of files on disk."""
+    return {key: str(value) for key, value in _header(content).get("__metadata__", {}).items()}
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return header
+
+
+def _changed(tensor: Tensor, index: Tensor, value: Tensor) -> Tensor:
+    if value.dtype != tensor.dtype or index.shape != value.shape:
+        raise RuntimeError(f"{tuple(index.shape)} positions, {tuple(value.shape)} values of {value.dtype}")
+    changed = tensor.detach().clone()
+    changed.view(-1)[index.to(tensor.device).long()] = value.to(tensor.device)
+    return changed

@@ -1,0 +1,1 @@
+"""``python -m benchmark check``: run a short fixed set again and compare with its committed records."""

@@ -1,0 +1,113 @@
+"""What rounding alone moves in the reference runs of a check: measured once, kept beside their records.
+
+The same runs are made again with two threads and narrower vector instructions, as on another processor. The file is
+YAML, and not a record: its runs are no results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchmark.common import atomic, machine
+from benchmark.common.errors import UserError
+from benchmark.records import Record
+
+FILE = "rounding.yaml"
+THREADS = 2
+ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+"""Read by torch's own kernels, oneDNN and MKL as they start; a processor without wider instructions ignores them."""
+UNSEEN = "unseen"
+"""The mean over the unseen domains, among the scores."""
+
+Runs = Mapping[tuple[str, int], Record]
+"""Records by method and seed."""
+Moved = Mapping[tuple[str, int], Mapping[str, float]]
+"""By method and seed: how much larger each of :func:`numbers` is under other rounding."""
+
+
+class _Repetition(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    checksum: str
+    moved: dict[str, float]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    threads: int
+    environment: dict[str, str]
+    commit: str | None
+    runs: dict[str, _Repetition]
+
+
+def numbers(record: Record) -> dict[str, float]:
+    """Return what a run computed, by name: each recorded loss, each domain's mIoU and the mean of the unseen ones."""
+    found = {
+        f"{name} at iteration {step}": math.nan if loss is None else loss
+        for step, losses in record.losses
+        for name, loss in losses.items()
+    }
+    found |= {score(domain): each.miou for domain, each in record.scores().items()}
+    return found if record.average is None else found | {score(UNSEEN): record.average}
+
+
+def score(domain: str) -> str:
+    """Return how :func:`numbers` calls a domain's mIoU."""
+    return f"mIoU on {domain}"
+
+
+def write(folder: Path, runs: Runs, repeated: Runs) -> Path:
+    """Keep what rounding moved; return the file.
+
+    Args:
+        folder: of the reference records' protocol.
+        runs: the reference records.
+        repeated: the same runs, made under other rounding.
+
+    Raises:
+        UserError: a repetition broke off, or the folder cannot be written.
+    """
+    found = {}
+    for key, record in runs.items():
+        before, after = numbers(record), numbers(repeated[key])
+        if before.keys() != after.keys():
+            raise UserError(f"{record.name}: repeated under other rounding, it broke off: {repeated[key].error}")
+        moved = {name: after[name] - value for name, value in before.items()}
+        found[record.name] = _Repetition(checksum=record.checksum, moved=moved)
+    made = _File(threads=THREADS, environment=ENVIRONMENT, commit=machine.commit(), runs=found)
+    path = folder / FILE
+    try:
+        atomic.write_file(path, yaml.safe_dump(made.model_dump(), sort_keys=False, width=1000).encode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}; make its folder writable") from None
+    return path
+
+
+def read(folder: Path, runs: Runs, remedy: str) -> Moved:
+    """Return what rounding moved in each of the reference records.
+
+    Raises:
+        UserError: no such file, a damaged one, or one that was made of other records; the line ends in ``remedy``.
+    """
+    path = folder / FILE
+    try:
+        made = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}; {remedy}") from None
+    except (ValidationError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: damaged ({str(error).splitlines()[0]}); {remedy}") from None
+    moved = {}
+    for key, record in runs.items():
+        found = made.runs.get(record.name)
+        if found is None or found.checksum != record.checksum:
+            raise UserError(
+                f"{path}: runs.{record.name}: {'missing' if found is None else 'of another record'}; {remedy}"
+            )
+        moved[key] = found.moved
+    return moved

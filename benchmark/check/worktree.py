@@ -1,0 +1,68 @@
+"""Another state of this project, and what makes two states the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmark.common.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("benchmark", "methods", "baselines")
+
+
+def key(root: Path = ROOT) -> str:
+    """Return a hash of a tree's packages, code and data: runs by equal ones are one state's."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+@contextmanager
+def checkout(ref: str) -> Iterator[Path]:
+    """Yield a temporary git worktree of ``ref``; it is removed afterwards.
+
+    Raises:
+        UserError: no git, no repository here, or no such commit in it.
+    """
+    commit = _git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}", what=f"--against {ref}")
+    with tempfile.TemporaryDirectory(prefix="dgss-against-") as folder:
+        place = Path(folder).resolve() / "tree"
+        _git("worktree", "add", "--detach", str(place), commit, what=f"--against {ref}")
+        try:
+            yield place
+        finally:
+            _git("worktree", "remove", "--force", str(place), what=f"removing the worktree of {ref}")
+
+
+def call(root: Path, words: Sequence[object]) -> int:
+    """Run this command line as the tree below ``root`` has it; return its exit code. What it prints goes unseen."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark", *map(str, words)],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    return done.returncode
+
+
+def _git(*words: str, what: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(f"{what}: git cannot be run: {error.strerror or error}") from None
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"git ended with code {done.returncode}"])[-1]
+        raise UserError(f"{what}: {reason}")
+    return done.stdout.strip()

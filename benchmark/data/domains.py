@@ -1,0 +1,85 @@
+"""A protocol's domains, found on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmark.common import registry
+from benchmark.common.errors import UserError
+from benchmark.data.broken import refuse_broken
+from benchmark.data.labels import Color
+from benchmark.data.samples import Reader, Sample, SampleReader
+from benchmark.data.views import Halved, Joint
+from benchmark.protocol import Split
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The labelled frames of one domain.
+
+    Attributes:
+        dataset: its name; those of several, joined by a plus sign.
+        samples: by id.
+        reader: gives their pixels.
+        classes, colors: by train id.
+        test_size: see ``Split``.
+        notes: what is to be said about its files: known faults, frames that are not there, the mapping of labels.
+    """
+
+    dataset: str
+    samples: list[Sample]
+    reader: SampleReader
+    classes: tuple[str, ...]
+    colors: tuple[Color, ...]
+    test_size: tuple[int, int] | None
+    notes: tuple[str, ...]
+
+    @classmethod
+    def find(cls, split: Split, data_root: Path) -> Domain:
+        """Look the split's files up below ``data_root``.
+
+        Raises:
+            UserError: they are not there, or not as the dataset's reader needs them, or one of them broke off.
+        """
+        reader = reader_of(split)
+        samples, notes = reader.survey(data_root / split.dataset, split.split)
+        released = reader.released(split.split)
+        if released is not None and len(samples) < released:
+            notes = (*notes, f"{len(samples)} of the {released} frames of the official release")
+        view = Halved(reader) if split.halve else reader
+        chosen = samples[: split.limit]
+        refuse_broken(view, chosen)
+        return cls(split.dataset, chosen, view, reader.classes, reader.colors, split.test_size, notes)
+
+    @classmethod
+    def joined(cls, splits: Iterable[Split], data_root: Path) -> Domain:
+        """Return several splits' frames as one domain, whose sample ids begin with the dataset's name; one as it is.
+
+        Raises:
+            UserError: see ``find``; or their classes differ.
+        """
+        parts = [cls.find(split, data_root) for split in splits]
+        if len(parts) == 1:
+            return parts[0]
+        for part in parts:
+            if part.classes != parts[0].classes:
+                raise UserError(f"source: {part.dataset} has other classes than {parts[0].dataset}; leave one out")
+        return replace(
+            parts[0],
+            dataset="+".join(part.dataset for part in parts),
+            samples=[replace(sample, id=f"{part.dataset}/{sample.id}") for part in parts for sample in part.samples],
+            reader=Joint({part.dataset: part.reader for part in parts}),
+            notes=tuple(f"{part.dataset}: {note}" for part in parts for note in part.notes),
+        )
+
+
+def reader_of(split: Split) -> Reader:
+    """Return the reader of the split's dataset, with the mapping that the split asks for.
+
+    Raises:
+        UserError: no such dataset, or no such mapping.
+    """
+    reader: Reader = registry.find("dataset", split.dataset)
+    return reader.using(split.mapping)

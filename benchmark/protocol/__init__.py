@@ -1,0 +1,33 @@
+"""What every method shares and cannot change: one frozen, validated :class:`Protocol` per YAML file."""
+
+from benchmark.protocol.explain import explain
+from benchmark.protocol.loader import FOLDER, UNREADABLE, available, load, merged, variants, with_vfm
+from benchmark.protocol.schema import (
+    CHANNELS,
+    Augmentation,
+    DecoderSpec,
+    Evaluation,
+    FoundationModel,
+    Part,
+    Protocol,
+    Split,
+)
+
+__all__ = [
+    "CHANNELS",
+    "FOLDER",
+    "UNREADABLE",
+    "Augmentation",
+    "DecoderSpec",
+    "Evaluation",
+    "FoundationModel",
+    "Part",
+    "Protocol",
+    "Split",
+    "available",
+    "explain",
+    "load",
+    "merged",
+    "variants",
+    "with_vfm",
+]

@@ -1,0 +1,50 @@
+"""One line for the user about a model's first validation error."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ValidationError
+
+from benchmark.common.errors import nearest
+from benchmark.protocol.schema import ONE, SEVERAL, Split
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Turn the first validation error into one line that names the field and, for a typo, the nearest one."""
+    first = error.errors()[0]
+    loc = tuple(part for part in first["loc"] if part not in (ONE, SEVERAL))
+    where = ".".join(map(str, loc)) or "the whole"
+    if first["type"] == "missing":
+        return f"field {where} is missing"
+    if first["type"] == "value_error":
+        return f"{where}: {first['ctx']['error']}"
+    if first["type"].startswith(("greater_than", "less_than", "finite_number")) and (limits := _limits(model, loc)):
+        return f"{where}: must be {limits} (got {str(first['input'])[:60]})"
+    if first["type"] != "extra_forbidden":
+        return f"{where}: {first['msg']} (got {str(first['input'])[:60]})"
+    return f"unknown field {where}: {nearest(str(loc[-1]), _siblings(model, loc))}"
+
+
+def _limits(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """Return the whole range that a number may lie in, of which pydantic names the side that was left."""
+    *sections, last = map(str, loc)
+    for section in sections:
+        inner = model.model_fields[section].annotation if section in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return ""
+        model = inner
+    words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+    entries = model.model_fields[last].metadata
+    sides = [f"{word} {getattr(each, key):g}" for key, word in words.items() for each in entries if hasattr(each, key)]
+    return " and ".join(sides)
+
+
+def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Return the valid names beside the unknown one at ``loc``."""
+    for part in loc[:-1]:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+        elif field is not None and str(part) in ("source", "targets"):
+            model = Split
+    return list(model.model_fields)

@@ -1,0 +1,166 @@
+"""From due runs to a job array, and from its files to the same display as of runs on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import submitit
+from rich.console import Console
+from submitit.core.utils import FailedJobError
+
+from benchmark.common.errors import UserError
+from benchmark.runs.display import Display
+from benchmark.runs.job import Job
+from benchmark.runs.pool import Outcome
+from benchmark.runs.slurm.node import FailedRunError, Run, events_of
+from benchmark.runs.slurm.queue import Queue, alive, queued, remember
+from benchmark.runs.slurm.resources import Resources
+
+LOGS = "slurm"
+TIMEOUTS = 1000
+"""How often a run may reach its time limit: it moves on each time, so there is nothing to guard against."""
+POLL_SECONDS = 1.0
+LATE_SECONDS = 15.0
+"""How long a job's result may take to show on a shared file system, and the queue to show a new job."""
+STATES = {f"{kind.__module__}.{kind.__qualname__}": state
+          for kind, state in ((UserError, "refused"), (FailedRunError, "failed"))}  # fmt: skip
+Submitted = Mapping[Job, "submitit.Job[None]"]
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Submits runs as one array and looks on until they have ended.
+
+    Attributes:
+        resources: what every run asks for.
+        force: repeat finished runs, too.
+        detach: do not look on.
+    """
+
+    resources: Resources
+    force: bool = False
+    detach: bool = False
+
+    def __call__(self, due: list[Job], console: Console) -> list[Outcome]:
+        """Submit the jobs that are not in the queue yet; return how all of them ended, or nothing if detached.
+
+        Raises:
+            UserError: SLURM refuses the array or does not answer.
+            KeyboardInterrupt: the user no longer looks on; the jobs go on.
+        """
+        place, queue = due[0].folder / LOGS, Queue()
+        running: dict[Job, Any] = dict(queued(place, due, queue()))
+        if running:
+            _say(console, f"{len(running)} of {len(due)} runs are in the queue already")
+        if fresh := [job for job in due if job not in running]:
+            folder = place / f"{datetime.now():%Y%m%d-%H%M%S}-{due[0].protocol.name}"
+            made = submit(fresh, self.resources, folder, self.force)
+            remember(folder, made)
+            ids = [each.job_id for each in made.values()]
+            _say(console, f"submitted as {ids[0]}{f' to {ids[-1]}' if ids[1:] else ''}; logs: {folder}/*_log.out")
+            running |= made
+        if self.detach:
+            return []
+        try:
+            return follow(running, queue, console)
+        except KeyboardInterrupt:
+            numbers = sorted({each.job_id.partition("_")[0] for each in running.values()})
+            _say(console, f"SLURM goes on; scancel {' '.join(numbers)} ends it, the same command looks on again")
+            raise
+
+
+def submit(
+    due: list[Job], resources: Resources, folder: Path, force: bool, cluster: str = "slurm"
+) -> dict[Job, submitit.Job[None]]:
+    """Submit one array with a task for each job.
+
+    Args:
+        due: the jobs.
+        resources: what each asks for.
+        folder: gets scripts, pickles, logs and events.
+        force: repeat finished runs, too.
+        cluster: one of submitit's; ``local`` starts processes on this machine.
+
+    Raises:
+        UserError: SLURM refuses it.
+    """
+    executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=TIMEOUTS)
+    executor.update_parameters(**resources.parameters(due[0].threads))
+    try:
+        made = executor.submit_array([Run(job, force) for job in due])
+    except FailedJobError as error:
+        raise UserError(f"--slurm: {' '.join(str(error).split())}") from None
+    return dict(zip(due, made, strict=True))
+
+
+def follow(submitted: Submitted, states: Callable[[], Mapping[str, str]], console: Console) -> list[Outcome]:
+    """Show the progress of submitted runs until all have ended.
+
+    Args:
+        submitted: the runs.
+        states: asks for the states of jobs by id; a job that it does not name has ended.
+        console: where to show it.
+    """
+    outcomes: list[Outcome] = []
+    running = {job: (each, _events(events_of(each.paths))) for job, each in submitted.items()}
+    seen: dict[Job, str] = {}
+    lived: dict[Job, float] = {}
+    with Display(len(running), console) as display:
+        while running:
+            known, now = states(), time.monotonic()
+            for job, (each, events) in list(running.items()):
+                state = known.get(each.job_id)
+                if state is not None and state != seen.get(job):
+                    seen[job] = state
+                    display.event(job, "stage", {"text": state.lower()})
+                for kind, facts in next(events):
+                    display.event(job, kind, facts)
+                written = Path(each.paths.result_pickle).exists()
+                if alive(state) or job not in lived:
+                    lived[job] = now
+                late = now - lived[job] > LATE_SECONDS
+                if written or late:
+                    del running[job]
+                    outcomes.append(Outcome(job, *_ending(each, written, state)))
+                    display.event(job, outcomes[-1].state, {"text": outcomes[-1].text})
+            time.sleep(POLL_SECONDS if running else 0)
+    return outcomes
+
+
+def _ending(submitted: submitit.Job[None], written: bool, state: str | None) -> tuple[str, str]:
+    """Return how a run ended, as in :class:`Outcome`."""
+    where = f"see {submitted.paths.stderr}; run again to resume"
+    if not written:
+        return "crashed", f"SLURM ended job {submitted.job_id} ({state or 'state unknown'}); {where}"
+    error = submitted.exception()
+    if error is None:
+        return "finished", ""
+    last = str(error).partition("\n----------------------\n")[2].partition("\n----------------------\n")[0]
+    line = last.strip().splitlines()[-1]
+    kind, _, text = line.partition(": ")
+    return (STATES[kind], text) if kind in STATES else ("crashed", f"{line}; {where}")
+
+
+def _events(path: Path) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Yield, again and again, the events that were added to the file; half a line waits for its other half."""
+    rest, offset = b"", 0
+    while True:
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(offset)
+                added = file.read()
+            offset += len(added)
+            *lines, rest = (rest + added).split(b"\n")
+            yield [tuple(json.loads(line)) for line in lines]
+        else:
+            yield []
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

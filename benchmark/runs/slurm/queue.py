@@ -1,0 +1,85 @@
+"""SLURM's queue, and which runs of a folder of records are in it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import submitit
+
+from benchmark.common import atomic
+from benchmark.common.errors import UserError
+from benchmark.runs.job import Job
+
+ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"}
+"""States from which no job comes back by itself, as one does from PREEMPTED and NODE_FAIL."""
+ASK_SECONDS = 10.0
+LIST = "submitted.tsv"
+
+
+class Queue:
+    """The user's jobs by id, asked for through ``squeue``, which needs no accounting data base, unlike ``sacct``."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, str] | None = None
+        self.asked = float("-inf")
+
+    def __call__(self) -> Mapping[str, str]:
+        """Return the state of every job, and why it waits; a controller that does not answer leaves what was known.
+
+        Raises:
+            UserError: it has never answered.
+        """
+        if self.states is None or time.monotonic() - self.asked > ASK_SECONDS:
+            self.asked = time.monotonic()
+            try:
+                self.states = _squeue()
+            except UserError:
+                if self.states is None:
+                    raise
+        return self.states
+
+
+def alive(state: str | None) -> bool:
+    """Return whether a job in this state still waits, runs or comes back."""
+    return state is not None and state.split()[0] not in ENDED
+
+
+def _squeue() -> dict[str, str]:
+    """Return the states of all of the user's jobs by id.
+
+    Raises:
+        UserError: it cannot be asked, or does not answer.
+    """
+    words = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    except subprocess.CalledProcessError as error:
+        raise UserError(f"squeue: {error.stderr.strip() or error}") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"squeue: {error}") from None
+    states = {}
+    for line in done.stdout.splitlines():
+        name, state, reason = line.split("|", 2)
+        states[name] = state if reason == "None" else f"{state} ({reason})"
+    return states
+
+
+def remember(folder: Path, submitted: Mapping[Job, submitit.Job[None]]) -> None:
+    """Write down in ``folder`` which job of SLURM is which run."""
+    lines = [f"{each.job_id}\t{job.record.resolve()}\n" for job, each in submitted.items()]
+    atomic.write_file(folder / LIST, "".join(lines).encode())
+
+
+def queued(place: Path, due: list[Job], states: Mapping[str, str]) -> dict[Job, submitit.Job[None]]:
+    """Return those of the jobs that an earlier call submitted, with logs below ``place``, and that are in the queue."""
+    by_record = {str(job.record.resolve()): job for job in due}
+    found: dict[Job, submitit.Job[None]] = {}
+    for path in sorted(place.glob(f"*/{LIST}")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, record = line.split("\t")
+            if record in by_record and alive(states.get(name)):
+                found[by_record[record]] = submitit.SlurmJob(path.parent, name)
+    return found

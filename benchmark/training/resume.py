@@ -1,0 +1,146 @@
+"""What a run is taken up from again: all that moves in it, kept in its checkpoint and put back."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from benchmark.common.errors import UserError
+from benchmark.method import Method
+from benchmark.models.segmenter import Segmenter
+from benchmark.protocol import Protocol
+from benchmark.training import checkpoint
+from benchmark.training.progress import Progress
+from benchmark.training.schedule import missing, scorings
+
+
+class Resumable:
+    """All that moves in a run beside its progress; chance needs no state, as it comes from the iteration's number.
+
+    Args:
+        protocol: the fixed conditions.
+        segmenter: with the method attached, before any phase.
+        method: what it needs beyond weights and moments.
+        optimizers: by side.
+        accelerator: which processes share the run.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        segmenter: Segmenter,
+        method: Method,
+        optimizers: dict[str, torch.optim.Optimizer],
+        accelerator: Accelerator,
+    ) -> None:
+        self.protocol, self.segmenter, self.method = protocol, segmenter, method
+        self.optimizers, self.accelerator = optimizers, accelerator
+        self.tunable = sum(p.numel() for p in segmenter.backbone.parameters() if p.requires_grad)
+
+    def size(self) -> int:
+        """Return about how many bytes a checkpoint takes, see :func:`checkpoints.size`."""
+        backbone, decoder = (
+            sum(parameter.numel() for parameter in side.parameters())
+            for side in (self.segmenter.backbone, self.segmenter.decoder)
+        )
+        trained, estimates = self.method.trainable(), self.method.estimates()
+        return checkpoint.size(backbone + decoder, decoder, trained, self.tunable, estimates)
+
+    def save(self, path: Path, key: str, progress: Progress) -> None:
+        """Write the checkpoint, which belongs to ``key``; of several processes the first does.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "key": key,
+            "progress": vars(progress),
+            "segmenter": self.segmenter.state_dict(),
+            "optimizers": {side: optimizer.state_dict() for side, optimizer in self.optimizers.items()},
+            "method": self.method.state_dict(),
+        }
+        checkpoint.write(path, state)
+
+    def resume(self, path: Path, key: str) -> Progress | None:
+        """Take up what is in the checkpoint, and return how far it had come; None where there is none to take up.
+
+        Raises:
+            UnfitError: it holds something else than this program writes.
+            UserError: not every process finds the same one.
+        """
+        state = checkpoint.read(path, key)
+        self._agree(path, state)
+        if state is None:
+            return None
+        try:
+            return self._put_back(state)
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise checkpoint.UnfitError(f"{path}: not a checkpoint of this program ({type(error).__name__})") from error
+
+    def _put_back(self, state: dict[str, Any]) -> Progress:
+        self.segmenter.load_state_dict(state["segmenter"])
+        self.method.load_state_dict(state["method"])
+        for side, optimizer in self.optimizers.items():
+            _load(optimizer, state["optimizers"][side])
+        progress = Progress(**state["progress"])
+        step, lacking = progress.step, missing(self.protocol, progress.step, len(progress.scores))
+        # Only the scoring that is due at the very step may be missing: it can be stopped.
+        if not 0 <= step <= self.protocol.iterations or lacking not in {0, int(step in scorings(self.protocol))}:
+            raise ValueError("it is of an iteration that cannot be")
+        return progress
+
+    def _agree(self, path: Path, state: dict[str, Any] | None) -> None:
+        """Refuse to go on from different checkpoints, as where nodes do not share the records' folder."""
+        progress = {"step": -1} if state is None else state.get("progress")
+        step = progress.get("step", -2) if isinstance(progress, dict) else -2
+        step = step if isinstance(step, int) and abs(step) < 2**31 else -2
+        steps = self.accelerator.gather(torch.tensor([step], device=self.accelerator.device)).tolist()
+        if len(set(steps)) > 1:
+            raise UserError(
+                f"{path}: not every process finds the same checkpoint; give a --records folder that all nodes share"
+            )
+
+
+def _load(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take back an optimizer's state; torch looks at nothing but the number of parameters.
+
+    Raises:
+        KeyError, TypeError, ValueError: it would not get over the next step.
+    """
+    if isinstance(optimizer, torch.optim.AdamW):
+        _check_moments(optimizer, state)
+    before = [dict(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, before, strict=True):
+        for name in own.keys() - {"params"}:
+            if not _alike(group[name], own[name]):
+                raise ValueError(f"{name} is {group[name]!r}")
+
+
+def _check_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    for number, param in zip(numbers, params, strict=True):
+        saved = state["state"].get(number)
+        if not saved:  # it never had a gradient
+            continue
+        for name in ("exp_avg", "exp_avg_sq"):
+            if saved[name].shape != param.shape or saved[name].dtype != param.dtype:
+                raise ValueError(f"{name} is not one value of the parameter's type for each of its own")
+        if saved["step"].shape or not 0 < saved["step"].item() < math.inf:
+            raise ValueError("no count of steps")
+
+
+def _alike(option: Any, own: Any) -> bool:
+    """Return whether an option can be the optimizer's own, whose numbers a method may change on its way."""
+    if isinstance(own, (int, float)) and not isinstance(own, bool):
+        return isinstance(option, (int, float)) and math.isfinite(option)
+    return bool(option == own)

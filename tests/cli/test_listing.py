@@ -1,0 +1,85 @@
+"""The state of every run in a folder, and what ``list`` prints of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark import records
+from benchmark.cli import listing
+from tests.records.made import failed, stored
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Runs of every state."""
+    for method, seed in (("lora", 0), ("lora", 1), ("full", 0)):
+        stored(tmp_path, method, seed)
+    path = records.write(failed("full", 1), {}, {}, tmp_path)
+    (path.parent / "seed2.checkpoint").write_bytes(b"half way")
+    path = records.write(failed("freeze", 0), {}, {}, tmp_path)
+    path.write_text(path.read_text().replace('"peak_memory_bytes": 1', '"peak_memory_bytes": 2'))
+    (path.parents[1] / "mine").mkdir()
+    return tmp_path
+
+
+def test_every_run_has_its_state(folder: Path) -> None:
+    found = {(run.method, run.seed): run for run in listing.runs(folder)}
+    assert {key: run.state for key, run in found.items()} == {
+        ("full", 0): "finished", ("full", 1): "failed", ("full", 2): "interrupted",
+        ("freeze", 0): "damaged", ("freeze", 1): "due", ("freeze", 2): "due",
+        ("lora", 0): "finished", ("lora", 1): "finished", ("lora", 2): "due",
+        ("mine", 0): "due", ("mine", 1): "due", ("mine", 2): "due",
+    }  # fmt: skip
+    assert [method for method, _ in found] == ["full"] * 3 + ["freeze"] * 3 + ["lora"] * 3 + ["mine"] * 3
+    assert found["full", 0].average is not None
+    assert found["full", 1].detail == "ce is nan"
+    assert found["freeze", 0].detail.startswith("peak_memory_bytes: edited after the run")
+
+
+def test_a_finished_run_with_its_checkpoint_still_there_is_finished(tmp_path: Path) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    path.with_suffix(".checkpoint").touch()
+    assert [run.state for run in listing.runs(tmp_path)] == ["finished"]
+
+
+@pytest.mark.parametrize("name", ["", "absent"])
+def test_a_folder_without_runs_is_no_mistake(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert listing.runs(tmp_path / name) == []
+    listing.show("runs", tmp_path / name)
+    assert "none yet; start with: python -m benchmark run" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_what_is_printed_names_every_run_in_full(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listing.show("runs", folder)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("vit-tiny-streets" in line for line in lines) == 12
+    damaged = next(line for line in lines if "damaged" in line)
+    assert "run it again with --force" in damaged
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("protocols", ["streets", "camvid", "rendered", "--data-root"]),
+        ("methods", ["lora", "baselines.lora", "fishertune"]),
+        ("backbones", ["vit-tiny-streets", "embedded", "dinov2-l"]),
+        ("datasets", ["cityscapes", "camvid"]),
+    ],
+)
+def test_each_kind_is_listed_alone(kind: str, names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    listing.show(kind, Path("absent"))
+    text = capsys.readouterr().out
+    assert all(name in text for name in names)
+    assert "Runs in" not in text
+
+
+def test_ablations_are_listed_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    listing.show("methods", Path("absent"))
+    main, _, apart = capsys.readouterr().out.partition("Ablations (not in --all; by name, or --methods table4")
+    assert " fishertune " in main
+    assert " random-q " not in main
+    assert " random-q " in apart
+    assert " fishertune " not in apart

@@ -1,0 +1,24 @@
+"""Model cards that were exported before the folders existed keep working."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+
+NAMES = {
+    "benchmark.delta": ("benchmark.artifacts.delta", ("apply_delta", "load_decoder")),
+    "benchmark.tuned": ("benchmark.artifacts.adapter", ("apply_tuned",)),
+    "benchmark.restore": ("benchmark.artifacts.restore", ("restore",)),
+    "benchmark.statistics": ("benchmark.common.statistics", ("iou", "miou")),
+}
+
+
+@pytest.mark.parametrize("old", NAMES)
+def test_an_old_import_path_gives_the_same_objects_and_says_where_they_are(old: str) -> None:
+    new, names = NAMES[old]
+    sys.modules.pop(old, None)
+    with pytest.warns(FutureWarning, match=f"{old} has moved to {new}"):
+        module = importlib.import_module(old)
+    assert all(getattr(module, name) is getattr(importlib.import_module(new), name) for name in names)

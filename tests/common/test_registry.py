@@ -1,0 +1,50 @@
+"""Names are found without imports, typos are answered, and two claims to one name are refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark.common import registry
+from benchmark.common.errors import UserError
+
+FIRST_NINE = {"full", "freeze", "lora", "vpt", "rein", "bitfit", "childtune-d", "random", "fishertune"}
+
+
+def test_every_file_is_a_method_under_its_own_name() -> None:
+    found = registry.names("method")
+    assert set(found) >= FIRST_NINE
+    for name, place in found.items():
+        assert place.partition(":")[0].rpartition(".")[2].replace("_", "-") == name
+
+
+def test_the_main_comparison_is_every_method_but_the_ablations() -> None:
+    main = registry.main_methods()
+    assert set(main) >= FIRST_NINE
+    assert not {"fim", "random-q", "ablations"} & set(main)
+    assert {"fim", "random-q"} <= set(registry.names("method"))
+    assert "ablations" not in registry.names("method")
+
+
+def test_unknown_names_suggest_the_nearest() -> None:
+    with pytest.raises(UserError, match="unknown method 'fishertunes': did you mean 'fishertune'"):
+        registry.find("method", "fishertunes")
+    with pytest.raises(UserError, match="unknown dataset 'gta': did you mean 'gta5'"):
+        registry.find("dataset", "gta")
+
+
+def test_listing_imports_no_torch() -> None:
+    code = "import sys; from benchmark import registry; registry.names('method'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_name_claimed_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("methods", "baselines"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "twin.py").touch()
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    with pytest.raises(UserError, match="'twin' is defined twice"):
+        registry.names("method")

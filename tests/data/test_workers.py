@@ -1,0 +1,149 @@
+"""Processes that load data: what they read does not depend on them, and nobody has to clear up after them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from benchmark.common.errors import LostLoaderError, UserError
+from benchmark.data import loading
+from benchmark.runs.experiment import execute
+from benchmark.runs.job import Job
+from benchmark.training import trainer
+from benchmark.training.execution import Execution
+from tests.cli.test_cli import ROOT, command
+from tests.training.test_trainer import essence, job_of
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of a process group")
+LOADERS = 2
+SECONDS = 120
+
+
+def loaded_by_others(job: Job) -> Job:
+    return replace(job, execution=Execution(loaders=LOADERS))
+
+
+def test_a_run_is_the_same_and_goes_on_where_a_loader_was_killed(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every iteration
+    path = tiny_protocol()
+    alone = essence(execute(job_of(path, tiny_data, tmp_path / "alone", "lora")))
+    job = loaded_by_others(job_of(path, tiny_data, tmp_path / "others", "lora"))
+    steps: list[int] = []
+    before = set(psutil.Process().children())  # of other tests
+
+    def own() -> list[psutil.Process]:
+        return [child for child in psutil.Process().children() if child not in before]
+
+    def hit(kind: str, **facts: Any) -> None:
+        if kind == "step":
+            steps.append(facts["step"])
+            children = own()
+            assert len(children) == LOADERS
+            if facts["step"] == 3:
+                children[0].send_signal(signal.SIGINT)  # a terminal's; the run alone decides
+            if facts["step"] == 7:
+                children[0].kill()
+
+    with pytest.raises(LostLoaderError, match=r"has ended \(.+\); run again to go on from"):
+        execute(job, hit)
+    assert 7 <= steps[-1] < 12
+    assert gone(own())
+    resumed = execute(job, lambda kind, **facts: steps.append(facts["step"]) if kind == "step" else None)
+    assert steps == list(range(1, 13))
+    others = essence(resumed)
+    assert others.pop("machine") == {**alone.pop("machine"), "loaders": LOADERS}
+    assert others == alone
+    assert gone(own())
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    """Return whether all of them end soon."""
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "a loader is killed", "the run is killed"])
+def test_whatever_ends_a_run_leaves_no_loader_and_no_traceback(
+    how: str, tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    words: list[str | Path] = ["--data-root", tiny_data, "--records", tmp_path, "--loaders", str(LOADERS)]
+    path = tiny_protocol(iterations=100_000)
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # perhaps, as of a script's background job
+    started = subprocess.Popen(
+        command("run", "--protocol", path, "--methods", "freeze", *words),
+        cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    signal.signal(signal.SIGINT, ignored)
+    try:
+        run, all_of_it = found(started.pid)
+        if how == "ctrl-c":
+            os.killpg(started.pid, signal.SIGINT)
+        else:
+            (run.children()[0] if how == "a loader is killed" else run).kill()
+        _, said = started.communicate(timeout=SECONDS)
+    finally:
+        started.kill()
+    assert "Traceback" not in said
+    assert gone(all_of_it)
+    record = job_of(path, tiny_data, tmp_path, "freeze")
+    if how == "ctrl-c":
+        assert record.checkpoint.exists()
+    else:
+        (line,) = (line for line in said.splitlines() if line.startswith("crashed"))
+        assert started.returncode == 1
+        assert (
+            "a process that loads data has ended" if how == "a loader is killed" else "its process was killed"
+        ) in line
+
+
+def found(pid: int) -> tuple[psutil.Process, list[psutil.Process]]:
+    """Wait until a run has its loaders; return the process that trains, and all that were started for it."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        below = psutil.Process(pid).children(recursive=True)
+        for process in below:
+            with suppress(psutil.NoSuchProcess):
+                if len(process.children()) == LOADERS and process.ppid() != pid:
+                    time.sleep(2)
+                    return process, below
+        time.sleep(0.1)
+    raise AssertionError("no loaders")
+
+
+class Damaged(Dataset[Any]):
+    def __getitem__(self, index: int) -> Any:
+        if index == 3:
+            raise UserError("frames/3.png: damaged; fetch it again")
+        return {"image": torch.full((2,), index)}
+
+
+@pytest.mark.parametrize("count", [0, LOADERS])
+def test_a_mistake_that_a_loader_meets_stays_one_line(count: int) -> None:
+    items = loading.batches(Damaged(), [0, 1, 2, 3], 2, count)
+    assert next(items)["image"].tolist() == [[0, 0], [1, 1]]
+    with pytest.raises(UserError, match=r"^frames/3.png: damaged; fetch it again$"):
+        next(items)
+
+
+def test_how_many_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (loading.loaders(None, 1), loading.loaders(3, 1)) == (0, 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)), raising=False)
+    assert [loading.loaders(None, processes) for processes in (1, 4, 16)] == [4, 3, 1]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "6")
+    assert loading.loaders(None, 24) == 2

@@ -1,0 +1,90 @@
+"""detectron2 beside our evaluation: how its absence is told, and, where it is installed, that it agrees."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.data.domains import Domain
+from benchmark.evaluation import detectron
+from benchmark.evaluation.evaluate import confusion
+from benchmark.protocol import Split
+from benchmark.records import read
+from benchmark.runs.experiment import execute
+from tests.cli.test_cli import call, refused, tiny_run
+from tests.data.trees import TREES
+from tests.training.test_trainer import job_of
+
+PRESENT = importlib.util.find_spec("detectron2") is not None
+present = pytest.mark.skipif(not PRESENT, reason="needs detectron2, which users build from its repository")
+
+
+@pytest.mark.skipif(PRESENT, reason="detectron2 is installed")
+def test_its_absence_is_told_before_anything_is_done(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    words = tiny_run(tiny_protocol(), tiny_data, tmp_path / "runs", "--methods", "freeze")
+    line = refused(call(*words, "--evaluator", "detectron2"))
+    assert line.startswith("error: --evaluator detectron2: it cannot be imported (No module named 'detectron2')")
+    assert line.endswith(detectron.GET)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_another_evaluator_is_unknown() -> None:
+    assert "'detectron3' is not" in refused(call("run", "--all", "--evaluator", "detectron3"))
+
+
+@present
+def test_a_run_is_confirmed_and_the_record_says_so(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    job = replace(job_of(tiny_protocol(iterations=4), tiny_data, tmp_path, "freeze"), evaluator="detectron2")
+    execute(job)
+    ((name, difference),) = read(job.record).second_evaluator.items()
+    assert name == f"detectron2 {detectron.require()}"
+    assert difference < 1e-12
+
+
+@present
+def test_a_run_that_it_does_not_confirm_fails(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(job_of(tiny_protocol(iterations=4), tiny_data, tmp_path, "freeze"), evaluator="detectron2")
+    monkeypatch.setattr("benchmark.evaluation.evaluate.confusion", lambda *given: confusion(*given)[::-1])
+    record = execute(job)
+    assert record.state == "failed"
+    assert "tiny/dusk: mIoU is 0." in str(record.error)
+    assert "by detectron2's SemSegEvaluator 0." in str(record.error)
+
+
+@present
+@pytest.mark.parametrize("halve", [False, True])
+@pytest.mark.parametrize("guesses", [[0, 1, 2], [3], list(range(19))])
+def test_a_domain_in_its_catalogs_is_read_and_scored_as_ours(tmp_path: Path, halve: bool, guesses: list[int]) -> None:
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    tree = TREES["mapillary"](tmp_path / "mapillary")
+    domain = Domain.find(Split(dataset="mapillary", split="val", halve=halve), tmp_path)
+    other = detectron.SecondEvaluator("vistas", domain)
+    rows, facts = DatasetCatalog.get("vistas"), MetadataCatalog.get("vistas")
+    assert [row["image_id"] for row in rows] == sorted(tree.labels)
+    assert tuple(facts.stuff_classes) == domain.classes
+    each, rng = [], np.random.default_rng(0)
+    for sample, row in zip(domain.samples, rows, strict=True):
+        label = facts.sem_seg_loading_fn(row["sem_seg_file_name"])
+        whole = tree.labels[sample.id]
+        np.testing.assert_array_equal(label, whole[1::2, 1::2][: label.shape[0], : label.shape[1]] if halve else whole)
+        guess = torch.from_numpy(rng.choice(guesses, label.shape))
+        known = torch.from_numpy(label)
+        other.see({"image": known, "label": known, "id": sample.id}, torch.eye(19)[guess].permute(2, 0, 1))
+        each.append(confusion(guess, known, 19))
+    assert other.compare(np.stack(each)) < 1e-12
+    each[0] = each[0] * 2
+    with pytest.raises(detectron.DisagreementError, match="vistas: mIoU is"):
+        other.compare(np.stack(each))

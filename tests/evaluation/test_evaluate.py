@@ -1,0 +1,107 @@
+"""Our mIoU against mmsegmentation's IoUMetric and Cityscapes' own evaluation, to 1e-9."""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmseg.evaluation.metrics import IoUMetric
+from PIL import Image
+
+from benchmark.common.statistics import Floats, iou, miou
+from benchmark.data.labels import Bytes
+from benchmark.evaluation.evaluate import confusion
+from tests.data.trees import SCORED
+
+CLASSES = 19
+Images = list[tuple[Bytes, Bytes]]
+"""(prediction, label), each (H, W) of train ids."""
+
+
+def drawn(seed: int) -> Images:
+    """Return some images of odd sizes in which a few classes never occur, in the truth, the prediction or both."""
+    rng = np.random.default_rng(seed)
+    shown, guessed = (rng.permutation(CLASSES)[: rng.integers(1, CLASSES + 1)] for _ in range(2))
+    images: Images = []
+    for _ in range(rng.integers(1, 4)):
+        size = tuple(rng.integers(1, 40, 2))
+        label = rng.choice(np.append(shown, 255), size).astype(np.uint8)
+        guess = np.where((rng.random(size) < 0.5) & (label != 255), label, rng.choice(guessed, size))
+        images.append((guess.astype(np.uint8), label))
+    images[0][1].flat[0] = shown[0]
+    return images
+
+
+def image(prediction: list[int], label: list[int]) -> tuple[Bytes, Bytes]:
+    return np.array([prediction], np.uint8), np.array([label], np.uint8)
+
+
+CASES: dict[str, Images] = {
+    **{f"random {seed}": drawn(seed) for seed in range(12)},
+    "absent everywhere": [image([0, 0, 1, 1], [0, 0, 1, 0])],
+    "absent from the truth": [image([0, 18, 1], [0, 0, 1])],
+    "absent from the prediction": [image([0, 0, 0], [0, 5, 18])],
+    "nothing right": [image([1, 2], [2, 1])],
+    "one pixel, right": [image([7], [7])],
+    "one pixel, wrong": [image([7], [8])],
+    "an image without labels": [image([3, 4], [255, 255]), image([3, 4], [3, 3])],
+}
+
+
+def ours(images: Images) -> tuple[Floats, float]:
+    """Return IoU by class and mIoU; NaN where nothing is labelled, which ``miou`` refuses."""
+    each = [confusion(torch.from_numpy(guess), torch.from_numpy(label), CLASSES) for guess, label in images]
+    total = np.stack(each).sum(0, dtype=np.int64)
+    return iou(total), float(miou(total)) if total.any() else math.nan
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_miou_is_ioumetrics(case: str) -> None:
+    pairs = [tuple(torch.from_numpy(part).long() for part in pair) for pair in CASES[case]]
+    areas = [IoUMetric.intersect_and_union(*pair, CLASSES, 255) for pair in pairs]
+    # Its areas are whole numbers in float32; in double precision its ratios keep their digits.
+    totals = [sum(area[part].double() for area in areas) for part in range(4)]
+    expected = IoUMetric.total_area_to_metrics(*totals, ["mIoU"])["IoU"]
+    found, mean = ours(CASES[case])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    assert mean == pytest.approx(np.nanmean(expected), abs=1e-9)
+
+    metric = IoUMetric()
+    metric.dataset_meta = {"classes": [str(index) for index in range(CLASSES)]}
+    metric.process({}, [{"pred_sem_seg": {"data": p}, "gt_sem_seg": {"data": label}} for p, label in pairs])
+    assert 100 * mean == pytest.approx(metric.compute_metrics(metric.results)["mIoU"], abs=0.0051)  # it rounds
+
+
+@pytest.mark.parametrize("case", [*CASES, "all ignored"])
+def test_miou_is_cityscapes_own(case: str, tmp_path: Path) -> None:
+    theirs = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
+    images = CASES.get(case, [image([3, 4], [255, 255])])
+    # As files of label ids; what Cityscapes does not score is ignored, whichever of its ids it has.
+    to_ids = np.zeros(256, np.uint8)
+    to_ids[: len(SCORED)] = SCORED
+    unscored = np.array([index for index in range(34) if index not in SCORED], np.uint8)
+    paths: tuple[list[str], list[str]] = ([], [])
+    for number, (prediction, label) in enumerate(images):
+        ids = np.where(label == 255, np.resize(unscored, label.shape), to_ids[label])
+        for listed, pixels, kind in zip(paths, (to_ids[prediction], ids), ("prediction", "truth"), strict=True):
+            listed.append(str(tmp_path / f"{number}_{kind}.png"))
+            Image.fromarray(pixels).save(listed[-1])
+    args = copy(theirs.args)
+    args.evalInstLevelScore, args.JSONOutput, args.quiet = False, False, True
+    result = theirs.evaluateImgLists(*paths, args)
+    names = [theirs.id2label[index].name for index in SCORED]
+    found, mean = ours(images)
+    np.testing.assert_allclose(found, [result["classScores"][name] for name in names], rtol=0, atol=1e-9)
+    assert mean == pytest.approx(result["averageScoreClasses"], abs=1e-9, nan_ok=True)
+
+
+def test_where_everything_is_ignored_there_is_no_miou() -> None:
+    nothing = confusion(torch.tensor([[3, 4]]), torch.tensor([[255, 255]]), CLASSES)
+    assert not nothing.any()
+    assert np.isnan(iou(nothing)).all()
+    with pytest.raises(ValueError, match="no pixel"):
+        miou(nothing)

@@ -1,0 +1,235 @@
+"""Protocol files: validation in one line, variants that cannot drop a field, fingerprints that tell apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmark import protocol
+from benchmark.common.errors import UserError
+
+STREETS = yaml.safe_load((protocol.FOLDER / "streets.yaml").read_text(encoding="utf-8"))
+GTA5, SYNTHIA = {"dataset": "gta5", "split": "train"}, {"dataset": "synthia", "split": "train"}
+FIELD = [name for name in protocol.available() if "-to-" in name]
+# Records carry these: a field that is added later must leave them as they are.
+FINGERPRINTS = {
+    "camvid": "845027c124428516043e65402266f84801752ac39a0cb11756ebe69091054059",
+    "camvid@quick": "7380d5b7a5f7f1d2983c669e93b7fcad499daa4a06b59bbdbd29ed163b9bf2e4",
+    "streets": "19ed8274253a1e30c963b0880a90e10b3d75fddf4106b7e67143747e1796b1bc",
+    "streets@quick": "dc57ef953002945f7e834b974deb0aaff163c0dcc3affed9e21f426656b43dad",
+    "streets@tune": "0d8b4e8c342320f43da47796721cd11aae039e67a717c860e5e28907e1afeb13",
+    "streets@check": "1b04621de4bd1fe5c4966342d49f9e4607cb8bbd47c134e97282bab603d3f0f7",
+    "streets-adverse": "bb1ecb64aac15acb58dbca4d6aeb998a50222af0292c1dfbfe548b722488d88f",
+}
+
+
+def written(folder: Path, changes: dict[str, Any]) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(protocol.merged(STREETS, changes)), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", protocol.available())
+def test_every_protocol_and_variant_is_valid(name: str) -> None:
+    content = yaml.safe_load((protocol.FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert list(content.get("variants", {})) == protocol.variants(name)
+    for variant in (None, *protocol.variants(name)):
+        which = variant or content.get("default_variant")
+        assert protocol.load(name, variant).name == (f"{name}@{which}" if which else name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"itterations": 3}, "unknown field itterations: did you mean 'iterations'?"),
+        ({"decoder": {"chanels": 3}}, "unknown field decoder.chanels: did you mean 'channels'?"),
+        ({"targets": {"bdd100k": {"spilt": "x"}}}, "unknown field targets.bdd100k.spilt: did you mean 'split'?"),
+        ({"batch": -1}, "batch: must be above 0 (got -1)"),
+        ({"decoder": {"weight_decay": 2}}, "decoder.weight_decay: must be at least 0 and below 1 (got 2)"),
+        ({"targets": {"bdd100k": {"limit": 0}}}, "targets.bdd100k.limit: Input should be greater than 0 (got 0)"),
+        ({"augmentation": {"crop": "big"}}, "augmentation.crop: Input should be a valid integer"),
+        ({"augmentation": {"short_edge": [9, 3]}}, "short_edge must be [smallest, largest]"),
+        ({"decoder": {"name": "mask3former"}}, "decoder.name: Input should be 'segformer', 'linear' or 'mask2former'"),
+        ({"decoder": {"name": "linear"}}, "channels of linear must be 0, not 64"),
+        ({"decoder": {"channels": 0}}, "channels of segformer must be 1 or more, not 0"),
+        ({"decoder": {"name": "mask2former"}}, "channels of mask2former must be 256, not 64"),
+        (
+            {"decoder": {"name": "mask2former", "channels": 256}},
+            "class_weights of mask2former must be none, not inverse-sqrt",
+        ),
+        ({"augmentation": {"short_edge": None}}, "give short_edge or short_edges, one of them"),
+        ({"augmentation": {"short_edges": [9, 3, 5]}}, "give short_edge or short_edges, one of them"),
+        ({"source": {"spilt": "x"}}, "unknown field source.spilt: did you mean 'split'?"),
+        ({"source": [GTA5, {"dataset": "synthia", "lmit": 3}]}, "field source.1.split is missing"),
+        ({"source": [GTA5, {**SYNTHIA, "lmit": 3}]}, "unknown field source.1.lmit: did you mean 'limit'?"),
+        ({"source": [GTA5, {**GTA5, "split": "val"}]}, "source names a dataset twice"),
+        ({"source": [GTA5]}, "source: Tuple should have at least 2 items"),
+        ({"source": 3}, "source: Input should be a valid dictionary"),
+        ({"default_variant": "quik"}, "no variant 'quik': did you mean 'quick'?"),
+        ({"decoder": {"warmup": 10**6}}, "decoder.warmup must leave iterations for the method"),
+        ({"evaluation": {"mode": "slide"}}, "mode slide needs crop and stride"),
+        ({"evaluation": {"mode": "slide", "crop": 8, "stride": 9}}, "stride at most crop"),
+        ({"targets": None}, "targets: Input should be a valid dictionary"),
+    ],
+)
+def test_a_bad_field_is_named_in_one_line(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        protocol.load(written(tmp_path, changes))
+    assert str(caught.value).startswith("mine.yaml: ")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in STREETS.items() if key != "batch"}), "utf-8")
+    with pytest.raises(UserError, match="field batch is missing"):
+        protocol.load(str(path))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a: [1", b"- 1\n- 2\n", b""])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"mine\.yaml"):
+        protocol.load(str(path))
+
+
+def test_unknown_names_suggest_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'streets'"):
+        protocol.load("street")
+    with pytest.raises(UserError, match="did you mean 'quick'"):
+        protocol.load("streets@quik")
+
+
+def test_a_variant_leaves_a_target_out_by_null() -> None:
+    tune = protocol.load("streets@tune")
+    assert set(tune.targets) == {"held-out"}
+    assert tune.targets["held-out"].dataset == tune.sources[0].dataset, "the search must not see a target domain"
+    assert tune.targets["held-out"].split not in (tune.sources[0].split, tune.validation.split)
+
+
+def test_methods_settings_are_no_part_of_the_fingerprint(tmp_path: Path) -> None:
+    plain, other = protocol.load(written(tmp_path, {})), written(tmp_path, {"searched": {"lora": {"lr": 0.5}}})
+    assert protocol.load(other).fingerprint() == plain.fingerprint()
+
+
+def test_a_variant_states_differences_and_drops_nothing() -> None:
+    whole, quick = protocol.load("streets").model_dump(), protocol.load("streets@quick").model_dump()
+    assert quick["decoder"]["lr"] == whole["decoder"]["lr"]
+    assert quick["iterations"] < whole["iterations"]
+    assert list(quick["targets"]) == list(whole["targets"])
+
+
+@pytest.mark.parametrize("name", FINGERPRINTS)
+def test_fingerprints_of_protocols_with_records_stand(name: str) -> None:
+    assert protocol.load(name).fingerprint() == FINGERPRINTS[name]
+
+
+def test_mask2former_has_its_published_width_and_no_class_weights() -> None:
+    made = protocol.DecoderSpec(name="mask2former", lr=1e-4)
+    assert (made.channels, made.class_weights) == (256, "none")
+    assert protocol.DecoderSpec(lr=1e-4).channels == 64
+
+
+def test_a_linear_probe_has_no_width_and_differs_in_nothing_else() -> None:
+    assert protocol.DecoderSpec(name="linear", lr=1e-4).channels == 0
+    for name, base in (("streets", None), ("camvid", None), ("gtav-to-cbm", "rein-test")):
+        plain, probe = protocol.load(name, base), protocol.load(name, "linear")
+        assert (probe.decoder.name, probe.decoder.channels) == ("linear", 0)
+        assert plain.model_dump(exclude={"name", "decoder"}) == probe.model_dump(exclude={"name", "decoder"})
+        assert plain.decoder.lr == probe.decoder.lr
+        assert plain.fingerprint() != probe.fingerprint()
+
+
+def test_fields_that_came_later_show_only_where_they_are_used(tmp_path: Path) -> None:
+    plain = protocol.load(written(tmp_path, {})).fields()
+    assert set(plain["source"]) == {"dataset", "split", "limit", "test_size"}
+    assert "short_edges" not in plain["augmentation"]
+    used = {"targets": {"mapillary": {"halve": True, "mapping": "hrda"}},
+            "augmentation": {"short_edge": None, "short_edges": [96, 256]}}  # fmt: skip
+    fields = protocol.load(written(tmp_path, used)).fields()
+    assert fields["targets"]["mapillary"]["halve"] is True
+    assert fields["targets"]["mapillary"]["mapping"] == "hrda"
+    assert fields["augmentation"]["short_edges"] == [96, 256]
+
+
+def test_several_sources_are_listed_in_the_fields(tmp_path: Path) -> None:
+    several = protocol.load(written(tmp_path, {"source": [GTA5, SYNTHIA]}))
+    assert [part["dataset"] for part in several.fields()["source"]] == ["gta5", "synthia"]
+    assert [split.dataset for split in several.sources] == ["gta5", "synthia"]
+    assert list(several.splits())[:3] == ["source gta5", "source synthia", "validation"]
+    one = protocol.load("streets")
+    assert one.sources == (one.source,)
+    assert list(one.splits()) == ["source", "validation", *one.targets]
+
+
+def test_the_fields_protocols_are_all_there() -> None:
+    assert set(FIELD) == {
+        "gtav-to-cbm", "gtav+synthia-to-cbm", "gtav+synthia+urbansyn-to-cbm", "cityscapes-to-bdd",
+        "cityscapes-to-acdc", "cityscapes-to-adverse",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_the_fields_protocols_train_as_rein_does_at_512(name: str) -> None:
+    rein, full = (protocol.load(name, variant) for variant in ("rein-test", "full-test"))
+    assert protocol.load(name) == rein
+    assert (rein.iterations, rein.batch, rein.power, rein.lr_warmup, rein.betas) == (40000, 4, 0.9, 0, (0.9, 0.999))
+    assert (rein.decoder.lr, rein.decoder.weight_decay, rein.decoder.class_weights) == (1e-4, 0.05, "none")
+    assert rein.augmentation == protocol.Augmentation(
+        short_edges=tuple(int(512 * x * 0.1) for x in range(5, 21)), crop=512, cat_max_ratio=0.75, flip=0.5
+    )
+    assert (rein.evaluation.mode, rein.evaluation.crop, rein.evaluation.stride) == ("slide", 512, 341)
+    different = {"name", "validation", "targets"}
+    assert rein.model_dump(exclude=different) == full.model_dump(exclude=different)
+    sizes = {"cityscapes": ((1024, 512), (2048, 1024)), "bdd100k": ((1280, 720),) * 2,
+             "mapillary": ((1024, 512), (2048, 1024))}  # fmt: skip
+    for key, split in rein.targets.items():
+        expected = sizes.get(split.dataset, ((960, 540), (1920, 1080)))
+        assert (split.test_size, full.targets[key].test_size) == expected
+        assert split.halve == (split.dataset == "mapillary")
+
+
+def test_fingerprint_moves_with_conditions_and_not_with_methods_settings(tmp_path: Path) -> None:
+    base = protocol.load(written(tmp_path, {})).fingerprint()
+    assert protocol.load(written(tmp_path, {"decoder": {"lr": 0.002}})).fingerprint() != base
+    assert protocol.load(written(tmp_path, {"targets": {"bdd100k": {"limit": 7}}})).fingerprint() != base
+    assert protocol.load(written(tmp_path, {"settings": {"lora": {"lr": 0.5}}})).fingerprint() == base
+    assert protocol.load(written(tmp_path, {"title": "other words"})).fingerprint() == base
+
+
+def test_how_the_vfm_is_fitted_and_fed_is_part_of_the_protocol_where_it_is_not_reins(tmp_path: Path) -> None:
+    plain = protocol.load(written(tmp_path, {}))
+    assert "vfm" not in plain.fields()
+    assert protocol.load(written(tmp_path, {"vfm": {"resample": "bicubic"}})).fingerprint() == plain.fingerprint()
+    timms = protocol.load(written(tmp_path, {"vfm": {"resample": "pi", "normalisation": "own"}}))
+    assert timms.fields()["vfm"] == {"resample": "pi", "normalisation": "own"}
+    assert timms.fingerprint() != plain.fingerprint()
+
+
+def test_the_command_line_can_change_it_and_the_name_says_so() -> None:
+    fixed = protocol.load("gtav-to-cbm")
+    assert protocol.with_vfm(fixed, ()) == fixed
+    assert protocol.with_vfm(fixed, ("resample=bicubic",)) == fixed
+    changed = protocol.with_vfm(fixed, ("resample=pi", "normalisation=own"))
+    assert changed.name == "gtav-to-cbm@rein-test+resample=pi+normalisation=own"
+    assert (changed.vfm.resample, changed.vfm.normalisation) == ("pi", "own")
+    assert changed.fingerprint() != fixed.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("resmaple=pi", "--vfm: unknown field resmaple: did you mean 'resample'?"),
+        ("resample=lanczos", "--vfm: resample: Input should be 'bicubic' or 'pi' (got lanczos)"),
+        ("normalisation", "--vfm: normalisation: Input should be 'imagenet' or 'own' (got )"),
+    ],
+)
+def test_a_mistake_in_it_is_named_in_one_line(text: str, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        protocol.with_vfm(protocol.load("streets"), (text,))
+    assert str(caught.value) == line

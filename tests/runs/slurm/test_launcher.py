@@ -1,0 +1,253 @@
+"""The array that is submitted; and runs that submitit starts, stops and starts again on this machine."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import submitit
+from rich.console import Console
+from submitit.core.submission import process_job
+from submitit.core.utils import DelayedSubmission
+
+from benchmark.common.errors import UserError
+from benchmark.records import confusions, read
+from benchmark.runs.experiment import execute
+from benchmark.runs.job import Job
+from benchmark.runs.lock import Claim
+from benchmark.runs.slurm import launcher, node
+from benchmark.runs.slurm.queue import Queue
+from benchmark.runs.slurm.resources import Resources
+from tests.runs.slurm.cluster import until
+from tests.training.test_trainer import essence, job_of
+
+TASKS = """#!/bin/sh
+case $0 in
+*squeue) cat "$(dirname "$0")/queue" ;;
+*sbatch) cp "$1" "$(dirname "$0")/script" && echo "Submitted batch job 17" ;;
+esac
+"""
+
+
+def said(stream: io.StringIO) -> Console:
+    return Console(file=stream, width=500)
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of programs that take an array without running it, in the place of SLURM's."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    (folder / "queue").touch()
+    for name in ("sbatch", "srun", "squeue"):
+        (folder / name).write_text(TASKS)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def test_one_array_is_submitted_and_no_run_twice(
+    programs: Path,
+    tmp_path: Path,
+    tiny_data: Path,
+    tiny_protocol: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    due = [job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze", seed) for seed in range(3)]
+    asked = Resources.parse(["partition=gpu,timeout_min=60,gpus_per_node=1,mem_gb=8,array_parallelism=2"])
+    submit = launcher.Launcher(asked, detach=True)
+    assert submit(due[:2], said(first := io.StringIO())) == []
+    assert "submitted as 17_0 to 17_1; logs: " in first.getvalue()
+    script = (programs / "script").read_text().splitlines()
+    for option in ("array=0-1%2", "partition=gpu", "time=60", "gpus-per-node=1", "mem=8GB", "cpus-per-task=1",
+                   "ntasks-per-node=1", "signal=USR2@90"):  # fmt: skip
+        assert f"#SBATCH --{option}" in script
+    assert {"#SBATCH --requeue", "export OMP_NUM_THREADS=1", "export SRUN_CPUS_PER_TASK=1"} <= set(script)
+
+    (programs / "script").unlink()
+    (programs / "queue").write_text("17_0|PENDING|Resources\n17_1|RUNNING|None\n")
+    submit(due[:2], said(again := io.StringIO()))
+    assert again.getvalue().splitlines() == ["2 of 2 runs are in the queue already"]
+    assert not (programs / "script").exists()
+
+    def interrupted(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launcher, "follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launcher.Launcher(asked)(due[:2], said(left := io.StringIO()))
+    assert "SLURM goes on; scancel 17 ends it, the same command looks on again" in left.getvalue()
+
+    (programs / "queue").write_text("17_0|PREEMPTED|None\n17_1|CANCELLED|None\n")
+    submit(due, said(more := io.StringIO()))
+    assert "1 of 3 runs are in the queue already" in more.getvalue()
+    assert "#SBATCH --array=0-1%2" in (programs / "script").read_text()
+
+
+def test_a_cluster_that_refuses_ends_in_one_line(
+    programs: Path,
+    tmp_path: Path,
+    tiny_data: Path,
+    tiny_protocol: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    due = [job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze")]
+    (programs / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition: gpu' >&2; exit 1\n")
+    with pytest.raises(UserError, match=r"^--slurm: sbatch: error: invalid partition: gpu$"):
+        launcher.Launcher(Resources())(due, said(io.StringIO()))
+    (programs / "queue").write_text("17|PENDING|Priority\n")
+    queue = Queue()
+    assert queue() == {"17": "PENDING (Priority)"}
+    (programs / "squeue").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n")
+    with pytest.raises(UserError, match=r"^squeue: Unable to contact slurm controller$"):
+        launcher.Launcher(Resources())(due, said(io.StringIO()))
+    monkeypatch.setattr("benchmark.runs.slurm.queue.ASK_SECONDS", 0.0)
+    assert queue() == {"17": "PENDING (Priority)"}, "what was known before"
+
+
+def _task(job: submitit.Job[None]) -> psutil.Process:
+    """Return the process that executes a job of submitit's local cluster."""
+    controller = psutil.Process(int(job.job_id))
+    until(lambda: controller.children(), "the task has started")
+    return controller.children()[0]
+
+
+def test_a_run_is_pickled_preempted_and_resumed_and_a_dead_one_is_told(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_protocol(iterations=60, evaluation={"times": 1})
+    preempted, killed = (job_of(path, tiny_data, tmp_path / "runs", "lora", seed) for seed in (0, 1))
+    monkeypatch.setattr(launcher, "LATE_SECONDS", 0.0)
+    made: dict[Job, Any] = {}
+    for job in (killed, preempted):
+        made |= launcher.submit([job], Resources(), tmp_path / "logs", force=False, cluster="local")
+        if job is killed:
+            _task(made[killed]).kill()
+    log = Path(made[preempted].paths.stdout)
+    until(lambda: log.exists() and "/60" in log.read_text(), "a step was done")
+    _task(made[preempted]).send_signal(signal.SIGUSR2)
+
+    stream = io.StringIO()
+    states = {each.job_id: each for each in made.values()}
+    outcomes = launcher.follow(
+        made, lambda: {name: "RUNNING" for name, each in states.items() if not each.done()}, said(stream)
+    )
+    ends = {outcome.job: (outcome.state, outcome.text) for outcome in outcomes}
+    assert ends[preempted] == ("finished", "")
+    assert ends[killed][0] == "crashed"
+    assert str(made[killed].paths.stderr) in ends[killed][1]
+    assert "[2/2] tiny vit-tiny-random lora seed 0 finished" in stream.getvalue()
+
+    first, second = log.read_text().split("Requeued job", 1)
+    assert "this job is" in first
+    steps = [int(part.split()[-1]) for part in second.split("/60")[:-1]]
+    assert steps[0] > 1, "it resumed where it had stopped"
+    straight = replace(preempted, folder=tmp_path / "straight")
+    assert essence(execute(straight)) == essence(read(preempted.record))
+    ours, theirs = (confusions(read(job.record))[0] for job in (preempted, straight))
+    assert all((ours[name] == theirs[name]).all() for name in theirs)
+    node.Run(preempted, force=False)()  # put into the queue once more although it has ended: nothing is done
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Puts back what a run sets."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+def test_how_a_run_ended_is_read_from_what_it_left(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a node executes, in this process."""
+
+    def ending(job: Job, error: type[Exception]) -> tuple[str, str]:
+        name = str(job.seed)
+        DelayedSubmission(node.Run(job, force=False)).dump(tmp_path / f"{name}_submitted.pkl")
+        monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+        monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", name)
+        with pytest.raises(error):
+            process_job(tmp_path)
+        return launcher._ending(submitit.LocalJob(tmp_path, name), True, None)
+
+    diverging, absent, broken = (job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "full", n) for n in range(3))
+    with monkeypatch.context() as patched:
+        patched.setattr("benchmark.training.trainer.schedule", lambda protocol, step: float("nan"))
+        state, text = ending(diverging, node.FailedRunError)
+    assert (state, text) == ("failed", read(diverging.record).error)
+    state, text = ending(replace(absent, data_root=tmp_path / "none"), UserError)
+    assert state == "refused"
+    assert text.startswith(f"camvid: folder {tmp_path / 'none' / 'camvid'}")
+    monkeypatch.setattr("benchmark.training.trainer.schedule", None)
+    state, text = ending(broken, TypeError)
+    assert (state, text.partition(";")[0]) == ("crashed", "TypeError: 'NoneType' object is not callable")
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_run_that_is_told_to_stop_and_not_ended_goes_on(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "GRACE_SECONDS", 0.01)
+    job = job_of(tiny_protocol(), tiny_data, tmp_path / "stopped", "lora")
+    seen: list[Any] = []
+    stop = node._Stop()
+
+    def notify(kind: str, **facts: Any) -> None:
+        seen.append(facts.get("step", facts.get("text")))
+        if kind == "step" and seen.count(5) == 1 and seen[-1] == 5:
+            signal.raise_signal(signal.SIGTERM)
+        stop.at(kind, facts)
+
+    record = node._attended(job, None, notify, stop)
+    assert [each for each in seen if isinstance(each, int)] == list(range(1, 13))
+    assert seen.count("loading") == 2
+    assert essence(record) == essence(execute(replace(job, folder=tmp_path / "straight")))
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_run_that_still_ends_elsewhere_is_waited_for(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.pool, "POLL_SECONDS", 0.01)
+    job = job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze")
+    elsewhere = Claim(job.record)
+    elsewhere.__enter__()
+    seen: list[tuple[str, Any]] = []
+
+    def notify(kind: str, **facts: Any) -> None:
+        if not seen:
+            elsewhere.__exit__()
+        seen.append((kind, facts.get("text")))
+
+    node._attended(job, None, notify, node._Stop())
+    assert seen[:2] == [("taken", str(elsewhere.owner)), ("stage", "loading")]
+    assert job.record.exists()
+
+
+@pytest.mark.usefixtures("signals")
+def test_outside_of_training_a_run_is_queued_again_at_once() -> None:
+    def requeue(number: int, frame: object) -> None:
+        raise SystemExit
+
+    signal.signal(signal.SIGUSR2, requeue)
+    stop = node._Stop()
+    for stage in ("loading", "scoring after 6"):
+        stop.at("step", {"step": 6})
+        stop.at("stage", {"text": stage})
+        with pytest.raises(SystemExit):
+            signal.raise_signal(signal.SIGUSR2)
+    stop.at("step", {"step": 7})
+    signal.raise_signal(signal.SIGUSR2)
+    with pytest.raises(KeyboardInterrupt):  # with a checkpoint
+        stop.at("step", {"step": 8})

@@ -1,0 +1,124 @@
+"""Trackers listen to a run and change nothing: what they wrote is read back with their own tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.cli.listing import runs
+from benchmark.common.errors import UserError
+from benchmark.records import Record, read_all
+from benchmark.runs import tracking
+from benchmark.runs.experiment import execute
+from benchmark.runs.tracking import FOLDER, Follower, require
+from tests.cli.test_cli import call, refused, tiny_run
+from tests.training.test_trainer import essence, job_of
+
+
+def test_tensorboard_gets_the_records_losses_and_scores(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    pytest.importorskip("tensorboard")
+    path = tiny_protocol(iterations=20, evaluation={"times": 2})
+    plain = execute(job_of(path, tiny_data, tmp_path / "plain", "lora"))
+    job = replace(job_of(path, tiny_data, tmp_path / "tracked", "lora"), tracker="tensorboard")
+    notes: list[str] = []
+    record = execute(job, lambda kind, **facts: notes.append(facts["text"]) if kind == "note" else None)
+    assert essence(record) == essence(plain)
+    assert f"to look at: tensorboard --logdir {job.folder / FOLDER / 'tensorboard'}" in notes
+    assert [each.name for each in read_all(job.folder)] == [record.name]
+    assert [run.method for run in runs(job.folder)] == ["lora"]
+    compare(scalars(job.folder / FOLDER / "tensorboard" / record.name), record)
+
+
+def scalars(folder: Path) -> dict[str, dict[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events: Any = EventAccumulator(str(folder))
+    events.Reload()
+    return {
+        tag: {event.step: event.value for event in events.Scalars(tag)}
+        for tag in events.Tags()["scalars"]
+        if tag.startswith(("loss/", "mIoU/"))
+    }
+
+
+def compare(found: dict[str, dict[int, float]], record: Record) -> None:
+    losses = {step: values["ce"] for step, values in record.losses}
+    assert found.pop("loss/ce") == pytest.approx(losses)
+    averages = {row.iteration: row.average for row in record.evaluations}
+    assert len(averages) == 2
+    assert found.pop("mIoU/average") == pytest.approx(averages)
+    assert record.source is not None
+    assert found.pop("mIoU/source") == pytest.approx({20: record.source.miou})
+    for name, score in record.targets.items():
+        assert found.pop(f"mIoU/{name}")[20] == pytest.approx(score.miou)
+    assert not found
+
+
+def test_wandb_writes_offline(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
+    pytest.importorskip("wandb")
+    job = replace(job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze"), tracker="wandb")
+    execute(job)
+    assert list((job.folder / FOLDER / "wandb" / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(read_all(job.folder)) == 1
+
+
+class Recorder:
+    """Stands for a tracker."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def start(self) -> None:
+        self.said.append("start")
+
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.said.append(f"{step} {values}")
+
+    def finish(self) -> None:
+        self.said.append("finish")
+
+
+def test_an_interrupted_run_closes_its_tracker(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(tracking, "_tracker", lambda job, place: recorder)
+    job = replace(job_of(tiny_protocol(), tiny_data, tmp_path, "freeze"), tracker="wandb")
+
+    def stop(step: int, losses: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    conditions = {"seed": 1, "vfm": {}, "settings": {"rank": 4, "layers": ["qkv"]}}
+    follower = Follower(job, conditions, main=True)
+    assert recorder.values == {"seed": 1, "settings/rank": 4, "settings/layers": "['qkv']"}
+    with pytest.raises(KeyboardInterrupt):
+        follower.steps(stop)(10, {"ce": 1.0})
+    follower.end()
+    assert recorder.said == ["start", "10 {'loss/ce': 1.0}", "finish"]
+    silent = Follower(job, conditions, main=False)
+    silent.steps(lambda step, losses: None)(10, {"ce": 1.0})
+    silent.end()
+    assert len(recorder.said) == 3, "one process of several writes"
+
+
+def test_a_tracker_that_is_not_there_is_refused_before_anything_is_done(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    with pytest.raises(UserError, match="--track nowhere: it is not installed; get it by: pip install nowhere"):
+        require("nowhere")
+    words = tiny_run(tiny_protocol(), tiny_data, tmp_path / "runs", "--methods", "freeze", "--track", "wand")
+    assert "'wand' is not one of" in refused(call(*words))
+    (tmp_path / "runs" / FOLDER).mkdir(parents=True)
+    (tmp_path / "runs" / FOLDER / "tensorboard").write_text("in the way")
+    job = replace(job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze"), tracker="tensorboard")
+    with pytest.raises(UserError, match=r"tensorboard: cannot be written: .*; give another --records"):
+        execute(job)

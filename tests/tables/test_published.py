@@ -1,0 +1,79 @@
+"""The figures that papers print: typed in right, as far as they check themselves, and found where they belong."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+from benchmark import parameters
+from benchmark.common import registry
+from benchmark.data.labels import FACTS
+from benchmark.tables import published as papers
+from benchmark.tables.paper import NUMBERS
+
+ODD = {(1, "CLIP (ViT-L)", "vqt")}
+"""Printed averages that are not the mean of what they stand behind; an erratum says so."""
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_printed_averages_are_those_of_the_printed_figures(number: int) -> None:
+    table = papers.layout(number)
+    for group in table.groups:
+        for method, figures in group.rows.items():
+            *each, average = (value for value in figures[1:] if value is not None)
+            off = abs(statistics.fmean(each) - average) > 0.1
+            assert off == ((number, group.head, method) in ODD), (group.head, method)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_row_is_a_method_and_every_cell_has_its_figure(number: int) -> None:
+    table = papers.layout(number)
+    for group in table.groups:
+        for method, figures in group.rows.items():
+            assert method.removesuffix("+perturbed") in registry.names("method")
+            assert papers.label(method)
+            assert len(figures) == table.trained + len(table.columns)
+
+
+def test_classes_are_the_protocols() -> None:
+    scored = [column.scored.removeprefix("class ") for column in papers.layout(2).columns]
+    assert scored == [*FACTS["cityscapes"]["names"], "average"]
+
+
+def test_trained_parameters_are_those_that_params_compares() -> None:
+    elsewhere = {(each.method, each.backbone): float(each.millions) for each in parameters.published()
+                 if each.source == "F"}  # fmt: skip
+    for group in papers.layout(1).groups:
+        for method, figures in group.rows.items():
+            assert figures[0] == elsewhere[method, group.backbone]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "source"),
+    [
+        (("gtav-to-cbm@rein-test", "dinov2-l", "fishertune", "average"), 66.5, "FisherTune, CVPR 2025"),
+        (("gtav-to-cbm@full-test", "dinov2-l", "fishertune", "mapillary"), 68.0, "Table 1"),
+        (("gtav-to-cbm@rein-test", "dinov2-l", "freeze", "average"), 61.1, "Rein (Wei et al., CVPR 2024), Table 2"),
+        (("gtav-to-cbm@full-test", "dinov2-l", "geco", "cityscapes"), 68.5, "GeCo"),
+        (("cityscapes-to-acdc@rein-test", "dinov2-l", "rein", "average"), 77.6, "Table 2"),
+        (("cityscapes-to-adverse@rein-test", "dinov2-l", "full", "trained"), 304.2, "Table 3"),
+    ],
+)
+def test_a_figure_is_found_with_its_source(wanted: tuple[str, str, str, str], value: float, source: str) -> None:
+    found = papers.find(*wanted)
+    assert found is not None
+    assert found.value == value
+    assert source in found.source
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ("gtav-to-cbm@rein-test", "dinov2-l", "geco", "cityscapes"),  # printed at the other size of test images
+        ("gtav-to-cbm@rein-test", "dinov2-l", "lora[rank=4]", "average"),
+        ("streets", "vit-tiny-streets", "full", "average"),
+    ],
+)
+def test_no_figure_stands_where_it_does_not_belong(wanted: tuple[str, str, str, str]) -> None:
+    assert papers.find(*wanted) is None

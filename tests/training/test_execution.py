@@ -1,0 +1,137 @@
+"""How a run is carried out changes what it takes, and nothing of what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from benchmark import protocol as protocols
+from benchmark.common.errors import UserError
+from benchmark.common.microbatch import WHOLE, Portion
+from benchmark.models.backbone import Backbone, checkpoint_blocks
+from benchmark.records import read
+from benchmark.runs.experiment import execute
+from benchmark.training.execution import Execution
+from benchmark.training.trainer import share_of
+from tests.backbones import tiny_backbone
+from tests.cli.test_cli import call
+from tests.runs.test_distributed import STEPS, close, train
+from tests.small import OneBatch
+from tests.training.test_trainer import essence, job_of
+
+KINDS = [("full", "pixels"), ("vqt", "pixels"), ("geco", "pixels"), ("fishertune", "masks"), ("childtune-d", "pixels")]
+plain_run = cache(train)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+@pytest.mark.parametrize("execution", [Execution(accumulate=2), Execution(4, checkpointing=True)])
+def test_losses_are_those_of_a_plain_run(kind: tuple[str, str], execution: Execution) -> None:
+    plain, other = plain_run(*kind), train(*kind, execution)
+    assert len(plain["losses"]) == STEPS
+    for one, two in zip(plain["losses"], other["losses"], strict=True):
+        assert two == close(one, kind[1])
+    assert other["report"].get("chosen") == plain["report"].get("chosen")
+    assert other["asked"] == plain["asked"]
+
+
+def test_accumulated_steps_see_fewer_images_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    forward = Backbone.forward
+
+    def noted(self: Backbone, images: Tensor) -> list[Tensor]:
+        sizes.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(Backbone, "forward", noted)
+    train("lora", "pixels", Execution(accumulate=4))
+    assert sizes == [1] * 4 * STEPS
+
+
+def kept(backbone: Backbone) -> int:
+    """Bytes that a forward pass keeps for the backward pass, parameters apart."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in backbone.parameters()}
+    found: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        features = backbone(OneBatch().images)
+    assert features[-1].requires_grad
+    return sum(found.values())
+
+
+def test_checkpointing_keeps_a_fraction_of_the_features() -> None:
+    plain, saving = (tiny_backbone("dinov2", depth=6).train() for _ in range(2))
+    checkpoint_blocks(saving)
+    assert kept(saving) < kept(plain) / 3
+
+
+def test_what_is_dropped_is_dropped_again_in_the_backward_pass() -> None:
+    """Also where a portion takes its rows of what the whole batch draws."""
+    portion = Portion(1, 3)
+    gradients = []
+    for saving in (False, True):
+        backbone = tiny_backbone("dinov2", drop_path_rate=0.5, proj_drop_rate=0.3).train()
+        if saving:
+            checkpoint_blocks(backbone)
+        torch.manual_seed(5)
+        with portion.chance():
+            features = backbone(OneBatch().images)
+        features[-1].square().sum().backward()
+        gradients.append([p.grad for p in backbone.parameters() if p.grad is not None])
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_portion_takes_its_rows_of_what_the_batch_draws() -> None:
+    def drawn(portion: Portion, rows: slice) -> Tensor:
+        torch.manual_seed(3)
+        with portion.chance():
+            return torch.nn.functional.dropout(torch.ones(6, 5)[rows], 0.5)
+
+    whole = drawn(WHOLE, slice(None))
+    assert 0 < (whole == 0).sum() < 30
+    assert torch.equal(torch.cat([drawn(Portion(i, 3), slice(2 * i, 2 * i + 2)) for i in range(3)]), whole)
+
+
+def test_the_record_tells_how_and_is_the_same_otherwise(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    job = job_of(tiny_protocol(iterations=4), tiny_data, tmp_path / "plain", "lora")
+    plain = essence(execute(job))
+    words: list[str | Path] = [
+        "--protocol",
+        tiny_protocol(iterations=4),
+        "--data-root",
+        tiny_data,
+        "--records",
+        tmp_path / "other",
+    ]
+    done = call("run", *words, "--methods", "lora", "--accumulate", "2", "--checkpointing")
+    assert done.returncode == 0, done.stderr
+    other: dict[str, Any] = essence(read(tmp_path / "other" / job.record.relative_to(job.folder)))
+    assert {**plain["machine"], "accumulate": 2, "checkpointing": True} == other["machine"]
+    for field in ("fingerprint", "batches_hash", "decoder_hash", "settings", "protocol_fields"):
+        assert other[field] == plain[field]
+
+
+def test_a_perturbed_batch_is_seen_at_once() -> None:
+    with pytest.raises(UserError, match="the statistics of a whole batch; leave --accumulate out"):
+        train("lora+perturbed", "pixels", Execution(accumulate=2))
+
+
+def test_steps_that_do_not_divide_a_share_are_refused() -> None:
+    spec = protocols.load("gtav-to-cbm")
+    assert share_of(spec, 2, 2) == 2
+    with pytest.raises(UserError, match=r"2 processes in 3 steps \(--accumulate\) each .* one of 1, 2, 4"):
+        share_of(spec, 2, 3)

@@ -1,0 +1,233 @@
+"""The loop over real files: identical conditions for every method, and resumption to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from benchmark import protocol
+from benchmark.common import registry
+from benchmark.common.errors import UserError
+from benchmark.method import Method, Phase
+from benchmark.records import Record, confusions, read
+from benchmark.runs import request
+from benchmark.runs.experiment import Experiment, execute
+from benchmark.runs.job import Job
+from benchmark.sharing.rescore import rescore
+from benchmark.training.schedule import schedule, scorings, timeline
+from tests.conftest import TINY
+
+METHODS = sorted(registry.names("method"))
+ONCE = ("full", "lora", "random", "childtune-d", "childtune-f", "geco", "fishertune")
+
+
+def job_of(path: Path, data: Path, folder: Path, method: str, seed: int = 0) -> Job:
+    fixed = protocol.load(str(path))
+    common: dict[str, Any] = {"data_root": data, "folder": folder}
+    return request.plan(fixed, fixed.backbone, [method], [seed], {}, **common)[0]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the loop may catch it and tidy up."""
+
+
+def stop_at(step: int, how: type[BaseException]) -> Callable[..., None]:
+    def notify(kind: str, **facts: Any) -> None:
+        if kind == "step" and facts["step"] == step:
+            raise how
+
+    return notify
+
+
+def essence(record: Record) -> dict[str, Any]:
+    """All of a record but what tells when and how fast it was made."""
+    timing = {"started", "finished", "seconds", "cpu_seconds", "peak_memory_bytes"}
+    written = {"confusion", "examples", "delta", "tuned", "decoder", "digests", "checksum"}
+    return record.model_dump(mode="json", exclude=timing | written)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def records(folder: Path, tiny_data: Path) -> dict[str, Record]:
+    """One tiny run of every registered method."""
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
+    return {name: execute(job_of(path, tiny_data, folder, name)) for name in METHODS}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_meets_the_same_conditions(name: str, records: dict[str, Record]) -> None:
+    assert len(records) >= 9
+    first, record = records["full"], records[name]
+    for field in ("fingerprint", "data_hash", "batches_hash", "decoder_hash", "weights_hash", "vfm", "protocol_fields"):
+        assert getattr(record, field) == getattr(first, field), field
+    assert record.trainable is not None
+    assert first.trainable is not None
+    assert record.trainable.decoder == first.trainable.decoder
+    assert record.state == "finished"
+    assert (record.vfm["origin"], record.vfm["taps"]) == ("random", [0, 2, 4, 5])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_finished_run_is_scored_again_from_its_files(
+    name: str, records: dict[str, Record], folder: Path, tiny_data: Path
+) -> None:
+    place = folder / "tiny" / "vit-tiny-random" / records[name].method / "seed0.json"
+    assert {path.suffixes[0] for path in place.parent.glob("seed0.*.safetensors")} in (
+        {".delta", ".decoder"}, {".tuned", ".decoder"},
+    )  # fmt: skip
+    assert [row.equal for row in rescore(read(place), tiny_data)] == [True, True, True]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_record_counts_the_pre_trained_values_that_moved(name: str, records: dict[str, Record]) -> None:
+    record = records[name]
+    assert record.trainable is not None
+    assert record.moved is not None
+    assert record.moved <= record.trainable.backbone
+    beside = {"adaptformer", "fada", "freeze", "lora", "rein", "vpt", "vqt"}  # what trains there is added
+    assert (record.moved == 0) == (name in beside)
+    selective = {"random", "fishertune"}
+    assert name not in selective or record.moved > 0.99 * record.trainable.backbone
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_stored_record_equals_the_one_returned(name: str, records: dict[str, Record], folder: Path) -> None:
+    stored = read(folder / "tiny" / "vit-tiny-random" / records[name].method / "seed0.json")
+    assert essence(stored) == essence(records[name])
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, Killed])
+@pytest.mark.parametrize("name", ONCE)
+def test_an_interrupted_run_ends_bit_identical(
+    name: str,
+    how: type[BaseException],
+    tmp_path: Path,
+    tiny_data: Path,
+    tiny_protocol: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmark.training.trainer.CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every iteration
+    path = tiny_protocol()
+    straight = execute(job_of(path, tiny_data, tmp_path / "straight", name))
+    broken = job_of(path, tiny_data, tmp_path / "broken", name)
+    for step in (2, 5, 9):
+        with pytest.raises(how):
+            execute(broken, stop_at(step, how))
+        assert broken.checkpoint.exists()
+        assert not broken.record.exists()
+    resumed = execute(broken)
+    assert essence(resumed) == essence(straight)
+    kept, mended = (read(job_of(path, tiny_data, tmp_path / which, name).record) for which in ("straight", "broken"))
+    for one, other in zip(confusions(kept)[0].values(), confusions(mended)[0].values(), strict=True):
+        assert np.array_equal(one, other)
+    assert (kept.delta, kept.decoder) == (mended.delta, mended.decoder)
+    assert not broken.checkpoint.exists()
+
+
+def test_a_run_stopped_while_it_is_scored_or_after_its_last_step_ends_bit_identical(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    path = tiny_protocol()
+    straight = execute(job_of(path, tiny_data, tmp_path / "straight", "lora"))
+    broken = job_of(path, tiny_data, tmp_path / "broken", "lora")
+
+    def stop_scoring(kind: str, **facts: Any) -> None:
+        if kind == "image":
+            raise KeyboardInterrupt
+
+    for notify in (stop_scoring, stop_scoring, stop_at(12, KeyboardInterrupt), stop_scoring):
+        with pytest.raises(KeyboardInterrupt):
+            execute(broken, notify)
+        assert broken.checkpoint.exists()
+    assert essence(execute(broken)) == essence(straight)
+    ours, theirs = read(broken.record), read(job_of(path, tiny_data, tmp_path / "straight", "lora").record)
+    assert (ours.examples, ours.tuned, ours.decoder) == (theirs.examples, theirs.tuned, theirs.decoder)
+
+
+def test_a_checkpoint_of_other_conditions_is_not_resumed(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    old = job_of(tiny_protocol(), tiny_data, tmp_path, "full")
+    with pytest.raises(KeyboardInterrupt):
+        execute(old, stop_at(8, KeyboardInterrupt))
+    new = job_of(tiny_protocol(batch=1), tiny_data, tmp_path, "full")
+    assert new.checkpoint == old.checkpoint
+    steps: list[int] = []
+    execute(new, lambda kind, **facts: steps.append(facts["step"]) if kind == "step" else None)
+    assert steps[0] == 1
+
+
+def test_a_damaged_checkpoint_starts_anew(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
+    job = job_of(tiny_protocol(), tiny_data, tmp_path, "freeze")
+    job.checkpoint.parent.mkdir(parents=True)
+    job.checkpoint.write_bytes(b"not a checkpoint")
+    assert execute(job).state == "finished"
+
+
+def test_another_seed_sees_other_crops_and_another_decoder(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    path = tiny_protocol()
+    first, second = (Experiment(job_of(path, tiny_data, tmp_path, "full", seed)) for seed in (0, 1))
+    assert first.batches_hash() != second.batches_hash()
+    assert first.decoder_hash != second.decoder_hash
+    assert first.data_hash() == second.data_hash()
+    assert first.weights_hash == second.weights_hash
+
+
+def test_a_loss_that_is_no_number_is_recorded_as_failure(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = torch.optim.AdamW.step
+
+    def explode(self: torch.optim.AdamW, closure: Any = None) -> Any:
+        result = step(self, closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.fill_(float("nan"))
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", explode)
+    job = job_of(tiny_protocol(), tiny_data, tmp_path, "full")
+    record = execute(job)
+    assert record.state == "failed"
+    assert record.error is not None
+    assert "iteration 2 (phase warm-up); the last good one is " in record.error
+    assert [step for step, _ in record.losses] == [1]
+    assert read(job.record).state == "failed"
+
+
+def test_schedule_is_polynomial_after_a_linear_warm_up(tiny_protocol: Callable[..., Path]) -> None:
+    fixed = protocol.load(str(tiny_protocol(lr_warmup=4)))
+    assert schedule(fixed, 0) == pytest.approx(1 / 4)
+    assert schedule(fixed, 3) == pytest.approx((1 - 3 / 12) ** 0.9)
+    assert schedule(fixed, 11) == pytest.approx((1 / 12) ** 0.9)
+    assert scorings(fixed) == {6, 12}
+
+
+class Greedy(Method):
+    label, source = "greedy", "none"
+
+    def attach(self, backbone: Any, rng: torch.Generator) -> None: ...
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return []
+
+    def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
+        return (Phase("tune", iterations + 1),)
+
+
+def test_a_method_cannot_take_more_iterations_than_it_is_offered(tiny_protocol: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match="its phases take 10 iterations of the 9"):
+        timeline(Greedy(settings=object()), protocol.load(str(tiny_protocol())))
