@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines._minor_components import MinorComponents, MinorComponentSettings
-from benchmark.method import WHOLE, Decoding, Portion, setting
+from benchmark.method import WHOLE, Decoding, MicroBatch, setting
 from benchmark.models.backbone import Backbone
 
 TINY = torch.finfo(torch.float32).tiny
@@ -68,16 +68,16 @@ class GeCo(MinorComponents):
         with torch.autocast(features[-1].device.type, enabled=False):
             with torch.no_grad():
                 clean = decoding.decode(features)
-                move = self._move(features[-1], decoding.rng, decoding.portion)
+                move = self._move(features[-1], decoding.rng, decoding.micro_batch)
             moved = decoding.decode([*features[:-1], features[-1] + move])
         return {"geometry": self.settings.strength * squared_angle(clean, moved).mean()}
 
-    def _move(self, level: Tensor, rng: torch.Generator, portion: Portion = WHOLE) -> Tensor:
+    def _move(self, level: Tensor, rng: torch.Generator, micro_batch: MicroBatch = WHOLE) -> Tensor:
         """Return what to add to the last map (B, D, h, w), alike on each 2 x 2 tokens."""
         s, (height, width) = self.settings, level.shape[-2:]
         coarse = F.avg_pool2d(level, 2, ceil_mode=True, count_include_pad=False)
         tokens = coarse.flatten(2).mT
-        chance = portion.drawn(torch.randn, tokens.shape, rng).to(tokens.device)
+        chance = micro_batch.drawn(torch.randn, tokens.shape, rng).to(tokens.device)
         move = moves(tokens, chance, s.neighbours, s.dimensions, s.radius, s.normal).mT.reshape(coarse.shape)
         return move.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., :height, :width]
 

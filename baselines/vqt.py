@@ -124,7 +124,7 @@ def _hand_over(
     outputs: dict[int, Tensor], backbone: Backbone, args: tuple[Any, ...], features: list[Tensor]
 ) -> list[Tensor]:
     handed, first = [], 0
-    for tap, tapped in zip(sorted(backbone.taps), features, strict=True):
+    for tap, tapped in zip(sorted(backbone.out_indices), features, strict=True):
         readings = [read(tapped, outputs.pop(index)) for index in range(first, tap + 1)]
         handed.append(tapped + torch.stack(readings).mean(0))
         first = tap + 1

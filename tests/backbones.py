@@ -48,4 +48,4 @@ def tiny_backbone(kind: str, depth: int = 3, **options: Any) -> Backbone:
         vit = model(**{**COMMON, "num_classes": 0, "depth": depth, **more, **options})
         for parameter in vit.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
-    return Backbone(vit, BackboneSpec(f"tiny-{kind}", timm="", taps=tuple(range(depth)), weights="none"))
+    return Backbone(vit, BackboneSpec(f"tiny-{kind}", timm="", out_indices=tuple(range(depth)), weights="none"))

@@ -10,7 +10,7 @@ import typer
 
 from benchmark.cli import options
 from benchmark.common.errors import UserError
-from benchmark.training.execution import Execution
+from benchmark.training.runtime import RuntimeOptions
 
 
 class Evaluator(str, Enum):
@@ -57,7 +57,7 @@ def run(
         bool,
         typer.Option("--compile", help="Compile the backbone's blocks (torch.compile): slow at first, then faster."),
     ] = False,
-    loaders: Annotated[
+    data_workers: Annotated[
         Optional[int],
         typer.Option(min=0, help="Processes that load data, for each that trains; default: 0, on a GPU up to 4."),
     ] = None,
@@ -81,7 +81,7 @@ def run(
             weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
             quick=quick, force=force, workers=workers, threads=threads, given=tuple(given or ()),
             evaluator=evaluator.value if evaluator else None, track=track.value if track else None,
-            execution=Execution(accumulate, checkpointing, compiled, loaders),
+            runtime=RuntimeOptions(accumulate, checkpointing, compiled, data_workers),
             launcher=launcher.value if launcher else None, slurm=tuple(slurm or ()), detach=detach,
         )
     )  # fmt: skip
@@ -115,7 +115,7 @@ def plan(
                 protocol=protocol, all_methods=all_methods, methods=methods, seeds=seeds, backbone=backbone,
                 weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
                 quick=quick, force=force, workers=None, threads=1, given=tuple(given or ()),
-                execution=Execution(accumulate, checkpointing),
+                runtime=RuntimeOptions(accumulate, checkpointing),
             ),
             processes,
         )

@@ -17,7 +17,7 @@ class UserError(Exception):
         super().__init__(printable(line))
 
 
-class LostLoaderError(UserError):
+class LostWorkerError(UserError):
     """A process that loads data has ended before its time: no mistake, and the run can go on from its checkpoint."""
 
 

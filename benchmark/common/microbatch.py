@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True)
-class Portion:
+class MicroBatch:
     """One of equal portions of a batch, in the order of its images.
 
     Attributes:
@@ -58,19 +58,19 @@ class Portion:
             _present.reset(token)
 
 
-WHOLE = Portion()
-_present: ContextVar[Portion] = ContextVar("portion", default=WHOLE)
+WHOLE = MicroBatch()
+_present: ContextVar[MicroBatch] = ContextVar("micro_batch", default=WHOLE)
 
 
-def present() -> Portion:
+def current() -> MicroBatch:
     """Return the portion in whose :meth:`Portion.chance` the caller is, for a hook that draws; else the whole."""
     return _present.get()
 
 
 class _Rows(TorchFunctionMode):
-    def __init__(self, portion: Portion) -> None:
+    def __init__(self, micro_batch: MicroBatch) -> None:
         super().__init__()
-        self.portion = portion
+        self.micro_batch = micro_batch
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -83,7 +83,9 @@ class _Rows(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _kept(self, tensor: Tensor, p: float = 0.5, generator: None = None) -> Tensor:
-        return self.portion.rows(tensor.new_empty(len(tensor) * self.portion.of, *tensor.shape[1:]).bernoulli_(p))
+        return self.micro_batch.rows(
+            tensor.new_empty(len(tensor) * self.micro_batch.of, *tensor.shape[1:]).bernoulli_(p)
+        )
 
     def _dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         if not training or p in (0.0, 1.0):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
-from benchmark.common.errors import LostLoaderError, UserError
+from benchmark.common.errors import LostWorkerError, UserError
 
 BESIDE_A_GPU = 4
 """One process reads and crops about 20 frames of GTA5 a second, and a GPU trains a ViT-L on fewer than 80."""
@@ -26,7 +26,7 @@ NEWS_SECONDS = 1.0
 """How long after its connection has broken the system takes at most to tell that a process has ended."""
 
 
-def loaders(wanted: int | None, processes: int) -> int:
+def data_workers(wanted: int | None, processes: int) -> int:
     """Return how many processes load for each process of a run.
 
     Without a GPU none does by default: the cores have enough to do. Beside a GPU there are :data:`BESIDE_A_GPU`, or
@@ -79,11 +79,11 @@ def watched() -> Iterator[None]:
         raise _lost(error) from None
 
 
-def _lost(error: Exception) -> LostLoaderError:
+def _lost(error: Exception) -> LostWorkerError:
     reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
-    return LostLoaderError(
+    return LostWorkerError(
         f"a process that loads data has ended ({reason}); run again to go on from the last checkpoint, with fewer "
-        "--loaders if memory was short"
+        "--data-workers if memory was short"
     )
 
 

@@ -4,7 +4,7 @@ This package is all of the harness that a method may import.
 """
 
 from benchmark.common.errors import UserError
-from benchmark.common.microbatch import WHOLE, Portion
+from benchmark.common.microbatch import WHOLE, MicroBatch
 from benchmark.method.candidates import GROUPS, Candidate, Group, candidates, matrices
 from benchmark.method.interface import Decoding, Estimation, Method, Phase, Settings, setting
 from benchmark.method.perturbation import Perturbation, PerturbationSettings, features_at, on_patches, restyle
@@ -19,10 +19,10 @@ __all__ = [
     "Estimation",
     "Group",
     "Method",
+    "MicroBatch",
     "Perturbation",
     "PerturbationSettings",
     "Phase",
-    "Portion",
     "Settings",
     "SparseAdamW",
     "UserError",

@@ -26,7 +26,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from benchmark.common.microbatch import WHOLE, Portion
+from benchmark.common.microbatch import WHOLE, MicroBatch
 from benchmark.models.backbone import Backbone
 
 Origin = Literal["paper", "ours"]
@@ -97,7 +97,7 @@ class Estimation:
     rng: torch.Generator
     step: int
     steps: int
-    portion: Portion = WHOLE
+    micro_batch: MicroBatch = WHOLE
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Decoding:
     rng: torch.Generator
     step: int
     steps: int
-    portion: Portion = WHOLE
+    micro_batch: MicroBatch = WHOLE
 
 
 class Method(ABC):

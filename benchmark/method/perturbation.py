@@ -13,7 +13,7 @@ from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from benchmark.common.errors import UserError
-from benchmark.common.microbatch import present
+from benchmark.common.microbatch import current
 from benchmark.method.interface import Method, Settings, setting
 from benchmark.method.processes import gathered, processes
 from benchmark.models.backbone import Backbone
@@ -54,9 +54,9 @@ def features_at(backbone: Backbone, place: str | int, whose: str) -> tuple[nn.Mo
     """
     if not isinstance(place, int):
         return backbone.vit.patch_embed, 0
-    if place > max(backbone.taps):
+    if place > max(backbone.out_indices):
         raise UserError(
-            f"{whose}: place={place} lies behind block {max(backbone.taps)}, the last that the decoder reads of "
+            f"{whose}: place={place} lies behind block {max(backbone.out_indices)}, the last that the decoder reads of "
             f"backbone {backbone.name!r}; give a smaller one, or 'embedding'"
         )
     return backbone.blocks[place], backbone.prefix_tokens
@@ -111,9 +111,9 @@ class Perturbation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x' of patch features x (B, N, C), computed in float32 and of x's own type."""
-        portion = present()
-        noise = torch.randn(2, x.shape[0] * portion.of, 1, x.shape[2])  # on the CPU: the same on every device
-        own = (portion.rows(each).to(x.device) for each in noise)
+        micro_batch = current()
+        noise = torch.randn(2, x.shape[0] * micro_batch.of, 1, x.shape[2])  # on the CPU: the same on every device
+        own = (micro_batch.rows(each).to(x.device) for each in noise)
         return restyle(x.float(), *own).to(x.dtype)
 
     def _hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from benchmark.common import rng
 from benchmark.common.errors import UserError
-from benchmark.common.microbatch import present
+from benchmark.common.microbatch import current
 from benchmark.models import hub
 from benchmark.models.catalogue import (
     IMAGENET_MEAN,
@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.vit = vit
         self.name = spec.name
-        self.taps = spec.taps
+        self.out_indices = spec.out_indices
         self.mean, self.std = spec.mean or IMAGENET_MEAN, spec.std or IMAGENET_STD
         self.spec, self.origin = spec, "random"
         self.embed_dim: int = self.vit.embed_dim
@@ -73,7 +73,7 @@ class Backbone(nn.Module):
         return {
             "timm": self.spec.timm,
             "options": dict(self.spec.options),
-            "taps": list(self.taps),
+            "taps": list(self.out_indices),
             "mean": list(self.mean),
             "std": list(self.std),
             "origin": self.origin,
@@ -92,7 +92,7 @@ class Backbone(nn.Module):
         height, width = images.shape[-2:]
         padding = (0, -width % self.patch_size, 0, -height % self.patch_size)
         return self.vit.forward_intermediates(
-            F.pad(images, padding), indices=list(self.taps), stop_early=True, intermediates_only=True
+            F.pad(images, padding), indices=list(self.out_indices), stop_early=True, intermediates_only=True
         )
 
 
@@ -152,9 +152,9 @@ def checkpoint_blocks(backbone: Backbone) -> None:
 def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    portion = present()  # the backward pass is outside of its context
+    micro_batch = current()  # the backward pass is outside of its context
     return checkpoint(
-        forward, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), portion.chance()), **kwargs
+        forward, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), micro_batch.chance()), **kwargs
     )
 
 

@@ -40,7 +40,7 @@ class BackboneSpec:
 
     name: str
     timm: str
-    taps: tuple[int, ...]
+    out_indices: tuple[int, ...]
     weights: Literal["embedded", "hub", "none"] = "hub"
     options: Mapping[str, Any] = field(default_factory=dict)
     revision: str | None = None
@@ -51,7 +51,9 @@ class BackboneSpec:
 def own_backbones() -> dict[str, BackboneSpec]:
     """Return the backbones of this project, in the table's order."""
     table = yaml.safe_load(Path(__file__).with_name("backbones.yaml").read_text(encoding="utf-8"))
-    return {name: BackboneSpec(name, **{**row, "taps": tuple(row["taps"])}) for name, row in table.items()}
+    return {
+        name: BackboneSpec(name, **{**row, "out_indices": tuple(row["out_indices"])}) for name, row in table.items()
+    }
 
 
 def backbone_names() -> list[str]:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from benchmark.common import rng
 from benchmark.common.errors import UserError
-from benchmark.common.microbatch import WHOLE, Portion
+from benchmark.common.microbatch import WHOLE, MicroBatch
 
 IGNORE = 255
-TINY_MASS = 1e-6
+MIN_NORMALISER = 1e-6
 Size = tuple[int, int]
 MASK2FORMER_QUERIES: Size = (100, 256)
 Queries = Callable[[], Tensor]
@@ -59,8 +59,8 @@ class Decoder(nn.Module):
         features: list[Tensor],
         labels: Tensor,
         class_weights: Tensor | None,
-        mass: Tensor | None = None,
-        portion: Portion = WHOLE,
+        normaliser: Tensor | None = None,
+        micro_batch: MicroBatch = WHOLE,
     ) -> dict[str, Tensor]:
         """Return named losses: here ``ce``, cross-entropy at the labels' resolution, as mmsegmentation compares.
 
@@ -77,10 +77,10 @@ class Decoder(nn.Module):
         logits = self.logits(features, (labels.shape[-2], labels.shape[-1])).float()
         pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)  # no copy where the decoder computes channels last
         total = F.cross_entropy(pixels, labels.flatten(), class_weights, ignore_index=IGNORE, reduction="sum")
-        mass = self.mass(labels, class_weights) if mass is None else mass
-        return {"ce": total / mass[0].to(total.dtype).clamp(min=TINY_MASS)}
+        normaliser = self.normaliser(labels, class_weights) if normaliser is None else normaliser
+        return {"ce": total / normaliser[0].to(total.dtype).clamp(min=MIN_NORMALISER)}
 
-    def mass(self, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+    def normaliser(self, labels: Tensor, class_weights: Tensor | None) -> Tensor:
         """Return what sums of losses over ``labels`` are divided by, (k,): here the labelled pixels' total weight.
 
         It adds up: the mass of a batch is the sum of its parts' masses.

@@ -21,12 +21,12 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
-from benchmark.common.microbatch import WHOLE, Portion
+from benchmark.common.microbatch import WHOLE, MicroBatch
 from benchmark.common.rng import derive_seed
 from benchmark.models.decoder import (
     IGNORE,
     MASK2FORMER_QUERIES,
-    TINY_MASS,
+    MIN_NORMALISER,
     Decoder,
     Queries,
     Size,
@@ -138,8 +138,8 @@ class Mask2Former(Decoder):
         features: list[Tensor],
         labels: Tensor,
         class_weights: Tensor | None,
-        mass: Tensor | None = None,
-        portion: Portion = WHOLE,
+        normaliser: Tensor | None = None,
+        micro_batch: MicroBatch = WHOLE,
     ) -> dict[str, Tensor]:
         """Return ``cls``, ``mask`` and ``dice``, weighted 2, 5 and 5; see :meth:`compare`.
 
@@ -148,10 +148,14 @@ class Mask2Former(Decoder):
         """
         if class_weights is not None:
             raise ValueError("mask2former weighs no class but 'no object'")
-        return self.compare(self.predictions(features), labels, mass, portion)
+        return self.compare(self.predictions(features), labels, normaliser, micro_batch)
 
     def compare(
-        self, predictions: Predictions, labels: Tensor, mass: Tensor | None = None, portion: Portion = WHOLE
+        self,
+        predictions: Predictions,
+        labels: Tensor,
+        normaliser: Tensor | None = None,
+        micro_batch: MicroBatch = WHOLE,
     ) -> dict[str, Tensor]:
         """Match predictions with the masks of (B, H, W) labels, 255 where nothing applies, layer by layer.
 
@@ -159,8 +163,8 @@ class Mask2Former(Decoder):
         batch alone: neither numbers that are drawn in between (dropout, drop path) nor other images shift them.
         """
         masks, classes = targets(labels, predictions[-1][1].dtype)
-        mass = self.mass(labels, None) if mass is None else mass
-        first = portion.index * len(labels)
+        normaliser = self.normaliser(labels, None) if normaliser is None else normaliser
+        first = micro_batch.index * len(labels)
         sums: dict[str, list[Tensor]] = {name: [] for name in LOSSES}
         with torch.autocast(labels.device.type, enabled=False):
             for image in range(len(labels)):
@@ -168,9 +172,9 @@ class Mask2Former(Decoder):
                     found = self._sums(predictions, image, masks[image], classes[image])
                 for ours, (theirs, _) in LOSSES.items():
                     sums[ours] += [value for key, value in found.items() if key.startswith(theirs)]
-        whole = dict(zip(LOSSES, (mass[0], mass[1], mass[1]), strict=True))
+        whole = dict(zip(LOSSES, (normaliser[0], normaliser[1], normaliser[1]), strict=True))
         return {
-            name: weight * torch.stack(sums[name]).sum() / whole[name].clamp(min=TINY_MASS)
+            name: weight * torch.stack(sums[name]).sum() / whole[name].clamp(min=MIN_NORMALISER)
             for name, (_, weight) in LOSSES.items()
         }
 
@@ -188,7 +192,7 @@ class Mask2Former(Decoder):
         matched = min(shown, self.count)
         return matched + NO_OBJECT * (self.count - matched)
 
-    def mass(self, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+    def normaliser(self, labels: Tensor, class_weights: Tensor | None) -> Tensor:
         """Return the queries' total weight, matched 1 and others 0.1, and the number of masks, (2,)."""
         shown = [int((label.unique() != IGNORE).sum()) for label in labels]
         return torch.tensor([sum(map(self._class_mass, shown)), float(sum(shown))], device=labels.device)
@@ -272,7 +276,7 @@ def log_shares(scores: Tensor) -> Tensor:
 
 def targets(labels: Tensor, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
     """Return, image by image, the masks (n, H, W) of ``dtype``, 0 or 1, and the classes (n,) that a label shows."""
-    classes = [present[present != IGNORE] for present in (label.unique() for label in labels)]
+    classes = [current[current != IGNORE] for current in (label.unique() for label in labels)]
     masks = [(label == shown[:, None, None]).to(dtype) for label, shown in zip(labels, classes, strict=True)]
     return masks, classes
 

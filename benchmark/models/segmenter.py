@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.common.microbatch import WHOLE, Portion
+from benchmark.common.microbatch import WHOLE, MicroBatch
 from benchmark.models.backbone import Backbone
 from benchmark.models.decoder import IGNORE, Decoder, Size
 
@@ -49,7 +49,7 @@ class Segmenter(nn.Module):
         return self._decoded(images, self.decoder.logits)
 
     def losses(
-        self, images: Tensor, labels: Tensor, mass: Tensor | None = None, portion: Portion = WHOLE
+        self, images: Tensor, labels: Tensor, normaliser: Tensor | None = None, micro_batch: MicroBatch = WHOLE
     ) -> dict[str, Tensor]:
         """Return the decoder's named losses; where the backbone pads an image, nothing is labelled.
 
@@ -61,11 +61,11 @@ class Segmenter(nn.Module):
         """
         rows, columns = self._padding(images)
         padded = F.pad(labels, (0, columns, 0, rows), value=IGNORE)
-        return self.decoder.losses(self._features(images), padded, self.class_weights, mass, portion)
+        return self.decoder.losses(self._features(images), padded, self.class_weights, normaliser, micro_batch)
 
-    def mass(self, labels: Tensor) -> Tensor:
+    def normaliser(self, labels: Tensor) -> Tensor:
         """Return what the decoder's sums over these labels are divided by, (k,)."""
-        return self.decoder.mass(labels, self.class_weights)
+        return self.decoder.normaliser(labels, self.class_weights)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         return self.backbone((images - self.mean) / self.std)

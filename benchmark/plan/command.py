@@ -14,8 +14,8 @@ from benchmark.common.errors import UserError
 from benchmark.plan import costs, needs
 from benchmark.protocol import Protocol
 from benchmark.records import Record, read
-from benchmark.runs.due import find_due
 from benchmark.runs.job import Job
+from benchmark.runs.pending import find_pending
 from benchmark.runs.sweep import Request, wanted_by
 from benchmark.training import checkpoint
 
@@ -62,7 +62,7 @@ def show(wanted: Sequence[Job], request: Request, processes: int) -> str:
     found = needs.frames(fixed, request.data_root)
     decoder = costs.decoder_cost(fixed, backbone, _classes(fixed))
     images = {each.part: each.count for each in found if each.count and not each.part.startswith("source")}
-    due = {id(job) for job in find_due(wanted, request.force)}
+    due = {id(job) for job in find_pending(wanted, request.force)}
     rows, refused = [], []
     for name, of_method in _by_method(wanted).items():
         try:

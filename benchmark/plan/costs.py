@@ -90,7 +90,7 @@ def decoder_cost(protocol: Protocol, backbone: Backbone, classes: int) -> Decode
 
 
 def _measured(decoder: Decoder, backbone: Backbone, side: int, classes: int) -> tuple[int, int]:
-    features = [torch.zeros(1, backbone.embed_dim, side, side, requires_grad=True) for _ in backbone.taps]
+    features = [torch.zeros(1, backbone.embed_dim, side, side, requires_grad=True) for _ in backbone.out_indices]
     pixels = side * backbone.patch_size
     labels = (torch.arange(pixels) * classes // pixels).expand(1, pixels, pixels).contiguous()
     with FlopCounterMode(display=False) as counter:
@@ -196,7 +196,7 @@ def _operations(job: Job, phase: Phase, architecture: Backbone, decoder: Decoder
     image = once + 3 * decoder.forward(area)
     if tunable and (phase.backbone or phase.estimate):
         reach = min(tunable / sum(p.numel() for p in architecture.parameters()), 1.0)
-        image += once * (1 + reach + job.execution.checkpointing)
+        image += once * (1 + reach + job.runtime.checkpointing)
     return image * job.protocol.batch * phase.iterations * (ESTIMATE_PASSES if phase.estimate else 1)
 
 
@@ -204,12 +204,12 @@ def _features(job: Job, backbone: Backbone, decoder: DecoderCost, processes: int
     """Return the bytes that a step keeps for its backward pass, of the images that a process sees at once."""
     from benchmark.training.trainer import share_of
 
-    crop, steps = job.protocol.augmentation.crop, job.execution.accumulate
+    crop, steps = job.protocol.augmentation.crop, job.runtime.accumulate
     area = patches(backbone, (crop, crop))
     at_once = share_of(job.protocol, processes, steps) // steps
     fixed, slope = feature_cost(backbone)
     again = 0.0
-    if job.execution.checkpointing:
+    if job.runtime.checkpointing:
         again = (fixed + slope * area) / backbone.depth  # of one block at a time
         checkpoint_blocks(backbone)
         fixed, slope = feature_cost(backbone)

@@ -68,7 +68,7 @@ def write_model(folder: Path, backbone: Backbone, recipe: Recipe, progress: Prog
         "name": NAME,
         "sha256": hashlib.sha256(content).hexdigest(),
         "parameters": sum(value.numel() for value in tensors.values()),
-        "taps": ", ".join(map(str, backbone.taps)),
+        "taps": ", ".join(map(str, backbone.out_indices)),
         "recipe": asdict(recipe),
         "steps_made": progress.step,
         "cpu_seconds": round(progress.cpu_seconds, 1),

@@ -28,13 +28,13 @@ class DenseHeads(nn.Module):
         hidden: channels of the joint head at stride 4.
     """
 
-    def __init__(self, embed_dim: int, taps: int, materials: int, hidden: int = 32) -> None:
+    def __init__(self, embed_dim: int, out_indices: int, materials: int, hidden: int = 32) -> None:
         super().__init__()
         self.sizes = {"material": materials, "depth": 1, "normal": 3, "edge": 1, "extent": 4}
         outputs, area = sum(self.sizes.values()), CELLS * CELLS
-        self.norms = nn.ModuleList(nn.LayerNorm(embed_dim) for _ in range(taps))
-        self.single = nn.ModuleList(nn.Linear(embed_dim, outputs * area) for _ in range(taps))
-        self.mix = nn.ModuleList(nn.Linear(embed_dim, hidden * area) for _ in range(taps))
+        self.norms = nn.ModuleList(nn.LayerNorm(embed_dim) for _ in range(out_indices))
+        self.single = nn.ModuleList(nn.Linear(embed_dim, outputs * area) for _ in range(out_indices))
+        self.mix = nn.ModuleList(nn.Linear(embed_dim, hidden * area) for _ in range(out_indices))
         self.joint = nn.Sequential(nn.GELU(), nn.Conv2d(hidden, outputs, 1))
 
     def forward(self, features: list[Tensor], tap: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

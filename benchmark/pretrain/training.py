@@ -129,7 +129,7 @@ def build_trainer(recipe: Recipe) -> Trainer:
         block.attn.fused_attn = False  # at so few tokens plain products are a third faster on CPUs
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive_seed(recipe.seed, "pretrain", "heads"))
-        heads = DenseHeads(backbone.embed_dim, len(backbone.taps), len(MATERIALS))
+        heads = DenseHeads(backbone.embed_dim, len(backbone.out_indices), len(MATERIALS))
     parameters = [*backbone.named_parameters(), *heads.named_parameters()]
     decays = [p for name, p in parameters if p.ndim > 1 and "pos_embed" not in name]
     others = [p for name, p in parameters if p.ndim <= 1 or "pos_embed" in name]

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmark.common.errors import LostLoaderError
+from benchmark.common.errors import LostWorkerError
 from benchmark.runs import lock
 from benchmark.runs.job import Job
 from benchmark.runs.pool import ELSEWHERE, POLL_SECONDS, Event, Outcome, Stamp, holding, made_since, stamp
@@ -91,7 +91,7 @@ def _shared(job: Job, before: Stamp, event: Event, told: _Told, watch: lock.Watc
         try:
             record = execute(job, watched)
             return Outcome(job, record.state, record.error or "")
-        except LostLoaderError as error:
+        except LostWorkerError as error:
             return Outcome(job, "crashed", str(error))
         except RuntimeError as error:
             if not _alone(error):
@@ -99,13 +99,13 @@ def _shared(job: Job, before: Stamp, event: Event, told: _Told, watch: lock.Watc
             return Outcome(job, "crashed", LEFT_ALONE)
 
 
-def _claimed(job: Job, before: Stamp, watch: lock.Watch, held: ExitStack) -> tuple[Outcome, lock.Claim | None]:
+def _claimed(job: Job, before: Stamp, watch: lock.Watch, held: ExitStack) -> tuple[Outcome, lock.RunLock | None]:
     """Claim the job until ``held`` ends; the outcome has no state where it is to be executed."""
     try:
         if (owner := watch.owner(job.record)) is not None:
-            raise lock.TakenError(owner)
-        claim = held.enter_context(lock.Claim(job.record))
-    except lock.TakenError as taken:
+            raise lock.LockedError(owner)
+        claim = held.enter_context(lock.RunLock(job.record))
+    except lock.LockedError as taken:
         return Outcome(job, "taken", str(taken)), None
     if (record := made_since(job, before)) is not None:
         return Outcome(job, record.state, record.error or ELSEWHERE), None

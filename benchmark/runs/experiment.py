@@ -60,15 +60,15 @@ class Experiment:
         self.vfm = backbone.facts()
         decoder = build_decoder(protocol.decoder, backbone.embed_dim, self.classes, job.seed)
         self.decoder_hash = weight_hash(decoder)
-        loaders = loading.loaders(job.execution.loaders, self.accelerator.num_processes)
-        self.execution = replace(job.execution, loaders=loaders)
+        data_workers = loading.data_workers(job.runtime.data_workers, self.accelerator.num_processes)
+        self.runtime = replace(job.runtime, data_workers=data_workers)
         self.data = TrainingSet(
             self.source.samples,
             self.source.reader,
             protocol.augmentation,
             seed=job.seed,
             length=protocol.iterations * protocol.batch,
-            memory=MEMORY // max(loaders, 1),
+            memory=MEMORY // max(data_workers, 1),
         )
         weighted = protocol.decoder.class_weights == "inverse-sqrt"
         weights = inverse_frequency_weights(self._source_pixels()) if weighted else None
@@ -120,7 +120,7 @@ class Experiment:
         part, parts = self.accelerator.process_index, self.accelerator.num_processes
         own = slice(len(data) * part // parts, len(data) * (part + 1) // parts)
         found = torch.zeros(len(data), self.classes, self.classes, dtype=torch.int32, device=device)
-        with closing(loading.samples(data, range(len(data))[own], self.execution.loaders or 0)) as items:
+        with closing(loading.samples(data, range(len(data))[own], self.runtime.data_workers or 0)) as items:
             matrices = evaluate(self.segmenter, items, self.classes, spec, device, tick, look)
         found[own] = torch.from_numpy(matrices).to(device)
         return np.asarray(self.accelerator.reduce(found, "sum").cpu())
@@ -180,7 +180,7 @@ def _execute(job: Job, notify: Notify) -> Record:
     method: Method = job.make_method()
     trainer = Trainer(
         job.protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator,
-        job.make_perturbation(), experiment.execution,
+        job.make_perturbation(), experiment.runtime,
     )  # fmt: skip
     conditions = _conditions(experiment, method)
     facts = conditions | _facts(experiment, method) | {"started": started.isoformat(timespec="seconds")}
@@ -297,7 +297,7 @@ def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
         "machine": {
             **machine.describe(job.threads),
             "processes": experiment.accelerator.num_processes,
-            **vars(experiment.execution),
+            **vars(experiment.runtime),
         },
     }
 

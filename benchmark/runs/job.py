@@ -13,7 +13,7 @@ from benchmark.common import registry
 from benchmark.common.errors import UserError
 from benchmark.protocol import Protocol, explain
 from benchmark.records.naming import PERTURBATION, base
-from benchmark.training.execution import Execution
+from benchmark.training.runtime import RuntimeOptions
 
 if TYPE_CHECKING:
     from benchmark.method import Method, Perturbation, Settings
@@ -54,7 +54,7 @@ class Job:
     revision: str | None = None
     threads: int = 1
     evaluator: str | None = None
-    execution: Execution = field(default_factory=Execution)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     tracker: str | None = None
 
     @property

@@ -36,7 +36,7 @@ UNSIGNED_SECONDS = 10.0
 TRIES = 50
 
 
-class TakenError(Exception):
+class LockedError(Exception):
     """Somebody else is at the run; ``owner`` tells who."""
 
     def __init__(self, owner: Owner) -> None:
@@ -91,7 +91,7 @@ def path_of(record: Path) -> Path:
     return record.with_suffix(".claim")
 
 
-class Claim:
+class RunLock:
     """The right to execute a run, as a context manager; within, its owner shows signs of life.
 
     Attributes:
@@ -106,7 +106,7 @@ class Claim:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> RunLock:
         """Claim the run, and remove what others left of it half written.
 
         Raises:
@@ -146,7 +146,7 @@ class Claim:
             try:
                 _take(self.path, self.owner)
                 self.remade = True
-            except TakenError as error:
+            except LockedError as error:
                 self.lost = error.owner
         elif seen.owner.token == self.owner.token:
             os.utime(self.path)
@@ -209,7 +209,7 @@ def _take(path: Path, owner: Owner) -> None:
             if (seen := _look(path)) is None:
                 continue
             if not seen.owner.gone() or tries == TRIES:
-                raise TakenError(seen.owner) from None
+                raise LockedError(seen.owner) from None
             tries += 1
             _remove(path, seen.owner.token)
             continue
@@ -228,7 +228,7 @@ def _remove(path: Path, token: str) -> None:
     right = _right(path, token)
     try:
         _take(right, Owner.new())
-    except TakenError:
+    except LockedError:
         time.sleep(0.01)
         return
     try:

@@ -25,7 +25,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Optional
 
-from benchmark.common.errors import LostLoaderError, UserError
+from benchmark.common.errors import LostWorkerError, UserError
 from benchmark.records import Record, read
 from benchmark.runs import lock
 from benchmark.runs.job import Job
@@ -76,10 +76,10 @@ def made_since(job: Job, before: Stamp) -> Record | None:
 
 def tidy(job: Job) -> None:
     """Remove what a process that was killed left beside the job's record, unless somebody is at the run."""
-    with suppress(OSError, UserError, lock.TakenError):
+    with suppress(OSError, UserError, lock.LockedError):
         late = job.checkpoint.exists() and job.checkpoint.stat().st_mtime_ns <= job.record.stat().st_mtime_ns
         if late or any(lock.leftovers(lock.path_of(job.record))):
-            with lock.Claim(job.record):
+            with lock.RunLock(job.record):
                 if late:  # a later one is that of a repetition, which may go on
                     job.checkpoint.unlink(missing_ok=True)
 
@@ -94,7 +94,7 @@ def attempt(job: Job, before: Stamp, notify: Callable[..., None]) -> tuple[Recor
         TakenError: somebody else is at it.
         UserError: as :func:`benchmark.runs.experiment.execute`; or somebody has taken the run over.
     """
-    with lock.Claim(job.record) as claim:
+    with lock.RunLock(job.record) as claim:
         if (record := made_since(job, before)) is not None:
             return record, False
         from benchmark.runs.experiment import execute
@@ -102,7 +102,7 @@ def attempt(job: Job, before: Stamp, notify: Callable[..., None]) -> tuple[Recor
         return execute(job, partial(holding, claim, notify)), True
 
 
-def holding(claim: lock.Claim, notify: Callable[..., None], kind: str, **facts: Any) -> None:
+def holding(claim: lock.RunLock, notify: Callable[..., None], kind: str, **facts: Any) -> None:
     """Pass an event on as long as the run is this process's.
 
     Raises:
@@ -290,9 +290,9 @@ def _work(job: Job, before: Stamp, pipe: Connection) -> None:
     try:
         record, ours = attempt(job, before, notify)
         tell(record.state, record.error or ("" if ours else ELSEWHERE))
-    except lock.TakenError as error:
+    except lock.LockedError as error:
         tell("taken", str(error))
-    except LostLoaderError as error:
+    except LostWorkerError as error:
         tell("crashed", str(error))
     except UserError as error:
         tell("refused", str(error))

@@ -23,9 +23,9 @@ from benchmark.records import read
 from benchmark.runs import distributed, pool, slurm, tracking
 from benchmark.runs import request as requests
 from benchmark.runs.display import Display, title
-from benchmark.runs.due import find_due
 from benchmark.runs.job import Job
-from benchmark.training.execution import Execution
+from benchmark.runs.pending import find_pending
+from benchmark.training.runtime import RuntimeOptions
 
 BYTES_PER_RUN = 1.5e9
 Launch = Callable[[list[Job], Console], list[pool.Outcome]]
@@ -51,7 +51,7 @@ class Request:
     threads: int
     given: tuple[str, ...]
     evaluator: str | None = None
-    execution: Execution = field(default_factory=Execution)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     track: str | None = None
     launcher: str | None = None
     slurm: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ def wanted_by(request: Request, fixed: protocol.Protocol) -> list[Job]:
         fixed, backbone, names, requests.parse_seeds(request.seeds), requests.parse_given(request.given),
         data_root=request.data_root or Path(), folder=request.records,
         weights=request.weights, revision=request.revision, threads=request.threads, evaluator=request.evaluator,
-        execution=request.execution, tracker=request.track,
+        runtime=request.runtime, tracker=request.track,
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def carry_out(
         UserError: anything that can be known before training starts.
     """
     before = {job: pool.stamp(job) for job in wanted}
-    due = find_due(wanted, force)
+    due = find_pending(wanted, force)
     for job in set(wanted) - set(due):
         pool.tidy(job)
     if len(due) < len(wanted):

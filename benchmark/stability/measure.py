@@ -54,7 +54,7 @@ def measure(job: Job, images: Sequence[int], notify: Notify = lambda kind, **fac
     method = job.make_method()
     trainer = Trainer(
         job.protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator,
-        execution=experiment.execution,
+        runtime=experiment.runtime,
     )  # fmt: skip
     bench = Bench(job, experiment, trainer, list(images), notify)
     bench.warm_up()

@@ -15,7 +15,7 @@ from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
 from benchmark.training import checkpoint
 from benchmark.training.progress import Progress
-from benchmark.training.schedule import missing, scorings
+from benchmark.training.schedule import evaluation_steps, missing
 
 
 class Resumable:
@@ -93,7 +93,10 @@ class Resumable:
         progress = Progress(**state["progress"])
         step, lacking = progress.step, missing(self.protocol, progress.step, len(progress.scores))
         # Only the scoring that is due at the very step may be missing: it can be stopped.
-        if not 0 <= step <= self.protocol.iterations or lacking not in {0, int(step in scorings(self.protocol))}:
+        if not 0 <= step <= self.protocol.iterations or lacking not in {
+            0,
+            int(step in evaluation_steps(self.protocol)),
+        }:
             raise ValueError("it is of an iteration that cannot be")
         return progress
 

@@ -15,7 +15,7 @@ def schedule(protocol: Protocol, step: int) -> float:
     return factor
 
 
-def scorings(protocol: Protocol) -> set[int]:
+def evaluation_steps(protocol: Protocol) -> set[int]:
     """Return after how many iterations the model is scored; the last is always among them."""
     times = protocol.evaluation.times
     return {protocol.iterations * i // times for i in range(1, times + 1)}
@@ -23,7 +23,7 @@ def scorings(protocol: Protocol) -> set[int]:
 
 def missing(protocol: Protocol, step: int, made: int) -> int:
     """Return how many of the scorings that are due after ``step`` iterations are not among the ``made`` ones."""
-    return sum(time <= step for time in scorings(protocol)) - made
+    return sum(time <= step for time in evaluation_steps(protocol)) - made
 
 
 def timeline(method: Method, protocol: Protocol) -> list[tuple[Phase, int]]:

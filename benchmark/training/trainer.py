@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from benchmark.common.errors import UserError
-from benchmark.common.microbatch import Portion
+from benchmark.common.microbatch import MicroBatch
 from benchmark.common.rng import derive_seed, torch_rng
 from benchmark.data import loading
 from benchmark.data.loader import TrainingItem
@@ -33,10 +33,10 @@ from benchmark.models import compiled
 from benchmark.models.backbone import checkpoint_blocks
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
-from benchmark.training.execution import Execution
 from benchmark.training.progress import Progress
 from benchmark.training.resume import Resumable
-from benchmark.training.schedule import missing, schedule, scorings, timeline
+from benchmark.training.runtime import RuntimeOptions
+from benchmark.training.schedule import evaluation_steps, missing, schedule, timeline
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -48,9 +48,9 @@ class Losses(nn.Module):
         super().__init__()
         self.segmenter = segmenter
 
-    def forward(self, images: Tensor, labels: Tensor, mass: Tensor, portion: Portion) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor, normaliser: Tensor, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """Return the decoder's named losses, see :meth:`Segmenter.losses`."""
-        return self.segmenter.losses(images, labels, mass, portion)
+        return self.segmenter.losses(images, labels, normaliser, micro_batch)
 
 
 def make_accelerator(precision: str) -> Accelerator:
@@ -110,26 +110,26 @@ class Trainer:
         data: Dataset[TrainingItem],
         accelerator: Accelerator,
         perturbation: Perturbation | None = None,
-        execution: Execution | None = None,
+        runtime: RuntimeOptions | None = None,
     ) -> None:
         self.protocol, self.seed, self.segmenter, self.method = protocol, seed, segmenter, method
         self.data, self.accelerator = data, accelerator
         self.progress = Progress()
-        self.execution = execution or Execution()
-        self.share = share_of(protocol, accelerator.num_processes, self.execution.accumulate)
-        self.portion = Portion(accelerator.process_index, accelerator.num_processes)
+        self.runtime = runtime or RuntimeOptions()
+        self.share = share_of(protocol, accelerator.num_processes, self.runtime.accumulate)
+        self.micro_batch = MicroBatch(accelerator.process_index, accelerator.num_processes)
         segmenter.to(accelerator.device)
         method.attach(segmenter.backbone, torch_rng(seed, "method"))
         if perturbation is not None:
-            if self.execution.accumulate > 1:
+            if self.runtime.accumulate > 1:
                 raise UserError("feature perturbation needs the statistics of a whole batch; leave --accumulate out")
             perturbation.join(method)
         if (queries := method.queries()) is not None:
             segmenter.decoder.link(queries, seed)
-        if self.execution.compile:
+        if self.runtime.compile:
             compiled.require(accelerator.device)
             compiled.compile_blocks(segmenter.backbone)
-        if self.execution.checkpointing:
+        if self.runtime.checkpointing:
             checkpoint_blocks(segmenter.backbone)
         self.tunable = [p for p in segmenter.backbone.parameters() if p.requires_grad]
         self.model = accelerator.prepare(Losses(segmenter))
@@ -156,7 +156,7 @@ class Trainer:
         self.enter(phase)
         if phase.estimate:
             # Estimates watch single operations, which compiled blocks do not show.
-            with compiled.uncompiled() if self.execution.compile else nullcontext():
+            with compiled.uncompiled() if self.runtime.compile else nullcontext():
                 self.method.estimate(self.estimation(images, labels, self.seed, t - first, phase.iterations))
             if t - first == phase.iterations - 1:
                 self.method.estimated()
@@ -179,17 +179,17 @@ class Trainer:
 
     def _gradients(self, images: Tensor, labels: Tensor, phase: Phase, step: int) -> dict[str, Tensor]:
         """Let gradients of the batch's loss stand on the parameters; return this process's part of the losses."""
-        count, mass = self.execution.accumulate, self._mass(labels)
+        count, normaliser = self.runtime.accumulate, self._normaliser(labels)
         sums: dict[str, Tensor] = {}
         for place, (some, theirs) in enumerate(zip(images.chunk(count), labels.chunk(count), strict=True)):
-            portion = Portion(self.portion.index * count + place, self.portion.of * count)
+            micro_batch = MicroBatch(self.micro_batch.index * count + place, self.micro_batch.of * count)
             self._seed_model()
             together = nullcontext() if place == count - 1 else self.accelerator.no_sync(self.model)
             with together:  # processes exchange gradients once, after the last of the steps
-                with self.accelerator.autocast(), portion.chance():
-                    losses = self.model(some, theirs, mass, portion)
+                with self.accelerator.autocast(), micro_batch.chance():
+                    losses = self.model(some, theirs, normaliser, micro_batch)
                     if phase.backbone:
-                        extra = self.method.losses(self._decoding(phase, step, portion))
+                        extra = self.method.losses(self._decoding(phase, step, micro_batch))
                         losses = losses | {name: value / count for name, value in extra.items()}
                 self.accelerator.backward(torch.stack(list(losses.values())).sum())
             for name, value in losses.items():
@@ -252,14 +252,14 @@ class Trainer:
         with self.progress.timed(phase.name):
             losses = self.step(images, labels)
         self.progress.done(losses, self.protocol.iterations)
-        if self.progress.step in scorings(self.protocol):
+        if self.progress.step in evaluation_steps(self.protocol):
             self._score(score)
         return losses
 
     def _score_again(self, score: Callable[[int], dict[str, Any]]) -> None:
         """Make the scoring that was stopped; and the last one, of which a record holds more than a checkpoint."""
         progress = self.progress
-        if len(progress.scores) == len(scorings(self.protocol)):
+        if len(progress.scores) == len(evaluation_steps(self.protocol)):
             progress.scores.pop()
         if missing(self.protocol, progress.step, len(progress.scores)) > 0:
             self._score(score)
@@ -270,16 +270,16 @@ class Trainer:
 
     def _batches(self, until: int | None) -> Generator[tuple[Tensor, Tensor]]:
         """Yield this process's share of the protocol's batches from the present iteration on, on the device."""
-        batch, start = self.protocol.batch, self.portion.index * self.share
+        batch, start = self.protocol.batch, self.micro_batch.index * self.share
         iterations = range(self.progress.step, self.protocol.iterations if until is None else until)
         positions = [t * batch + start + place for t in iterations for place in range(self.share)]
-        with closing(loading.batches(self.data, positions, self.share, self.execution.loaders or 0)) as items:
+        with closing(loading.batches(self.data, positions, self.share, self.runtime.data_workers or 0)) as items:
             for item in items:
                 yield item["image"].to(self.accelerator.device), item["label"].to(self.accelerator.device)
 
-    def _mass(self, labels: Tensor) -> Tensor:
+    def _normaliser(self, labels: Tensor) -> Tensor:
         """Return the mean of all processes' masses: sums divided by it have the batch's loss for their mean."""
-        return self.accelerator.reduce(self.segmenter.mass(labels), "mean")
+        return self.accelerator.reduce(self.segmenter.normaliser(labels), "mean")
 
     def _named(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """Return the batch's losses, the same on every process."""
@@ -299,11 +299,13 @@ class Trainer:
     def estimation(self, images: Tensor, labels: Tensor, seed: int, step: int, steps: int) -> Estimation:
         """Return what a method may look at in iteration ``step`` of an estimate whose chance comes from ``seed``."""
         rng = torch_rng(seed, "estimation", step)
-        return Estimation(images, labels, self.segmenter, self._loss, rng, step, steps, self.portion)
+        return Estimation(images, labels, self.segmenter, self._loss, rng, step, steps, self.micro_batch)
 
-    def _decoding(self, phase: Phase, step: int, portion: Portion) -> Decoding:
+    def _decoding(self, phase: Phase, step: int, micro_batch: MicroBatch) -> Decoding:
         rng = torch_rng(self.seed, "decoding", self.progress.step, 0)
-        return Decoding(self.segmenter.decoder, rng, step, phase.iterations, portion)
+        return Decoding(self.segmenter.decoder, rng, step, phase.iterations, micro_batch)
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        return torch.stack(list(self.segmenter.losses(images, labels, self._mass(labels), self.portion).values())).sum()
+        return torch.stack(
+            list(self.segmenter.losses(images, labels, self._normaliser(labels), self.micro_batch).values())
+        ).sum()

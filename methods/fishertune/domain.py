@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.method import WHOLE, Portion, features_at, on_patches, restyle
+from benchmark.method import WHOLE, MicroBatch, features_at, on_patches, restyle
 from benchmark.models.backbone import Backbone
 
 
@@ -40,12 +40,12 @@ class UnseenDomain:
             self._hooked, self._prefix = features_at(backbone, place, "fishertune")
 
     @contextmanager
-    def entered(self, rng: torch.Generator, portion: Portion = WHOLE) -> Iterator[UnseenDomain]:
+    def entered(self, rng: torch.Generator, micro_batch: MicroBatch = WHOLE) -> Iterator[UnseenDomain]:
         """Within the context the backbone computes on x'; ``rng`` alone gives ε, once for all passes.
 
         ``portion`` says which of the batch's images these are.
         """
-        self._rng, self._portion, self._pair = rng, portion, None
+        self._rng, self._micro_batch, self._pair = rng, micro_batch, None
         handle = None if self._hooked is None else self._hooked.register_forward_hook(self._hook)
         try:
             yield self
@@ -74,8 +74,8 @@ class UnseenDomain:
 
     def _shift(self, x: Tensor) -> Tensor:
         if self._pair is None:
-            size = x.shape[0] * self._portion.of
+            size = x.shape[0] * self._micro_batch.of
             shape = (size, 1, x.shape[2]) if self._noise == "channel" else (1, 1, 1)
             self._pair = (torch.randn(shape, generator=self._rng), torch.randn(shape, generator=self._rng))
-        own = self._pair if self._noise == "batch" else tuple(map(self._portion.rows, self._pair))
+        own = self._pair if self._noise == "batch" else tuple(map(self._micro_batch.rows, self._pair))
         return restyle(x, *(e.to(x.device, x.dtype) for e in own))

@@ -113,7 +113,7 @@ class FisherTune(Method):
             self._seen, self._shifted = self._estimators(), self._estimators()
         half = estimation.step % HALVES
         # Common to x and x': what a pixel's label is drawn with, and what the estimator draws.
-        uniforms = estimation.portion.drawn(torch.rand, estimation.labels.shape, estimation.rng)
+        uniforms = estimation.micro_batch.drawn(torch.rand, estimation.labels.shape, estimation.rng)
         noise = int(torch.randint(2**62, (), generator=estimation.rng))
         self._look(self._seen[half], estimation, uniforms, noise, shifted=False)
         self._look(self._shifted[half], estimation, uniforms, noise, shifted=True)
@@ -239,14 +239,14 @@ class FisherTune(Method):
 
         def losses() -> Tensor:
             nonlocal labels
-            self._evaluations += estimation.images.shape[0] * estimation.portion.of
+            self._evaluations += estimation.images.shape[0] * estimation.micro_batch.of
             logits = estimation.logits(self._domain.images(estimation.images) if shifted else estimation.images)
             if labels is None:  # drawn in the first pass, and the same in any further one
                 labels = sample_labels(logits, uniforms)
             return sample_losses(logits, labels)
 
         try:
-            with self._domain.entered(estimation.rng, estimation.portion) if shifted else nullcontext():
+            with self._domain.entered(estimation.rng, estimation.micro_batch) if shifted else nullcontext():
                 estimator.update(losses, noise)
         except NotFiniteError as error:
             raise UserError(

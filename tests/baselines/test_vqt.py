@@ -67,12 +67,14 @@ def read_by_hand(features: Tensor, blocks: list[Tensor]) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize("taps", [(0, 1, 2), (1, 2), (0, 2)])
+@pytest.mark.parametrize("out_indices", [(0, 1, 2), (1, 2), (0, 2)])
 @pytest.mark.parametrize(("kind", "options"), SERVED)
 @torch.no_grad()
-def test_it_equals_its_formula_block_after_block(kind: str, options: dict[str, Any], taps: tuple[int, ...]) -> None:
+def test_it_equals_its_formula_block_after_block(
+    kind: str, options: dict[str, Any], out_indices: tuple[int, ...]
+) -> None:
     backbone = attached(VQT(VQT.Settings(queries=4)), kind, **options)
-    backbone.taps = taps
+    backbone.out_indices = out_indices
     tokens = backbone.get_parameter("vqt.tokens")
     tokens.mul_(10)  # so that the queries differ from each other and among blocks
     found = backbone(images())
@@ -82,10 +84,10 @@ def test_it_equals_its_formula_block_after_block(kind: str, options: dict[str, A
         since.append(outputs_by_hand(block, tokens[index], x, rope))
         x = after_attention(block, x, rope)
         x = x + feed_forward(block, x)
-        if index in taps:
+        if index in out_indices:
             expected.append((as_map(backbone, x), since))
             since = []
-    assert len(found) == len(taps)
+    assert len(found) == len(out_indices)
     for left, (features, blocks) in zip(found, expected, strict=True):
         assert torch.allclose(left, read_by_hand(features, blocks), rtol=1e-9, atol=1e-9)
         assert not torch.allclose(left, features, rtol=0.1, atol=0.1)
@@ -115,7 +117,7 @@ def test_the_frozen_path_stays_bit_for_bit(kind: str, options: dict[str, Any]) -
 
 def test_every_query_token_learns_also_between_taps() -> None:
     backbone = attached(VQT(), "dinov2")
-    backbone.taps = (2,)
+    backbone.out_indices = (2,)
     sum(features.square().sum() for features in backbone(images())).backward()
     gradient = backbone.get_parameter("vqt.tokens").grad
     assert gradient is not None

@@ -79,7 +79,7 @@ def features(backbone: Backbone, images: Tensor, layer: Layer) -> list[Tensor]:
     size = [side // backbone.patch_size for side in images.shape[-2:]]
     for index, block in enumerate(vit.blocks):
         x = layer(index, block, x)
-        if index in backbone.taps:
+        if index in backbone.out_indices:
             found.append(x[:, backbone.prefix_tokens :].transpose(1, 2).unflatten(2, size))
     return found
 

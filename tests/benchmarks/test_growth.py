@@ -17,8 +17,8 @@ from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.records import read_all
 from benchmark.runs import request
-from benchmark.runs.due import find_due
 from benchmark.runs.job import Job
+from benchmark.runs.pending import find_pending
 from tests.benchmarks.counting import operations
 from tests.benchmarks.memory import beyond
 from tests.benchmarks.test_steps import CLASSES, ours, parts
@@ -65,7 +65,7 @@ def looking_for_due(folder: Path, seeds: int) -> Callable[[], Any]:
 
     def look() -> list[Job]:
         common: dict[str, Any] = {"data_root": folder, "folder": folder}
-        return find_due(request.plan(FIXED, FIXED.backbone, methods, range(seeds), {}, **common), force=False)
+        return find_pending(request.plan(FIXED, FIXED.backbone, methods, range(seeds), {}, **common), force=False)
 
     return look
 

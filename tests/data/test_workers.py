@@ -18,22 +18,22 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from benchmark.common.errors import LostLoaderError, UserError
+from benchmark.common.errors import LostWorkerError, UserError
 from benchmark.data import loading
 from benchmark.runs.experiment import execute
 from benchmark.runs.job import Job
 from benchmark.training import trainer
-from benchmark.training.execution import Execution
+from benchmark.training.runtime import RuntimeOptions
 from tests.cli.test_cli import ROOT, command
 from tests.training.test_trainer import essence, job_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of a process group")
-LOADERS = 2
+WORKERS = 2
 SECONDS = 120
 
 
 def loaded_by_others(job: Job) -> Job:
-    return replace(job, execution=Execution(loaders=LOADERS))
+    return replace(job, runtime=RuntimeOptions(data_workers=WORKERS))
 
 
 def test_a_run_is_the_same_and_goes_on_where_a_loader_was_killed(
@@ -53,20 +53,20 @@ def test_a_run_is_the_same_and_goes_on_where_a_loader_was_killed(
         if kind == "step":
             steps.append(facts["step"])
             children = own()
-            assert len(children) == LOADERS
+            assert len(children) == WORKERS
             if facts["step"] == 3:
                 children[0].send_signal(signal.SIGINT)  # a terminal's; the run alone decides
             if facts["step"] == 7:
                 children[0].kill()
 
-    with pytest.raises(LostLoaderError, match=r"has ended \(.+\); run again to go on from"):
+    with pytest.raises(LostWorkerError, match=r"has ended \(.+\); run again to go on from"):
         execute(job, hit)
     assert 7 <= steps[-1] < 12
     assert gone(own())
     resumed = execute(job, lambda kind, **facts: steps.append(facts["step"]) if kind == "step" else None)
     assert steps == list(range(1, 13))
     others = essence(resumed)
-    assert others.pop("machine") == {**alone.pop("machine"), "loaders": LOADERS}
+    assert others.pop("machine") == {**alone.pop("machine"), "data_workers": WORKERS}
     assert others == alone
     assert gone(own())
 
@@ -81,7 +81,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 def test_whatever_ends_a_run_leaves_no_loader_and_no_traceback(
     how: str, tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
-    words: list[str | Path] = ["--data-root", tiny_data, "--records", tmp_path, "--loaders", str(LOADERS)]
+    words: list[str | Path] = ["--data-root", tiny_data, "--records", tmp_path, "--data-workers", str(WORKERS)]
     path = tiny_protocol(iterations=100_000)
     ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # perhaps, as of a script's background job
     started = subprocess.Popen(
@@ -118,7 +118,7 @@ def found(pid: int) -> tuple[psutil.Process, list[psutil.Process]]:
         below = psutil.Process(pid).children(recursive=True)
         for process in below:
             with suppress(psutil.NoSuchProcess):
-                if len(process.children()) == LOADERS and process.ppid() != pid:
+                if len(process.children()) == WORKERS and process.ppid() != pid:
                     time.sleep(2)
                     return process, below
         time.sleep(0.1)
@@ -132,7 +132,7 @@ class Damaged(Dataset[Any]):
         return {"image": torch.full((2,), index)}
 
 
-@pytest.mark.parametrize("count", [0, LOADERS])
+@pytest.mark.parametrize("count", [0, WORKERS])
 def test_a_mistake_that_a_loader_meets_stays_one_line(count: int) -> None:
     items = loading.batches(Damaged(), [0, 1, 2, 3], 2, count)
     assert next(items)["image"].tolist() == [[0, 0], [1, 1]]
@@ -141,9 +141,9 @@ def test_a_mistake_that_a_loader_meets_stays_one_line(count: int) -> None:
 
 
 def test_how_many_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (loading.loaders(None, 1), loading.loaders(3, 1)) == (0, 3)
+    assert (loading.data_workers(None, 1), loading.data_workers(3, 1)) == (0, 3)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)), raising=False)
-    assert [loading.loaders(None, processes) for processes in (1, 4, 16)] == [4, 3, 1]
+    assert [loading.data_workers(None, processes) for processes in (1, 4, 16)] == [4, 3, 1]
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "6")
-    assert loading.loaders(None, 24) == 2
+    assert loading.data_workers(None, 24) == 2

@@ -15,9 +15,9 @@ from safetensors.torch import save_model
 
 from benchmark.common.errors import UserError
 from benchmark.models.backbone import build_backbone
-from benchmark.runs.due import find_due
 from benchmark.runs.experiment import execute
 from benchmark.runs.job import Job
+from benchmark.runs.pending import find_pending
 from tests.conftest import TINY
 from tests.training.test_resume import DENSE, SPARSE, moments
 from tests.training.test_trainer import essence, job_of, stop_at
@@ -101,10 +101,10 @@ def test_a_record_in_the_place_of_another_one_is_named(
         shutil.copytree(job.record.parent, other.record.parent)
     job.record.rename(other.record)
     with pytest.raises(UserError) as error:
-        find_due([other], force=False)
+        find_pending([other], force=False)
     assert str(error.value).startswith(f"{other.record}: {field}: the record is one of ")
     assert str(error.value).endswith("move it to its own folder, or repeat the run with --force")
-    assert find_due([other], force=True) == [other]
+    assert find_pending([other], force=True) == [other]
 
 
 def test_a_record_made_with_other_weights_than_the_given_ones_is_no_finished_run(
@@ -116,14 +116,14 @@ def test_a_record_made_with_other_weights_than_the_given_ones_is_no_finished_run
     first, second = (replace(job_of(tiny_protocol(), tiny_data, tmp_path, "freeze"), weights=file) for file in files)
     execute(first)
     moved = replace(first, weights=files[0].rename(tmp_path / "moved.safetensors"))
-    assert find_due([moved], force=False) == [], "the same weights, wherever they lie"
+    assert find_pending([moved], force=False) == [], "the same weights, wherever they lie"
     with pytest.raises(
         UserError, match=r"other weights than --weights .*1\.safetensors: 0\.safetensors \(SHA-256 \w+\)"
     ):
-        find_due([second], force=False)
-    assert find_due([second], force=True) == [second]
+        find_pending([second], force=False)
+    assert find_pending([second], force=True) == [second]
     with pytest.raises(UserError, match=r"cannot read weights .* name a safetensors file"):
-        find_due([replace(first, weights=tmp_path / "nowhere.safetensors")], force=False)
+        find_pending([replace(first, weights=tmp_path / "nowhere.safetensors")], force=False)
 
 
 def test_a_record_made_with_other_settings_than_the_protocol_states_now_is_no_finished_run(
@@ -136,9 +136,9 @@ def test_a_record_made_with_other_settings_than_the_protocol_states_now_is_no_fi
     )
     assert first.record == second.record
     execute(first)
-    assert find_due([first, another], force=False) == [], "the same number, however it is written"
+    assert find_pending([first, another], force=False) == [], "the same number, however it is written"
     with pytest.raises(
         UserError, match=r"made with lr 0\.001, where protocol tiny now has 0\.002; repeat it with --force"
     ):
-        find_due([second], force=False)
-    assert find_due([second], force=True) == [second]
+        find_pending([second], force=False)
+    assert find_pending([second], force=True) == [second]

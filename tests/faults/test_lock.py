@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.common.errors import UserError
 from benchmark.runs import lock
-from benchmark.runs.lock import Claim, Owner, TakenError, Watch
+from benchmark.runs.lock import LockedError, Owner, RunLock, Watch
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def claimed_by(owner: Owner, record: Path) -> Path:
 
 
 def test_a_claim_is_held_once_and_let_go(record: Path) -> None:
-    with Claim(record) as held:
-        with pytest.raises(TakenError, match=f"process {os.getpid()} on "):
-            Claim(record).__enter__()
+    with RunLock(record) as held:
+        with pytest.raises(LockedError, match=f"process {os.getpid()} on "):
+            RunLock(record).__enter__()
         assert Watch().owner(record) == held.owner
     assert list(record.parent.iterdir()) == []
-    with Claim(record):
+    with RunLock(record):
         pass
 
 
@@ -52,7 +52,7 @@ def test_the_dead_hold_nothing(record: Path, dead: Owner) -> None:
     for owner in (dead, zombie, replace(dead, pid=2**30)):
         claimed_by(owner, record)
         assert Watch().owner(record) is None
-        with Claim(record):
+        with RunLock(record):
             pass
     os.waitpid(child, 0)
 
@@ -64,13 +64,13 @@ def test_one_of_many_takes_over_from_the_dead(record: Path, dead: Owner) -> None
     def enter(number: int) -> int:
         for _ in range(1000):
             try:
-                with Claim(record):
+                with RunLock(record):
                     inside.append(number)
                     assert inside == [number]
                     time.sleep(0.001)
                     inside.clear()
                     return 1
-            except TakenError:
+            except LockedError:
                 time.sleep(0.001)
         return 0
 
@@ -86,7 +86,7 @@ def test_who_dies_while_removing_a_dead_claim_blocks_nobody(record: Path, dead: 
     other = replace(dead, token=Owner.new().token)
     right = path.with_name(f"{path.name}.{dead.token}")
     right.write_text(json.dumps(asdict(other)))
-    with Claim(record):
+    with RunLock(record):
         assert os.listdir(record.parent) == [path.name]
 
 
@@ -120,7 +120,7 @@ def test_another_machine_loses_its_claim_only_when_nothing_changes(
 
 
 def test_who_was_taken_for_gone_learns_of_it(record: Path, dead: Owner) -> None:
-    with Claim(record) as held:
+    with RunLock(record) as held:
         other = replace(dead, token=Owner.new().token)
         path = claimed_by(other, record)
         held.beat()
@@ -129,7 +129,7 @@ def test_who_was_taken_for_gone_learns_of_it(record: Path, dead: Owner) -> None:
 
 
 def test_a_claim_that_was_deleted_is_made_again(record: Path) -> None:
-    with Claim(record) as held:
+    with RunLock(record) as held:
         before = held.path.stat().st_mtime_ns
         held.beat()
         assert (held.remade, held.path.stat().st_mtime_ns > before) == (False, True)
@@ -145,7 +145,7 @@ def test_the_owner_removes_what_others_left_half_written(record: Path) -> None:
     gone = {".seed0.checkpoint.x.tmp", ".seed0.delta.safetensors.x.tmp", "seed0.claim.0123"}
     for name in kept | gone:
         (record.parent / name).touch()
-    with Claim(record):
+    with RunLock(record):
         pass
     assert set(os.listdir(record.parent)) == kept
 
@@ -153,4 +153,4 @@ def test_the_owner_removes_what_others_left_half_written(record: Path) -> None:
 def test_a_folder_that_holds_no_claims_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"seed0\.claim: cannot claim the run: .*; move the file"):
-        Claim(tmp_path / "file" / "seed0.json").__enter__()
+        RunLock(tmp_path / "file" / "seed0.json").__enter__()

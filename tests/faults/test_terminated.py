@@ -19,25 +19,25 @@ from tests.faults.test_several import until
 from tests.faults.warm import Warm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a loader ends at anybody's SIGTERM")
-LOADERS, SECONDS = 2, 60
+WORKERS, SECONDS = 2, 60
 SERVED = "runs.context = lambda: multiprocessing.get_context('forkserver')\n"
 """Code that starts runs from a process which is there for that alone, and is told to end, too."""
 
 
 def started(warm: Warm, words: list[str | Path], said: Path, first: str = "") -> tuple[int, list[psutil.Process]]:
     """Start a run with loaders; return its number, and all of its processes once it trains."""
-    number = warm.start([*words, "--loaders", str(LOADERS)], said, first)
+    number = warm.start([*words, "--data-workers", str(WORKERS)], said, first)
     until(said, "/100000")
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:  # a step can be done before the second loader is there
         processes = [psutil.Process(number), *psutil.Process(number).children(recursive=True)]
-        if any(len(loaders_of(process)) == LOADERS for process in processes[1:]):
+        if any(len(workers_of(process)) == WORKERS for process in processes[1:]):
             return number, processes
         time.sleep(0.05)
     raise AssertionError("no loaders")
 
 
-def loaders_of(process: psutil.Process) -> list[psutil.Process]:
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
     """Return the children that have left the process's group."""
     return [child for child in process.children() if os.getpgid(child.pid) == child.pid]
 
@@ -66,8 +66,8 @@ def test_loaders_that_were_terminated_work_on_and_end_with_the_run_however_it_en
 ) -> None:
     tiny_protocol(iterations=100_000, evaluation={"times": 1})
     number, processes = started(warm, sweep("runs", "freeze"), tmp_path / "said")
-    (run,) = (process for process in processes if len(loaders_of(process)) == LOADERS)
-    loaders = loaders_of(run)
+    (run,) = (process for process in processes if len(workers_of(process)) == WORKERS)
+    loaders = workers_of(run)
     for loader in loaders:
         loader.send_signal(signal.SIGTERM)
     before = [loader.cpu_times().user for loader in loaders]

@@ -52,7 +52,9 @@ def test_features_are_those_of_the_run_s_own_model(runs: list[Record], tiny_data
     assert {name: len(each) for name, each in found.items()} == {"source": 2, "dusk": 2, "elsewhere": 3}
     seen: list[torch.Tensor] = []
     segmenter = restore(run)
-    segmenter.backbone.blocks[max(segmenter.backbone.taps)].register_forward_hook(lambda _, args, out: seen.append(out))
+    segmenter.backbone.blocks[max(segmenter.backbone.out_indices)].register_forward_hook(
+        lambda _, args, out: seen.append(out)
+    )
     from benchmark.artifacts.restore import protocol_of
     from benchmark.data.domains import Domain
     from benchmark.data.loader import EvaluationSet

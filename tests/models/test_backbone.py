@@ -47,7 +47,7 @@ def small(family: str) -> Backbone:
     vit = timm.create_model(name, num_classes=0, **options, **flexible)
     for parameter in vit.parameters():  # zero-initialised tables and scales would hide mistakes
         nn.init.normal_(parameter, std=0.1)
-    return Backbone(vit, BackboneSpec(family, name, taps=(0, 2))).eval()
+    return Backbone(vit, BackboneSpec(family, name, out_indices=(0, 2))).eval()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -131,7 +131,7 @@ def test_every_named_backbone_can_be_built_and_tapped(name: str) -> None:
         features = backbone(torch.zeros(1, 3, size, size))
     assert [tuple(f.shape) for f in features] == [(1, backbone.embed_dim, 2, 2)] * 4
     assert backbone.patch_size == 16
-    assert backbone.taps[-1] == backbone.depth - 1
+    assert backbone.out_indices[-1] == backbone.depth - 1
 
 
 def test_the_vfms_of_the_field_are_there_in_two_sizes_at_least() -> None:

@@ -17,7 +17,7 @@ from benchmark.models.backbone import Backbone
 from benchmark.plan import costs
 from benchmark.protocol import DecoderSpec, Protocol
 from benchmark.runs.job import Job
-from benchmark.training.execution import Execution
+from benchmark.training.runtime import RuntimeOptions
 from tests.backbones import tiny_backbone
 from tests.cli.test_cli import call, refused
 from tests.small import PATCH, protocol
@@ -39,9 +39,9 @@ def small() -> Backbone:
     return tiny_backbone("dinov2", depth=4)
 
 
-def planned(name: str, decoder: costs.DecoderCost, processes: int = 1, **execution: Any) -> costs.Cost:
+def planned(name: str, decoder: costs.DecoderCost, processes: int = 1, **runtime: Any) -> costs.Cost:
     here = Path()
-    job = Job(fixed(), "tiny", name, 0, here, here, execution=Execution(**execution))
+    job = Job(fixed(), "tiny", name, 0, here, here, runtime=RuntimeOptions(**runtime))
     return costs.cost(job, meta(small()), decoder, {"validation": 5}, processes)
 
 

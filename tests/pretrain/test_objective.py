@@ -56,7 +56,7 @@ def test_unknown_targets_cost_nothing_and_keep_gradients_finite() -> None:
 
 def test_heads_read_stride_four_maps_from_every_tap() -> None:
     torch.manual_seed(0)
-    heads = DenseHeads(24, taps=2, materials=MATERIALS)
+    heads = DenseHeads(24, out_indices=2, materials=MATERIALS)
     features = [torch.randn(2, 24, 2, 3, requires_grad=True) for _ in range(2)]
     joint, single = heads(features, 1)
     assert {name: tuple(v.shape) for name, v in joint.items()} == {
@@ -74,7 +74,7 @@ def test_heads_read_stride_four_maps_from_every_tap() -> None:
 
 
 def test_a_pixel_of_the_map_comes_from_the_token_above_it() -> None:
-    heads = DenseHeads(24, taps=1, materials=MATERIALS)
+    heads = DenseHeads(24, out_indices=1, materials=MATERIALS)
     features = torch.randn(1, 24, 2, 3)
     before = heads([features], 0)[1]["depth"]
     features[..., 1, 2] += torch.randn(24)

@@ -35,7 +35,7 @@ from benchmark.runs.distributed import run_here
 from benchmark.runs.experiment import execute
 from benchmark.runs.sweep import end
 from benchmark.training import trainer as training
-from benchmark.training.execution import Execution
+from benchmark.training.runtime import RuntimeOptions
 from benchmark.training.trainer import Trainer, make_accelerator, share_of
 from tests.backbones import tiny_backbone
 from tests.cli.test_cli import ROOT
@@ -89,14 +89,14 @@ def built(decoder: str) -> Segmenter:
         return Segmenter(backbone, Mask2Former(DIM, CLASSES, QUERIES, 1, 1, points=64))
 
 
-def train(name: str, decoder: str, execution: Execution | None = None) -> Run:
+def train(name: str, decoder: str, runtime: RuntimeOptions | None = None) -> Run:
     """Two iterations of the decoder alone, then four of the method: two that estimate, where it does.
 
     With masks in float64: which points a loss is taken at hangs on the last bit, so that what float32 rounds away is
     a thousand times as much after five steps.
     """
     with wide() if decoder == "masks" else nullcontext():
-        return _trained(name, decoder, execution)
+        return _trained(name, decoder, runtime)
 
 
 @contextmanager
@@ -115,14 +115,14 @@ def close(losses: dict[str, float], decoder: str) -> Any:
     return pytest.approx(losses, abs=precision, rel=precision)
 
 
-def _trained(name: str, decoder: str, execution: Execution | None) -> Run:
+def _trained(name: str, decoder: str, runtime: RuntimeOptions | None) -> Run:
     data, segmenter, base = Crops(), built(decoder).to(torch.get_default_dtype()), naming.base(name)
     made = method(base, **({"tokens": QUERIES} if (base, decoder) == ("rein", "masks") else {}))
     perturbation = None if base == name else Perturbation(PerturbationSettings(probability=1.0))
     spec = protocol(STEPS, BATCH, decoder_lr=1e-3)
     spec = spec.model_copy(update={"decoder": spec.decoder.model_copy(update={"warmup": 2})})
     before = {name: parameter.detach().clone() for name, parameter in segmenter.backbone.named_parameters()}
-    trainer = Trainer(spec, 0, segmenter, made, data, make_accelerator("float32"), perturbation, execution)
+    trainer = Trainer(spec, 0, segmenter, made, data, make_accelerator("float32"), perturbation, runtime)
     losses: list[dict[str, float]] = []
     trainer.run(lambda step: {}, tick=lambda step, named: losses.append(named))
     bits = b"".join(parameter.detach().numpy().tobytes() for parameter in segmenter.parameters())

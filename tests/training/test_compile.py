@@ -16,7 +16,7 @@ from torch._dynamo.utils import counters
 
 from benchmark.models.segmenter import Segmenter
 from benchmark.records import read
-from benchmark.training.execution import Execution
+from benchmark.training.runtime import RuntimeOptions
 from benchmark.training.trainer import Trainer, make_accelerator
 from tests.backbones import tiny_backbone
 from tests.cli.test_cli import call
@@ -34,7 +34,7 @@ def _anew() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def train(name: str, drop_path: float, execution: Execution) -> Run:
+def train(name: str, drop_path: float, runtime: RuntimeOptions) -> Run:
     """The decoder alone, an estimate where there is one, then steps of the method; what the last leaves, and scores."""
     counters.clear()
     spec, data = protocol(STEPS, BATCH, decoder_lr=1e-3), Crops()
@@ -44,7 +44,7 @@ def train(name: str, drop_path: float, execution: Execution) -> Run:
         block.drop_path1, block.drop_path2 = DropPath(drop_path), DropPath(drop_path)
     segmenter = Segmenter(backbone, Head())
     made = method(name)
-    trainer = Trainer(spec, 0, segmenter, made, data, make_accelerator("float32"), None, execution)
+    trainer = Trainer(spec, 0, segmenter, made, data, make_accelerator("float32"), None, runtime)
     losses: list[dict[str, float]] = []
     trainer.run(lambda step: {}, tick=lambda step, named: losses.append(named), until=STEPS - 1)
     phase, first = trainer.timeline[STEPS - 1]
@@ -64,11 +64,11 @@ def train(name: str, drop_path: float, execution: Execution) -> Run:
 
 @cache
 def plain(name: str, drop_path: float) -> Run:
-    return train(name, drop_path, Execution())
+    return train(name, drop_path, RuntimeOptions())
 
 
-def compare(name: str, drop_path: float, execution: Execution) -> None:
-    one, two = plain(name, drop_path), train(name, drop_path, execution)
+def compare(name: str, drop_path: float, runtime: RuntimeOptions) -> None:
+    one, two = plain(name, drop_path), train(name, drop_path, runtime)
     assert (one["graphs"], two["graphs"] > 1, two["breaks"]) == (0, True, {})
     for losses, others in zip(one["losses"], two["losses"], strict=True):
         assert others == pytest.approx(losses, rel=1e-5)
@@ -83,13 +83,13 @@ def compare(name: str, drop_path: float, execution: Execution) -> None:
 @pytest.mark.parametrize("name", ["rein", "lora", "fishertune"])
 def test_a_compiled_step_is_that_of_plain_blocks(name: str) -> None:
     """Hooks on blocks, then scored at several sizes; modules put into blocks; an estimate that watches operations."""
-    compare(name, 0.0, Execution(compile=True))
+    compare(name, 0.0, RuntimeOptions(compile=True))
 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_dropped_paths_are_the_same_ones(times: int) -> None:
     """In portions of a batch and in blocks that compute again, and where it was compiled before and is kept."""
-    compare("full", 0.6, Execution(2, checkpointing=True, compile=True))
+    compare("full", 0.6, RuntimeOptions(2, checkpointing=True, compile=True))
 
 
 def test_a_run_that_is_stopped_and_taken_up_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_a_run_that_is_stopped_and_taken_up_goes_on_as_if_undisturbed(tmp_path: 
     def made(compile: bool = True) -> Trainer:
         spec = protocol(STEPS, BATCH, decoder_lr=1e-3)
         segmenter = Segmenter(tiny_backbone("dinov2", depth=3), Head())
-        execution = Execution(compile=compile)
-        return Trainer(spec, 0, segmenter, method("fishertune"), Crops(), make_accelerator("float32"), None, execution)
+        runtime = RuntimeOptions(compile=compile)
+        return Trainer(spec, 0, segmenter, method("fishertune"), Crops(), make_accelerator("float32"), None, runtime)
 
     def losses(trainer: Trainer, save: Path | None = None, stop: int = STEPS + 1) -> list[dict[str, float]]:
         seen: list[dict[str, float]] = []

@@ -20,7 +20,7 @@ from benchmark.runs import request
 from benchmark.runs.experiment import Experiment, execute
 from benchmark.runs.job import Job
 from benchmark.sharing.rescore import rescore
-from benchmark.training.schedule import schedule, scorings, timeline
+from benchmark.training.schedule import evaluation_steps, schedule, timeline
 from tests.conftest import TINY
 
 METHODS = sorted(registry.names("method"))
@@ -213,7 +213,7 @@ def test_schedule_is_polynomial_after_a_linear_warm_up(tiny_protocol: Callable[.
     assert schedule(fixed, 0) == pytest.approx(1 / 4)
     assert schedule(fixed, 3) == pytest.approx((1 - 3 / 12) ** 0.9)
     assert schedule(fixed, 11) == pytest.approx((1 / 12) ** 0.9)
-    assert scorings(fixed) == {6, 12}
+    assert evaluation_steps(fixed) == {6, 12}
 
 
 class Greedy(Method):

@@ -23,8 +23,8 @@ from submitit.core.utils import DelayedSubmission, JobPaths
 from benchmark.records import Record
 from benchmark.runs import lock, pool
 from benchmark.runs.display import Display
-from benchmark.runs.due import find_due
 from benchmark.runs.job import Job
+from benchmark.runs.pending import find_pending
 
 EVENT_SECONDS = 5.0
 GRACE_SECONDS = 600.0
@@ -63,7 +63,7 @@ class Run:
             FailedRunError: it has failed, and its record says so.
             SystemExit: it is in the queue again.
         """
-        if not find_due([self.job], self.force):  # ended at the moment at which it was pre-empted
+        if not find_pending([self.job], self.force):  # ended at the moment at which it was pre-empted
             return
         stop = _Stop()
         with Display(1, Console(file=sys.stdout)) as display:
@@ -90,7 +90,7 @@ def _attended(job: Job, before: pool.Stamp, notify: Callable[..., None], stop: _
         try:
             if (owner := watch.owner(job.record)) is None:
                 return pool.attempt(job, before, notify)[0]
-        except lock.TakenError as error:
+        except lock.LockedError as error:
             owner = error.owner
         except KeyboardInterrupt:
             stop.wait()

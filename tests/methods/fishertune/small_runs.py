@@ -52,7 +52,7 @@ def build(family: str = "plain", dtype: torch.dtype = torch.float32) -> Segmente
         vit = timm.create_model(name, num_classes=0, depth=2, img_size=64, **options, **flexible)
         for parameter in vit.parameters():
             nn.init.normal_(parameter, std=0.2)
-        segmenter = Segmenter(Backbone(vit, BackboneSpec(family, name, taps=(0, 1))), LinearDecoder(24))
+        segmenter = Segmenter(Backbone(vit, BackboneSpec(family, name, out_indices=(0, 1))), LinearDecoder(24))
     return segmenter.to(dtype).eval()
 
 

@@ -246,7 +246,7 @@ def test_more_weights_than_candidates_are_refused() -> None:
 
 def test_a_block_behind_the_last_tap_is_never_chosen() -> None:
     run = tune()
-    run.segmenter.backbone.taps = (0,)
+    run.segmenter.backbone.out_indices = (0,)
     run.finish()
     report = run.method.report()
     assert all(blocks[1] == 0 for blocks in report["chosen"].values())

@@ -134,7 +134,7 @@ def test_extreme_losses_give_a_finite_estimate_or_one_line(
 def test_a_layer_without_gradient_is_reported_and_chosen_last(estimator: str) -> None:
     """Asked for more weights than have a gradient, it takes all that have one, and stays finite."""
     run = tune(estimator=estimator, share=0.3)
-    run.segmenter.backbone.taps = (0,)
+    run.segmenter.backbone.out_indices = (0,)
     before = run.weights()
     run.finish()
     report = run.method.report()

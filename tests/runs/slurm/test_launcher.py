@@ -21,7 +21,7 @@ from benchmark.common.errors import UserError
 from benchmark.records import confusions, read
 from benchmark.runs.experiment import execute
 from benchmark.runs.job import Job
-from benchmark.runs.lock import Claim
+from benchmark.runs.lock import RunLock
 from benchmark.runs.slurm import launcher, node
 from benchmark.runs.slurm.queue import Queue
 from benchmark.runs.slurm.resources import Resources
@@ -221,7 +221,7 @@ def test_a_run_that_still_ends_elsewhere_is_waited_for(
 ) -> None:
     monkeypatch.setattr(node.pool, "POLL_SECONDS", 0.01)
     job = job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze")
-    elsewhere = Claim(job.record)
+    elsewhere = RunLock(job.record)
     elsewhere.__enter__()
     seen: list[tuple[str, Any]] = []
 

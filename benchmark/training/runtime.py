@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Execution:
+class RuntimeOptions:
     """How a run is carried out; its result does not depend on it, so it is no part of the protocol.
 
     Attributes:
@@ -19,4 +19,4 @@ class Execution:
     accumulate: int = 1
     checkpointing: bool = False
     compile: bool = False
-    loaders: int | None = None
+    data_workers: int | None = None

@@ -15,7 +15,7 @@ from benchmark.runs.job import Job
 REPEAT = "repeat it with --force, or keep it and give another --records folder"
 
 
-def find_due(jobs: Sequence[Job], force: bool) -> list[Job]:
+def find_pending(jobs: Sequence[Job], force: bool) -> list[Job]:
     """Return the jobs without a finished record; all of them with ``force``.
 
     Raises:

@@ -14,11 +14,11 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from benchmark import protocol as protocols
 from benchmark.common.errors import UserError
-from benchmark.common.microbatch import WHOLE, Portion
+from benchmark.common.microbatch import WHOLE, MicroBatch
 from benchmark.models.backbone import Backbone, checkpoint_blocks
 from benchmark.records import read
 from benchmark.runs.experiment import execute
-from benchmark.training.execution import Execution
+from benchmark.training.runtime import RuntimeOptions
 from benchmark.training.trainer import share_of
 from tests.backbones import tiny_backbone
 from tests.cli.test_cli import call
@@ -31,9 +31,9 @@ plain_run = cache(train)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
-@pytest.mark.parametrize("execution", [Execution(accumulate=2), Execution(4, checkpointing=True)])
-def test_losses_are_those_of_a_plain_run(kind: tuple[str, str], execution: Execution) -> None:
-    plain, other = plain_run(*kind), train(*kind, execution)
+@pytest.mark.parametrize("runtime", [RuntimeOptions(accumulate=2), RuntimeOptions(4, checkpointing=True)])
+def test_losses_are_those_of_a_plain_run(kind: tuple[str, str], runtime: RuntimeOptions) -> None:
+    plain, other = plain_run(*kind), train(*kind, runtime)
     assert len(plain["losses"]) == STEPS
     for one, two in zip(plain["losses"], other["losses"], strict=True):
         assert two == close(one, kind[1])
@@ -50,7 +50,7 @@ def test_accumulated_steps_see_fewer_images_at_a_time(monkeypatch: pytest.Monkey
         return forward(self, images)
 
     monkeypatch.setattr(Backbone, "forward", noted)
-    train("lora", "pixels", Execution(accumulate=4))
+    train("lora", "pixels", RuntimeOptions(accumulate=4))
     assert sizes == [1] * 4 * STEPS
 
 
@@ -79,14 +79,14 @@ def test_checkpointing_keeps_a_fraction_of_the_features() -> None:
 
 def test_what_is_dropped_is_dropped_again_in_the_backward_pass() -> None:
     """Also where a portion takes its rows of what the whole batch draws."""
-    portion = Portion(1, 3)
+    micro_batch = MicroBatch(1, 3)
     gradients = []
     for saving in (False, True):
         backbone = tiny_backbone("dinov2", drop_path_rate=0.5, proj_drop_rate=0.3).train()
         if saving:
             checkpoint_blocks(backbone)
         torch.manual_seed(5)
-        with portion.chance():
+        with micro_batch.chance():
             features = backbone(OneBatch().images)
         features[-1].square().sum().backward()
         gradients.append([p.grad for p in backbone.parameters() if p.grad is not None])
@@ -94,14 +94,14 @@ def test_what_is_dropped_is_dropped_again_in_the_backward_pass() -> None:
 
 
 def test_a_portion_takes_its_rows_of_what_the_batch_draws() -> None:
-    def drawn(portion: Portion, rows: slice) -> Tensor:
+    def drawn(micro_batch: MicroBatch, rows: slice) -> Tensor:
         torch.manual_seed(3)
-        with portion.chance():
+        with micro_batch.chance():
             return torch.nn.functional.dropout(torch.ones(6, 5)[rows], 0.5)
 
     whole = drawn(WHOLE, slice(None))
     assert 0 < (whole == 0).sum() < 30
-    assert torch.equal(torch.cat([drawn(Portion(i, 3), slice(2 * i, 2 * i + 2)) for i in range(3)]), whole)
+    assert torch.equal(torch.cat([drawn(MicroBatch(i, 3), slice(2 * i, 2 * i + 2)) for i in range(3)]), whole)
 
 
 def test_the_record_tells_how_and_is_the_same_otherwise(
@@ -127,7 +127,7 @@ def test_the_record_tells_how_and_is_the_same_otherwise(
 
 def test_a_perturbed_batch_is_seen_at_once() -> None:
     with pytest.raises(UserError, match="the statistics of a whole batch; leave --accumulate out"):
-        train("lora+perturbed", "pixels", Execution(accumulate=2))
+        train("lora+perturbed", "pixels", RuntimeOptions(accumulate=2))
 
 
 def test_steps_that_do_not_divide_a_share_are_refused() -> None:
