@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.common import atomic, machine
+from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.records import Record
 
@@ -82,10 +83,8 @@ def write(folder: Path, runs: Runs, repeated: Runs) -> Path:
         found[record.name] = _Repetition(checksum=record.checksum, moved=moved)
     made = _File(threads=THREADS, environment=ENVIRONMENT, commit=machine.commit(), runs=found)
     path = folder / FILE
-    try:
+    with writing(path, "make its folder writable"):
         atomic.write_file(path, yaml.safe_dump(made.model_dump(), sort_keys=False, width=1000).encode())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}; make its folder writable") from None
     return path
 
 

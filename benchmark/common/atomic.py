@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from benchmark.common.errors import UserError
+
 if sys.platform != "win32":
     import fcntl
 
@@ -56,8 +58,25 @@ def sync(directory: Path) -> None:
             os.close(handle)
 
 
-def reason(error: OSError) -> str:
-    """Return why a file cannot be written, and what to do about it."""
+@contextmanager
+def writing(path: Path, remedy: str = "") -> Iterator[None]:
+    """Turn an :class:`OSError` of the block into one line for the user.
+
+    Args:
+        path: the file or folder that is written.
+        remedy: what the user can do, such as ``give another --output``.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {reason(error, remedy)}") from error
+
+
+def reason(error: OSError, remedy: str = "") -> str:
+    """Return why a file cannot be written, and what to do about it: by the error's kind, or ``remedy``."""
     remedies = {
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some of your quota",
@@ -65,8 +84,8 @@ def reason(error: OSError) -> str:
         errno.ENOTDIR: "move the file that stands where a folder is needed",
         errno.EEXIST: "move the file that stands where a folder is needed",
     }
-    remedy = remedies.get(error.errno or 0, "make the folder writable or give another one")
-    return f"{error.strerror or error}; {remedy}"
+    ways = filter(None, (remedies.get(error.errno or 0), remedy))
+    return f"{error.strerror or error}; {' or '.join(ways) or 'make the folder writable or give another one'}"
 
 
 def _write(files: Mapping[Path, Fill]) -> None:

@@ -14,6 +14,7 @@ import matplotlib
 
 from benchmark import __version__
 from benchmark.common import atomic, registry
+from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError, nearest
 from benchmark.figures import _style
 from benchmark.figures._figure import Drawing, Figure, NothingToDrawError, Selection
@@ -88,10 +89,8 @@ def _write(name: str, figure: Figure, selection: Selection, folder: Path) -> Dra
     drawing, saved = drawn(figure, selection, PNG, PDF)
     contents = {folder / f"{name}.txt": (drawing.caption + "\n").encode()}
     contents |= {folder / f"{name}.{kind}": content for kind, content in saved.items()}
-    try:
+    with writing(folder, "give another --out"):
         atomic.write_files(contents)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}; give another --out") from None
     for path in contents:
         print(path)
     return drawing

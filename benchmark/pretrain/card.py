@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as to_safetensors
 
-from benchmark.common.atomic import write_files
+from benchmark.common.atomic import write_files, writing
 from benchmark.common.errors import UserError
 from benchmark.data.streets import MATERIALS, VERSION
 from benchmark.models.backbone import Backbone
@@ -105,10 +105,8 @@ def _write(folder: Path, facts: dict[str, Any], weights: bytes) -> None:
         folder / f"{NAME}.md": markdown(facts).encode(),
         folder / f"{NAME}.json": (json.dumps(facts, indent=2) + "\n").encode(),  # last: vouches for the others
     }
-    try:
+    with writing(folder):
         write_files(files)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write the weights: {error.strerror or error}") from None
 
 
 def markdown(facts: dict[str, Any]) -> str:

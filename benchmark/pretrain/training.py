@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.common import rng
-from benchmark.common.errors import UserError
+from benchmark.common.atomic import writing
 from benchmark.data.streets import MATERIALS, VERSION
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.pretrain.batches import make_batch
@@ -114,11 +114,9 @@ def logger(folder: Path, tell: Callable[[str], None]) -> Callable[[str], None]:
             file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
         tell(line)
 
-    try:
+    with writing(path, "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         path.touch()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}; choose another folder") from None
     return say
 
 

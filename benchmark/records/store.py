@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from benchmark.common.atomic import reason, write_files
+from benchmark.common.atomic import write_files, writing
 from benchmark.common.errors import UserError, nearest
 from benchmark.records.model import SCHEMA_VERSION, SOURCE, TOLERANCE, Record, Score, Sidecar, misplaced
 from benchmark.records.seal import edited, sealed
@@ -99,13 +99,11 @@ def write(record: Record, confusion: Matrices, ids: Ids, root: Path, more: Mappi
         }
     )
     files = {places[field]: packed for field, packed in contents.items()}
-    try:
+    with writing(path):
         write_files(files | {path: sealed(record.model_dump(mode="json"))})
         for place in places.values():
             if place not in files:
                 place.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: the record cannot be written: {reason(error)}") from error
     return path
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from benchmark.common import atomic
+from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError, nearest
 from benchmark.records import read_all
 from benchmark.report.page import html
@@ -33,8 +34,6 @@ def run(records: Path, output: Path, protocol: str | None, backbone: str | None,
             raise UserError(f"{records}: no record of {field} {wanted!r}: {nearest(wanted, known)}")
         found = [record for record in found if wanted in (None, getattr(record, field))]
     page = html(found, output.parent, records, data_root)
-    try:
+    with writing(output, "give another --output"):
         atomic.write_file(output, page.encode())
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written: {error.strerror or error}; give another --output") from None
     print(f"{output}: {len(found)} runs, {len(page) / 1e6:.1f} MB")

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from benchmark import protocol, tables
 from benchmark.common import registry
+from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.data.location import make_ready, place_for, require
 from benchmark.evaluation import detectron
@@ -221,10 +222,8 @@ def check_writable(place: Path) -> None:
     Raises:
         UserError: they cannot.
     """
-    try:
+    with writing(place, "give another --records"):
         place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{place}: cannot hold records: {error.strerror}; give another --records") from None
     if not os.access(place, os.W_OK):
         raise UserError(f"{place}: no permission to write records; give another --records")
 

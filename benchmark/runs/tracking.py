@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,10 +52,8 @@ class Follower:
         self._tracker: Any = None
         if job.tracker is None or not main:
             return
-        try:
+        with writing(self.place, "give another --records"):
             self.place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.place}: cannot be written: {error.strerror}; give another --records") from None
         self._tracker = _tracker(job, self.place)
         self._tracker.start()
         self._tracker.store_init_configuration(_flat(conditions))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.artifacts.restore import protocol_of, require_weights
-from benchmark.common.atomic import reason, write_files
+from benchmark.common.atomic import write_files, writing
 from benchmark.common.errors import UserError
 from benchmark.records import Record, content, path_of, read
 from benchmark.records.store import SIDECARS, unsealed
@@ -80,12 +80,10 @@ def unpack(fetch: Fetch, origin: str, root: Path) -> Record:
     path = path_of(root, record.protocol, record.backbone, record.method, record.seed)
     if path.exists() and read(path).checksum != record.checksum:
         raise UserError(f"{path}: another run is recorded here; give another --records folder")
-    try:
+    with writing(path):
         write_files(
             {path.with_suffix(SIDECARS[field]): data for field, data in fields.items()} | {path: packed[RECORD]}
         )
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {reason(error)}") from None
     return read(path)
 
 

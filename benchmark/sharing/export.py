@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmark.artifacts.delta import DECODER, VALUE, metadata, packed
 from benchmark.artifacts.restore import protocol_of, require_weights
-from benchmark.common.atomic import write_files
+from benchmark.common.atomic import write_files, writing
 from benchmark.common.errors import UserError
 from benchmark.models.decoder import queries_taken
 from benchmark.models.weights import parsed
@@ -82,10 +82,8 @@ def export(which: str, records: Path, output: Path | None, decoder: bool) -> lis
         raise UserError(f"--output {place}: {what}, or name a folder")
     else:
         files = {place / name: data for name, data in bundle.contents(record, place.name).items()}
-    try:
+    with writing(place, "give another --output"):
         write_files(files)
-    except OSError as error:
-        raise UserError(f"{place}: cannot be written: {error.strerror or error}; give another --output") from None
     return list(files)[::-1]
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmark.common.atomic import reason
+from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.models import hub
 from benchmark.records import Record, find
@@ -53,10 +53,8 @@ def pull(source: str, records: Path, revision: str | None) -> tuple[Record, str]
     Raises:
         UserError: it cannot be had, or is not as it must be.
     """
-    try:
+    with writing(records):
         records.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{records}: cannot hold records: {reason(error)}") from None
     if Path(source).is_dir():
         if revision is not None:
             raise UserError(f"--revision {revision}: {source} is a folder; leave it out")

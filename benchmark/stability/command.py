@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmark import protocol, tables
-from benchmark.common.atomic import reason, write_file
+from benchmark.common.atomic import write_file, writing
 from benchmark.common.errors import UserError
 from benchmark.data.location import make_ready, place_for, require
 from benchmark.models.catalogue import find_backbone
@@ -116,8 +116,6 @@ def _close(records: list[Stability], folder: Path, console: Console) -> None:
     print(tables.markdown(table.build(records)))
     for ending, content in draw(records).items():
         path = folder / f"{FIGURE}{ending}"
-        try:
+        with writing(path):
             write_file(path, content)
-        except OSError as error:
-            raise UserError(f"{path}: the figure cannot be written: {reason(error)}") from None
         console.print(path, markup=False, highlight=False, soft_wrap=True)

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from benchmark.common.atomic import reason, write_file
-from benchmark.common.errors import UserError
+from benchmark.common.atomic import write_file, writing
 from benchmark.records.seal import sealed
 from benchmark.records.store import STABILITY, unsealed
 
@@ -128,10 +127,8 @@ def write(record: Stability, path: Path) -> None:
     Raises:
         UserError: no permission or no space.
     """
-    try:
+    with writing(path):
         write_file(path, sealed(record.model_dump(mode="json")))
-    except OSError as error:
-        raise UserError(f"{path}: the record cannot be written: {reason(error)}") from error
 
 
 def read(path: Path) -> Stability:

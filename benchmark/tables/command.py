@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmark import protocol, tables
 from benchmark.common import atomic
+from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.records import Record, read_all
 from benchmark.tables import Table, paper
@@ -59,10 +60,8 @@ def run(
     if output is None:
         print(text, end="" if output_format == "csv" else "\n")
         return
-    try:
+    with writing(output, "give another --output"):
         atomic.write_file(output, text.encode())
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written: {error.strerror or error}; give another --output") from None
 
 
 def main(

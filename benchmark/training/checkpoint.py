@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import torch
 
 from benchmark.common import atomic
-from benchmark.common.atomic import reason
+from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -64,10 +64,8 @@ def write(path: Path, state: dict[str, Any]) -> None:
     Raises:
         UserError: the folder cannot be written or the disk is full; the older checkpoint stays.
     """
-    try:
+    with writing(path):
         atomic.write_by(path, partial(_save, state))
-    except OSError as error:
-        raise UserError(f"{path}: cannot write the checkpoint: {reason(error)}") from None
 
 
 def _save(state: dict[str, Any], file: BinaryIO) -> None:

@@ -71,7 +71,7 @@ def test_a_disk_that_fills_up_ends_in_a_line_and_room_mends_it(
     ended.set()
     filler.join()
     line = one_line(said, "refused")
-    assert line.endswith("seed0.checkpoint: cannot write the checkpoint: No space left on device; free some space")
+    assert line.endswith("seed0.checkpoint: cannot be written: No space left on device; free some space")
     assert {path: path.read_bytes() for path in kept} == kept
     place = small / "tiny" / "vit-tiny-random" / "layernorm"
     assert os.listdir(place) == ["seed0.checkpoint"], "the last one that was whole"

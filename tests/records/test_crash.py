@@ -95,7 +95,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, limit: int) -> None:
     matrices = confusion(0.9, 0)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-        with pytest.raises(UserError, match=r"seed0\.json: the record cannot be written: File too large; allow"):
+        with pytest.raises(UserError, match=r"seed0\.json: cannot be written: File too large; allow"):
             records.write(record(matrices), matrices, names(matrices), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -108,7 +108,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_line_and_the_older_one_stays(room
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
-        with pytest.raises(UserError, match=r"checkpoint: cannot write the checkpoint: File too large; allow larger"):
+        with pytest.raises(UserError, match=r"checkpoint: cannot be written: File too large; allow larger"):
             checkpoint.write(tmp_path / "checkpoint", newer)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
