@@ -132,7 +132,7 @@ def test_mistakes_end_in_one_line(some: Path, tmp_path: Path, options: dict[str,
 
 def test_a_folder_that_cannot_be_made_is_named(some: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("in the way")
-    with pytest.raises(UserError, match=r"out.* cannot be written: .*; give another --out"):
+    with pytest.raises(UserError, match=r"out.* cannot be written: .* give another --out"):
         run(request(some, tmp_path / "out", "domains"))
 
 

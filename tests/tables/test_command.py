@@ -59,5 +59,5 @@ def test_every_format_is_written(tmp_path: Path, output_format: str, sign: str, 
 def test_a_table_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     kept(tmp_path / "records", "gtav-to-cbm", "dinov2-l", "rein", 1)
     (tmp_path / "table").mkdir()
-    with pytest.raises(UserError, match=r"cannot be written: .*; give another --output"):
+    with pytest.raises(UserError, match=r"cannot be written: .* give another --output"):
         run(tmp_path / "records")
