@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from benchmark.runs.distributed import AGAIN_SECONDS, _Told
+from benchmark.runs.distributed import AGAIN_SECONDS, _StopRequest
 from tests.faults.conftest import Words, files
 from tests.faults.test_several import until
 from tests.faults.warm import Warm
@@ -117,7 +117,7 @@ def test_of_processes_that_share_a_run_each_ends_at_the_second() -> None:
     """torchrun passes every signal on to all of them."""
     child = os.fork()
     if not child:
-        with _Told() as told:
+        with _StopRequest() as told:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGTERM)  # the same wish, passed on in two ways
             if told.here:

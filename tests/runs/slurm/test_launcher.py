@@ -19,9 +19,10 @@ from submitit.core.utils import DelayedSubmission
 
 from benchmark.common.errors import UserError
 from benchmark.records import confusions, read
-from benchmark.runs.experiment import execute
+from benchmark.runs.events import Evaluating, Event, Loading, Locked, State, Step
 from benchmark.runs.job import Job
 from benchmark.runs.lock import RunLock
+from benchmark.runs.one_run import train_and_record
 from benchmark.runs.slurm import launcher, node
 from benchmark.runs.slurm.queue import Queue
 from benchmark.runs.slurm.resources import Resources
@@ -150,7 +151,7 @@ def test_a_run_is_pickled_preempted_and_resumed_and_a_dead_one_is_told(
     steps = [int(part.split()[-1]) for part in second.split("/60")[:-1]]
     assert steps[0] > 1, "it resumed where it had stopped"
     straight = replace(preempted, folder=tmp_path / "straight")
-    assert essence(execute(straight)) == essence(read(preempted.record))
+    assert essence(train_and_record(straight)) == essence(read(preempted.record))
     ours, theirs = (confusions(read(job.record))[0] for job in (preempted, straight))
     assert all((ours[name] == theirs[name]).all() for name in theirs)
     node.Run(preempted, force=False)()  # put into the queue once more although it has ended: nothing is done
@@ -172,14 +173,15 @@ def test_how_a_run_ended_is_read_from_what_it_left(
 ) -> None:
     """What a node executes, in this process."""
 
-    def ending(job: Job, error: type[Exception]) -> tuple[str, str]:
-        name = str(job.seed)
+    def ending(job: Job, error: type[Exception]) -> tuple[State, str]:
+        name = str(job.spec.seed)
         DelayedSubmission(node.Run(job, force=False)).dump(tmp_path / f"{name}_submitted.pkl")
         monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
         monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", name)
         with pytest.raises(error):
             process_job(tmp_path)
-        return launcher._ending(submitit.LocalJob(tmp_path, name), True, None)
+        ended = launcher._ending(submitit.LocalJob(tmp_path, name), True, None)
+        return ended.state, ended.text
 
     diverging, absent, broken = (job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "full", n) for n in range(3))
     with monkeypatch.context() as patched:
@@ -203,16 +205,16 @@ def test_a_run_that_is_told_to_stop_and_not_ended_goes_on(
     seen: list[Any] = []
     stop = node._Stop()
 
-    def notify(kind: str, **facts: Any) -> None:
-        seen.append(facts.get("step", facts.get("text")))
-        if kind == "step" and seen.count(5) == 1 and seen[-1] == 5:
+    def notify(event: Event) -> None:
+        seen.append(event.step if isinstance(event, Step) else event)
+        if isinstance(event, Step) and seen.count(5) == 1 and event.step == 5:
             signal.raise_signal(signal.SIGTERM)
-        stop.at(kind, facts)
+        stop.check(event)
 
-    record = node._attended(job, None, notify, stop)
+    record = node._run_until_done(job, None, notify, stop)
     assert [each for each in seen if isinstance(each, int)] == list(range(1, 13))
-    assert seen.count("loading") == 2
-    assert essence(record) == essence(execute(replace(job, folder=tmp_path / "straight")))
+    assert seen.count(Loading()) == 2
+    assert essence(record) == essence(train_and_record(replace(job, folder=tmp_path / "straight")))
 
 
 @pytest.mark.usefixtures("signals")
@@ -223,15 +225,15 @@ def test_a_run_that_still_ends_elsewhere_is_waited_for(
     job = job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze")
     elsewhere = RunLock(job.record)
     elsewhere.__enter__()
-    seen: list[tuple[str, Any]] = []
+    seen: list[Event] = []
 
-    def notify(kind: str, **facts: Any) -> None:
+    def notify(event: Event) -> None:
         if not seen:
             elsewhere.__exit__()
-        seen.append((kind, facts.get("text")))
+        seen.append(event)
 
-    node._attended(job, None, notify, node._Stop())
-    assert seen[:2] == [("taken", str(elsewhere.owner)), ("stage", "loading")]
+    node._run_until_done(job, None, notify, node._Stop())
+    assert seen[:2] == [Locked(str(elsewhere.owner)), Loading()]
     assert job.record.exists()
 
 
@@ -242,12 +244,12 @@ def test_outside_of_training_a_run_is_queued_again_at_once() -> None:
 
     signal.signal(signal.SIGUSR2, requeue)
     stop = node._Stop()
-    for stage in ("loading", "scoring after 6"):
-        stop.at("step", {"step": 6})
-        stop.at("stage", {"text": stage})
+    for stage in (Loading(), Evaluating(6)):
+        stop.check(Step(6, 12, {}))
+        stop.check(stage)
         with pytest.raises(SystemExit):
             signal.raise_signal(signal.SIGUSR2)
-    stop.at("step", {"step": 7})
+    stop.check(Step(7, 12, {}))
     signal.raise_signal(signal.SIGUSR2)
     with pytest.raises(KeyboardInterrupt):  # with a checkpoint
-        stop.at("step", {"step": 8})
+        stop.check(Step(8, 12, {}))
