@@ -1,11 +1,30 @@
-"""Whose a run is while it runs: a file beside its record, so that several sweeps on one folder do no run twice.
+"""Lock files: several sweeps can share a records folder without repeating a run.
 
-No locks, which network folders may lack or only pretend to have. A claim is made by creating a file that must not be
-there yet, which is atomic on NFS, too; it tells its owner's machine, process and that process's start. An owner of this
-machine that is gone has lost its claim at once. Another machine's has lost it when its claim has not changed for
-``STALE_SECONDS`` of watching: each watcher counts on its own steady clock, so that no clock is compared with another,
-and none may do harm by jumping. A lost claim is removed by whoever creates a file of that claim's own name first; so
-nobody removes a new claim that stands in the place of the lost one.
+A lock is a file next to the record that names its owner: machine, process ID and process start time. It is created
+exclusively (``O_CREAT | O_EXCL``), which is atomic on NFS, too; ``flock`` is not used, because network file systems
+may not support it or may only pretend to. While the run executes, the owner updates the file's modification time
+(heartbeat). A lock is stale, and the next process that wants the run removes it,
+
+- at once, if its owner ran on this machine and has ended;
+- if its owner runs on another machine and the file has not changed for ``STALE_SECONDS``. Each process measures this
+  on its own monotonic clock, so the clocks of the machines may differ or jump.
+
+Two processes must not both remove a stale lock: the second one could delete the lock that the first has just created.
+A process therefore first creates a removal lock, a file named after the token of the stale lock.
+
+``SoftFileLease`` of the filelock library (4.3.1) follows the same scheme, but fails these tests in ``tests/faults``:
+
+- ``test_lock.py::test_an_incomplete_lock_is_removed_after_a_while``: an empty lock file, as left by a process killed
+  between creating and writing it, is never removed and blocks the run for good.
+- ``test_lock.py::test_a_lock_of_a_process_that_has_ended_is_taken_over``: a zombie process counts as running until
+  its lease expires.
+- ``test_lock.py::test_a_lock_of_another_machine_is_stale_only_when_it_stops_changing``: machines are told apart by
+  host name alone, so a live owner on another machine of the same name loses its lock at once.
+- ``test_misfortune.py::test_a_folder_that_is_moved_away_is_created_again``: a lease whose folder was moved is not
+  reported as lost, although another process can then lock the same run.
+- ``test_kills.py``: a process killed during a takeover leaves a ``.break.`` file that is never removed.
+
+Its heartbeat also stops for good once the folder could not be written for the duration of a lease.
 """
 
 from __future__ import annotations
@@ -28,16 +47,16 @@ import psutil
 from benchmark.common.atomic import reason
 from benchmark.common.errors import UserError
 
-BEAT_SECONDS = 15.0
+HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0
-"""How long another machine's owner may show no sign of life; it gives one every ``BEAT_SECONDS``."""
-UNSIGNED_SECONDS = 10.0
-"""How long a claim may stand without its owner's name, which is written at once."""
+"""How long the lock of another machine may stay unchanged before it is stale."""
+INCOMPLETE_SECONDS = 10.0
+"""How long a lock file may lack its owner, who is written right after the file is created."""
 TRIES = 50
 
 
 class LockedError(Exception):
-    """Somebody else is at the run; ``owner`` tells who."""
+    """Another process has locked the run: ``owner``."""
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(str(owner))
@@ -46,14 +65,14 @@ class LockedError(Exception):
 
 @dataclass(frozen=True)
 class Owner:
-    """A process that claims a run.
+    """A process that has locked a run.
 
     Attributes:
-        token: of this one claim.
-        host: name of its machine, to be read by people.
-        machine: its machine, boot and process namespace, within which ``pid`` means one process at a time.
-        pid: of the process.
-        started: when it started, as its system tells; so that it is not taken for another one of the same number.
+        token: identifies this one lock.
+        host: host name, for messages.
+        machine: identifies the machine, its boot and the PID namespace, within which ``pid`` is unique.
+        pid: process ID.
+        started: start time of the process, which distinguishes it from a later one with the same ID.
     """
 
     token: str
@@ -64,154 +83,153 @@ class Owner:
 
     @classmethod
     def new(cls) -> Owner:
-        """Return this process as the owner of a new claim."""
+        """Return this process as the owner of a new lock."""
         return cls(uuid.uuid4().hex, platform.node(), _machine(), os.getpid(), _started(os.getpid()) or "")
 
-    def gone(self) -> bool:
-        """Return whether it was a process of this machine and is no longer there."""
+    def ended(self) -> bool:
+        """Return whether the process ran on this machine and has ended."""
         if self.machine != _machine():
             return False
         started = _started(self.pid)
         return started is None or bool(started and started != self.started)
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}" if self.pid else "a process that has not given its name yet"
+        return f"process {self.pid} on {self.host}" if self.pid else "an unknown process (incomplete lock file)"
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A claim as it lies there: its owner, and what changes with each of the owner's signs of life."""
+class _State:
+    """What a lock file contains, and a stamp that changes with each heartbeat."""
 
     owner: Owner
-    beat: tuple[int, int]
+    stamp: tuple[int, int]
 
 
 def path_of(record: Path) -> Path:
-    """Return where the claim of a record's run lies."""
+    """Return the path of the lock file of a record's run."""
     return record.with_suffix(".claim")
 
 
 class RunLock:
-    """The right to execute a run, as a context manager; within, its owner shows signs of life.
+    """Context manager that locks a run and sends heartbeats from a thread.
 
     Attributes:
-        lost: who has it instead, where this process was taken for gone.
-        remade: whether the claim had been deleted, as with its folder, and was made again.
+        lost: the process that has taken the lock over because heartbeats timed out; None while it is held.
+        remade: whether the lock file was deleted, for example with its folder, and has been created again.
     """
 
     def __init__(self, record: Path) -> None:
         self.path, self.owner = path_of(record), Owner.new()
         self.lost: Owner | None = None
         self.remade = False
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._live, daemon=True)
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._send_heartbeats, daemon=True)
 
     def __enter__(self) -> RunLock:
-        """Claim the run, and remove what others left of it half written.
+        """Lock the run and delete temporary files that killed processes left next to its record.
 
         Raises:
-            TakenError: somebody else has it.
+            LockedError: another process has locked it.
             UserError: the folder cannot be written.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _take(self.path, self.owner)
-            for left in leftovers(self.path):
-                if left != self.path:
-                    left.unlink(missing_ok=True)
+            _create(self.path, self.owner)
+            for path in leftovers(self.path):
+                if path != self.path:
+                    path.unlink(missing_ok=True)
         except OSError as error:
-            raise UserError(f"{self.path}: cannot claim the run: {reason(error)}") from None
+            raise UserError(f"{self.path}: cannot lock the run: {reason(error)}") from None
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._ended.set()
+        self._released.set()
         self._thread.join()
         with suppress(OSError):
             try:
                 _remove(self.path, self.owner.token)
-            except OSError:  # no room for one more file; nobody else takes a claim whose owner lives
+            except OSError:  # disk full: no removal lock; not needed, since the lock of a live owner is not removed
                 self.path.unlink(missing_ok=True)
 
-    def _live(self) -> None:
-        while not self._ended.wait(BEAT_SECONDS):
+    def _send_heartbeats(self) -> None:
+        while not self._released.wait(HEARTBEAT_SECONDS):
             with suppress(OSError):
-                self.beat()
+                self.heartbeat()
 
-    def beat(self) -> None:
-        """Show a sign of life, and see whether the claim is still this process's."""
-        seen = _look(self.path)
-        if seen is None:
+    def heartbeat(self) -> None:
+        """Update the modification time of the lock file; create the file again if it was deleted."""
+        state = _read(self.path)
+        if state is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                _take(self.path, self.owner)
+                _create(self.path, self.owner)
                 self.remade = True
             except LockedError as error:
                 self.lost = error.owner
-        elif seen.owner.token == self.owner.token:
+        elif state.owner.token == self.owner.token:
             os.utime(self.path)
         else:
-            self.lost = seen.owner
+            self.lost = state.owner
 
 
 class Watch:
-    """Looks at claims again and again, and so finds out which of other machines are lost."""
+    """Finds stale locks by observing lock files repeatedly."""
 
     def __init__(self) -> None:
-        self._seen: dict[Path, tuple[_Seen, float]] = {}
+        self._seen: dict[Path, tuple[_State, float]] = {}
 
     def owner(self, record: Path) -> Owner | None:
-        """Return who is at the record's run; None where it may be claimed."""
+        """Return the process that has locked the record's run; None if there is none. A stale lock is removed."""
         return self._owner(path_of(record))
 
     def _owner(self, path: Path) -> Owner | None:
-        seen = _look(path)
-        if seen is None:
+        state = _read(path)
+        if state is None:
             return None
-        if not seen.owner.gone() and not self._silent(path, seen):
-            return seen.owner
-        if (remover := self._owner(_right(path, seen.owner.token))) is not None:
+        if not state.owner.ended() and not self._timed_out(path, state):
+            return state.owner
+        if (remover := self._owner(_removal_lock(path, state.owner.token))) is not None:
             return remover
-        with suppress(OSError):  # whoever claims the run says why nothing can be written
-            _remove(path, seen.owner.token)
+        with suppress(OSError):  # RunLock reports why the folder cannot be written
+            _remove(path, state.owner.token)
         return None
 
-    def _silent(self, path: Path, seen: _Seen) -> bool:
-        """Return whether a claim has not changed for too long."""
+    def _timed_out(self, path: Path, state: _State) -> bool:
         now = time.monotonic()
         before, since = self._seen.get(path, (None, now))
-        if before != seen:
+        if before != state:
             since = now
-        self._seen[path] = (seen, since)
-        return now - since > (STALE_SECONDS if seen.owner.pid else UNSIGNED_SECONDS)
+        self._seen[path] = (state, since)
+        return now - since > (STALE_SECONDS if state.owner.pid else INCOMPLETE_SECONDS)
 
 
 def leftovers(path: Path) -> Iterator[Path]:
-    """Yield what lies beside a claim's record only while somebody is at it, or because somebody was killed."""
+    """Yield the lock and temporary files next to a record: it is locked, or a process was killed."""
     run = f".{path.stem}."
     for entry in list(path.parent.iterdir()):
         if entry.name.startswith(path.name) or (entry.name.startswith(run) and entry.name.endswith(".tmp")):
             yield entry
 
 
-def _take(path: Path, owner: Owner) -> None:
-    """Create the claim at ``path``.
+def _create(path: Path, owner: Owner) -> None:
+    """Create the lock file ``path``, after removing one whose owner has ended.
 
     Raises:
-        TakenError: there is one of somebody who is not known to be gone.
-        OSError: no file can be written there; none is.
+        LockedError: the owner of an existing lock has not ended, as far as this process knows.
+        OSError: the file cannot be written; it does not exist then.
     """
     tries = 0
     while True:
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
-            if (seen := _look(path)) is None:
+            if (state := _read(path)) is None:
                 continue
-            if not seen.owner.gone() or tries == TRIES:
-                raise LockedError(seen.owner) from None
+            if not state.owner.ended() or tries == TRIES:
+                raise LockedError(state.owner) from None
             tries += 1
-            _remove(path, seen.owner.token)
+            _remove(path, state.owner.token)
             continue
         try:
             os.write(handle, json.dumps(asdict(owner)).encode())
@@ -224,30 +242,29 @@ def _take(path: Path, owner: Owner) -> None:
 
 
 def _remove(path: Path, token: str) -> None:
-    """Remove the claim at ``path`` if it is the one of ``token``; where somebody else is about to, leave it to them."""
-    right = _right(path, token)
+    """Remove the lock file ``path`` if it has this token, unless another process is removing it."""
+    removal = _removal_lock(path, token)
     try:
-        _take(right, Owner.new())
+        _create(removal, Owner.new())
     except LockedError:
         time.sleep(0.01)
         return
     try:
-        seen = _look(path)
-        if seen is not None and seen.owner.token == token:
+        state = _read(path)
+        if state is not None and state.owner.token == token:
             path.unlink(missing_ok=True)
     finally:
-        right.unlink(missing_ok=True)
+        removal.unlink(missing_ok=True)
 
 
-def _right(path: Path, token: str) -> Path:
-    """Return where the right to remove a claim is claimed."""
+def _removal_lock(path: Path, token: str) -> Path:
     return path.with_name(f"{path.name}.{token}")
 
 
-def _look(path: Path) -> _Seen | None:
-    """Return the claim at ``path``; None where there is none.
+def _read(path: Path) -> _State | None:
+    """Return the state of the lock file ``path``; None if there is none.
 
-    It is opened even for its times alone: network file systems ask their server only then.
+    The file is opened even for its times alone: network file systems contact the server only on open.
     """
     try:
         with path.open("rb") as file:
@@ -255,19 +272,19 @@ def _look(path: Path) -> _Seen | None:
             content = file.read()
     except FileNotFoundError:
         return None
-    beat = (status.st_mtime_ns, status.st_ino)
+    stamp = (status.st_mtime_ns, status.st_ino)
     try:
         owner = Owner(**json.loads(content))
         if re.fullmatch("[0-9a-f]{32}", owner.token) and isinstance(owner.pid, int) and owner.pid > 0:
-            return _Seen(owner, beat)
+            return _State(owner, stamp)
     except (TypeError, ValueError):
         pass
-    return _Seen(Owner(f"{beat[0]:x}-{beat[1]:x}"), beat)
+    return _State(Owner(f"{stamp[0]:x}-{stamp[1]:x}"), stamp)
 
 
 @functools.cache
 def _machine() -> str:
-    """Return what tells this machine, its present boot and, in a container, its processes from all others."""
+    """Return an ID of the machine, its current boot and, in a container, the PID namespace."""
     parts = [platform.node()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -277,10 +294,9 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process of this machine started, "" where that cannot be known; None where there is none.
+    """Return the start time of a process of this machine; "" if unknown, None if it has ended or is a zombie.
 
-    On Linux in ticks since the machine's start, which no change of its clock moves. One that is dead and not yet
-    waited for is gone.
+    On Linux, it is in clock ticks since boot, which setting the system clock does not change.
     """
     with suppress(OSError):
         state, *fields = (

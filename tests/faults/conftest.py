@@ -1,4 +1,4 @@
-"""A warm process for the faults' tests, and the words of a tiny sweep."""
+"""Fixtures: a server that starts commands quickly, and the arguments of a tiny sweep."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import pytest
 
 from tests.faults.warm import Warm
 
-Words = Callable[..., list["str | Path"]]
+Sweep = Callable[..., list["str | Path"]]
 
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[Warm]:
-    """Starts commands of the command line quickly."""
+    """Starts commands quickly."""
     with Warm() as started:
         yield started
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> Words:
-    """Return a function that returns the words of a sweep over the tiny protocol, into ``tmp_path / records``."""
+def sweep(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> Sweep:
+    """Return a function that returns the arguments of a sweep with the tiny protocol, into ``tmp_path / records``."""
     path = tiny_protocol()
 
-    def words(records: str = "runs", methods: str = "freeze,full", *more: str) -> list[str | Path]:
+    def arguments(records: str = "runs", methods: str = "freeze,full", *more: str) -> list[str | Path]:
         given: list[str | Path] = [
             "--protocol",
             path,
@@ -38,12 +38,12 @@ def sweep(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -
         ]
         return ["run", *given, "--workers", "1", *more]
 
-    return words
+    return arguments
 
 
-def done_by(said: Path) -> list[str]:
-    """Return the runs that a sweep finished itself, by method and seed, as it said."""
-    return re.findall(r"^\[\d+/\d+\] tiny vit-tiny-random (\S+ seed \d+) finished$", said.read_text(), re.MULTILINE)
+def finished_by(output: Path) -> list[str]:
+    """Return the method and seed of the runs that a sweep itself finished, according to its output."""
+    return re.findall(r"^\[\d+/\d+\] tiny vit-tiny-random (\S+ seed \d+) finished$", output.read_text(), re.MULTILINE)
 
 
 def files(folder: Path) -> set[str]:

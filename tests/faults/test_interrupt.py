@@ -1,4 +1,4 @@
-"""Ctrl-C: the first stops at the end of a step, with a checkpoint; the second ends everything at once."""
+"""Ctrl-C: the first stops the sweep after the current step, with a checkpoint; the second ends it at once."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ import pytest
 import torch
 
 from benchmark.runs.distributed import AGAIN_SECONDS, _StopRequest
-from tests.faults.conftest import Words, files
+from tests.faults.conftest import Sweep, files
 from tests.faults.test_several import until
 from tests.faults.warm import Warm
 
 SECONDS = 2.0
-NOTICED = """
+HANG = """
 import pathlib, time
-def hang(*words, **more):
+def hang(*args, **more):
     pathlib.Path("{mark}").write_text("here")
     time.sleep(60)
-from benchmark import experiment, training
-{place} = hang
+patch("benchmark.{place}", hang)
 """
-"""Code that makes a command hang in one place, and tell when it is there."""
+"""Code that makes a command hang in a function; the file ``mark`` shows when it has got there."""
 
 
 def alive(group: int) -> bool:
-    """Return whether a process of the group is left; one that nobody has asked for its end is none."""
+    """Return whether a process of the group is running; zombies do not count."""
     for process in psutil.process_iter(["status"]):
         with suppress(ProcessLookupError):
             if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
@@ -40,7 +39,7 @@ def alive(group: int) -> bool:
 
 
 def all_ended(group: int) -> bool:
-    """Return whether all processes of the group end in a moment."""
+    """Return whether all processes of the group end within a few seconds."""
     deadline = time.monotonic() + 10 * SECONDS
     while alive(group):
         if time.monotonic() > deadline:
@@ -49,77 +48,87 @@ def all_ended(group: int) -> bool:
     return True
 
 
-def test_the_first_stops_soon_with_a_checkpoint(
-    tmp_path: Path, tiny_protocol: Callable[..., Path], warm: Warm, sweep: Words
+@pytest.mark.slow
+def test_the_first_interrupt_stops_soon_with_a_checkpoint(
+    tmp_path: Path, tiny_protocol: Callable[..., Path], warm: Warm, sweep: Sweep
 ) -> None:
     tiny_protocol(iterations=600, evaluation={"times": 1})
-    taken = []
-    for attempt in range(3):  # a machine that has something else to do may be late once
-        said = tmp_path / f"said{attempt}"
-        number = warm.start(sweep("runs", "full"), said)
-        until(said, "/600")
+    durations = []
+    for attempt in range(3):  # on a busy machine, one attempt may be too slow
+        output = tmp_path / f"output{attempt}"
+        pid = warm.start(sweep("runs", "full"), output)
+        until(output, "/600")
         began = time.monotonic()
-        os.killpg(number, signal.SIGINT)  # as a terminal does, to all of them
-        assert warm.wait(number) == 130
-        taken.append(time.monotonic() - began)
-        assert said.read_text().splitlines()[-1] == "interrupted"
-        assert all_ended(number)
+        os.killpg(pid, signal.SIGINT)  # to all processes, as a terminal does
+        assert warm.wait(pid) == 130
+        durations.append(time.monotonic() - began)
+        assert output.read_text().splitlines()[-1] == "interrupted"
+        assert all_ended(pid)
         assert files(tmp_path / "runs") == {"tiny/vit-tiny-random/full/seed0.checkpoint"}
-        if taken[-1] < SECONDS:
+        if durations[-1] < SECONDS:
             break
-    assert min(taken) < SECONDS
+    assert min(durations) < SECONDS
     state = torch.load(tmp_path / "runs/tiny/vit-tiny-random/full/seed0.checkpoint", weights_only=True)
     assert 0 < state["progress"]["step"] < 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "place", ["experiment.evaluate", "training.Trainer.estimation", "training.Trainer._named", "experiment.write"]
+    "place",
+    [
+        "runs.experiment.evaluate",
+        "training.trainer.Trainer.estimation",
+        "training.trainer.Trainer.step",
+        "runs.one_run.write",
+    ],
 )
-def test_the_second_ends_at_once_whatever_goes_on(place: str, tmp_path: Path, warm: Warm, sweep: Words) -> None:
+def test_the_second_interrupt_ends_everything_at_once(place: str, tmp_path: Path, warm: Warm, sweep: Sweep) -> None:
     mark = tmp_path / "mark"
-    number = warm.start(sweep("runs", "fishertune"), tmp_path / "said", NOTICED.format(mark=mark, place=place))
+    pid = warm.start(sweep("runs", "fishertune"), tmp_path / "output", HANG.format(mark=mark, place=place))
     until(mark, "here")
-    os.killpg(number, signal.SIGINT)
+    os.killpg(pid, signal.SIGINT)
     time.sleep(0.2)
-    assert alive(number)
+    assert alive(pid)
     began = time.monotonic()
-    os.killpg(number, signal.SIGINT)
-    assert warm.wait(number) == 130
+    os.killpg(pid, signal.SIGINT)
+    assert warm.wait(pid) == 130
     assert time.monotonic() - began < 10 * SECONDS
-    assert all_ended(number)
-    assert "Traceback" not in (tmp_path / "said").read_text()
+    assert all_ended(pid)
+    assert "Traceback" not in (tmp_path / "output").read_text()
 
 
-def test_a_run_that_still_loads_ends_with_the_first(tmp_path: Path, warm: Warm, sweep: Words) -> None:
+@pytest.mark.slow
+def test_the_first_interrupt_ends_a_run_that_is_still_loading(tmp_path: Path, warm: Warm, sweep: Sweep) -> None:
     mark = tmp_path / "mark"
-    hang = NOTICED.format(mark=mark, place="experiment.build_decoder")
-    number = warm.start(sweep("runs", "full"), tmp_path / "said", hang)
+    hang = HANG.format(mark=mark, place="runs.experiment.build_decoder")
+    pid = warm.start(sweep("runs", "full"), tmp_path / "output", hang)
     until(mark, "here")
-    os.killpg(number, signal.SIGINT)
-    assert warm.wait(number) == 130
-    assert all_ended(number)
+    os.killpg(pid, signal.SIGINT)
+    assert warm.wait(pid) == 130
+    assert all_ended(pid)
 
 
-def test_rendering_ends_with_the_first(tmp_path: Path, warm: Warm) -> None:
-    said, place = tmp_path / "said", tmp_path / "streets"
-    number = warm.start(["data", "render", "--output", place], said)
+@pytest.mark.slow
+def test_the_first_interrupt_ends_rendering(tmp_path: Path, warm: Warm) -> None:
+    output, folder = tmp_path / "output", tmp_path / "streets"
+    pid = warm.start(["data", "render", "--output", folder], output)
     deadline = time.monotonic() + 120
     while not any(tmp_path.rglob("*.png")):
-        assert time.monotonic() < deadline, said.read_text()
+        assert time.monotonic() < deadline, output.read_text()
         time.sleep(0.05)
-    os.killpg(number, signal.SIGINT)
-    assert warm.wait(number) == 130
-    assert said.read_text().splitlines() == ["interrupted"]
-    assert all_ended(number)
+    os.killpg(pid, signal.SIGINT)
+    assert warm.wait(pid) == 130
+    assert output.read_text().splitlines() == ["interrupted"]
+    assert all_ended(pid)
 
 
-def test_of_processes_that_share_a_run_each_ends_at_the_second() -> None:
-    """torchrun passes every signal on to all of them."""
+def test_every_rank_ends_at_the_second_interrupt() -> None:
+    """torchrun forwards each signal to all ranks."""
     child = os.fork()
     if not child:
         with _StopRequest() as told:
             signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGTERM)  # the same wish, passed on in two ways
+            signal.raise_signal(signal.SIGTERM)  # the same request, forwarded in two ways
             if told.here:
                 time.sleep(AGAIN_SECONDS + 0.1)
                 signal.raise_signal(signal.SIGTERM)

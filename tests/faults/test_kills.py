@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of a sweep, its workers included: nothing lost, nothing left over, the same bits."""
+"""SIGKILL a sweep and its workers at random moments: no lost or leftover files, and bit-identical results."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from benchmark.records import Record, confusions, read
-from tests.faults.conftest import Words, files
+from tests.faults.conftest import Sweep, files
 from tests.faults.warm import EVERY_STEP, Warm
 from tests.training.test_trainer import essence
 
+pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("DGSS_BENCHMARK_KILLS", "12"))
 LONGEST = 1.5
-"""Seconds after which a kill comes at the latest; a sweep takes about three."""
+"""Maximum seconds until a kill; a sweep takes about three."""
 CHANGES = 40
-"""Changes of files after which a kill comes at the latest; a run makes about as many."""
+"""Maximum number of file changes until a kill; a run makes about as many."""
 DIE = """
 import os, signal, sys
 left = {changes}
@@ -30,50 +33,50 @@ def watch(event, arguments):
             os.killpg(0, signal.SIGKILL)
 sys.addaudithook(watch)
 """
-"""Code that kills the process group just before one of its next changes of files among the records."""
+"""Code that kills the process group right before one of its next file changes in the records folder."""
 
 
-def kill(warm: Warm, words: list[str | Path], said: Path, chance: random.Random) -> bool:
-    """Start a sweep and kill it some time later; return whether it had ended by itself."""
-    if chance.random() < 0.5:
-        records = words[words.index("--records") + 1]
-        die = DIE.format(changes=chance.randrange(CHANGES), records=records)
-        code = warm.wait(warm.start(words, said, EVERY_STEP + die))
+def run_and_kill(warm: Warm, args: list[str | Path], output: Path, rng: random.Random) -> bool:
+    """Start a sweep and kill it after a random time or number of file changes; return whether it ended before."""
+    if rng.random() < 0.5:
+        records = args[args.index("--records") + 1]
+        die = DIE.format(changes=rng.randrange(CHANGES), records=records)
+        code = warm.wait(warm.start(args, output, EVERY_STEP + die))
     else:
-        number = warm.start(words, said, EVERY_STEP)
-        time.sleep(chance.uniform(0, LONGEST))
-        os.killpg(number, signal.SIGKILL)
-        code = warm.wait(number)
-    assert code in (0, -signal.SIGKILL), said.read_text()
+        pid = warm.start(args, output, EVERY_STEP)
+        time.sleep(rng.uniform(0, LONGEST))
+        os.killpg(pid, signal.SIGKILL)
+        code = warm.wait(pid)
+    assert code in (0, -signal.SIGKILL), output.read_text()
     return code == 0
 
 
-def finished(folder: Path) -> dict[str, Record]:
-    """Return the records below a folder, each of which has to be whole."""
+def records_in(folder: Path) -> dict[str, Record]:
+    """Return the records below a folder; reading fails if one is incomplete."""
     return {str(path.relative_to(folder)): read(path) for path in folder.rglob("seed0.json")}
 
 
-def test_killed_anywhere_a_sweep_ends_as_if_undisturbed(tmp_path: Path, warm: Warm, sweep: Words) -> None:
-    chance, said, methods = random.Random(0), tmp_path / "said", "full,fishertune"
-    assert warm.wait(warm.start(sweep("straight", methods), said)) == 0
-    straight = finished(tmp_path / "straight")
+def test_a_sweep_killed_anywhere_ends_as_if_undisturbed(tmp_path: Path, warm: Warm, sweep: Sweep) -> None:
+    rng, output, methods = random.Random(0), tmp_path / "output", "full,fishertune"
+    assert warm.wait(warm.start(sweep("straight", methods), output)) == 0, output.read_text()
+    straight = records_in(tmp_path / "straight")
     assert len(straight) == 2
     kills, folders, resumed = 0, 0, 0
     while kills < KILLS:
         folders += 1
-        folder, words = tmp_path / f"broken{folders}", sweep(f"broken{folders}", methods)
+        folder, args = tmp_path / f"broken{folders}", sweep(f"broken{folders}", methods)
         before: dict[str, Record] = {}
-        while not kill(warm, words, said, chance):
+        while not run_and_kill(warm, args, output, rng):
             kills += 1
             resumed += any(folder.rglob("*.checkpoint"))
-            now = finished(folder)
-            assert {name: now.get(name) for name in before} == before, "what was finished stays as it is"
+            now = records_in(folder)
+            assert {name: now.get(name) for name in before} == before, "finished records do not change"
             before = now
-        assert files(folder) == files(tmp_path / "straight"), "nothing is left over, nothing is missing"
-        for name, record in finished(folder).items():
-            assert essence(record) == essence(straight[name]), "scores, losses, conditions, among them data and order"
-            for field in ("examples", "delta", "tuned", "decoder"):  # the weights, by hash
+        assert files(folder) == files(tmp_path / "straight"), "no leftover and no missing files"
+        for name, record in records_in(folder).items():
+            assert essence(record) == essence(straight[name]), "scores, losses and conditions (data, batch order)"
+            for field in ("examples", "delta", "tuned", "decoder"):  # hashes of the weights
                 assert getattr(record, field) == getattr(straight[name], field), field
             ours, theirs = confusions(record)[0], confusions(straight[name])[0]
             assert all((ours[domain] == theirs[domain]).all() for domain in theirs)
-    assert resumed > KILLS / 4, "most of them found a checkpoint"
+    assert resumed > KILLS / 4, "most kills left a checkpoint"

@@ -1,31 +1,29 @@
-"""The command line from a process that has imported all it needs: a hundred starts cost what a few would.
+"""A server process that forks once per command, so that a hundred commands do not each import PyTorch.
 
-The process forks for each command; the command's own runs are forks of it in turn, and all of them are one process
-group, which can be killed as a whole.
+A command and its runs, which are forks of it in turn, are one process group, which tests can signal as a whole.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-FORKED = (
-    "import multiprocessing\nfrom benchmark import runs\nruns.context = lambda: multiprocessing.get_context('fork')\n"
-)
-EVERY_STEP = "from benchmark import training\ntraining.CHECKPOINT_SECONDS = 0.0\n"
-"""Code for ``first``: a checkpoint after every iteration."""
+FORKED = "import multiprocessing\npatch('benchmark.runs.pool.context', lambda: multiprocessing.get_context('fork'))\n"
+EVERY_STEP = "patch('benchmark.training.trainer.CHECKPOINT_SECONDS', 0.0)\n"
+"""Code that saves a checkpoint after every iteration."""
 
 
 class Warm:
-    """Starts commands; a context manager."""
+    """Context manager that starts commands."""
 
     def __enter__(self) -> Warm:
         self.process = subprocess.Popen(
@@ -41,19 +39,19 @@ class Warm:
         self.process.stdin.close()
         self.process.wait(60)
 
-    def start(self, words: Sequence[str | Path], said: Path, first: str = "") -> int:
-        """Start ``python -m benchmark`` with these words; return its number, which is its process group's, too.
+    def start(self, args: Sequence[str | Path], output: Path, code: str = "") -> int:
+        """Start ``python -m benchmark`` with these arguments; return its process ID, also its process group ID.
 
         Args:
-            words: of the command line.
-            said: gets what it prints.
-            first: Python code that it executes before.
+            args: the command-line arguments.
+            output: the file for standard output and standard error.
+            code: Python code that the process executes first; it may call :func:`patch`.
         """
-        return self._ask({"words": [str(word) for word in words], "said": str(said), "first": FORKED + first})
+        return self._ask({"args": [str(arg) for arg in args], "output": str(output), "code": FORKED + code})
 
-    def wait(self, number: int) -> int:
-        """Wait for a command's end; return its code, negative for a signal."""
-        return self._ask({"wait": number})
+    def wait(self, pid: int) -> int:
+        """Wait until a command ends; return its exit code, or minus the number of the signal that killed it."""
+        return self._ask({"wait": pid})
 
     def _ask(self, request: dict[str, Any]) -> int:
         assert self.process.stdin is not None
@@ -63,15 +61,27 @@ class Warm:
         return int(self.process.stdout.readline())
 
 
+def patch(name: str, value: Any) -> None:
+    """Replace an existing attribute, given by its full name such as ``benchmark.runs.pool.POLL_SECONDS``.
+
+    Raises:
+        AttributeError: there is no such attribute.
+    """
+    place, _, attribute = name.rpartition(".")
+    target = pkgutil.resolve_name(place)
+    getattr(target, attribute)
+    setattr(target, attribute, value)
+
+
 def _command(request: dict[str, Any]) -> None:
-    # As in a terminal: whoever runs the tests in the background may have had it ignored.
+    # Python ignores SIGINT if the tests were started in the background; a terminal would not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    output = os.open(request["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    exec(request["first"], {})
-    sys.argv = ["benchmark", *request["words"]]
+    exec(request["code"], {"patch": patch})
+    sys.argv = ["benchmark", *request["args"]]
     from benchmark.cli import main
 
     main()
@@ -82,7 +92,7 @@ def _serve() -> None:
 
     import benchmark.common.registry
     import benchmark.models.mmseg_parts
-    import benchmark.runs.experiment
+    import benchmark.runs.one_run
     import benchmark.runs.sweep
 
     for name in benchmark.common.registry.names("method"):
@@ -94,14 +104,15 @@ def _serve() -> None:
             answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
         elif request:
             answer = os.fork()
-            os.setpgid(answer, 0)  # by both, as each may be first
+            os.setpgid(answer, 0)  # by parent and child, since either may run first
             if not answer:
                 code: Any = 1
-                with contextlib.suppress(Exception):
-                    try:
-                        _command(request)
-                    except SystemExit as ended:
-                        code = ended.code
+                try:
+                    _command(request)
+                except SystemExit as ended:
+                    code = ended.code
+                except Exception:
+                    traceback.print_exc()
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code if isinstance(code, int) else 1)

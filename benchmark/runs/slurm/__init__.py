@@ -1,4 +1,4 @@
-"""Many runs on a cluster: one SLURM job array of which every task is one run, through submitit."""
+"""Runs on a cluster: a SLURM job array with one task per run, submitted with submitit."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 def make_launcher(texts: Iterable[str], force: bool, detach: bool) -> Launcher:
-    """Return what submits runs and looks on.
+    """Return the launcher that submits runs and shows their progress.
 
     Args:
-        texts: what every run asks for, as :meth:`Resources.parse` reads it.
-        force: repeat finished runs, too.
-        detach: do not look on.
+        texts: resources of each run, in the format of :meth:`Resources.parse`.
+        force: also repeat finished runs.
+        detach: do not wait for the runs.
 
     Raises:
-        UserError: resources that cannot be meant, or nothing here to submit with.
+        UserError: invalid resources; submitit or a SLURM program is missing.
     """
     resources = Resources.parse(texts)
     if importlib.util.find_spec("submitit") is None:
         raise UserError("--launcher slurm needs submitit, which is not installed: pip install -e '.[slurm]'")
     for program in ("sbatch", "srun", "squeue"):
         if shutil.which(program) is None:
-            raise UserError(f"--launcher slurm: no {program} on this machine; start from a node that submits jobs")
+            raise UserError(f"--launcher slurm: {program} not found; run this on a login node of the cluster")
     from benchmark.runs.slurm.launcher import Launcher
 
     return Launcher(resources, force, detach)

@@ -1,4 +1,4 @@
-"""SLURM's queue, and which runs of a folder of records are in it."""
+"""The SLURM queue, and which runs of a records folder are in it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from benchmark.common.errors import UserError
 from benchmark.runs.job import Job
 
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"}
-"""States from which no job comes back by itself, as one does from PREEMPTED and NODE_FAIL."""
-ASK_SECONDS = 10.0
+"""States after which SLURM does not requeue a job; it does after PREEMPTED and NODE_FAIL."""
+QUERY_SECONDS = 10.0
 LIST = "submitted.tsv"
+"""One line per submitted run: job ID, path of the record."""
 
 
 class Queue:
-    """The user's jobs by id, asked for through ``squeue``, which needs no accounting data base, unlike ``sacct``."""
+    """The states of the user's jobs, from ``squeue``; ``sacct`` would need an accounting database."""
 
     def __init__(self) -> None:
         self.states: dict[str, str] | None = None
-        self.asked = float("-inf")
+        self.queried = float("-inf")
 
     def __call__(self) -> Mapping[str, str]:
-        """Return the state of every job, and why it waits; a controller that does not answer leaves what was known.
+        """Return the state of each job by ID, with the reason why it is pending.
+
+        If ``squeue`` fails, the last known states are returned.
 
         Raises:
-            UserError: it has never answered.
+            UserError: ``squeue`` has never succeeded.
         """
-        if self.states is None or time.monotonic() - self.asked > ASK_SECONDS:
-            self.asked = time.monotonic()
+        if self.states is None or time.monotonic() - self.queried > QUERY_SECONDS:
+            self.queried = time.monotonic()
             try:
                 self.states = _squeue()
             except UserError:
@@ -43,19 +46,19 @@ class Queue:
 
 
 def alive(state: str | None) -> bool:
-    """Return whether a job in this state still waits, runs or comes back."""
+    """Return whether a job in this state is pending or running, or will be requeued."""
     return state is not None and state.split()[0] not in ENDED
 
 
 def _squeue() -> dict[str, str]:
-    """Return the states of all of the user's jobs by id.
+    """Return the states of the user's jobs by ID.
 
     Raises:
-        UserError: it cannot be asked, or does not answer.
+        UserError: ``squeue`` fails or does not answer within a minute.
     """
-    words = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
+    command = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except subprocess.CalledProcessError as error:
         raise UserError(f"squeue: {error.stderr.strip() or error}") from None
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -68,13 +71,13 @@ def _squeue() -> dict[str, str]:
 
 
 def remember(folder: Path, submitted: Mapping[Job, submitit.Job[None]]) -> None:
-    """Write down in ``folder`` which job of SLURM is which run."""
+    """Write a list of the SLURM jobs and their runs into ``folder``."""
     lines = [f"{each.job_id}\t{job.record.resolve()}\n" for job, each in submitted.items()]
     atomic.write_file(folder / LIST, "".join(lines).encode())
 
 
 def queued(place: Path, due: list[Job], states: Mapping[str, str]) -> dict[Job, submitit.Job[None]]:
-    """Return those of the jobs that an earlier call submitted, with logs below ``place``, and that are in the queue."""
+    """Return those jobs that an earlier call submitted, with logs below ``place``, and that are still in the queue."""
     by_record = {str(job.record.resolve()): job for job in due}
     found: dict[Job, submitit.Job[None]] = {}
     for path in sorted(place.glob(f"*/{LIST}")):

@@ -1,4 +1,4 @@
-"""What one run asks SLURM for, in the words of submitit."""
+"""The SLURM resources of one run, with the names that submitit uses."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from benchmark.protocol import explain
 
 Word = Optional[Annotated[str, Field(min_length=1)]]
 SHARED = ("timeout_min", "gpus_per_node", "cpus_per_task", "mem_gb")
-"""Fields that submitit knows for every kind of cluster; the others are SLURM's own."""
+"""Fields that submitit has for all clusters; the others are specific to SLURM."""
 
 
 class Resources(BaseModel):
-    """The fields of ``--slurm``. A field that is not given is left to the cluster.
+    """The fields of ``--slurm``. For a field that is not given, the cluster's default applies.
 
     Attributes:
-        timeout_min: minutes until SLURM ends the job; a run that needs longer is queued again and resumes.
-        gpus_per_node: a run is one process, and so has a use for one at most.
-        cpus_per_task: processor cores; as many as ``--threads`` if not given.
-        mem_gb: main memory.
-        array_parallelism: how many runs at a time.
-        signal_delay_s: how many seconds before its end a run is told to write its checkpoint.
+        timeout_min: time limit of the job in minutes; a longer run is requeued and resumes.
+        gpus_per_node: at most 1, since a run is one process.
+        cpus_per_task: CPU cores; defaults to ``--threads``.
+        mem_gb: memory in GB.
+        array_parallelism: maximum number of runs at a time.
+        signal_delay_s: seconds before the time limit at which SLURM signals the run to save a checkpoint.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,24 +48,24 @@ class Resources(BaseModel):
     def _leave_time_to_run(self) -> Resources:
         if 2 * self.signal_delay_s > 60 * self.timeout_min:
             raise ValueError(
-                f"timeout_min={self.timeout_min} ends a run before it gets on, which is told to stop "
-                f"signal_delay_s={self.signal_delay_s} before; give at least twice that time"
+                f"timeout_min={self.timeout_min} is too short, since the run stops signal_delay_s="
+                f"{self.signal_delay_s} before it; give at least twice signal_delay_s"
             )
         return self
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Resources:
-        """Read ``KEY=VALUE`` texts, or several in one, separated by commas (``exclude=a,b`` keeps its own).
+        """Parse ``KEY=VALUE`` texts; one text may hold several, separated by commas (``exclude=a,b`` is one value).
 
         Raises:
-            UserError: a text of another form, an unknown field, an impossible value.
+            UserError: a text of another form, an unknown field or an invalid value.
         """
         values: dict[str, str] = {}
         for text in texts:
             for part in re.split(r",(?=\w+=)", text):
                 key, equals, value = part.partition("=")
                 if not equals:
-                    raise UserError(f"--slurm {part}: must read KEY=VALUE, such as partition=gpu,timeout_min=600")
+                    raise UserError(f"--slurm {part}: give KEY=VALUE, for example partition=gpu,timeout_min=600")
                 values[key.strip()] = value.strip()
         try:
             return cls.model_validate(values)
@@ -73,15 +73,15 @@ class Resources(BaseModel):
             raise UserError(f"--slurm: {explain(error, cls)}") from None
 
     def parameters(self, threads: int) -> dict[str, Any]:
-        """Return the parameters of submitit's ``AutoExecutor`` for runs of ``threads`` processor threads."""
+        """Return the parameters of submitit's ``AutoExecutor`` for runs with ``threads`` CPU threads."""
         given = self.model_dump(exclude_none=True)
         given.setdefault("cpus_per_task", threads)
         parameters = {name if name in SHARED else f"slurm_{name}": value for name, value in given.items()}
-        # srun no longer takes a job's cores over by itself (since SLURM 22.05).
+        # Since SLURM 22.05, srun does not inherit cpus-per-task from the job.
         setup = [f"export OMP_NUM_THREADS={threads}", f"export SRUN_CPUS_PER_TASK={given['cpus_per_task']}"]
         return parameters | {
             "name": "dgss-benchmark",
-            "tasks_per_node": 1,  # without a number, srun fills a node that SLURM gives as a whole
+            "tasks_per_node": 1,  # otherwise srun starts one task per core where the job has the node to itself
             "slurm_setup": setup,
             "slurm_additional_parameters": {"requeue": True},
         }

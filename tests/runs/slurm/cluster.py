@@ -1,4 +1,4 @@
-"""A real SLURM of one node on this machine, from Debian's packages, with all its files in one folder."""
+"""A SLURM cluster of one node on this machine, from Debian's packages, with all its files in one folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 CredType=cred/munge
-# A job that is queued again waits until its old credentials have expired; by default for two minutes.
+# A requeued job waits until its old credentials have expired; the default is two minutes.
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -63,18 +63,18 @@ def cluster(folder: Path, cpus: int) -> Iterator[dict[str, str]]:
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
-    munge = [f"--{word}={folder}/munge.{word.removesuffix('-file')}"
-             for word in ("socket", "key-file", "log-file", "pid-file", "seed-file")]  # fmt: skip
+    munge = [f"--{option}={folder}/munge.{option.removesuffix('-file')}"
+             for option in ("socket", "key-file", "log-file", "pid-file", "seed-file")]  # fmt: skip
     with ExitStack() as stack:
-        for words in (
+        for command in (
             ["munged", "--foreground", "--force", *munge],
             ["slurmctld", "-D"],
             ["slurmd", "-D"],
         ):
-            output = stack.enter_context((folder / f"{words[0]}.out").open("wb"))
-            process = subprocess.Popen(words, env=environment, stdout=output, stderr=output)
+            output = stack.enter_context((folder / f"{command[0]}.out").open("wb"))
+            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
             stack.callback(_end, process)
-            if words[0] == "munged":
+            if command[0] == "munged":
                 until((folder / "munge.socket").exists, "munged listens")
         until(lambda: "idle" in ask(environment, "sinfo", "--noheader", "--format=%T"), "the node is idle")
         yield environment
@@ -82,22 +82,22 @@ def cluster(folder: Path, cpus: int) -> Iterator[dict[str, str]]:
         until(lambda: not ask(environment, "squeue", "--noheader", "--states=running"), "no job runs")
 
 
-def ask(environment: dict[str, str], *words: str) -> str:
-    """Return what a command prints, or nothing where it fails."""
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+def ask(environment: dict[str, str], *command: str) -> str:
+    """Return the standard output of a command, without surrounding whitespace."""
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 
 def until(true: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
-    """Wait until something is true.
+    """Wait until ``true()`` is true.
 
     Raises:
-        TimeoutError: it takes too long.
+        TimeoutError: it is still false after ``seconds``.
     """
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
-            raise TimeoutError(f"after {seconds} s, it is not so that {what}")
+            raise TimeoutError(f"waited {seconds} s in vain until {what}")
         time.sleep(0.1)
 
 

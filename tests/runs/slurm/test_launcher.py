@@ -1,9 +1,10 @@
-"""The array that is submitted; and runs that submitit starts, stops and starts again on this machine."""
+"""The submitted job array, and runs that submitit starts, preempts and requeues on this machine."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,7 +30,7 @@ from benchmark.runs.slurm.resources import Resources
 from tests.runs.slurm.cluster import until
 from tests.training.test_trainer import essence, job_of
 
-TASKS = """#!/bin/sh
+SLURM = """#!/bin/sh
 case $0 in
 *squeue) cat "$(dirname "$0")/queue" ;;
 *sbatch) cp "$1" "$(dirname "$0")/script" && echo "Submitted batch job 17" ;;
@@ -37,35 +38,35 @@ esac
 """
 
 
-def said(stream: io.StringIO) -> Console:
+def console(stream: io.StringIO) -> Console:
     return Console(file=stream, width=500)
 
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of programs that take an array without running it, in the place of SLURM's."""
+    """A folder of programs that replace those of SLURM and accept an array without running it."""
     folder = tmp_path / "programs"
     folder.mkdir()
     (folder / "queue").touch()
     for name in ("sbatch", "srun", "squeue"):
-        (folder / name).write_text(TASKS)
+        (folder / name).write_text(SLURM)
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return folder
 
 
-def test_one_array_is_submitted_and_no_run_twice(
+def test_one_array_is_submitted_and_each_run_once(
     programs: Path,
     tmp_path: Path,
     tiny_data: Path,
     tiny_protocol: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    due = [job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze", seed) for seed in range(3)]
-    asked = Resources.parse(["partition=gpu,timeout_min=60,gpus_per_node=1,mem_gb=8,array_parallelism=2"])
-    submit = launcher.Launcher(asked, detach=True)
-    assert submit(due[:2], said(first := io.StringIO())) == []
-    assert "submitted as 17_0 to 17_1; logs: " in first.getvalue()
+    jobs = [job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze", seed) for seed in range(3)]
+    resources = Resources.parse(["partition=gpu,timeout_min=60,gpus_per_node=1,mem_gb=8,array_parallelism=2"])
+    submit = launcher.Launcher(resources, detach=True)
+    assert submit(jobs[:2], console(first := io.StringIO())) == []
+    assert re.search(r"\b17_0\b.*\b17_1\b.*_log\.out", first.getvalue())
     script = (programs / "script").read_text().splitlines()
     for option in ("array=0-1%2", "partition=gpu", "time=60", "gpus-per-node=1", "mem=8GB", "cpus-per-task=1",
                    "ntasks-per-node=1", "signal=USR2@90"):  # fmt: skip
@@ -74,92 +75,93 @@ def test_one_array_is_submitted_and_no_run_twice(
 
     (programs / "script").unlink()
     (programs / "queue").write_text("17_0|PENDING|Resources\n17_1|RUNNING|None\n")
-    submit(due[:2], said(again := io.StringIO()))
-    assert again.getvalue().splitlines() == ["2 of 2 runs are in the queue already"]
+    submit(jobs[:2], console(again := io.StringIO()))
+    (line,) = again.getvalue().splitlines()
+    assert line.startswith("2 of 2 runs ")
     assert not (programs / "script").exists()
 
-    def interrupted(*given: Any) -> None:
+    def interrupted(*args: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(launcher, "follow", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        launcher.Launcher(asked)(due[:2], said(left := io.StringIO()))
-    assert "SLURM goes on; scancel 17 ends it, the same command looks on again" in left.getvalue()
+        launcher.Launcher(resources)(jobs[:2], console(interrupt := io.StringIO()))
+    assert "scancel 17" in interrupt.getvalue()
 
     (programs / "queue").write_text("17_0|PREEMPTED|None\n17_1|CANCELLED|None\n")
-    submit(due, said(more := io.StringIO()))
-    assert "1 of 3 runs are in the queue already" in more.getvalue()
+    submit(jobs, console(more := io.StringIO()))
+    assert "1 of 3 runs " in more.getvalue()
     assert "#SBATCH --array=0-1%2" in (programs / "script").read_text()
 
 
-def test_a_cluster_that_refuses_ends_in_one_line(
+def test_an_error_of_slurm_is_reported_in_one_line(
     programs: Path,
     tmp_path: Path,
     tiny_data: Path,
     tiny_protocol: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    due = [job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze")]
+    jobs = [job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze")]
     (programs / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition: gpu' >&2; exit 1\n")
     with pytest.raises(UserError, match=r"^--slurm: sbatch: error: invalid partition: gpu$"):
-        launcher.Launcher(Resources())(due, said(io.StringIO()))
+        launcher.Launcher(Resources())(jobs, console(io.StringIO()))
     (programs / "queue").write_text("17|PENDING|Priority\n")
     queue = Queue()
     assert queue() == {"17": "PENDING (Priority)"}
     (programs / "squeue").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n")
     with pytest.raises(UserError, match=r"^squeue: Unable to contact slurm controller$"):
-        launcher.Launcher(Resources())(due, said(io.StringIO()))
-    monkeypatch.setattr("benchmark.runs.slurm.queue.ASK_SECONDS", 0.0)
-    assert queue() == {"17": "PENDING (Priority)"}, "what was known before"
+        launcher.Launcher(Resources())(jobs, console(io.StringIO()))
+    monkeypatch.setattr("benchmark.runs.slurm.queue.QUERY_SECONDS", 0.0)
+    assert queue() == {"17": "PENDING (Priority)"}, "the last known states"
 
 
 def _task(job: submitit.Job[None]) -> psutil.Process:
-    """Return the process that executes a job of submitit's local cluster."""
+    """Return the process that executes a job on submitit's local cluster."""
     controller = psutil.Process(int(job.job_id))
     until(lambda: controller.children(), "the task has started")
     return controller.children()[0]
 
 
-def test_a_run_is_pickled_preempted_and_resumed_and_a_dead_one_is_told(
+def test_a_preempted_run_resumes_and_a_killed_one_is_reported(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tiny_protocol(iterations=60, evaluation={"times": 1})
     preempted, killed = (job_of(path, tiny_data, tmp_path / "runs", "lora", seed) for seed in (0, 1))
     monkeypatch.setattr(launcher, "LATE_SECONDS", 0.0)
-    made: dict[Job, Any] = {}
+    submitted: dict[Job, Any] = {}
     for job in (killed, preempted):
-        made |= launcher.submit([job], Resources(), tmp_path / "logs", force=False, cluster="local")
+        submitted |= launcher.submit([job], Resources(), tmp_path / "logs", force=False, cluster="local")
         if job is killed:
-            _task(made[killed]).kill()
-    log = Path(made[preempted].paths.stdout)
+            _task(submitted[killed]).kill()
+    log = Path(submitted[preempted].paths.stdout)
     until(lambda: log.exists() and "/60" in log.read_text(), "a step was done")
-    _task(made[preempted]).send_signal(signal.SIGUSR2)
+    _task(submitted[preempted]).send_signal(signal.SIGUSR2)
 
     stream = io.StringIO()
-    states = {each.job_id: each for each in made.values()}
+    states = {each.job_id: each for each in submitted.values()}
     outcomes = launcher.follow(
-        made, lambda: {name: "RUNNING" for name, each in states.items() if not each.done()}, said(stream)
+        submitted, lambda: {name: "RUNNING" for name, each in states.items() if not each.done()}, console(stream)
     )
     ends = {outcome.job: (outcome.state, outcome.text) for outcome in outcomes}
     assert ends[preempted] == ("finished", "")
     assert ends[killed][0] == "crashed"
-    assert str(made[killed].paths.stderr) in ends[killed][1]
+    assert str(submitted[killed].paths.stderr) in ends[killed][1]
     assert "[2/2] tiny vit-tiny-random lora seed 0 finished" in stream.getvalue()
 
     first, second = log.read_text().split("Requeued job", 1)
     assert "this job is" in first
     steps = [int(part.split()[-1]) for part in second.split("/60")[:-1]]
-    assert steps[0] > 1, "it resumed where it had stopped"
+    assert steps[0] > 1, "resumed from its checkpoint"
     straight = replace(preempted, folder=tmp_path / "straight")
     assert essence(train_and_record(straight)) == essence(read(preempted.record))
     ours, theirs = (confusions(read(job.record))[0] for job in (preempted, straight))
     assert all((ours[name] == theirs[name]).all() for name in theirs)
-    node.Run(preempted, force=False)()  # put into the queue once more although it has ended: nothing is done
+    node.Run(preempted, force=False)()  # does nothing: requeued although it has finished
 
 
 @pytest.fixture
 def signals() -> Iterator[None]:
-    """Puts back what a run sets."""
+    """Restores the signal handlers that a run replaces."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
     before = [signal.getsignal(number) for number in numbers]
     yield
@@ -168,10 +170,10 @@ def signals() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("signals")
-def test_how_a_run_ended_is_read_from_what_it_left(
+def test_the_state_of_a_run_is_read_from_its_files(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a node executes, in this process."""
+    """Executes in this process what a node executes."""
 
     def ending(job: Job, error: type[Exception]) -> tuple[State, str]:
         name = str(job.spec.seed)
@@ -197,7 +199,7 @@ def test_how_a_run_ended_is_read_from_what_it_left(
 
 
 @pytest.mark.usefixtures("signals")
-def test_a_run_that_is_told_to_stop_and_not_ended_goes_on(
+def test_a_run_that_slurm_does_not_end_after_sigterm_continues(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node, "GRACE_SECONDS", 0.01)
@@ -218,7 +220,7 @@ def test_a_run_that_is_told_to_stop_and_not_ended_goes_on(
 
 
 @pytest.mark.usefixtures("signals")
-def test_a_run_that_still_ends_elsewhere_is_waited_for(
+def test_a_run_waits_for_another_process_that_has_locked_it(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node.pool, "POLL_SECONDS", 0.01)
@@ -238,7 +240,7 @@ def test_a_run_that_still_ends_elsewhere_is_waited_for(
 
 
 @pytest.mark.usefixtures("signals")
-def test_outside_of_training_a_run_is_queued_again_at_once() -> None:
+def test_a_run_that_is_not_training_is_requeued_at_once() -> None:
     def requeue(number: int, frame: object) -> None:
         raise SystemExit
 
