@@ -30,7 +30,7 @@ def test_fields_are_read_one_by_one_or_together() -> None:
         ("timeout_min=0", "--slurm: timeout_min: must be at least 1 (got 0)"),
         ("timeout_min=10h", "--slurm: timeout_min: Input should be a valid integer"),
         ("gpus_per_node=8", "--slurm: gpus_per_node: must be at least 0 and at most 1 (got 8)"),
-        ("timeout_min=2", "--slurm: the whole: timeout_min=2 ends a run before it gets on"),
+        ("timeout_min=2", "--slurm: timeout_min=2 ends a run before it gets on"),
         ("partition=", "--slurm: partition: String should have at least 1 character"),
     ],
 )
