@@ -1,4 +1,4 @@
-"""Small random vision transformers, one of each kind that the benchmark's foundation models are of."""
+"""Small random vision transformers, one for each architecture among the benchmark's foundation models."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from benchmark.models.catalogue import BackboneSpec
 COMMON: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "num_heads": 3}
 ROTARY: dict[str, Any] = {"dynamic_img_size": True, "use_rot_pos_emb": True, "mlp_ratio": 8 / 3}
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
-    # vit-tiny-streets: patch tokens alone
+    # vit-tiny-streets: patch tokens only
     "plain": (VisionTransformer, {"class_token": False, "global_pool": "", "dynamic_img_size": True}),
     # DINOv2: class token, LayerScale
     "dinov2": (VisionTransformer, {"init_values": 0.5, "dynamic_img_size": True}),
     # EVA02-B and -L: rotary, separate q, k, v without key bias, SwiGLU with a norm
     "eva02": (Eva, {**ROTARY, "qkv_fused": False, "swiglu_mlp": True, "scale_mlp": True}),
-    # EVA02-S: rotary, fused qkv whose biases stand apart
+    # EVA02-S: rotary, fused qkv with separate biases
     "eva02-fused": (Eva, {**ROTARY, "swiglu_mlp": True}),
     # DINOv3: rotary, register tokens, fused qkv without biases
     "dinov3": (
@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
         {**ROTARY, "rope_type": "dinov3", "rope_rotate_half": True, "qkv_bias": False}
         | {"num_reg_tokens": 4, "init_values": 0.5, "use_abs_pos_emb": False},
     ),
-    # SAM: a map of tokens, windows, relative positions
+    # SAM: tokens as a 2-D map, windows, relative positions
     "sam": (
         VisionTransformerSAM,
         {"window_size": 2, "global_attn_indexes": (2,), "use_rel_pos": True, "neck_chans": 0},
@@ -38,9 +38,9 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def tiny_backbone(kind: str, depth: int = 3, **options: Any) -> Backbone:
-    """Return a backbone with 8-pixel patches, 48 dimensions, few blocks, all tapped; the same one each time.
+    """Return a backbone with 8-pixel patches, 48 dimensions and features from every block; the same one each time.
 
-    All weights are random, LayerScale, biases and norms too, so that none of them is without effect.
+    All weights are random, including LayerScale, biases and norms, so that each of them has an effect.
     """
     model, more = KINDS[kind]
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""A protocol small enough for tests, on real files: CamVid's layout, drawn frames, a ViT with random weights."""
+"""A small protocol for tests, on real files: CamVid's layout, synthetic frames, a ViT with random weights."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ TINY: dict[str, Any] = {
 
 
 def draw(folder: Path, split: str, sequence: str, count: int, seed: int) -> None:
-    """Write frames of coloured rectangles whose colour tells their class."""
-    chance = np.random.default_rng(seed)
+    """Write frames of coloured rectangles, one colour per class."""
+    rng = np.random.default_rng(seed)
     colours = np.random.default_rng(7).integers(0, 256, (12, 3))
     images, labels = folder / split, folder / f"{split}annot"
     images.mkdir(parents=True, exist_ok=True)
@@ -39,9 +39,9 @@ def draw(folder: Path, split: str, sequence: str, count: int, seed: int) -> None
     for index in range(count):
         label = np.zeros((48, 64), np.uint8)
         for _ in range(8):
-            top, left = chance.integers(0, 40), chance.integers(0, 56)
-            label[top : top + 16, left : left + 20] = chance.integers(0, 12)
-        noise = chance.integers(-20, 20, (48, 64, 3))
+            top, left = rng.integers(0, 40), rng.integers(0, 56)
+            label[top : top + 16, left : left + 20] = rng.integers(0, 12)
+        noise = rng.integers(-20, 20, (48, 64, 3))
         image = (colours[label] + noise).clip(0, 255).astype(np.uint8)
         Image.fromarray(image).save(images / f"{sequence}_{index:05d}.png")
         Image.fromarray(label).save(labels / f"{sequence}_{index:05d}.png")
@@ -49,7 +49,7 @@ def draw(folder: Path, split: str, sequence: str, count: int, seed: int) -> None
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with CamVid's folders."""
+    """A data root with a small dataset in CamVid's layout."""
     root = tmp_path_factory.mktemp("data")
     for split, sequence, count in (
         ("train", "0016E5", 7),
@@ -63,7 +63,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_protocol(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes the tiny protocol, with changes, and returns its path."""
+    """A function that writes the tiny protocol with changes and returns its path."""
 
     def write(**changes: Any) -> Path:
         path = tmp_path / "tiny.yaml"

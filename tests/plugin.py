@@ -1,4 +1,4 @@
-"""A method of somebody else's, found through its package's entry point, that serves no windowed backbone."""
+"""A method from another package, found through the package's entry point, that rejects windowed backbones."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Picky(BitFit):
 """
 
 
-def install(place: Path) -> Path:
-    """Write the package into a folder, which is then to be put on Python's path; return the folder."""
-    metadata = place / "picky-1.0.dist-info"
+def install(folder: Path) -> Path:
+    """Write the package into ``folder`` and return it; the caller adds it to Python's path."""
+    metadata = folder / "picky-1.0.dist-info"
     metadata.mkdir(parents=True)
-    (place / "picky.py").write_text(CODE)
+    (folder / "picky.py").write_text(CODE)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: picky\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[dgss_benchmark.methods]\npicky = picky:Picky\n")
-    return place
+    return folder

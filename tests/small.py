@@ -1,4 +1,4 @@
-"""A training small enough for every method: noise in quadrants, a decoder of one layer, the one loop."""
+"""A small training run for tests of all methods: random images, a one-layer decoder, the real training loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEPTH, DIM, PATCH, CLASSES = 3, 48, 8, 4
 
 
 class Head(Decoder):
-    """A decoder of one layer, so that all of a fall in loss can be the backbone's."""
+    """A one-layer decoder, so that the loss can decrease by training the backbone only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Head(Decoder):
 
 
 class OneBatch(Dataset[TrainingItem]):
-    """The same few images over and over: classes in quadrants, an unlabelled frame, noise."""
+    """The same few random images, repeated: one class per quadrant, the first row of pixels unlabelled."""
 
     def __init__(self, size: tuple[int, int] = (32, 32), batch: int = 2, length: int = 1000) -> None:
         height, width = size
@@ -71,7 +71,7 @@ def protocol(iterations: int, batch: int, decoder_lr: float = 1e-12) -> Protocol
 
 
 def method(name: str, **settings: Any) -> Method:
-    """Make a method, at a learning rate that shows within a few iterations, all of which tune or estimate."""
+    """Create a method with a learning rate that has an effect in a few iterations, without a decoder-only phase."""
     cls: type[Method] = registry.find("method", name)
     if "lr" in cls.Settings.model_fields:
         settings = {"lr": 3e-3, **settings}
@@ -83,7 +83,7 @@ def method(name: str, **settings: Any) -> Method:
 def train(
     made: Method, backbone: Backbone, iterations: int, data: OneBatch | None = None
 ) -> tuple[Segmenter, list[float]]:
-    """Train by the one loop; return the segmenter and the loss of each iteration that had one."""
+    """Train with the real training loop; return the segmenter and the losses of the iterations that have one."""
     data = data or OneBatch()
     segmenter = Segmenter(backbone, Head())
     spec = protocol(iterations, len(data.images))

@@ -1,1 +1,1 @@
-"""Readers of official dataset trees, augmentation, and the rendered default."""
+"""Dataset readers for the official folder layouts, augmentation, and the rendered default datasets."""

@@ -1,8 +1,7 @@
-"""Training augmentation: the recipe of mmsegmentation that Rein and its followers share.
+"""Training augmentation: mmsegmentation's recipe, as used by Rein and later methods.
 
-Random resize, random crop, random flip, photometric distortion, padding, in this order. All chance comes from
-the generator passed in, so that one key gives one crop, whatever else is drawn elsewhere. Images are uint8
-RGB.
+Random resize, random crop, random flip, photometric distortion and padding, in this order. All random numbers come
+from the generator passed in, so a crop depends on that generator only. Images are uint8 RGB.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ import numpy as np
 from benchmark.data.labels import IGNORE, Bytes
 
 CROP_TRIES = 10
-BRIGHTNESS = 32.0  # added, in grey levels
-CONTRAST = SATURATION = (0.5, 1.5)  # factors
-HUE = 18  # in half degrees, as OpenCV counts them
+BRIGHTNESS = 32.0  # largest shift, in grey levels
+CONTRAST = SATURATION = (0.5, 1.5)  # range of the factor
+HUE = 18  # largest shift, in OpenCV's units of two degrees
 
 
 class Settings(Protocol):
-    """What ``train_transform`` is told; the augmentation section of a protocol file has these fields."""
+    """Options of ``train_transform``; the augmentation section of a protocol has these fields."""
 
     @property
     def short_edge(self) -> tuple[int, int] | None:
-        """Smallest and largest short edge in pixels; any length from one to the other is equally likely."""
+        """Smallest and largest short edge in pixels; lengths are drawn uniformly from this range."""
 
     @property
     def short_edges(self) -> tuple[int, ...] | None:
-        """The short edges in pixels that are equally likely, where they are listed instead."""
+        """Short edges in pixels to draw from uniformly, instead of a range."""
 
     @property
     def crop(self) -> int:
@@ -38,7 +37,7 @@ class Settings(Protocol):
 
     @property
     def cat_max_ratio(self) -> float:
-        """A crop is drawn again if one class covers this share of its labelled pixels or more."""
+        """A crop is drawn again if one class covers at least this fraction of its labelled pixels."""
 
     @property
     def flip(self) -> float:
@@ -46,14 +45,14 @@ class Settings(Protocol):
 
     @property
     def photometric(self) -> bool:
-        """Whether colours are distorted."""
+        """Whether to apply photometric distortion."""
 
 
 def train_transform(image: Bytes, label: Bytes, rng: np.random.Generator, settings: Settings) -> tuple[Bytes, Bytes]:
     """Return one augmented crop: image (crop, crop, 3) and label (crop, crop), both uint8 and contiguous.
 
-    Where the resized image is smaller than the crop, it is padded below and to the right, image with 0 and
-    label with 255.
+    A resized image smaller than the crop is padded at the bottom and right, with 0 in the image and 255 in the
+    label.
     """
     size, side = resized(image.shape[:2], _short_edge(rng, settings)), settings.crop
     label = np.asarray(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST), np.uint8)
@@ -77,8 +76,8 @@ def resized(size: tuple[int, ...], short_edge: int) -> tuple[int, int]:
 def choose_crop(label: Bytes, rng: np.random.Generator, crop: int, cat_max_ratio: float) -> tuple[int, int]:
     """Return (top, left) of a crop of ``label`` (H, W) in which no class dominates.
 
-    A crop passes if it holds labelled pixels and no class reaches ``cat_max_ratio`` of the labelled pixels
-    (255 does not count). After ten failures the next draw is taken as it is.
+    A crop is accepted if it has labelled pixels (not 255) and no class covers the fraction ``cat_max_ratio`` of
+    them. After ten rejected crops the next one is used unchecked.
     """
     height, width = label.shape
     bounds = (max(height - crop, 0) + 1, max(width - crop, 0) + 1)
@@ -96,10 +95,9 @@ def choose_crop(label: Bytes, rng: np.random.Generator, crop: int, cat_max_ratio
 
 @dataclass(frozen=True)
 class Distortion:
-    """One photometric distortion, drawn; None means that step is left out.
+    """Parameters of one photometric distortion; None skips that step.
 
-    Every step ends in 8 bits again (cut off, not rounded), as mmsegmentation's does, so the order of the
-    steps matters.
+    As in mmsegmentation, every step truncates its result to 8 bits, so the order of the steps matters.
     """
 
     brightness: float | None
@@ -110,7 +108,7 @@ class Distortion:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Distortion:
-        """Draw each step with probability 1/2. The hue step excludes +18, as mmsegmentation's does."""
+        """Draw the parameters, each step with probability 1/2. As in mmsegmentation, a hue shift is never +18."""
         brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS) if rng.random() < 0.5 else None
         contrast = rng.uniform(*CONTRAST) if rng.random() < 0.5 else None
         saturation = rng.uniform(*SATURATION) if rng.random() < 0.5 else None
@@ -118,7 +116,7 @@ class Distortion:
         return cls(brightness, contrast, bool(rng.random() < 0.5), saturation, hue)
 
     def __call__(self, image: Bytes) -> Bytes:
-        """Distort ``image``, RGB (H, W, 3)."""
+        """Return ``image``, RGB (H, W, 3), distorted."""
         if self.brightness is not None:
             image = _linear(image, 1.0, self.brightness)
         if self.contrast is not None and self.contrast_first:
@@ -137,7 +135,7 @@ class Distortion:
 
 
 def _linear(plane: Bytes, factor: float, shift: float) -> Bytes:
-    # The same map for every pixel: 256 values are computed in float32 and looked up.
+    # Every pixel has the same map: compute it for the 256 levels in float32 and look it up.
     levels = np.arange(256, dtype=np.float32) * factor + shift
     return np.asarray(cv2.LUT(plane, levels.clip(0, 255).astype(np.uint8)), np.uint8)
 

@@ -1,4 +1,4 @@
-"""Files that broke off in a download or a copy, found before anything is trained on them."""
+"""Find truncated image files before training starts."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from benchmark.data.samples import Sample, SampleReader
 
 ENDS = {b"\x89P": b"IEND\xaeB`\x82", b"\xff\xd8": b"\xff\xd9"}
-"""How PNG and JPEG begin, and how they end."""
+"""First bytes of PNG and JPEG files, and the last bytes of each."""
 READ = 64
-"""How many suspects are read; a program that wrote something behind the end of every file shall not cost an hour."""
+"""Limit on the suspects decoded: some tools append data to every file, and decoding all could take an hour."""
 PART = 256
-"""Pairs that a thread looks at, one after the other."""
+"""Number of pairs per task of the thread pool."""
 
 
 def refuse_broken(reader: SampleReader, samples: Sequence[Sample]) -> None:
-    """Read those pairs of which a file does not end as its format does; the first that broke off is named.
+    """Raise on the first pair with a truncated file.
 
-    Only reading tells, since other bytes may follow a format's end. What else may be wrong with a file,
-    ``data check`` finds.
+    Only pairs with a file that lacks its format's end marker are decoded; such a file may still be intact, since other
+    bytes may follow the marker. ``data check`` finds other faults.
 
     Raises:
         UserError: see ``Reader.read``.

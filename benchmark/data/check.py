@@ -1,4 +1,4 @@
-"""Is a dataset on disk what its readers expect? Every file is opened, and what is found is counted."""
+"""Check a dataset on disk: decode every file, and count files, classes and faults."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Report:
-    """What one split holds.
+    """Contents of one split.
 
     Attributes:
-        dataset, split, root: what was looked at.
-        home: where the dataset is to be had.
-        images, labels: files found.
-        opened: pairs that were decoded, bad ones included.
-        orphans: images without label, labels without image.
-        tolerated: the release itself has orphans.
-        released: frames of the official release; None where that is not known.
-        notes: what the reader did of its own accord.
+        dataset, split, root: dataset, split and folder that were checked.
+        home: where to get the dataset.
+        images, labels: numbers of files found.
+        opened: number of pairs decoded, bad ones included.
+        orphans: images without a label and labels without an image.
+        tolerated: whether the official release has orphans too.
+        released: number of frames in the official release; None if unknown.
+        notes: special cases that the reader handled.
         problems: one line per bad pair, naming the file.
-        sizes: how many images have each (width, height).
+        sizes: number of images of each (width, height).
         classes: class names, by train id.
-        pixels: int64 (256,), labelled pixels by train id; entry 255 is what is ignored.
-        frames: int64 (256,), images in which each train id occurs.
+        pixels: int64 (256,), number of pixels by train id; entry 255 counts ignored pixels.
+        frames: int64 (256,), number of images that contain each train id.
     """
 
     dataset: str
@@ -57,30 +57,30 @@ class Report:
 
     @property
     def whole(self) -> bool:
-        """Whether there are pairs, all of them sound, and no file lacks its partner but in a release known for it."""
+        """Whether there are pairs, none is bad, and there are no orphans (unless the official release has some)."""
         return self.opened > 0 and not self.problems and (self.tolerated or not self.orphans)
 
     def missing(self, limit: int | None = None) -> int:
-        """Return how many frames of the official release, or of its first ``limit``, are not there."""
+        """Return the number of frames missing from the official release, or from its first ``limit`` frames."""
         released = self.images if self.released is None else self.released
         return max(min(released, limit or released) - self.images, 0)
 
     def text(self) -> str:
-        """Return the report for people to read."""
+        """Return the report as text."""
         official = "" if self.released in (None, self.images) else f" (the official release has {self.released})"
         lines = [f"{self.dataset} {self.split}: {self.images} images, {self.labels} labels in {self.root}{official}"]
         lines += [f"  {note}" for note in self.notes]
-        note = " (the release is known for some)" if self.tolerated else ""
-        lines += _listed(f"without partner{note}", [str(path) for path in self.orphans])
+        note = " (as in the official release)" if self.tolerated else ""
+        lines += _listed(f"without image or label{note}", [str(path) for path in self.orphans])
         lines += _listed("bad", list(self.problems))
         if not self.whole or self.missing():
-            lines.append(f"  what is missing or damaged is in {self.home}")
+            lines.append(f"  get missing or damaged files from {self.home}")
         sizes = ", ".join(f"{width}x{height} ({count})" for (width, height), count in self.sizes.items())
         lines.append(f"  {self.opened} pairs opened; sizes: {sizes or 'none'}")
         total = max(int(self.pixels.sum()), 1)
         for name, index in [*((name, i) for i, name in enumerate(self.classes)), ("(ignored)", 255)]:
-            share = 100 * self.pixels[index] / total
-            lines.append(f"  {name:>14}  {share:7.3f} % of pixels  in {self.frames[index]} images")
+            percent = 100 * self.pixels[index] / total
+            lines.append(f"  {name:>14}  {percent:7.3f} % of pixels  in {self.frames[index]} images")
         return "\n".join(lines)
 
 
@@ -98,12 +98,12 @@ def check_tree(
     limit: int | None = None,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Open every pair of ``split`` (or the first ``limit``) and report what there is.
+    """Decode every pair of ``split`` (or the first ``limit``) and return a report.
 
-    Bad files are collected, not raised; ``tick`` is told how many pairs of how many are done.
+    Bad files are listed in the report, not raised. ``tick`` is called with the number of pairs done and in total.
 
     Raises:
-        UserError: a folder is missing or the split does not exist, so there is nothing to open.
+        UserError: a folder is missing, or the dataset has no such split.
     """
     listing = reader.listing(root, split)
     pairs = listing.pairs()[:limit]

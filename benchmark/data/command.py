@@ -1,4 +1,4 @@
-"""``python -m benchmark data …``: every command works on the domains of a protocol."""
+"""The commands ``python -m benchmark data …``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ DEFAULT = "streets"
 
 
 def show(name: str, data_root: Path | None, output: Path, columns: int) -> str:
-    """Draw images of every domain beside their labels; return where the picture is.
+    """Write a contact sheet of the protocol's domains to ``output``; return a line that describes it.
 
     Raises:
-        UserError: no data, a bad file, or a path that no picture can be written to.
+        UserError: the data are missing, a file is bad, or ``output`` cannot be written.
     """
     fixed = protocol.load(name)
     root = location.data_root_for(fixed, data_root, Console(stderr=True))
@@ -38,23 +38,27 @@ def show(name: str, data_root: Path | None, output: Path, columns: int) -> str:
     try:
         sheet.save(output)
     except (OSError, ValueError) as error:
-        raise UserError(f"--output {output}: cannot be written: {error}; name a .png in a folder of yours") from None
+        raise UserError(
+            f"--output {output}: cannot be written: {error}; give a .png file in a writable folder"
+        ) from None
     return f"{output}: {len(rows)} domains, {sheet.width}x{sheet.height} pixels"
 
 
 def check(name: str | None, data_root: Path | None, *, partial: bool = False) -> None:
-    """Open every file that the protocol needs, or without one every data set in ``data_root``; print what was found.
+    """Decode every file that the protocol needs and print a report; without a protocol, check all of ``data_root``.
+
+    All domains are checked before an error is raised.
 
     Raises:
-        UserError: a folder is missing, or files are; frames of the official release are, and ``partial`` does not say
-            that a part is meant. All domains are looked at first.
+        UserError: a folder or file is missing or bad, or, without ``partial``, frames of the official release are
+            missing.
     """
     console = Console(stderr=True)
     if name is None and data_root is not None:
-        root, parts, aim = data_root, _present(data_root), "its readers need"
+        root, parts = data_root, _present(data_root)
     else:
         fixed = protocol.load(name or DEFAULT)
-        root, aim = location.data_root_for(fixed, data_root, console), f"protocol {fixed.name} needs"
+        root = location.data_root_for(fixed, data_root, console)
         parts = [(title, reader_of(split), split.split, split.limit) for title, split in fixed.splits().items()]
     bad, fewer = [], []
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
@@ -75,28 +79,28 @@ def check(name: str | None, data_root: Path | None, *, partial: bool = False) ->
             elif missing := report.missing(limit):
                 fewer.append(f"{title} lacks {missing} frame(s)")
     if bad:
-        raise UserError(f"{root}: {', '.join(bad)}: not as {aim} it; see the lines above")
+        raise UserError(f"{root}: {', '.join(bad)}: files are missing or bad; see the lines above")
     if fewer and not partial:
         raise UserError(
-            f"{root}: sound, but less than the official release: {', '.join(fewer)}; the lines above say where to get "
-            "them; give --partial if a part is meant"
+            f"{root}: no bad files, but fewer frames than in the official release: {', '.join(fewer)}; the lines above "
+            "say where to get them; give --partial to accept a partial dataset"
         )
 
 
 def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
-    """Return the parts of every data set in ``root``, each file in one of them; say what is passed over.
+    """Return splits that cover every dataset in ``root``, each file once; print a line for each folder skipped.
 
-    A split that is not there is no fault while another of the data set is: which are needed, a protocol says.
+    A missing split is not a fault if another split of the dataset is present: only a protocol says which are needed.
 
     Raises:
-        UserError: no such folder, or none in it is named as a data set.
+        UserError: ``root`` does not exist or contains no folder with the name of a dataset.
     """
     known = registry.names("dataset")
     folders = sorted(path.name for path in root.iterdir() if path.is_dir()) if os.path.isdir(root) else []
     parts: list[tuple[str, Reader, str, int | None]] = []
     for name in folders:
         if name not in known:
-            print(f"{root / name}: passed over, no data set of that name: {nearest(name, known)}")
+            print(f"{root / name}: skipped, not the name of a dataset: {nearest(name, known)}")
             continue
         reader: Reader = registry.find("dataset", name)
         listed, faults = {}, {}
@@ -113,12 +117,12 @@ def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
         if not listed:
             parts.append((name, reader, next(iter(faults)), None))
         for split, fault in faults.items() if listed else ():
-            print(f"{name} {split}: passed over: {fault}")
+            print(f"{name} {split}: skipped: {fault}")
     if not parts:
-        raise UserError(f"--data-root {root}: no folder in it is named as a data set ({', '.join(known)})")
+        raise UserError(f"--data-root {root}: contains no dataset; known dataset folders: {', '.join(known)}")
     return parts
 
 
 def render(output: Path | None) -> str:
-    """Render the embedded default; return where it lies."""
+    """Render the default datasets; return their folder."""
     return str(location.render(output, Console(stderr=True)))

@@ -1,4 +1,4 @@
-"""A protocol's domains, found on disk."""
+"""The samples of a protocol's domains."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Domain:
     """The labelled frames of one domain.
 
     Attributes:
-        dataset: its name; those of several, joined by a plus sign.
-        samples: by id.
-        reader: gives their pixels.
-        classes, colors: by train id.
+        dataset: name of the dataset; several names are joined by plus signs.
+        samples: the frames, sorted by id.
+        reader: reads their pixels.
+        classes, colors: class names and colours, by train id.
         test_size: see ``Split``.
-        notes: what is to be said about its files: known faults, frames that are not there, the mapping of labels.
+        notes: remarks on the files: known faults, missing frames, the label mapping.
     """
 
     dataset: str
@@ -38,10 +38,10 @@ class Domain:
 
     @classmethod
     def find(cls, split: Split, data_root: Path) -> Domain:
-        """Look the split's files up below ``data_root``.
+        """Find the split's files below ``data_root``.
 
         Raises:
-            UserError: they are not there, or not as the dataset's reader needs them, or one of them broke off.
+            UserError: files are missing, do not have the dataset's layout, or are truncated.
         """
         reader = reader_of(split)
         samples, notes = reader.survey(data_root / split.dataset, split.split)
@@ -55,17 +55,21 @@ class Domain:
 
     @classmethod
     def joined(cls, splits: Iterable[Split], data_root: Path) -> Domain:
-        """Return several splits' frames as one domain, whose sample ids begin with the dataset's name; one as it is.
+        """Return the frames of all splits as one domain.
+
+        With several splits, the dataset's name is put before each sample id.
 
         Raises:
-            UserError: see ``find``; or their classes differ.
+            UserError: see ``find``, or the splits have different classes.
         """
         parts = [cls.find(split, data_root) for split in splits]
         if len(parts) == 1:
             return parts[0]
         for part in parts:
             if part.classes != parts[0].classes:
-                raise UserError(f"source: {part.dataset} has other classes than {parts[0].dataset}; leave one out")
+                raise UserError(
+                    f"source: {part.dataset} and {parts[0].dataset} have different classes; remove one of them"
+                )
         return replace(
             parts[0],
             dataset="+".join(part.dataset for part in parts),
@@ -76,10 +80,10 @@ class Domain:
 
 
 def reader_of(split: Split) -> Reader:
-    """Return the reader of the split's dataset, with the mapping that the split asks for.
+    """Return the reader of the split's dataset, with the split's label mapping.
 
     Raises:
-        UserError: no such dataset, or no such mapping.
+        UserError: the dataset or the mapping is unknown.
     """
     reader: Reader = registry.find("dataset", split.dataset)
     return reader.using(split.mapping)

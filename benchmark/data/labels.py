@@ -1,7 +1,7 @@
-"""Label tables: from the ids that a dataset stores to train ids.
+"""Label tables, which map stored label ids to train ids.
 
-The facts are in ``labels.json`` beside this file, each with its source. A *table* maps stored ids to train
-ids: the 19 of Cityscapes, or CamVid's own 11 in the order of its SegNet copy. 255 means ignore everywhere.
+The data are in ``labels.json``, each with its source. Train ids are the 19 of Cityscapes, or the 11 of CamVid in
+SegNet's order. 255 always means ignore.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ CAMVID, CAMVID_COLORS = _classes("camvid")
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """One encoding of labels.
+    """Mapping of one label encoding to train ids.
 
     Attributes:
-        lut: uint8 (256,), stored id to train id; 255 where the encoding has no such id.
-        known: bool (256,), whether the encoding has that id at all.
+        lut: uint8 (256,), train id of each stored id; 255 for ids that the encoding does not have.
+        known: bool (256,), whether the encoding has the id.
     """
 
     lut: Bytes
@@ -47,7 +47,7 @@ class LabelTable:
 
     @classmethod
     def of(cls, ids: Mapping[int, int]) -> LabelTable:
-        """Build the table that maps exactly ``ids`` (stored id to train id)."""
+        """Return the table of the mapping ``ids`` (stored id to train id); all other ids are unknown."""
         lut, known = np.full(256, IGNORE, np.uint8), np.zeros(256, np.bool_)
         for stored, train in ids.items():
             lut[stored], known[stored] = train, True
@@ -56,24 +56,24 @@ class LabelTable:
 
     def unknown(self, ids: Bytes) -> list[int]:
         """Return the ids in ``ids`` (H, W) that this encoding does not have, sorted."""
-        if self.known[: int(ids.max()) + 1].all():  # most encodings count from 0 without a gap
+        if self.known[: int(ids.max()) + 1].all():  # fast path: most encodings use all ids from 0
             return []
         known = cv2.LUT(ids, self.known.view(np.uint8))
         return [] if known.all() else np.unique(ids[known == 0]).tolist()
 
     def train_ids(self, ids: Bytes) -> Bytes:
-        """Return the train ids of stored ``ids`` (H, W)."""
+        """Map stored ``ids`` (H, W) to train ids."""
         return np.asarray(cv2.LUT(ids, self.lut), np.uint8)  # several times faster than indexing
 
 
 @cache
 def table(name: str) -> LabelTable:
-    """Return the table ``name`` of ``labels.json`` (such as ``"cityscapes_label_ids"``)."""
+    """Return the table ``name`` of ``labels.json``, for example ``"cityscapes_label_ids"``."""
     return LabelTable.of({int(stored): train for stored, train in FACTS["tables"][name]["ids"].items()})
 
 
 def lut(name: str) -> Bytes:
-    """Return the look-up table (uint8, 256) of encoding ``name``; ids it does not list give 255."""
+    """Return the look-up table, uint8 (256,), of the table ``name``; unknown ids map to 255."""
     return table(name).lut
 
 
@@ -83,12 +83,12 @@ def cityscapes_table(name: str) -> LabelTable:
 
 
 def camvid_to_cityscapes(label: Bytes) -> Bytes:
-    """Map CamVid train ids (0-10, 255) of any shape to Cityscapes train ids, for models trained on those."""
+    """Map CamVid train ids (0-10, 255) of any shape to Cityscapes train ids, for models trained on Cityscapes."""
     return lut("camvid_to_cityscapes")[label]
 
 
 def colorize(label: Bytes, colors: tuple[Color, ...]) -> Bytes:
-    """Paint train ids (H, W) as RGB (H, W, 3); ids beyond ``colors``, so also 255, are black."""
+    """Return train ids (H, W) as RGB colours (H, W, 3). Ids without a colour, such as 255, are black."""
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colors)] = colors
     return palette[label]

@@ -1,4 +1,4 @@
-"""Torch datasets: an endless, keyed training order, and evaluation images at their own size."""
+"""Torch datasets: training crops in a reproducible order, and whole images for evaluation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEMORY = 2 << 30
 
 
 class TrainingItem(TypedDict):
-    """image: float32 (3, crop, crop) RGB 0-255; label: int64 (crop, crop), 255 = ignore; id: the sample's."""
+    """image: float32 (3, crop, crop), RGB 0-255; label: int64 (crop, crop), 255 = ignore; id: sample id."""
 
     image: torch.Tensor
     label: torch.Tensor
@@ -29,7 +29,7 @@ class TrainingItem(TypedDict):
 
 
 class EvaluationItem(TypedDict):
-    """image: float32 (3, H, W) RGB 0-255; label: uint8 (H0, W0) at its own size; id: the sample's."""
+    """image: float32 (3, H, W), RGB 0-255; label: uint8 (H0, W0) at its original size; id: sample id."""
 
     image: torch.Tensor
     label: torch.Tensor
@@ -37,10 +37,10 @@ class EvaluationItem(TypedDict):
 
 
 class Frames:
-    """Decoded samples by index, kept in memory if the whole set is expected to fit into ``memory`` bytes.
+    """Decoded samples by index, cached if the whole set is expected to fit into ``memory`` bytes.
 
-    The expectation rests on the first frame read; where frames are of many sizes and it was too hopeful, nothing
-    more is kept once ``memory`` is full. Each worker process of a data loader fills a memory of its own.
+    The estimate is based on the size of the first frame read. If later frames are larger, caching stops once
+    ``memory`` is full. Each data-loader worker has its own cache.
     """
 
     def __init__(self, samples: Sequence[Sample], reader: SampleReader, memory: int = MEMORY) -> None:
@@ -55,7 +55,7 @@ class Frames:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Bytes, Bytes]:
-        """Return image (H, W, 3) and train ids (H, W) of sample ``index``; not to be written to.
+        """Return image (H, W, 3) and train ids (H, W) of sample ``index``. Do not modify them: they may be cached.
 
         Raises:
             UserError: a file is bad; see ``Reader.read``.
@@ -73,11 +73,11 @@ class Frames:
 
 
 class TrainingSet(Dataset[TrainingItem]):
-    """Training crops by position p = 0 ... length-1, where position p is always the same crop.
+    """Training crops by position p = 0 ... length-1; the crop at a position is always the same.
 
-    Position p belongs to epoch p // n of the n samples; each epoch visits every sample once, in the order of
-    the stream (seed, "order", epoch), and augmentation draws from the stream (seed, "augment", p). So
-    methods, worker counts and resumed runs see the same pixels.
+    With n samples, position p is in epoch p // n. Each epoch visits every sample once, in an order drawn from the RNG
+    stream (seed, "order", epoch). Augmentation draws from the RNG stream (seed, "augment", p). All methods, numbers
+    of data-loader workers and resumed runs therefore see the same pixels.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TrainingSet(Dataset[TrainingItem]):
         length: int,
         memory: int = MEMORY,
     ) -> None:
-        """Prepare the set; ``length`` is iterations times batch size."""
+        """Create the dataset; ``length`` is iterations times batch size."""
         self.frames = Frames(samples, reader, memory)
         self._augmentation, self._seed, self._length = augmentation, seed, length
 
@@ -98,7 +98,7 @@ class TrainingSet(Dataset[TrainingItem]):
         return self._length
 
     def index(self, position: int) -> int:
-        """Return which sample ``position`` shows."""
+        """Return the index of the sample at ``position``."""
         epoch, step = divmod(position, len(self.frames))
         return int(_order(self._seed, epoch, len(self.frames))[step])
 
@@ -106,14 +106,14 @@ class TrainingSet(Dataset[TrainingItem]):
         """Return the crop at ``position``.
 
         Raises:
-            IndexError: the position is outside the training.
+            IndexError: ``position`` is out of range.
             UserError: a file is bad; see ``Reader.read``.
         """
         if not 0 <= position < self._length:
-            raise IndexError(f"position {position} is outside a training of {self._length}")
+            raise IndexError(f"position {position} is out of range for a training set of length {self._length}")
         index = self.index(position)
-        chance = numpy_rng(self._seed, "augment", position)
-        image, label = train_transform(*self.frames[index], chance, self._augmentation)
+        rng = numpy_rng(self._seed, "augment", position)
+        image, label = train_transform(*self.frames[index], rng, self._augmentation)
         return {
             "image": planes(image),
             "label": torch.from_numpy(label.astype(np.int64)),
@@ -122,11 +122,10 @@ class TrainingSet(Dataset[TrainingItem]):
 
 
 class EvaluationSet(Dataset[EvaluationItem]):
-    """Whole images in the order of their ids, with labels at their own size.
+    """Whole images sorted by id, with labels at their original size. Nothing is cached.
 
-    ``test_size`` (two edges in pixels, in any order) scales an image, aspect kept, as large as its long edge
-    stays within the longer and its short edge within the shorter; None leaves its size. Nothing is kept in
-    memory.
+    ``test_size`` (two edges in pixels, in any order) scales each image, aspect ratio kept, to the largest size whose
+    long edge is within the longer limit and whose short edge is within the shorter; None keeps the size.
     """
 
     def __init__(
@@ -153,12 +152,12 @@ class EvaluationSet(Dataset[EvaluationItem]):
 
 
 def planes(image: Bytes) -> torch.Tensor:
-    """Turn an image (H, W, 3) into float32 (3, H, W), values unchanged."""
+    """Return an image (H, W, 3) as a float32 tensor (3, H, W), values unchanged."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
 
 
 def fitted(size: tuple[int, ...], limits: tuple[int, int]) -> tuple[int, int]:
-    """Return (width, height) of an image of ``size`` (height, width) fitted into ``limits``."""
+    """Return (width, height) of an image of ``size`` (height, width) scaled to fit into ``limits``."""
     height, width = size[:2]
     scale = min(max(limits) / max(height, width), min(limits) / min(height, width))
     return max(int(width * scale + 0.5), 1), max(int(height * scale + 0.5), 1)

@@ -1,4 +1,4 @@
-"""Samples in order, read by this process or by others beside it; what comes does not depend on how many there are."""
+"""Read samples in order, in this process or in data-loader workers; the result is the same for any number of them."""
 
 from __future__ import annotations
 
@@ -18,58 +18,59 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from benchmark.common.errors import LostWorkerError, UserError
 
-BESIDE_A_GPU = 4
-"""One process reads and crops about 20 frames of GTA5 a second, and a GPU trains a ViT-L on fewer than 80."""
+WORKERS_PER_GPU = 4
+"""One worker reads and crops about 20 GTA5 frames per second; a GPU trains a ViT-L on fewer than 80 per second."""
+DETECTION_SECONDS = 1.0
+"""Upper bound on the time between a worker's broken connection and the operating system's report of its exit."""
 
 
-NEWS_SECONDS = 1.0
-"""How long after its connection has broken the system takes at most to tell that a process has ended."""
+def data_workers(wanted: int | None, ranks: int) -> int:
+    """Return the number of data-loader workers of each rank.
 
-
-def data_workers(wanted: int | None, processes: int) -> int:
-    """Return how many processes load for each process of a run.
-
-    Without a GPU none does by default: the cores have enough to do. Beside a GPU there are :data:`BESIDE_A_GPU`, or
-    as many as there are cores for.
+    The default is 0 without a GPU, where training needs all cores. With a GPU it is :data:`WORKERS_PER_GPU`, or
+    fewer if there are not enough cores.
 
     Args:
-        wanted: by the user; None for the default.
-        processes: that share the run.
+        wanted: the user's choice; None for the default.
+        ranks: number of ranks of the run.
     """
     if wanted is not None:
         return wanted
     if not torch.cuda.is_available():
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(BESIDE_A_GPU, cores // int(os.environ.get("LOCAL_WORLD_SIZE", processes))))
+    return max(1, min(WORKERS_PER_GPU, cores // int(os.environ.get("LOCAL_WORLD_SIZE", ranks))))
 
 
-def samples(data: Dataset[Any], indices: Sequence[int], count: int) -> Generator[Any]:
-    """Yield the samples at ``indices`` in their order; closed, it leaves no process behind.
+def samples(data: Dataset[Any], indices: Sequence[int], workers: int) -> Generator[Any]:
+    """Yield the samples at ``indices`` in order. Closing the generator stops the workers.
 
     Args:
-        data: what is indexed.
-        indices: of samples.
-        count: processes that load; 0 loads here.
+        data: dataset to index.
+        indices: indices of the samples.
+        workers: number of data-loader workers; 0 loads in this process.
 
     Raises:
-        UserError: as the data do.
-        LostLoaderError: a process that loads has ended; more often :func:`watched` tells.
+        UserError: raised by ``data``.
+        LostWorkerError: a data-loader worker has ended. Wrap the loop in :func:`watched` too: torch usually
+            detects this first, at any point in the loop.
     """
-    return _loaded(data, indices, count, None, _alone)
+    return _load(data, indices, workers, None, _identity)
 
 
-def batches(data: Dataset[Any], indices: Sequence[int], size: int, count: int) -> Generator[Any]:
-    """Yield :func:`samples`, ``size`` at a time, stacked."""
-    return _loaded(data, indices, count, size, _stacked)
+def batches(data: Dataset[Any], indices: Sequence[int], size: int, workers: int) -> Generator[Any]:
+    """Yield :func:`samples` collated into batches of ``size``."""
+    return _load(data, indices, workers, size, _collate)
 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Say in one line where a process that loads has ended: torch tells wherever this process then is.
+    """Turn torch's error about a dead data-loader worker into a one-line error.
+
+    Torch raises it from a signal handler, so at any point in this process.
 
     Raises:
-        LostLoaderError: one has.
+        LostWorkerError: a data-loader worker has ended.
     """
     try:
         yield
@@ -82,16 +83,16 @@ def watched() -> Iterator[None]:
 def _lost(error: Exception) -> LostWorkerError:
     reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
     return LostWorkerError(
-        f"a process that loads data has ended ({reason}); run again to go on from the last checkpoint, with fewer "
-        "--data-workers if memory was short"
+        f"a data-loader worker has ended ({reason}); run again to resume from the last checkpoint, with fewer "
+        "--data-workers if memory ran out"
     )
 
 
-def _loaded(data: Dataset[Any], indices: Sequence[int], count: int, size: int | None, put: Any) -> Generator[Any]:
+def _load(data: Dataset[Any], indices: Sequence[int], workers: int, size: int | None, collate: Any) -> Generator[Any]:
     loader = DataLoader(
-        Subset(_Telling(data), indices), size, num_workers=count, collate_fn=put,
-        worker_init_fn=_begin, multiprocessing_context=_start() if count else None,
-        # A generator of its own: a loader draws a number when it starts, which must not move the global one.
+        Subset(_ReturnErrors(data), indices), size, num_workers=workers, collate_fn=collate,
+        worker_init_fn=_init_worker, multiprocessing_context=_start_method() if workers else None,
+        # A separate generator: a DataLoader draws a seed when it starts, which must not advance the global RNG.
         generator=torch.Generator(),
     )  # fmt: skip
     try:
@@ -99,19 +100,19 @@ def _loaded(data: Dataset[Any], indices: Sequence[int], count: int, size: int | 
             if isinstance(item, UserError):
                 raise item
             yield item
-    except (ConnectionError, EOFError) as error:  # what a loader has read is fetched from it
+    except (ConnectionError, EOFError) as error:  # the connection to a worker broke while its data was fetched
         with watched():
-            time.sleep(NEWS_SECONDS)  # torch's error at its end may be on its way, and must not come anywhere else
+            time.sleep(DETECTION_SECONDS)  # wait for torch's own error, so that it is raised and caught here
         raise _lost(error) from None
 
 
-def _start() -> str | None:
-    """Return how a loader starts: as a fork, which begins at once and shares what is read already; None for torch's."""
+def _start_method() -> str | None:
+    """Return ``"fork"`` where it is safe: it starts at once and shares what is in memory. None for torch's default."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else None
 
 
-class _Telling(Dataset[Any]):
-    """Returns a user's mistake instead of raising it, as a loader would put its traceback into it."""
+class _ReturnErrors(Dataset[Any]):
+    """Returns a ``UserError`` instead of raising it: a DataLoader would add the worker's traceback to its message."""
 
     def __init__(self, data: Dataset[Any]) -> None:
         self.data = data
@@ -123,44 +124,46 @@ class _Telling(Dataset[Any]):
             return error
 
 
-def _alone(item: Any) -> Any:
+def _identity(item: Any) -> Any:
     return item
 
 
-def _stacked(items: list[Any]) -> Any:
+def _collate(items: list[Any]) -> Any:
     return next((item for item in items if isinstance(item, UserError)), None) or default_collate(items)
 
 
-def _begin(number: int) -> None:
-    """Leave signals to the run, which ends its loaders at the end of a step, and cores to the other loaders."""
+def _init_worker(number: int) -> None:
+    """Set up a data-loader worker: ignore the signals that only the main process handles, and use one core."""
     import cv2
 
     for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if sys.platform == "linux":
-        _end_with_the_run()
+        _exit_on_parent_sigterm()
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
-    sys.excepthook = _told
+    sys.excepthook = _excepthook
     cv2.setNumThreads(1)
 
 
-def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print what ends a thread, but for a run that is gone while it fetches something."""
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an uncaught exception, except for a lost connection to the main process."""
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)
 
 
-def _end_with_the_run() -> None:
-    """Obey a SIGTERM of the run alone: a scheduler sends its own to all of a job, and the run has yet to stop.
+def _exit_on_parent_sigterm() -> None:
+    """Exit on SIGTERM from the main process; ignore it from any other sender.
 
-    Torch ends a loader at anybody's, and the run with it. The run sends one to what hangs when it ends.
+    A scheduler sends SIGTERM to all processes of a job, while the main process still needs its workers to reach the
+    end of the step. By default a worker exits on any SIGTERM, and the run fails with it. The main process sends
+    SIGTERM to workers that hang at the end.
     """
-    run = os.getppid()
+    parent = os.getppid()
 
     def wait() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
             pass
         os._exit(0)
 

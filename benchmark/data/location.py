@@ -1,4 +1,4 @@
-"""Where data lies: the user's root, or the cache that holds the rendered default."""
+"""Find the data root: the user's folder, or the cache with the rendered default datasets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CACHE = "DGSS_BENCHMARK_CACHE"
 
 
 def cache() -> Path:
-    """Return the folder for what can be made again: ``$DGSS_BENCHMARK_CACHE``, else the system's usual place."""
+    """Return the cache folder: ``$DGSS_BENCHMARK_CACHE`` if set, else the platform's default."""
     if os.environ.get(CACHE):
         return Path(os.environ[CACHE])
     if sys.platform == "win32":
@@ -25,49 +25,49 @@ def cache() -> Path:
 
 
 def place_for(protocol: Protocol, given: Path | None) -> Path:
-    """Return the folder that holds the protocol's data sets, or will once these are rendered.
+    """Return the data root of the protocol; the rendered default need not exist yet.
 
     Raises:
-        UserError: the protocol needs ``--data-root`` and got none, or one that is no folder.
+        UserError: the protocol needs ``--data-root`` and none was given, or it is not a folder.
     """
     if given is not None:
-        if not os.path.isdir(given):  # unlike Path.is_dir, no error where permission lacks
-            raise UserError(f"--data-root {given}: no such folder, or none that you may look into")
+        if not os.path.isdir(given):  # unlike Path.is_dir, does not raise without permission
+            raise UserError(f"--data-root {given}: no such folder, or no permission to read it")
         return given.resolve()
     if protocol.rendered is None:
         raise UserError(
-            f"protocol {protocol.name} needs --data-root: a folder that holds {', '.join(_folders(protocol))}, each as "
-            f"its download unpacks; python -m benchmark data check --protocol {protocol.name} --data-root DIR says "
-            "what is missing and where to get it"
+            f"protocol {protocol.name} needs --data-root: a folder that contains {', '.join(_folders(protocol))}, each "
+            f"as unpacked from its download; to see what is missing and where to get it, run: "
+            f"python -m benchmark data check --protocol {protocol.name} --data-root DIR"
         )
     return rendered()
 
 
 def require(protocol: Protocol, place: Path) -> None:
-    """Check that ``place`` has a folder for every data set of the protocol.
+    """Check that the folder ``place`` contains a folder for every dataset of the protocol.
 
     Raises:
-        UserError: some are missing; all of these are named.
+        UserError: some folders are missing; the message names all of them.
     """
     missing = [name for name in _folders(protocol) if not os.path.isdir(place / name)]
     if missing:
         raise UserError(
-            f"--data-root {place}: no folder {', '.join(missing)}; python -m benchmark data check --protocol "
-            f"{protocol.name} --data-root {place} says where to get it"
+            f"--data-root {place}: no folder {', '.join(missing)}; to see where to get it, run: "
+            f"python -m benchmark data check --protocol {protocol.name} --data-root {place}"
         )
 
 
 def make_ready(protocol: Protocol, place: Path, console: Console) -> None:
-    """Render what the protocol needs into ``place``, if that is the cache's; nothing is done to a user's folder."""
+    """Render the protocol's datasets if ``place`` is the cache; a user's folder is left unchanged."""
     if protocol.rendered is not None and place == rendered():
         render(place, console)
 
 
 def data_root_for(protocol: Protocol, given: Path | None, console: Console) -> Path:
-    """Return the folder that holds the protocol's data sets; renders the embedded default on first use.
+    """Return the data root of the protocol; the default datasets are rendered on first use.
 
     Raises:
-        UserError: as :func:`place_for`.
+        UserError: see :func:`place_for`.
     """
     place = place_for(protocol, given)
     make_ready(protocol, place, console)
@@ -75,7 +75,7 @@ def data_root_for(protocol: Protocol, given: Path | None, console: Console) -> P
 
 
 def render(root: Path | None, console: Console) -> Path:
-    """Render the embedded streets below ``root`` (default: the cache) unless they are there; return the root."""
+    """Render the default datasets below ``root`` (default: the cache) unless they exist; return the root."""
     from benchmark.data import streets
 
     place = root or rendered()
@@ -93,7 +93,7 @@ def _folders(protocol: Protocol) -> list[str]:
 
 
 def rendered() -> Path:
-    """Return the folder that holds the rendered data sets, or will."""
+    """Return the cache folder of the rendered datasets, which may not exist yet."""
     from benchmark.data import streets
 
     return cache() / f"streets-{streets.VERSION}"

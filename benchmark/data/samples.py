@@ -1,7 +1,7 @@
-"""What every dataset reader shares: pairs of files, and pixels read with suspicion.
+"""Base class of all dataset readers, and checked reading of image and label files.
 
-A reader finds the (image, label) pairs of an official download as it was unpacked, without conversion, and
-turns its labels into train ids. Whatever is wrong with a file is said in one line that names the file.
+A reader finds the (image, label) pairs of an official download as unpacked, without conversion, and maps its labels
+to train ids. Every error about a file is one line that names the file.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from PIL import Image
 from benchmark.common.errors import UserError, nearest
 from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, FACTS, Bytes, Color, LabelTable
 
-# What Pillow is known to raise on damaged files, from its own parsers and from the codecs beneath.
+# Exceptions that Pillow's parsers and the codecs below them are known to raise on damaged files.
 DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
     struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
-NARROWEST = 32
-"""How many times as long as wide a picture may be."""
+MAX_ASPECT = 32
+"""Largest aspect ratio accepted."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of one split by sample id, before they are paired.
+    """The files of one split by sample id, not yet paired.
 
-    ``notes`` says in words and counts what the reader did of its own accord, such as leaving out a known bad
-    file.
+    ``notes`` describes special cases that the reader handled, such as skipping a file known to be bad.
     """
 
     images: Mapping[str, Path]
@@ -60,13 +59,13 @@ class Listing:
         return [Sample(key, self.images[key], self.labels[key]) for key in both]
 
     def orphans(self) -> list[Path]:
-        """Return the images without label and the labels without image, sorted."""
+        """Return the images without a label and the labels without an image, sorted."""
         alone = self.images.keys() ^ self.labels.keys()
         return sorted(path for files in (self.images, self.labels) for key, path in files.items() if key in alone)
 
 
 class SampleReader(Protocol):
-    """Whatever gives the pixels of a sample: a dataset's reader, or a view of one."""
+    """Interface that reads the pixels of a sample: a dataset's reader, or a view of one."""
 
     def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
         """Return image (H, W, 3) and train ids (H, W); see ``Reader.read``."""
@@ -75,18 +74,18 @@ class SampleReader(Protocol):
 class Reader(ABC):
     """One dataset in its official layout.
 
-    Subclasses say where files are (``listing``) and how a label is encoded (``table``); pairing, decoding and
-    checking are done here. ``root`` is always the dataset's own folder.
+    Subclasses define where the files are (``listing``) and how labels are encoded (``table``); this class pairs,
+    decodes and checks them. ``root`` is always the dataset's own folder.
 
     Attributes:
-        name: the dataset's name, equal to its file's.
-        home: where the dataset is to be had, in words.
-        splits: how its splits are written.
+        name: name of the dataset and of the reader's file.
+        home: where to get the dataset.
+        splits: names of its splits.
         classes: class names, by train id.
         colors: class colours (RGB), by train id.
-        tolerates_orphans: the release itself lacks some partners, so pair what is there.
-        mappings: names of its mappings to train ids, the default first; none where there is but one.
-        mapping: the one in use; see ``using``.
+        tolerates_orphans: whether to ignore files without a partner, for releases that have such files.
+        mappings: names of the mappings to train ids, the default first; empty if there is only one.
+        mapping: the mapping in use; see ``using``.
     """
 
     name: ClassVar[str]
@@ -99,12 +98,12 @@ class Reader(ABC):
     mapping: str = ""
 
     def released(self, split: str) -> int | None:
-        """Return how many labelled frames the official release has in ``split``; None where that is not known."""
+        """Return the number of labelled frames of ``split`` in the official release; None if unknown."""
         frames: dict[str, int] = FACTS["frames"].get(self.name, {})
         return frames.get(split)
 
     def using(self, mapping: str | None) -> Reader:
-        """Return the reader that maps labels by ``mapping``; None keeps the default.
+        """Return a reader that uses the label mapping ``mapping``; None keeps the default.
 
         Raises:
             UserError: the dataset has no such mapping.
@@ -127,7 +126,7 @@ class Reader(ABC):
 
     @abstractmethod
     def table(self, label: Path) -> LabelTable:
-        """Return the encoding of the file ``label``."""
+        """Return the label table for the file ``label``."""
 
     def samples(self, root: Path, split: str) -> list[Sample]:
         """Return the labelled frames of ``split``, sorted by id.
@@ -138,29 +137,29 @@ class Reader(ABC):
         return self.survey(root, split)[0]
 
     def survey(self, root: Path, split: str) -> tuple[list[Sample], tuple[str, ...]]:
-        """Return the labelled frames of ``split``, sorted by id, and what is to be said about them.
+        """Return the labelled frames of ``split``, sorted by id, and notes on them.
 
         Raises:
-            UserError: a folder is missing, no pair is found, or (unless the release is known for it) a file
-                lacks its partner.
+            UserError: a folder is missing, there is no pair, or a file has no partner (unless
+                ``tolerates_orphans``).
         """
         listing = self.listing(root, split)
         pairs, orphans = listing.pairs(), listing.orphans()
         if not pairs:
             raise UserError(
-                f"{self.name}: no image has its label in split {split!r} under {root} "
+                f"{self.name}: no image with a label in split {split!r} under {root} "
                 f"({len(listing.images)} images, {len(listing.labels)} labels); get it from {self.home}"
             )
         if orphans and not self.tolerates_orphans:
             raise UserError(
-                f"{self.name}: {len(orphans)} file(s) of split {split!r} lack their image or label, "
-                f"first {orphans[0]}; complete or remove them"
+                f"{self.name}: {len(orphans)} file(s) of split {split!r} without image or label, "
+                f"first {orphans[0]}; add the missing files or remove these"
             )
-        left_out = (f"{len(orphans)} without image or label left out",) if orphans else ()
-        return pairs, (*listing.notes, *left_out)
+        skipped = (f"{len(orphans)} frame(s) without image or label left out",) if orphans else ()
+        return pairs, (*listing.notes, *skipped)
 
     def ids(self, label: Path) -> Bytes:
-        """Return the ids that the file ``label`` stores, uint8 (H, W); for encodings other than one 8-bit channel.
+        """Return the ids stored in the file ``label``, uint8 (H, W). Override for encodings other than 8-bit PNG.
 
         Raises:
             UserError: see ``read_ids``.
@@ -171,7 +170,7 @@ class Reader(ABC):
         """Return the label as train ids, uint8 (H, W), 255 = ignore.
 
         Raises:
-            UserError: the file is unreadable, no label image, or holds an id that its encoding does not have.
+            UserError: the file cannot be read, is not a label image, or contains an unknown id.
         """
         ids, table = self.ids(sample.label), self.table(sample.label)
         if unknown := table.unknown(ids):
@@ -191,7 +190,7 @@ class Reader(ABC):
         if image.shape[:2] != label.shape:
             height, width = label.shape
             raise UserError(
-                f"{sample.label}: label is {width}x{height}, its image {image.shape[1]}x{image.shape[0]}; "
+                f"{sample.label}: label is {width}x{height}, but its image is {image.shape[1]}x{image.shape[0]}; "
                 f"restore both from {self.home}"
             )
         return image, label
@@ -200,29 +199,32 @@ class Reader(ABC):
 def read_image(path: Path) -> Bytes:
     """Return the photograph at ``path`` (PNG or JPEG) as RGB, uint8 (H, W, 3).
 
-    A camera's EXIF orientation is ignored on purpose: labels were drawn on the stored pixel grid.
+    EXIF orientation is ignored on purpose: labels refer to the pixel grid as stored.
 
     Raises:
-        UserError: missing, empty, truncated, not PNG/JPEG, or no colour picture (a label file, 16 bit, CMYK).
+        UserError: the file is missing, empty, truncated, not PNG or JPEG, or not a colour image (a label file, 16
+            bits, CMYK).
     """
     picture = decode(path)
     if picture.mode not in ("RGB", "RGBA") and (picture.mode, picture.format) != ("L", "JPEG"):
-        raise UserError(f"{path}: a {_kind(picture)} file where a colour image is expected")
+        raise UserError(f"{path}: expected a colour image, found a {_kind(picture)} image; restore it from the dataset")
     return np.array(picture.convert("RGB"))
 
 
 def read_ids(path: Path) -> Bytes:
     """Return the stored ids of the label PNG at ``path``, uint8 (H, W).
 
-    Palette images give their indices, never their colours. Grey images of fewer than 8 bits (some tools
-    shrink label files so) are scaled to 0-255 by Pillow; that is undone.
+    The ids of a palette image are its indices, not its colours. Some tools shrink label files to grey images of fewer
+    than 8 bits; Pillow scales their values to 0-255, which is undone here.
 
     Raises:
-        UserError: missing, empty, truncated, or not an 8-bit single-channel PNG.
+        UserError: the file is missing, empty, truncated, or not a single-channel PNG of up to 8 bits.
     """
     picture = decode(path, ("PNG",))
     if picture.mode not in ("L", "P", "1"):
-        raise UserError(f"{path}: a {_kind(picture)} file where an 8-bit image of label ids is expected")
+        raise UserError(
+            f"{path}: expected an 8-bit image of label ids, found a {_kind(picture)} image; restore it from the dataset"
+        )
     shrunk = re.fullmatch(r"L;([24])", picture.info["stored_as"])
     bits = 1 if picture.mode == "1" else int(shrunk[1]) if shrunk else 8
     ids = np.array(picture.convert("L") if picture.mode == "1" else picture)
@@ -230,10 +232,10 @@ def read_ids(path: Path) -> Bytes:
 
 
 def known_split(split: str, reader: Reader) -> None:
-    """Check that ``split`` is one of the reader's.
+    """Check that the reader's dataset has the split ``split``.
 
     Raises:
-        UserError: it is not; the message suggests the nearest.
+        UserError: it does not; the message suggests the nearest name.
     """
     if split not in reader.splits:
         raise UserError(f"{reader.name}: no split {split!r}; {nearest(split, reader.splits)}")
@@ -243,7 +245,7 @@ def folder(path: Path, reader: Reader) -> Path:
     """Return ``path`` if it is a folder.
 
     Raises:
-        UserError: it is not, and the message says where the dataset is to be had; it must not be looked at.
+        UserError: it is missing (the message says where to get the dataset), or there is no permission to read it.
     """
     if not _is_folder(path):
         raise UserError(f"{reader.name}: folder {path} is missing; unpack {reader.home} there")
@@ -251,12 +253,12 @@ def folder(path: Path, reader: Reader) -> Path:
 
 
 def files(where: Path, pattern: str, *, deep: bool = False) -> dict[str, Path]:
-    """Return files in ``where`` whose name matches ``pattern`` entirely, by the pattern's first group.
+    """Return the files in ``where`` whose whole name matches ``pattern``, by the pattern's first group.
 
-    ``deep`` descends into subfolders; the key is then preceded by the subfolder's path.
+    With ``deep``, subfolders are searched too, and each key is preceded by the subfolder's path.
 
     Raises:
-        UserError: a folder must not be looked into, or a link leads back to itself or to a folder above it.
+        UserError: a folder cannot be read, or a link points to itself or to a folder above it.
     """
     found: dict[str, Path] = {}
     match = re.compile(pattern).fullmatch
@@ -268,24 +270,24 @@ def files(where: Path, pattern: str, *, deep: bool = False) -> dict[str, Path]:
 
 
 def cityscapes_labels(where: Path, kind: str) -> dict[str, Path]:
-    """Return label files of Cityscapes' naming below ``where``, by what precedes their suffix.
+    """Return the label files below ``where`` that are named as in Cityscapes, by key.
 
-    That is ``<key>_<kind>_labelIds.png``, and where there is none of a key, its ``_<kind>_labelTrainIds.png``.
+    The file of a key is ``<key>_<kind>_labelIds.png`` or, if that is missing, ``<key>_<kind>_labelTrainIds.png``.
     """
     train_ids, ids = (files(where, rf"(.+)_{kind}_{name}\.png", deep=True) for name in ("labelTrainIds", "labelIds"))
     return train_ids | ids
 
 
 def below(part: str, found: dict[str, Path]) -> dict[str, Path]:
-    """Return files with their keys preceded by the name of the part that they belong to."""
+    """Return ``found`` with each key preceded by ``part`` and a slash."""
     return {f"{part}/{key}": path for key, path in found.items()}
 
 
 def first_folder(candidates: Iterable[Path], reader: Reader) -> Path:
-    """Return the first of ``candidates`` that exists, for layouts that differ between releases.
+    """Return the first folder of ``candidates`` that exists, for layouts that differ between releases.
 
     Raises:
-        UserError: none does; the message names the first.
+        UserError: none exists; the message names the first.
     """
     paths = list(candidates)
     return next((path for path in paths if _is_folder(path)), None) or folder(paths[0], reader)
@@ -307,7 +309,7 @@ def _entries(where: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
             for entry in entries:
                 if entry.is_dir():
                     folders.append(Path(entry.path))
-                # Hidden files are other systems' by-products (._name.png), never frames.
+                # Hidden files (._name.png) are by-products of other systems, never frames.
                 elif entry.is_file() and not entry.name.startswith("."):
                     files.append((entry.name, Path(entry.path)))
     except OSError as error:
@@ -318,7 +320,7 @@ def _entries(where: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
 def _walk(where: Path, prefix: str, above: frozenset[str]) -> list[tuple[str, Path]]:
     here = os.path.realpath(where)
     if here in above:
-        raise UserError(f"{where}: a link that leads back to {here}, in which it lies; remove it")
+        raise UserError(f"{where}: a link to {here}, a folder above it; remove the link")
     files, folders = _entries(where)
     found = [(prefix + name, path) for name, path in files]
     for sub in folders:
@@ -327,29 +329,27 @@ def _walk(where: Path, prefix: str, above: frozenset[str]) -> list[tuple[str, Pa
 
 
 def _unreachable(path: Path, error: OSError) -> UserError:
-    """Return what to say of a file or folder that is there and cannot be reached."""
+    """Return the error for a file or folder that exists but cannot be read."""
     if isinstance(error, PermissionError):
         return UserError(f"{path}: no permission to read it; make it and the folders above it readable (chmod u+rX)")
     if error.errno == errno.ELOOP:
-        return UserError(f"{path}: a link that leads back to itself; remove it, or put the file in its place")
-    return UserError(f"{path}: cannot be read ({error.strerror or error}); check the disk that it lies on")
+        return UserError(f"{path}: a link that points to itself; remove it, or put the file in its place")
+    return UserError(f"{path}: cannot be read ({error.strerror or error}); check the disk")
 
 
 def decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
-    """Return the picture at ``path``, decoded to its end; its ``info["stored_as"]`` is Pillow's name of the layout.
+    """Return the picture at ``path``, fully decoded; ``info["stored_as"]`` is Pillow's raw mode of the pixel data.
 
     Raises:
-        UserError: missing, empty, truncated, of another format or of an impossible size, or not to be read.
+        UserError: the file is missing, empty, truncated, of another format, of an implausible size, or cannot be read.
     """
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: file is empty (0 bytes); restore it from the dataset")
         with Image.open(path, formats=formats) as picture:
-            if max(picture.size) > NARROWEST * min(picture.size):  # resized by its short edge, it would fill the memory
+            if max(picture.size) > MAX_ASPECT * min(picture.size):  # resizing its short edge could exhaust the memory
                 width, height = picture.size
-                raise UserError(
-                    f"{path}: {width}x{height} pixels are no frame of a street; restore it from the dataset"
-                )
+                raise UserError(f"{path}: implausible size {width}x{height}; restore it from the dataset")
             raw = str(picture.tile[0].args) if picture.tile else ""
             picture.load()
     except DAMAGE as error:

@@ -1,4 +1,4 @@
-"""Contact sheets: look at a dataset before trusting any figure made from it."""
+"""Contact sheets: images of a dataset beside their labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAPER, INK = (255, 255, 255), (30, 30, 30)
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a sheet: the domain's title, its reader, the samples to choose from, and its classes."""
+    """One row of a sheet: the domain's title, reader, samples to choose from, classes and colours."""
 
     title: str
     reader: SampleReader
@@ -27,10 +27,10 @@ class Row:
 
 
 def contact_sheet(rows: Sequence[Row], *, columns: int = 4, height: int = 128) -> Image.Image:
-    """Return a sheet of frames beside their coloured labels, one titled row per domain, class colours below.
+    """Return a sheet of images beside their coloured labels, one titled row per domain, class colours at the bottom.
 
-    Each row shows ``columns`` samples spread evenly over its domain, every picture ``height`` pixels high and as
-    wide as the row's first one; pictures of another shape are fitted into that. Ignored pixels are black.
+    Each row shows ``columns`` samples spread evenly over its domain. Every picture is scaled to fit into ``height``
+    pixels and the width of the row's first picture. Ignored pixels are black.
 
     Raises:
         UserError: a file is bad; see ``Reader.read``.
@@ -60,7 +60,7 @@ def _strip(row: Row, columns: int, height: int) -> Image.Image:
     strip = Image.new("RGB", (MARGIN + columns * 2 * (size[0] + MARGIN), TITLE + height + MARGIN), PAPER)
     ImageDraw.Draw(strip).text((MARGIN, 1), f"{row.title}: {len(row.samples)} frames", INK, _font())
     for place, picture in enumerate(picture for cell in cells for picture in cell):
-        # Nearest keeps a label's colours pure; photographs are averaged.
+        # Nearest-neighbour for labels, so that no colours are mixed; images are averaged.
         how = Image.Resampling.NEAREST if place % 2 else Image.Resampling.BOX
         scale = min(size[0] / picture.width, size[1] / picture.height)
         fitted = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))

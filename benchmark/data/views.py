@@ -1,4 +1,4 @@
-"""Views of datasets: pixels as a protocol wants them, not as the files have them."""
+"""Views of a dataset's reader that change its pixels or combine several readers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from benchmark.data.samples import Sample, SampleReader
 
 
 class Halved:
-    """Images and labels at half their size, odd pixels dropped.
+    """Images and labels at half their size, rounded down.
 
-    Pillow's filters, as in the script that the field halves Mapillary Vistas with; that script stores the images as
-    JPEG once more, which this does not.
+    Uses Pillow's filters, as the script with which Rein and others halve Mapillary Vistas does; unlike here, that
+    script then saves the images as JPEG again.
     """
 
     def __init__(self, reader: SampleReader) -> None:
@@ -33,12 +33,12 @@ class Halved:
 
 
 class Joint:
-    """Several datasets as one: a sample's id begins with its dataset's name (``gta5/00001``)."""
+    """Several datasets as one. Each sample id begins with the name of its dataset (``gta5/00001``)."""
 
     def __init__(self, readers: Mapping[str, SampleReader]) -> None:
         self._readers = readers
 
     def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
-        """Return image (H, W, 3) and train ids (H, W) by the reader of the sample's dataset; see ``Reader.read``."""
+        """Return image (H, W, 3) and train ids (H, W), read by the dataset's reader; see ``Reader.read``."""
         dataset, _, inner = sample.id.partition("/")
         return self._readers[dataset].read(replace(sample, id=inner))

@@ -1,4 +1,4 @@
-"""What every method shares and cannot change: one frozen, validated :class:`Protocol` per YAML file."""
+"""Protocols: the fixed conditions of an experiment, one validated, immutable :class:`Protocol` per YAML file."""
 
 from benchmark.protocol.explain import explain
 from benchmark.protocol.loader import FOLDER, UNREADABLE, available, load, merged, variants, with_vfm

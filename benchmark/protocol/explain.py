@@ -1,4 +1,4 @@
-"""One line for the user about a model's first validation error."""
+"""Describe a pydantic validation error in one line."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from benchmark.protocol.schema import ONE, SEVERAL, Split
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Turn the first validation error into one line that names the field and, for a typo, the nearest one."""
+    """Return a line about the first validation error: the field, what is wrong, and a suggestion for a typo."""
     first = error.errors()[0]
     loc = tuple(part for part in first["loc"] if part not in (ONE, SEVERAL))
-    where = ".".join(map(str, loc)) or "the whole"
+    where = ".".join(map(str, loc))
+    prefix = f"{where}: " if where else ""
     if first["type"] == "missing":
         return f"field {where} is missing"
     if first["type"] == "value_error":
-        return f"{where}: {first['ctx']['error']}"
+        return f"{prefix}{first['ctx']['error']}"
     if first["type"].startswith(("greater_than", "less_than", "finite_number")) and (limits := _limits(model, loc)):
         return f"{where}: must be {limits} (got {str(first['input'])[:60]})"
     if first["type"] != "extra_forbidden":
-        return f"{where}: {first['msg']} (got {str(first['input'])[:60]})"
+        return f"{prefix}{first['msg']} (got {str(first['input'])[:60]})"
     return f"unknown field {where}: {nearest(str(loc[-1]), _siblings(model, loc))}"
 
 
 def _limits(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """Return the whole range that a number may lie in, of which pydantic names the side that was left."""
+    """Return the valid range of a number, such as "at least 0 and below 1"; pydantic names only one of the bounds."""
     *sections, last = map(str, loc)
     for section in sections:
         inner = model.model_fields[section].annotation if section in model.model_fields else None
@@ -39,7 +40,7 @@ def _limits(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
 
 
 def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Return the valid names beside the unknown one at ``loc``."""
+    """Return the valid field names of the section that contains ``loc``."""
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))
         inner = field.annotation if field else None

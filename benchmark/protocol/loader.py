@@ -1,8 +1,8 @@
 """Read a protocol from its YAML file.
 
-A protocol has *variants*: named sections that state only their differences from it (``streets@quick``).
-They are merged key by key, so a variant can never drop a field by overriding its neighbour; only a target may be
-left out, by stating null for it. A protocol that names a ``default_variant`` is never used without one.
+A protocol can have *variants*, named sections with only the fields that differ (``streets@quick``). They are merged
+key by key, so overriding one field keeps the others of its section. A variant removes a target by setting it to null.
+A protocol with a ``default_variant`` is always used with a variant.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from benchmark.protocol.schema import FoundationModel, Protocol
 
 FOLDER = Path(__file__).parent
 UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
-"""What reading YAML may raise: its own error, an impossible date or number (``2001-99-99``), endless nesting."""
+"""Exceptions of the YAML parser: its own, those of invalid dates or numbers (``2001-99-99``), and of deep nesting."""
 
 
 def available() -> list[str]:
-    """Return the names of the protocols that come with the benchmark."""
+    """Return the names of the built-in protocols."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def variants(name: str) -> list[str]:
-    """Return the names of the variants of a protocol that comes with the benchmark, as its file has them."""
+    """Return the names of a built-in protocol's variants, in the order of its file."""
     return list(_yaml(FOLDER / f"{name}.yaml").get("variants") or ())
 
 
 def load(name: str, variant: str | None = None) -> Protocol:
-    """Read a protocol by name (``streets``, ``streets@quick``) or by the path of a YAML file.
+    """Load a protocol by name (``streets``, ``streets@quick``) or from a YAML file.
 
     Raises:
-        UserError: no such protocol or variant, not YAML, or a field that is unknown, missing or impossible;
-            the line names the file, the field and the nearest valid name.
+        UserError: the protocol or variant is unknown, the file is not YAML, or a field is unknown, missing or invalid.
+            The message names the file, the field and the nearest valid name.
     """
     base, _, suffix = name.partition("@")
     variant = variant or suffix or None
     path = Path(base) if base.endswith((".yaml", ".yml")) else FOLDER / f"{base}.yaml"
-    if not os.path.isfile(path):  # unlike Path.is_file, no error where a name is too long
+    if not os.path.isfile(path):  # unlike Path.is_file, does not raise on a name that is too long
         raise UserError(f"unknown protocol {base!r}: {nearest(base, available())} (or give a .yaml file)")
     content = _yaml(path)
     changes = content.pop("variants", None) or {}
@@ -56,7 +56,7 @@ def load(name: str, variant: str | None = None) -> Protocol:
             raise UserError(f"{path.name}: no variant {variant!r}: {nearest(str(variant), known)}")
         stated = known[str(variant)] or {}
         if not isinstance(stated, dict):
-            raise UserError(f"{path.name}: variants.{variant}: must hold fields (name: value), not {stated!r:.60}")
+            raise UserError(f"{path.name}: variants.{variant}: must be fields (name: value), not {stated!r:.60}")
         content = merged(content, stated)
         if isinstance(content.get("targets"), dict):
             content["targets"] = {name: split for name, split in content["targets"].items() if split is not None}
@@ -68,14 +68,14 @@ def load(name: str, variant: str | None = None) -> Protocol:
 
 
 def with_vfm(fixed: Protocol, texts: Iterable[str]) -> Protocol:
-    """Return the protocol with fields of its section ``vfm`` changed, and a name that says so.
+    """Return the protocol with fields of its ``vfm`` section changed, and the changes added to its name.
 
     Args:
         fixed: the protocol.
-        texts: ``FIELD=VALUE``, such as ``resample=pi``; none leaves the protocol as it is.
+        texts: changes as ``FIELD=VALUE``, such as ``resample=pi``.
 
     Raises:
-        UserError: a text of another form, or a field or value that there is not.
+        UserError: a field or value is invalid.
     """
     changes = dict(text.partition("=")[::2] for text in texts)
     try:
@@ -87,7 +87,7 @@ def with_vfm(fixed: Protocol, texts: Iterable[str]) -> Protocol:
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``changes`` laid over it, key by key at every depth."""
+    """Return ``base`` updated with ``changes``, key by key at every depth."""
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
@@ -103,5 +103,5 @@ def _yaml(path: Path) -> dict[str, Any]:
     except UNREADABLE as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold fields (name: value), not {type(content).__name__}")
+        raise UserError(f"{path}: must be fields (name: value), not {type(content).__name__}")
     return content

@@ -1,4 +1,4 @@
-"""The fields of a protocol: what every method shares and cannot change. Frozen and validated."""
+"""The fields of a protocol: the conditions that are the same for every method. Validated and immutable."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from pydantic import (
 )
 
 CHANNELS = {"linear": 0, "mask2former": 256}
-"""Width of the decoders that have only one, or none."""
-Share = Annotated[float, Field(ge=0, le=1)]
+"""Width of the decoders whose width is fixed (0: the decoder has no such parameter)."""
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Part(BaseModel):
-    """Base of a protocol's sections: frozen, and without unknown keys.
+    """Base class of a protocol's sections: immutable, and unknown fields are errors.
 
     Attributes:
-        LATER: fields that came after the first records. At their default they are left out of what is
-            fingerprinted, so that a protocol which does not use them keeps its fingerprint.
+        LATER: fields added after the first records were written. At their default value they are excluded from the
+            serialised protocol, so that a protocol that does not use them keeps its fingerprint.
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset()
-    # No infinity: a record, which is JSON, could not hold it.
+    # Infinity cannot be stored in a record, since JSON has no infinity.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_serializer(mode="wrap")
@@ -42,17 +42,17 @@ class Part(BaseModel):
 
 
 class Split(Part):
-    """Some images of one dataset.
+    """A set of images of one dataset.
 
     Attributes:
-        dataset: a registered reader's name.
-        split: as the reader names it (``train``, ``val``, ``val:fog``).
-        limit: the first so many samples in the reader's order; None for all.
-        test_size: (width, height) into which an image is fitted, aspect kept, before inference; scoring is
-            at the label's own size whatever it is. None for the image's own size.
-        halve: whether image (bicubic) and label (nearest) are first brought to half their size, as the field
-            scores Mapillary Vistas; the label's own size is then the half one.
-        mapping: which of the dataset's mappings to train ids, where it has several; None for its default.
+        dataset: name of a registered reader.
+        split: the reader's name of the split (``train``, ``val``, ``val:fog``).
+        limit: use only the first ``limit`` samples in the reader's order; None for all.
+        test_size: (width, height) that an image is scaled to fit into, aspect ratio kept, before inference. Predictions
+            are always evaluated at the size of the label. None keeps the image's size.
+        halve: whether to first scale image (bicubic) and label (nearest) to half their size, as papers do to evaluate
+            on Mapillary Vistas. Predictions are then evaluated at half size.
+        mapping: the label mapping, for datasets with several; None for the dataset's default.
     """
 
     LATER = frozenset({"halve", "mapping"})
@@ -70,19 +70,20 @@ Source = Annotated[
     Annotated[Split, Tag(ONE)] | Annotated[tuple[Split, ...], Field(min_length=2), Tag(SEVERAL)],
     Discriminator(lambda value: SEVERAL if isinstance(value, (list, tuple)) else ONE),
 ]
-"""One split, or two and more that are trained on together."""
+"""One split, or a list of two or more to train on jointly."""
 
 
 class Augmentation(Part):
     """Training transforms, in this order: resize, crop, flip, photometric distortion, padding.
 
     Attributes:
-        short_edge: smallest and largest length, in pixels, of the randomly resized short edge.
-        short_edges: instead of these, the very lengths that it may have, all equally likely.
+        short_edge: smallest and largest length of the short edge after random resizing, in pixels.
+        short_edges: instead of a range, the lengths to draw from uniformly.
         crop: side of the square crop, in pixels.
-        cat_max_ratio: a crop is redrawn, up to ten times, while one class fills more than this share of it.
+        cat_max_ratio: a crop is redrawn, up to ten times, while one class covers at least this fraction of its
+            labelled pixels.
         flip: probability of a horizontal flip.
-        photometric: whether brightness, contrast, saturation and hue are distorted.
+        photometric: whether to distort brightness, contrast, saturation and hue.
     """
 
     LATER = frozenset({"short_edges"})
@@ -91,25 +92,26 @@ class Augmentation(Part):
     short_edges: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
     crop: PositiveInt
     cat_max_ratio: Annotated[float, Field(gt=0, le=1)] = 0.75
-    flip: Share = 0.5
+    flip: Fraction = 0.5
     photometric: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> Augmentation:
         if (self.short_edge is None) == (self.short_edges is None):
-            raise ValueError("give short_edge or short_edges, one of them")
+            raise ValueError("give either short_edge or short_edges")
         if self.short_edge is not None and self.short_edge[0] > self.short_edge[1]:
             raise ValueError("short_edge must be [smallest, largest]")
         return self
 
 
 class FoundationModel(Part):
-    """How every foundation model is brought to the protocol's patch size and what it is fed.
+    """How a vision foundation model is adapted to the protocol's patch size, and how its input is normalised.
 
     Attributes:
-        resample: of patch kernels and position tables: plain ``bicubic`` as Rein does, or ``pi``, timm's way.
-        normalisation: to ``imagenet``'s mean and standard deviation for all, as Rein does, or to the VFM's ``own``,
-            which is timm's way.
+        resample: how patch embeddings and position embeddings are resampled: ``bicubic``, as in Rein, or ``pi``
+            (pseudo-inverse), as in timm.
+        normalisation: mean and standard deviation of the input: ``imagenet`` for all models, as in Rein, or the
+            model's ``own``, as in timm.
     """
 
     resample: Literal["bicubic", "pi"] = "bicubic"
@@ -117,17 +119,17 @@ class FoundationModel(Part):
 
 
 class DecoderSpec(Part):
-    """The decoder and how it is trained; the same for every method.
+    """The decoder and its training; the same for every method.
 
     Attributes:
         name: ``segformer``: mmsegmentation's Feature2Pyramid and SegformerHead; ``linear``: a linear probe, see
             :class:`benchmark.models.decoders.LinearDecoder`; ``mask2former``: as published, see
             :mod:`benchmark.models.mask2former`.
-        channels: width of the head; mask2former's is 256 and linear has none (0): neither need be given.
+        channels: width of the head. The default is the only valid value for mask2former (256) and linear (0, no width).
         lr, weight_decay: of AdamW.
-        warmup: first iterations, in which only the decoder trains, whatever the method.
-        class_weights: ``inverse-sqrt`` weighs cross-entropy by source frequency**-½, ``none`` does not;
-            mask2former's losses have no place for it.
+        warmup: number of iterations at the start in which only the decoder is trained, for every method.
+        class_weights: ``inverse-sqrt`` weights the cross-entropy by source frequency**-½; ``none`` does not.
+            mask2former supports only ``none``.
     """
 
     name: Literal["segformer", "linear", "mask2former"] = "segformer"
@@ -155,12 +157,13 @@ class DecoderSpec(Part):
 
 
 class Evaluation(Part):
-    """How a model is scored.
+    """How a model is evaluated.
 
     Attributes:
-        mode: ``whole`` image, or ``slide`` a window of ``crop`` by ``stride`` pixels and average its logits.
-        times: scorings, evenly spaced, the last after the last iteration. The last is the score;
-            the others only tell the best-on-target ("oracle") figure that papers often report.
+        mode: ``whole``: the whole image at once; ``slide``: a sliding window with side ``crop`` and step ``stride``, in
+            pixels, with averaged logits.
+        times: number of evaluations, evenly spaced, the last after the last iteration. Only the last counts. The others
+            serve to report the best evaluation on the targets ("oracle" selection), as papers often do.
     """
 
     mode: Literal["whole", "slide"] = "whole"
@@ -171,31 +174,33 @@ class Evaluation(Part):
     @model_validator(mode="after")
     def _window(self) -> Evaluation:
         if self.mode == "slide" and (self.crop is None or self.stride is None or self.stride > self.crop):
-            raise ValueError("mode slide needs crop and stride, stride at most crop")
+            raise ValueError("mode slide needs crop and stride, with stride at most crop")
         return self
 
 
 class Protocol(Part):
-    """One experiment's fixed conditions.
+    """The fixed conditions of an experiment.
 
     Attributes:
-        name: the file's name, with ``@variant`` where one applies.
-        title: one line for people.
-        rendered: the embedded data to render where no data root is given; None needs ``--data-root``.
-        classes: the label set that is trained and scored.
-        source: training images; a list of several datasets is trained on as one, every image equally often.
-        validation, targets: held-out source images, unseen domains.
-        iterations, batch: optimizer steps and images in each, summed over all processes.
-        power: of the polynomial decay to zero; factor (1 - t/T)^power for iteration t.
-        lr_warmup: iterations of linear warm-up before it.
-        betas, eps: AdamW's, for decoder and backbone alike.
-        precision: ``float32``, or ``auto``: bfloat16 autocast where the accelerator has it.
-        vfm: resampling and normalisation of whatever backbone is used.
-        backbone: used unless another is asked for.
-        settings: per method, values that this protocol's sizes call for. Like those of ``searched``, they are
-            settings of methods, stored with each record, and no part of the protocol.
-        searched: per method, values found for the protocol's own backbone by ``python -m benchmark tune``: an
-            equal search for every method, judged on held-out source images. Another backbone ignores them.
+        name: name of the file, followed by ``@variant`` if a variant is used.
+        title: short description.
+        rendered: the datasets to render if no data root is given; if None, ``--data-root`` is required.
+        classes: the label set for training and evaluation.
+        source: training images. Several datasets are trained on as one, every image equally often.
+        validation: held-out source images.
+        targets: the unseen domains, by name.
+        iterations: number of optimizer steps.
+        batch: number of images per step, over all ranks.
+        power: exponent of the polynomial learning-rate decay: the factor at iteration t is (1 - t/T)^power.
+        lr_warmup: number of iterations of linear learning-rate warm-up before the decay.
+        betas, eps: of AdamW, for both decoder and backbone.
+        precision: ``float32``, or ``auto``: bfloat16 autocast if the accelerator supports it.
+        vfm: resampling and input normalisation of the backbone.
+        backbone: the default backbone.
+        settings: hyperparameters of methods that depend on the protocol's image sizes, by method. Like those in
+            ``searched``, they are stored in each record and are not part of the fingerprint.
+        searched: hyperparameters found by ``python -m benchmark tune`` for the default backbone, by method: the same
+            search for every method, on held-out source images. Not used with another backbone.
     """
 
     LATER = frozenset({"vfm"})
@@ -211,7 +216,7 @@ class Protocol(Part):
     batch: PositiveInt
     power: Annotated[float, Field(ge=0)] = 0.9
     lr_warmup: Annotated[int, Field(ge=0)] = 0
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     eps: Annotated[float, Field(gt=0)] = 1e-8
     precision: Literal["float32", "auto"] = "float32"
     augmentation: Augmentation
@@ -225,35 +230,35 @@ class Protocol(Part):
     @model_validator(mode="after")
     def _room(self) -> Protocol:
         if self.decoder.warmup >= self.iterations:
-            raise ValueError("decoder.warmup must leave iterations for the method")
+            raise ValueError("decoder.warmup must be less than iterations")
         if self.evaluation.times > self.iterations:
-            raise ValueError("evaluation.times cannot exceed iterations")
+            raise ValueError("evaluation.times must not exceed iterations")
         datasets = [split.dataset for split in self.sources]
         if len(set(datasets)) < len(datasets):
-            raise ValueError("source names a dataset twice; choose a split that holds both parts")
+            raise ValueError("source contains a dataset twice; give one split that covers both")
         for name in self.targets:
             if (
                 name in ("validation", "source", *(f"source {dataset}" for dataset in datasets))
                 or not name.isprintable()
             ):
-                raise ValueError(f"targets: no target may be called {name!r}; choose another name")
+                raise ValueError(f"targets: {name!r} is not allowed as a name; choose another")
         return self
 
     @property
     def sources(self) -> tuple[Split, ...]:
-        """The source's splits: one, unless there are several."""
+        """The splits of the source, as a tuple even if there is only one."""
         return self.source if isinstance(self.source, tuple) else (self.source,)
 
     def splits(self) -> dict[str, Split]:
-        """Return every split by the name of its part: ``source`` (one of several: ``source gta5``), and so on."""
+        """Return all splits by name: ``source`` (or ``source gta5`` and so on), ``validation`` and the targets."""
         several = len(self.sources) > 1
         sources = {f"source {split.dataset}" if several else "source": split for split in self.sources}
         return {**sources, "validation": self.validation, **self.targets}
 
     def fields(self) -> dict[str, Any]:
-        """Return what defines the protocol, JSON-ready: all but title, default backbone and methods' settings."""
+        """Return the fields that are fingerprinted, JSON-compatible: all but title, backbone, settings and searched."""
         return self.model_dump(mode="json", exclude={"title", "backbone", "settings", "searched"})
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of :meth:`fields` in canonical JSON: equal if and only if results compare."""
+        """Return the SHA-256 of :meth:`fields` in canonical JSON. Results are comparable only if it is equal."""
         return hashlib.sha256(json.dumps(self.fields(), sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Where the real frames are that tests may read and nobody may copy."""
+"""Location of real frames, which are not part of the repository."""
 
 from __future__ import annotations
 

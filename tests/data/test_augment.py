@@ -1,4 +1,4 @@
-"""Augmentation against mmsegmentation's own transforms, exactly where decisions can be replayed."""
+"""Compare augmentation with mmsegmentation's transforms: exactly where its random draws can be replayed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Settings:
 
 
 def photograph(size: tuple[int, int], seed: int = 0) -> Bytes:
-    """Return smooth colours with noise, so that hues and saturations of every kind occur."""
+    """Return smooth colours with noise, which cover many hues and saturations."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     smooth = np.asarray(mmcv.imresize(coarse, size[::-1])).astype(int)
@@ -36,14 +36,14 @@ def photograph(size: tuple[int, int], seed: int = 0) -> Bytes:
 
 
 def stripes(size: tuple[int, int]) -> Bytes:
-    """Return a label of six classes, one of them filling the left half, and some ignored pixels."""
+    """Return a label with six classes, one of which fills the left half, and some ignored pixels."""
     label = np.broadcast_to((np.arange(size[1]) * 10 // size[1] - 4).clip(0), size).astype(np.uint8)
     label[: size[0] // 8] = 255
     return label
 
 
 def replayed(seed: int) -> Distortion:
-    """Return what mmsegmentation's transform decides after ``np.random.seed(seed)``, by repeating its draws."""
+    """Return the parameters that mmsegmentation's transform draws after ``np.random.seed(seed)``."""
     state = np.random.RandomState(seed)
     brightness = state.uniform(-32, 32) if state.randint(2) else None
     first = bool(state.randint(2))
@@ -56,7 +56,7 @@ def replayed(seed: int) -> Distortion:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_distortion_equals_mmsegmentations_to_the_byte(seed: int) -> None:
+def test_distortion_equals_mmsegmentation(seed: int) -> None:
     image = photograph((45, 61), seed)
     np.random.seed(seed)
     theirs = PhotoMetricDistortion().transform({"img": image[..., ::-1].copy()})["img"][..., ::-1]
@@ -70,7 +70,7 @@ def test_replay_covers_every_step_and_both_orders() -> None:
     assert {one.contrast_first for one in drawn if one.contrast is not None} == {True, False}
 
 
-def test_drawn_distortions_have_mmsegmentations_distribution() -> None:
+def test_distortion_parameters_have_mmsegmentations_distribution() -> None:
     rng = np.random.default_rng(5)
     ours = [Distortion.draw(rng) for _ in range(4000)]
     theirs = [replayed(seed) for seed in range(4000)]
@@ -84,11 +84,11 @@ def test_drawn_distortions_have_mmsegmentations_distribution() -> None:
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 2000))
-def test_resized_is_mmcvs_keep_ratio_rule(height: int, width: int, edge: int) -> None:
+def test_resized_size_equals_mmcv(height: int, width: int, edge: int) -> None:
     assert resized((height, width), edge) == mmcv.rescale_size((width, height), (10**9, edge))
 
 
-def test_resize_draws_and_pixels_are_mmcvs() -> None:
+def test_random_resize_equals_mmcv() -> None:
     image, label = photograph((60, 90)), stripes((60, 90))
     theirs = RandomResize(scale=[(10**6, 40), (10**6, 100)], keep_ratio=True)
     np.random.seed(0)
@@ -105,7 +105,7 @@ def test_resize_draws_and_pixels_are_mmcvs() -> None:
         np.testing.assert_array_equal(marks[:height, : size[0]], mmcv.imresize(label, size, interpolation="nearest"))
 
 
-def test_listed_short_edges_are_all_equally_likely_and_mmcvs() -> None:
+def test_short_edges_are_drawn_uniformly_and_resize_as_mmcv() -> None:
     image, label = photograph((60, 90)), stripes((60, 90))
     edges = (40, 47, 100)
     settings = Settings((1, 1), 200, 1.0, 0.0, False, short_edges=edges)
@@ -125,7 +125,7 @@ def test_crop_corners_have_mmsegmentations_distribution() -> None:
     np.random.seed(1)
     a = np.array([theirs.crop_bbox({"img": label, "gt_seg_map": label})[::2] for _ in range(3000)])
     b = np.array([choose_crop(label, np.random.default_rng(seed), 40, 0.75) for seed in range(3000)])
-    # Left halves are one class, so corners far left must be as rare as theirs, yet occur after ten failures.
+    # The left half is one class, so crops on the far left are rare, but occur after ten rejections.
     histograms = [np.histogram(corners[:, 1], bins=9, range=(0, 81))[0] for corners in (a, b)]
     assert chi2_contingency(np.array(histograms) + 1).pvalue > 0.01
     assert histograms[1][0] < 0.3 * histograms[1][-1]
@@ -133,15 +133,15 @@ def test_crop_corners_have_mmsegmentations_distribution() -> None:
 
 
 @pytest.mark.parametrize("label", [np.zeros((50, 50), np.uint8), np.full((50, 50), 255, np.uint8)])
-def test_crop_gives_up_after_ten_failures(label: Bytes) -> None:
+def test_crop_after_ten_rejections_is_unchecked(label: Bytes) -> None:
     rng, copy = np.random.default_rng(3), np.random.default_rng(3)
     last = [(int(copy.integers(11)), int(copy.integers(11))) for _ in range(10 + 1)][-1]
     assert choose_crop(label, rng, 40, 0.75) == last
 
 
-def test_ratio_does_not_count_ignored_pixels() -> None:
+def test_cat_max_ratio_excludes_ignored_pixels() -> None:
     label = np.full((10, 40), 255, np.uint8)
-    label[0, :20], label[1, :10] = 1, 2  # two thirds of what is labelled, everywhere
+    label[0, :20], label[1, :10] = 1, 2  # class 1 is two thirds of the labelled pixels in every crop
     rng, copy = np.random.default_rng(0), np.random.default_rng(0)
     choose_crop(label[:, :20], rng, 10, 0.9)
     copy.integers(1), copy.integers(11)
@@ -151,7 +151,7 @@ def test_ratio_does_not_count_ignored_pixels() -> None:
     choose_crop(label, once, 40, 0.7)
     fresh = np.random.default_rng(2)
     fresh.integers(1), fresh.integers(1)
-    assert once.integers(2**40) == fresh.integers(2**40)  # accepted at the first draw
+    assert once.integers(2**40) == fresh.integers(2**40)  # accepted on the first draw
 
 
 def test_flip_moves_image_and_label_together() -> None:
@@ -165,7 +165,7 @@ def test_flip_moves_image_and_label_together() -> None:
     assert flipped == pytest.approx(200, abs=40)
 
 
-def test_padding_is_black_below_and_right_and_ignored_even_after_distortion() -> None:
+def test_padding_is_at_bottom_and_right_and_not_distorted() -> None:
     image, label = photograph((40, 50)), stripes((40, 50))
     for seed in range(20):
         crop, marks = train_transform(image, label, np.random.default_rng(seed), Settings((40, 40)))
@@ -176,7 +176,7 @@ def test_padding_is_black_below_and_right_and_ignored_even_after_distortion() ->
             assert (plane[:, 50:] == value).all()
 
 
-def test_inputs_stay_untouched() -> None:
+def test_inputs_are_not_modified() -> None:
     image, label = photograph((64, 64)), stripes((64, 64))
     kept = image.copy(), label.copy()
     for seed in range(30):

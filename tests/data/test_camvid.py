@@ -1,4 +1,4 @@
-"""CamVid in both directions: which drives train and which score, in a short run of each."""
+"""Short runs on CamVid in both directions: which sequences are used for training and which for evaluation."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from benchmark.runs.one_run import train_and_record
 from tests.conftest import draw
 from tests.training.test_trainer import job_of
 
-DRIVES = {
+SEQUENCES = {
     "camvid": {"source": "0016E5", "dusk": "0001TP", "elsewhere": "Seq05VD"},
     "camvid@reverse": {"source": "0001TP", "elsewhere": "Seq05VD", "day": "0016E5"},
 }
 FRAMES = {"train": {"0016E5": 4, "0001TP": 3}, "val": {"0016E5": 2}, "test": {"0001TP": 2, "Seq05VD": 2}}
 
 
-def drives(ids: list[str]) -> set[str]:
+def sequences(ids: list[str]) -> set[str]:
     return {name.rpartition("/")[2].split("_")[0] for name in ids}
 
 
-@pytest.mark.parametrize("name", DRIVES)
-def test_each_direction_trains_on_one_light_and_scores_the_other(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_each_direction_trains_and_evaluates_on_different_sequences(name: str, tmp_path: Path) -> None:
     for part, counts in FRAMES.items():
         for sequence, count in counts.items():
             draw(tmp_path / "camvid", part, sequence, count, seed=count)
@@ -39,8 +39,8 @@ def test_each_direction_trains_on_one_light_and_scores_the_other(name: str, tmp_
     job = job_of(path, tmp_path, tmp_path / "runs", "freeze")
     experiment = Experiment(job)
     trained = {sample.image for sample in experiment.source.samples}
-    assert drives([path.name for path in trained]) == {DRIVES[name]["source"]}
-    assert not trained & {sample.image for sample in experiment.validation.samples}, "held out"
+    assert sequences([path.name for path in trained]) == {SEQUENCES[name]["source"]}
+    assert not trained & {sample.image for sample in experiment.validation.samples}, "validation images are held out"
     train_and_record(job)
-    scored = {domain: drives(list(ids)) for domain, ids in confusions(read(job.record))[1].items()}
-    assert scored == {domain: {drive} for domain, drive in DRIVES[name].items()}
+    evaluated = {domain: sequences(list(ids)) for domain, ids in confusions(read(job.record))[1].items()}
+    assert evaluated == {domain: {sequence} for domain, sequence in SEQUENCES[name].items()}

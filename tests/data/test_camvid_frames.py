@@ -1,4 +1,4 @@
-"""The CamVid reader on real frames (not part of the repository)."""
+"""Test the CamVid reader on real frames, which are not part of the repository."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_sequences(split: str, count: int) -> None:
     assert len(READER.samples(CAMVID, split)) == count
 
 
-def test_official_parts_follow_the_segnet_lists() -> None:
+def test_parts_of_official_frames_match_segnets_lists() -> None:
     for part in ("train", "val", "test"):
         assert {part_of(sample.id) for sample in READER.samples(CAMVID, part)} == {part}
 

@@ -1,4 +1,4 @@
-"""Label tables, against other people's copies of the same facts."""
+"""Compare the label tables with independent copies of the same data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .conftest import SHARED, needs_shared
 from .trees import LABEL_IDS, SYNTHIA, TRAIN_IDS, URBANSYN
 
 
-def test_classes_are_mmsegmentations() -> None:
+def test_classes_equal_mmsegmentation() -> None:
     meta = CityscapesDataset.METAINFO
     assert tuple(meta["classes"]) == labels.CITYSCAPES
     assert [list(color) for color in labels.CITYSCAPES_COLORS] == meta["palette"]
@@ -26,7 +26,7 @@ def test_classes_are_mmsegmentations() -> None:
     ("name", "meaning"), [("cityscapes_label_ids", LABEL_IDS), ("gta5_label_ids", {**LABEL_IDS, 34: 255}),
                           ("train_ids", TRAIN_IDS), ("synthia_ids", SYNTHIA), ("urbansyn_ids", URBANSYN)]
 )  # fmt: skip
-def test_table_maps_every_id_and_fills_with_ignore(name: str, meaning: dict[int, int]) -> None:
+def test_tables_map_known_ids_and_ignore_the_rest(name: str, meaning: dict[int, int]) -> None:
     lut = labels.lut(name)
     assert lut.dtype == np.uint8
     assert lut.tolist() == [meaning.get(i, 255) for i in range(256)]
@@ -39,7 +39,7 @@ def test_unknown_ids_are_listed_once() -> None:
     assert labels.table("gta5_label_ids").unknown(ids) == [200]
 
 
-def test_camvid_to_cityscapes_pairs_names_by_meaning() -> None:
+def test_camvid_to_cityscapes_maps_classes_of_the_same_meaning() -> None:
     ours = labels.camvid_to_cityscapes(np.array([*range(11), 255], np.uint8))
     names = [labels.CITYSCAPES[i] for i in ours[:-1]]
     assert names == ["sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence", "car",
@@ -52,18 +52,18 @@ def test_every_vistas_name_of_both_releases_has_a_train_id() -> None:
     assert set(MapillaryDataset_v1.METAINFO["classes"]) | set(MapillaryDataset_v2.METAINFO["classes"]) == set(known)
 
 
-def test_tables_are_shared_so_they_are_read_only() -> None:
+def test_tables_are_read_only() -> None:
     with pytest.raises(ValueError, match="read-only"):
         labels.lut("train_ids")[0] = 1
 
 
-def test_colorize_paints_classes_and_leaves_ignore_black() -> None:
+def test_colorize_maps_ignored_pixels_to_black() -> None:
     painted = labels.colorize(np.array([[0, 18, 255]], np.uint8), labels.CITYSCAPES_COLORS)
     assert painted.tolist() == [[[128, 64, 128], [119, 11, 32], [0, 0, 0]]]
 
 
 @needs_shared
-def test_tables_agree_with_the_collected_facts() -> None:
+def test_tables_equal_the_reference_file() -> None:
     facts = json.loads((SHARED / "labels.json").read_text())
     pairs = {
         "cityscapes_label_ids": "cityscapes_labelid_to_trainid", "gta5_label_ids": "gta5_labelid_to_trainid",

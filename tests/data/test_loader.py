@@ -1,4 +1,4 @@
-"""Training positions always show the same pixels; evaluation keeps labels at their own size."""
+"""Training positions always have the same pixels, and evaluation keeps labels at their original size."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def same(a: TrainingItem, b: TrainingItem) -> bool:
     return a["id"] == b["id"] and torch.equal(a["image"], b["image"]) and torch.equal(a["label"], b["label"])
 
 
-def test_item_has_the_promised_form(tree: Tree) -> None:
+def test_training_item_has_the_documented_shapes_and_types(tree: Tree) -> None:
     item = training(tree)[3]
     assert item["image"].shape == (3, 16, 16)
     assert item["image"].dtype == torch.float32
@@ -47,16 +47,16 @@ def test_item_has_the_promised_form(tree: Tree) -> None:
     assert set(item["label"].unique().tolist()) <= {*range(11), 255}
 
 
-def test_position_shows_the_same_pixels_in_any_order_and_from_disk_or_memory(tree: Tree) -> None:
+def test_a_position_has_the_same_pixels_in_any_order_and_with_or_without_cache(tree: Tree) -> None:
     forward, backward, unkept = training(tree), training(tree), training(tree, memory=0)
     there = [forward[p] for p in range(40)]
     back = [backward[p] for p in reversed(range(40))][::-1]
     assert all(same(a, b) for a, b in zip(there, back, strict=True))
     assert all(same(there[p], unkept[p]) for p in range(40))
-    assert all(same(there[p], forward[p]) for p in range(40)), "a kept frame was written to"
+    assert all(same(there[p], forward[p]) for p in range(40)), "a cached frame was modified"
 
 
-def test_worker_processes_and_a_late_start_change_nothing(tree: Tree) -> None:
+def test_data_workers_and_a_later_start_do_not_change_batches(tree: Tree) -> None:
     alone = [training(tree)[p] for p in range(24)]
     loader = DataLoader(Subset(training(tree), range(8, 24)), batch_size=4, num_workers=2)
     for number, batch in enumerate(loader):
@@ -66,7 +66,7 @@ def test_worker_processes_and_a_late_start_change_nothing(tree: Tree) -> None:
         assert torch.equal(batch["label"], torch.stack([item["label"] for item in expected]))
 
 
-def test_epochs_are_different_orders_of_every_sample_once(tree: Tree) -> None:
+def test_each_epoch_visits_every_sample_once_in_a_different_order(tree: Tree) -> None:
     data = training(tree, length=24)
     epochs = [[data[8 * epoch + step]["id"] for step in range(8)] for epoch in range(3)]
     assert all(sorted(epoch) == sorted(tree.labels) for epoch in epochs)
@@ -74,7 +74,7 @@ def test_epochs_are_different_orders_of_every_sample_once(tree: Tree) -> None:
     assert [data.index(p) for p in range(24)] != [training(tree, seed=1).index(p) for p in range(24)]
 
 
-def test_one_sample_looks_different_each_epoch_and_seed(tree: Tree) -> None:
+def test_a_sample_is_augmented_differently_in_each_epoch_and_seed(tree: Tree) -> None:
     data = training(tree, length=80)
     first = [item for item in map(data.__getitem__, range(80)) if item["id"] == "0016E5_07920"]
     assert len({item["image"].numpy().tobytes() for item in first}) == 10
@@ -84,18 +84,18 @@ def test_one_sample_looks_different_each_epoch_and_seed(tree: Tree) -> None:
     assert not any(same(data[p], other[p]) for p in shared)
 
 
-def test_length_of_training_does_not_change_its_beginning(tree: Tree) -> None:
+def test_the_length_does_not_change_the_first_positions(tree: Tree) -> None:
     assert all(same(training(tree, length=8)[p], training(tree, length=400)[p]) for p in range(8))
 
 
-def test_global_generators_are_left_alone(tree: Tree) -> None:
+def test_global_rngs_are_not_used(tree: Tree) -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
     training(tree)[0]
     assert torch.equal(before[0], torch.get_rng_state())
     np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # type: ignore[index]
 
 
-def test_small_sets_are_read_once_large_ones_never_kept(tree: Tree) -> None:
+def test_small_sets_are_cached_and_large_ones_are_not(tree: Tree) -> None:
     kept, unkept = training(tree), training(tree, memory=100)
     for data in (kept, unkept):
         for p in range(8):
@@ -103,14 +103,14 @@ def test_small_sets_are_read_once_large_ones_never_kept(tree: Tree) -> None:
     for sample in tree.reader.samples(tree.root, tree.split):
         sample.image.write_bytes(b"")
     assert kept[8]["image"].shape == (3, 16, 16)
-    with pytest.raises(UserError, match="file is empty"):
+    with pytest.raises(UserError, match="empty"):
         unkept[8]
 
 
-def test_memory_is_not_overrun_where_the_first_frame_was_small(tmp_path: Path) -> None:
+def test_the_memory_limit_holds_when_the_first_frame_is_small(tmp_path: Path) -> None:
     tree = segnet_tree(tmp_path)
     samples = tree.reader.samples(tree.root, tree.split)
-    weights = [4 * tree.labels[sample.id].size for sample in samples]  # three bytes of image and one of label
+    weights = [4 * tree.labels[sample.id].size for sample in samples]  # 3 bytes per image pixel, 1 per label pixel
     samples = [sample for _, sample in sorted(zip(weights, samples, strict=True), key=lambda pair: pair[0])]
     memory = min(weights) * len(weights)
     assert memory < sum(weights)
@@ -127,12 +127,12 @@ def test_memory_is_not_overrun_where_the_first_frame_was_small(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("position", [-1, 40])
-def test_positions_outside_the_training(tree: Tree, position: int) -> None:
+def test_positions_out_of_range(tree: Tree, position: int) -> None:
     with pytest.raises(IndexError):
         training(tree)[position]
 
 
-def test_evaluation_keeps_the_label_at_its_own_size(tmp_path: Path) -> None:
+def test_evaluation_keeps_the_size_of_the_label(tmp_path: Path) -> None:
     tree = cityscapes_tree(tmp_path)
     samples = tree.reader.samples(tree.root, "val")
     for index, sample in enumerate(samples):
@@ -150,6 +150,7 @@ def test_evaluation_keeps_the_label_at_its_own_size(tmp_path: Path) -> None:
 
 
 @given(*[st.integers(1, 3000)] * 4)
-def test_fitted_is_mmcvs_rule(height: int, width: int, long: int, short: int) -> None:
+def test_fitted_size_equals_mmcv(height: int, width: int, long: int, short: int) -> None:
     theirs = mmcv.rescale_size((width, height), (long, short))
-    assert fitted((height, width), (long, short)) == (max(theirs[0], 1), max(theirs[1], 1))  # no side of nothing
+    # Unlike in mmcv, no side is 0.
+    assert fitted((height, width), (long, short)) == (max(theirs[0], 1), max(theirs[1], 1))

@@ -1,4 +1,4 @@
-"""Every reader on a miniature of every official layout: exact train ids, and a clear line for every fault."""
+"""Test every reader on small copies of all official layouts: exact train ids, and a clear error for every fault."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
     return TREES[request.param](tmp_path)
 
 
-def test_every_layout_gives_exact_train_ids(tree: Tree) -> None:
+def test_every_layout_is_read_as_exact_train_ids(tree: Tree) -> None:
     samples = tree.reader.samples(tree.root, tree.split)
     assert [sample.id for sample in samples] == sorted(tree.labels)
     for sample in samples:
@@ -43,8 +43,8 @@ def test_every_layout_gives_exact_train_ids(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("name", ["gta5", "cityscapes", "synthia", "mapillary", "acdc"])
-def test_a_converted_tree_trains_on_the_same_tensors(name: str, tmp_path: Path) -> None:
-    """As mmsegmentation's and DAFormer's scripts convert: train ids beside the labels; in their place, where read."""
+def test_a_converted_dataset_has_the_same_training_items(name: str, tmp_path: Path) -> None:
+    """The scripts of mmsegmentation and DAFormer add labelTrainIds files; labelIds are removed if those are read."""
     plain, converted = (TREES[name](tmp_path / kind) for kind in ("plain", "converted"))
     for sample in converted.reader.samples(converted.root, converted.split):
         in_place = sample.label.name.endswith("labelIds.png")
@@ -65,7 +65,7 @@ def test_a_converted_tree_trains_on_the_same_tensors(name: str, tmp_path: Path) 
             assert torch.equal(one[position][part], other[position][part])
 
 
-def test_every_reader_has_a_tree_and_the_name_of_its_file() -> None:
+def test_every_reader_is_tested_and_has_the_name_of_its_file() -> None:
     for name, reader in READERS.items():
         assert reader.name == name
         assert any(key == name or key.startswith(f"{name}-") for key in TREES)
@@ -91,7 +91,7 @@ def test_label_of_another_size_is_named(tree: Tree) -> None:
     sample = tree.reader.samples(tree.root, tree.split)[0]
     height, width = tree.labels[sample.id].shape
     write_image(sample.image, (height + 1, width))
-    with pytest.raises(UserError, match=f"label is {width}x{height}, its image {width}x{height + 1}") as raised:
+    with pytest.raises(UserError, match=f"label is {width}x{height}, .*image is {width}x{height + 1};") as raised:
         tree.reader.read(sample)
     assert str(sample.label) in str(raised.value)
 
@@ -102,23 +102,23 @@ def test_unknown_id_is_named(tree: Tree) -> None:
         colors = np.array(Image.open(sample.label))
         colors[3, 4] = (1, 2, 3)
         Image.fromarray(colors).save(sample.label)
-        stranger = r"colour \(1, 2, 3\)"
+        unknown = r"colour \(1, 2, 3\)"
     elif tree.reader.name == "synthia":
         ids = np.full(tree.labels[sample.id].shape, 3, np.uint8)
         ids[3, 4] = 200
         write_channels(sample.label, ids)
-        stranger = "label id 200"
+        unknown = "label id 200"
     else:
         ids = np.array(Image.open(sample.label))
         ids[3, 4] = 200
         write_label(sample.label, ids)
-        stranger = "label id 200"
-    with pytest.raises(UserError, match=stranger) as raised:
+        unknown = "label id 200"
+    with pytest.raises(UserError, match=unknown) as raised:
         tree.reader.read_label(sample)
     assert str(sample.label) in str(raised.value)
 
 
-def test_missing_labels_folder_names_path_and_remedy(tree: Tree) -> None:
+def test_missing_label_folder_error_names_the_folder_and_the_download(tree: Tree) -> None:
     folder = tree.reader.samples(tree.root, tree.split)[0].label.parent
     while folder.parent != tree.root:
         folder = folder.parent
@@ -129,16 +129,16 @@ def test_missing_labels_folder_names_path_and_remedy(tree: Tree) -> None:
     assert tree.reader.home in str(raised.value)
 
 
-def test_no_pair_at_all_counts_what_is_there(tree: Tree) -> None:
+def test_error_without_any_pair_counts_the_files(tree: Tree) -> None:
     for sample in tree.reader.samples(tree.root, tree.split):
         sample.label.unlink()
         for other in sample.label.parent.glob(f"{sample.id.rsplit('/')[-1]}*"):
             other.unlink()
-    with pytest.raises(UserError, match=r"images, 0 labels\); get it from"):
+    with pytest.raises(UserError, match=r"images, 0 labels\)"):
         tree.reader.samples(tree.root, tree.split)
 
 
-def test_orphans_stop_every_reader_but_that_of_a_release_known_for_them(tree: Tree) -> None:
+def test_orphans_are_errors_unless_the_release_has_some(tree: Tree) -> None:
     samples = tree.reader.samples(tree.root, tree.split)
     samples[0].image.unlink()
     if tree.reader.name == "bdd100k":
@@ -150,15 +150,15 @@ def test_orphans_stop_every_reader_but_that_of_a_release_known_for_them(tree: Tr
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_root_that_is_not_there(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is missing; unpack") as raised:
+def test_missing_root(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing") as raised:
         READERS[name].samples(tmp_path / "nowhere", READERS[name].splits[0])
     assert str(tmp_path / "nowhere") in str(raised.value)
     assert READERS[name].home in str(raised.value)
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_misspelt_split_gets_a_suggestion(name: str, tmp_path: Path) -> None:
+def test_error_on_a_misspelt_split_suggests_the_right_one(name: str, tmp_path: Path) -> None:
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()
     (tmp_path / "splits.json").write_text('{"train": [], "val": []}')

@@ -1,4 +1,4 @@
-"""What single releases have of their own: parts, lists, mappings, known faults."""
+"""Features of single datasets: parts, lists of frames, label mappings and known faults."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_gta5_splits_file(tmp_path: Path) -> None:
     assert [s.id for s in gta5.READER.samples(tmp_path, "val")] == ["24966"]
     assert [s.id for s in gta5.READER.samples(tmp_path, "all")] == sorted(tree.labels)
     lists.write_text(json.dumps({"train": ["00002"]}))
-    with pytest.raises(UserError, match=r"splits\.json: split 'train' names '00002'"):
+    with pytest.raises(UserError, match=r"splits\.json: .*'00002'.*'train'"):
         gta5.READER.samples(tmp_path, "train")
     faults = {
-        "[": "not valid JSON",
+        "[": "JSON",
         "[]": "no split 'train'",
-        '{"train": "00001"}': "is not a list",
+        '{"train": "00001"}': "'train' .*list",
         '{"train": [1]}': "'1'",
     }
     for wrong, fault in faults.items():
@@ -61,10 +61,10 @@ def test_gta5_known_faults(tmp_path: Path) -> None:
         write_label(tmp_path / f"labels/{key}.png", np.array([[7, 8], [11, 34]], np.uint8), palette=True)
     samples, notes = gta5.READER.survey(tmp_path, "all")
     assert [sample.id for sample in samples] == ["00001", "20801"]
-    assert notes == (
-        "2 unusable frame(s) left out: 15188, 17705",
-        "1 label(s) of another size than their image, resized to it",
-    )
+    unusable, resized = notes
+    assert unusable.startswith("2 unusable frame(s)")
+    assert unusable.endswith(": 15188, 17705")
+    assert resized.startswith("1 label(s) resized")
     with pytest.raises(UserError, match="label is 2x2"):
         gta5.READER.read(samples[0])
     np.testing.assert_array_equal(
@@ -74,9 +74,9 @@ def test_gta5_known_faults(tmp_path: Path) -> None:
 
 def test_acdc_in_one_folder_has_no_conditions(tmp_path: Path) -> None:
     flattened_acdc_tree(tmp_path)
-    with pytest.raises(UserError, match=r"rgb_anon/val holds all conditions in one folder, and split 'val:fog' asks"):
+    with pytest.raises(UserError, match=r"rgb_anon/val .*'val:fog'"):
         acdc.READER.samples(tmp_path, "val:fog")
-    first = acdc_tree(tmp_path)  # the download beside its copy: conditions are known, nothing counts twice
+    first = acdc_tree(tmp_path)  # with the original folders as well, conditions are known and frames counted once
     assert [sample.id for sample in acdc.READER.samples(tmp_path, "val")] == list(first.labels)
 
 
@@ -91,13 +91,13 @@ def test_acdc_conditions(tmp_path: Path) -> None:
         acdc.READER.samples(tmp_path, "val")
 
 
-def test_mapillary_config_must_be_there_and_known(tmp_path: Path) -> None:
+def test_mapillary_needs_a_valid_config(tmp_path: Path) -> None:
     tree = TREES["mapillary"](tmp_path)
     sample = mapillary.READER.samples(tmp_path, "val")[0]
     assert mapillary.READER.samples(tmp_path, "validation")[0] == sample
     config = tmp_path / "config.json"
     entries = json.loads(config.read_text())["labels"]
-    # A config in another order gives other train ids: it is read, not assumed.
+    # A config in another order results in other train ids, so the order is read from the file.
     config.write_text(json.dumps({"labels": entries[::-1]}))
     assert not np.array_equal(mapillary.READER.read_label(sample), tree.labels[sample.id])
     config.write_text(json.dumps({"labels": [{**entries[0], "readable": "Traffic Ligth"}, *entries[1:]]}))
@@ -107,30 +107,30 @@ def test_mapillary_config_must_be_there_and_known(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json: no list 'labels'"):
         mapillary.READER.read_label(sample)
     config.unlink()
-    with pytest.raises(UserError, match=r"config\.json is missing"):
+    with pytest.raises(UserError, match=r"config\.json.* missing"):
         mapillary.READER.read_label(sample)
 
 
-def test_mapillary_labels_of_unnamed_release_need_one_config(tmp_path: Path) -> None:
+def test_mapillary_labels_of_an_unknown_release_need_a_single_config(tmp_path: Path) -> None:
     mapillary_tree(tmp_path, "labels", "config_v1.2.json", VISTAS_1)
     tree = mapillary_tree(tmp_path, "labels", "config_v2.0.json", VISTAS_2)
-    with pytest.raises(UserError, match=r"either release, config_v1\.2\.json or config_v2\.0\.json; copy the one"):
+    with pytest.raises(UserError, match=r"config_v1\.2\.json or config_v2\.0\.json; .*/config\.json$"):
         mapillary.READER.samples(tmp_path, "val")
     shutil.copy(tmp_path / "config_v2.0.json", tmp_path / "config.json")
-    samples, notes = mapillary.READER.survey(tmp_path, "val")
-    assert notes == ("labels of labels by config.json, mapping rein",)
+    samples, (note,) = mapillary.READER.survey(tmp_path, "val")
+    assert note.endswith(" config.json, mapping rein")
     for sample in samples:
         np.testing.assert_array_equal(mapillary.READER.read_label(sample), tree.labels[sample.id])
 
 
-def test_mapillary_has_two_mappings_and_says_which(tmp_path: Path) -> None:
+def test_mapillary_has_two_mappings_and_notes_which_is_used(tmp_path: Path) -> None:
     names = ["Road", "Bike Lane", "Crosswalk - Plain", "Curb Cut", "Parking", "Pedestrian Area", "Service Lane",
              "Lane Marking - Crosswalk", "Manhole", "Street Light", "Traffic Sign Frame", "Traffic Sign (Back)",
              "Traffic Sign (Front)", "Lane Marking - General", "Bicyclist"]  # fmt: skip
     mapillary_tree(tmp_path, "labels", "config.json", VISTAS_1)
     hrda = mapillary.READER.using("hrda")
-    (sample, *_), notes = hrda.survey(tmp_path, "val")
-    assert notes == ("labels of labels by config.json, mapping hrda",)
+    (sample, *_), (note,) = hrda.survey(tmp_path, "val")
+    assert note.endswith(" config.json, mapping hrda")
     write_label(sample.label, np.array([[VISTAS_1.index(name) for name in names]], np.uint8), palette=True)
     assert mapillary.READER.read_label(sample).tolist() == [[0, 0, 0, 1, 0, 1, 0, 0, 255, 5, 7, 7, 7, 0, 12]]
     ignored = [255] * 7
@@ -138,44 +138,44 @@ def test_mapillary_has_two_mappings_and_says_which(tmp_path: Path) -> None:
     assert mapillary.READER.using(None) is mapillary.READER
     with pytest.raises(UserError, match="mapillary: no mapping 'hdra'; did you mean 'hrda'"):
         mapillary.READER.using("hdra")
-    with pytest.raises(UserError, match="gta5: no mapping 'rein'; none is known"):
+    with pytest.raises(UserError, match="gta5: no mapping 'rein'"):
         gta5.READER.using("rein")
 
 
-def test_mapillary_hrda_knows_the_first_release_alone(tmp_path: Path) -> None:
+def test_mapillary_hrda_mapping_supports_only_the_first_release(tmp_path: Path) -> None:
     mapillary_tree(tmp_path, "v2.0/labels", "config_v2.0.json", VISTAS_2)
     hrda = mapillary.READER.using("hrda")
-    with pytest.raises(UserError, match=r"mapping 'hrda' knows Vistas v1\.2, not 'Ambiguous Barrier' of v2\.0"):
+    with pytest.raises(UserError, match=r"mapping 'hrda' .*'Ambiguous Barrier'.* use mapping 'rein'"):
         hrda.read_label(hrda.samples(tmp_path, "val")[0])
 
 
 def test_synthia_class_is_the_first_16_bit_channel(tmp_path: Path) -> None:
     synthia_tree(tmp_path, "")
     sample = synthia.READER.samples(tmp_path, "train")[0]
-    assert not np.asarray(Image.open(sample.label))[..., 0].any(), "Pillow sees high bytes, which are 0 here"
+    assert not np.asarray(Image.open(sample.label))[..., 0].any(), "Pillow reads the high bytes, which are 0 here"
     write_channels(sample.label, np.arange(23, dtype=np.uint8)[None])
     assert synthia.READER.read_label(sample).tolist() == [list(SYNTHIA.values())]
     write_channels(sample.label, np.array([[3, 258]], np.uint16))
-    with pytest.raises(UserError, match="label id 258 does not exist in synthia"):
+    with pytest.raises(UserError, match=r"label id 258 .*synthia"):
         synthia.READER.read_label(sample)
     for mode in ("RGB", "L", "I;16"):
         Image.new(mode, (4, 4)).save(sample.label)
-        with pytest.raises(UserError, match="where 16-bit channels, the first the class, are expected") as raised:
+        with pytest.raises(UserError, match="16-bit channels") as raised:
             synthia.READER.read_label(sample)
         assert str(sample.label) in str(raised.value)
     assert "terrain, truck or train" in synthia.READER.survey(tmp_path, "train")[1][0]
 
 
-def test_foggy_zurich_is_what_its_list_names(tmp_path: Path) -> None:
+def test_foggy_zurich_splits_are_defined_by_lists(tmp_path: Path) -> None:
     foggy_zurich_tree(tmp_path)
     reader, lists = foggy_zurich.READER, tmp_path / "Foggy_Zurich" / "lists_file_names"
     assert [sample.id for sample in reader.samples(tmp_path, "testv1")] == ["GOPR0122/frame_000001"]
     path = lists / "RGB_testv2_filenames.txt"
     path.write_text(path.read_text() + "RGB/GOPR0119/gone.png\nRGB/GOPR0119/gone_too.png\n")
-    with pytest.raises(UserError, match=r"testv2_filenames\.txt: 2 of its 4 frames are missing, first 'GOPR0119/gone'"):
+    with pytest.raises(UserError, match=r"testv2_filenames\.txt: 2 of .*4 .*'GOPR0119/gone'"):
         reader.samples(tmp_path, "testv2")
     path.unlink()
-    with pytest.raises(UserError, match=r"testv2_filenames\.txt cannot be read .*it is part of Foggy Zurich"):
+    with pytest.raises(UserError, match=r"testv2_filenames\.txt.* cannot be read .*Foggy Zurich"):
         reader.samples(tmp_path, "testv2")
 
 
@@ -190,11 +190,12 @@ def test_foggy_driving_parts(tmp_path: Path) -> None:
         foggy_driving.READER.samples(tmp_path, "all")
 
 
-def test_frames_without_partner_are_counted_where_a_release_has_them(tmp_path: Path) -> None:
+def test_orphans_are_noted_if_the_release_has_some(tmp_path: Path) -> None:
     tree = TREES["bdd100k"](tmp_path)
     assert tree.reader.survey(tmp_path, "val")[1] == ()
     tree.reader.samples(tmp_path, "val")[0].label.unlink()
-    assert tree.reader.survey(tmp_path, "val")[1] == ("1 without image or label left out",)
+    (note,) = tree.reader.survey(tmp_path, "val")[1]
+    assert note.startswith("1 frame(s) without image or label")
 
 
 @pytest.mark.parametrize("layout", ["camvid-segnet", "camvid-official"])
@@ -211,5 +212,5 @@ def test_camvid_parts_and_sequences(layout: str, tmp_path: Path) -> None:
     assert ids("test:Seq05VD") == ["Seq05VD_f00000"]
     with pytest.raises(UserError, match="unknown sequence '0016E6' in split 'val:0016E6'; did you mean '0016E5'"):
         ids("val:0016E6")
-    with pytest.raises(UserError, match="no image has its label in split 'val:Seq05VD'"):
+    with pytest.raises(UserError, match="split 'val:Seq05VD'"):
         ids("val:Seq05VD")

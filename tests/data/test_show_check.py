@@ -1,4 +1,4 @@
-"""Contact sheets and the check of a whole tree."""
+"""Contact sheets and ``data check``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def row(tree: Tree) -> Row:
     return Row(reader.name, reader, reader.samples(tree.root, tree.split), reader.classes, reader.colors)
 
 
-def test_sheet_shows_each_domain_its_labels_and_both_class_lists(tmp_path: Path) -> None:
+def test_sheet_shows_images_labels_and_class_colours_of_each_domain(tmp_path: Path) -> None:
     city, cam = cityscapes_tree(tmp_path / "city"), segnet_tree(tmp_path / "cam")
     rows = [row(tree) for tree in (city, cam)]
     sheet = np.asarray(contact_sheet(rows, columns=2, height=40))
@@ -34,10 +34,11 @@ def test_sheet_shows_each_domain_its_labels_and_both_class_lists(tmp_path: Path)
     np.testing.assert_array_equal(sheet[18:58, 6:90], image)
 
 
-def test_shrunk_labels_show_no_mixed_colours(tmp_path: Path) -> None:
+def test_resized_labels_have_no_mixed_colours(tmp_path: Path) -> None:
     tree = cityscapes_tree(tmp_path)
     sheet = np.asarray(contact_sheet([row(tree)], columns=1, height=5))
-    label = {tuple(color) for color in sheet[18:23, 22:32].reshape(-1, 3).tolist()}  # 10 pixels wide, after the image
+    # The label is 10 pixels wide, to the right of the image.
+    label = {tuple(color) for color in sheet[18:23, 22:32].reshape(-1, 3).tolist()}
     assert len(label) > 5
     assert label <= {*tree.reader.colors, (0, 0, 0)}
 
@@ -47,7 +48,7 @@ def test_spread(count: int, expected: list[int]) -> None:
     assert spread(list(range(10)), count) == expected  # type: ignore[arg-type]
 
 
-def test_check_of_a_sound_tree_counts_everything(tmp_path: Path) -> None:
+def test_check_counts_files_pixels_and_classes(tmp_path: Path) -> None:
     tree = segnet_tree(tmp_path)
     ticks: list[tuple[int, int]] = []
     report = check_tree(tree.reader, tree.root, "*", tick=lambda done, total: ticks.append((done, total)))
@@ -60,11 +61,11 @@ def test_check_of_a_sound_tree_counts_everything(tmp_path: Path) -> None:
     assert ticks == [(n, 8) for n in range(1, 9)]
     text = report.text()
     assert "camvid *: 8 images, 8 labels" in text
-    assert "without partner" not in text
+    assert "without image or label" not in text
     assert "Bicyclist" in text
 
 
-def test_check_lists_every_fault_and_where_to_get_the_files(tmp_path: Path) -> None:
+def test_check_lists_all_faults_and_where_to_get_the_files(tmp_path: Path) -> None:
     tree = cityscapes_tree(tmp_path)
     first, second = tree.reader.samples(tree.root, "val")
     first.image.write_bytes(first.image.read_bytes()[:300])
@@ -75,18 +76,18 @@ def test_check_lists_every_fault_and_where_to_get_the_files(tmp_path: Path) -> N
     assert report.orphans == (stray,)
     assert (report.images, report.labels, report.opened) == (3, 2, 2)
     text = report.text()
-    for part in (str(first.image), str(stray), tree.reader.home, "1 bad", "1 without partner"):
+    for part in (str(first.image), str(stray), tree.reader.home, "1 bad", "1 without image or label"):
         assert part in text
     assert check_tree(tree.reader, tree.root, "val", limit=1).opened == 1
 
 
-def test_check_forgives_orphans_only_where_the_release_has_them(tmp_path: Path) -> None:
+def test_check_accepts_orphans_if_the_release_has_some(tmp_path: Path) -> None:
     tree = TREES["bdd100k"](tmp_path)
     tree.reader.samples(tree.root, "val")[0].image.unlink()
     report = check_tree(tree.reader, tree.root, "val")
     assert len(report.orphans) == 1
     assert report.whole
-    assert "1 without partner (the release is known for some)" in report.text()
+    assert "1 without image or label (" in report.text()
 
 
 def test_check_of_empty_folders_is_not_whole(tmp_path: Path) -> None:
@@ -97,6 +98,6 @@ def test_check_of_empty_folders_is_not_whole(tmp_path: Path) -> None:
     assert gta5.READER.home in report.text()
 
 
-def test_check_of_nothing_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is missing; unpack BDD100K"):
+def test_check_without_folders_names_the_download(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is missing; .*BDD100K"):
         check_tree(bdd100k.READER, tmp_path, "val")

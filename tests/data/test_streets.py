@@ -1,4 +1,4 @@
-"""The renderer: same bytes everywhere, true geometry, every class in every domain, official trees."""
+"""The renderer: reproducible bytes, correct geometry, all classes in every domain, official layouts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from benchmark.data.streets.raster import rasterise
 from benchmark.data.streets.vehicles import car
 
 SIZE = (128, 256)
-# sha256 over image, label, material and instance of the first three pictures. They change with VERSION only.
+# SHA-256 over image, label, material and instance of the first three images. Changed only together with VERSION.
 DIGESTS = {
     "gta5": "43dd05965caf055017cdd7f4",
     "cityscapes": "0261c3a03665a58cab2a53e0",
@@ -54,20 +54,20 @@ READERS: Mapping[str, Reader] = {
 
 @pytest.fixture(scope="module")
 def sample() -> dict[str, list[streets.Frame]]:
-    """Forty pictures of every domain."""
+    """Forty images of every domain."""
     return {domain: [streets.render(domain, seed) for seed in range(40)] for domain in streets.DOMAINS}
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The official trees in miniature."""
+    """Small datasets in all official layouts."""
     root = tmp_path_factory.mktemp("streets")
     streets.prepare(root, counts=FEW)
     return root
 
 
 @pytest.mark.parametrize("domain", streets.DOMAINS)
-def test_same_bytes_on_every_machine(domain: str) -> None:
+def test_images_are_the_same_on_every_machine(domain: str) -> None:
     digest = hashlib.sha256()
     for seed in range(3):
         frame = streets.render(domain, seed)
@@ -94,31 +94,31 @@ def test_frames_are_complete_and_consistent(sample: dict[str, list[streets.Frame
 
 
 @pytest.mark.parametrize("domain", streets.DOMAINS)
-def test_every_class_can_be_learnt_in_every_domain(sample: dict[str, list[streets.Frame]], domain: str) -> None:
+def test_every_class_is_frequent_enough_in_every_domain(sample: dict[str, list[streets.Frame]], domain: str) -> None:
     table = lut("cityscapes_label_ids")
     counts = np.array([np.bincount(table[frame.label].ravel(), minlength=256)[:19] for frame in sample[domain]])
-    rare = {CITYSCAPES[k]: share for k, share in enumerate((counts >= 20).mean(axis=0)) if share < 0.10}
-    assert not rare
-    thin = {CITYSCAPES[k]: share for k, share in enumerate(counts.mean(axis=0) / (128 * 256)) if share < 0.0015}
-    assert not thin
+    in_few_images = {CITYSCAPES[k]: f for k, f in enumerate((counts >= 20).mean(axis=0)) if f < 0.10}
+    assert not in_few_images
+    few_pixels = {CITYSCAPES[k]: f for k, f in enumerate(counts.mean(axis=0) / (128 * 256)) if f < 0.0015}
+    assert not few_pixels
 
 
-def test_materials_cut_across_classes(sample: dict[str, list[streets.Frame]]) -> None:
+def test_most_materials_occur_in_several_classes(sample: dict[str, list[streets.Frame]]) -> None:
     table = lut("cityscapes_label_ids")
     pixels = np.zeros((len(streets.MATERIALS), 256), np.int64)
     for frames in sample.values():
         for frame in frames:
             both = frame.material.astype(np.int64) * 256 + table[frame.label]
             pixels += np.bincount(both.ravel(), minlength=pixels.size).reshape(pixels.shape)
-    share = pixels[:, :19] / np.maximum(pixels[:, :19].sum(axis=1, keepdims=True), 1)
-    several = {streets.MATERIALS[k] for k in range(len(share)) if (share[k] > 0.01).sum() > 1}
+    fractions = pixels[:, :19] / np.maximum(pixels[:, :19].sum(axis=1, keepdims=True), 1)
+    several = {streets.MATERIALS[k] for k in range(len(fractions)) if (fractions[k] > 0.01).sum() > 1}
     assert several >= {
         "glass", "rubber", "metal panel", "bare metal", "plastic", "cloth", "concrete", "wood", "masonry", "light",
         "paint", "asphalt", "plaster", "skin", "soil",
     }  # fmt: skip
 
 
-def test_near_car_hides_far_house() -> None:
+def test_a_near_car_occludes_a_far_house() -> None:
     house = Placed(building("brick", 3, 12, "flat", False, 2.2), 2.0, 0.0, 40.0, "building", heading=(0.0, 1.0))
     near = Placed(car("suv"), 0.0, 0.0, 9.0, "car")
     surfaces = rasterise([near, house], Camera(), SIZE)
@@ -134,17 +134,17 @@ def test_near_car_hides_far_house() -> None:
     assert depth.max() < 11.5
     assert (1.0 / surfaces.inverse_depth[of_house] > 30.0).all()
     columns = np.flatnonzero(of_car.any(axis=0))
-    assert of_house[:, columns].any(), "the house rises behind the car"
+    assert of_house[:, columns].any(), "the house is visible above the car"
 
 
-def test_painting_order_does_not_depend_on_the_list() -> None:
+def test_painting_order_does_not_depend_on_the_order_of_objects() -> None:
     things = [Placed(car("hatch"), 0.4 * k, 0.0, 8.0 + 7.0 * k, "car") for k in range(4)]
     forward = rasterise(things, Camera(), SIZE)
     backward = rasterise(things[::-1], Camera(), SIZE)
     np.testing.assert_array_equal(forward.inverse_depth, backward.inverse_depth)
 
 
-def test_hollow_polygons_keep_the_label_and_show_what_lies_behind() -> None:
+def test_hollow_polygons_set_the_label_and_show_the_surface_behind() -> None:
     wall = Shape(m.WALL)
     wall.rect(-20.0, 20.0, 0.0, 10.0, 0, m.MASONRY)
     behind = Placed(wall.done(), 0.0, 0.0, 12.0, "wall")
@@ -169,16 +169,16 @@ def test_road_depth_matches_the_closed_form(seed: int) -> None:
         expected = camera.height / fall
     near = road & (expected > 0) & (expected < 60.0)
     assert near.sum() > 2000
-    # On the rim of a slab a pixel's centre may lie outside of it; its depth is then held within the slab's.
+    # The centre of a pixel at the edge of a slab may be outside of it; its depth is then clipped to the slab's range.
     error = np.abs(frame.depth[near] / expected[near] - 1.0)
     assert (error < 1e-4).mean() > 0.97
     assert error.max() < 0.1
     for column in range(0, SIZE[1], 16):
         depths = frame.depth[near[:, column], column]
-        assert (np.diff(depths) <= 0).all(), "the road comes nearer towards the lower edge"
+        assert (np.diff(depths) <= 0).all(), "depth decreases towards the lower edge"
 
 
-def test_restyle_changes_the_picture_alone() -> None:
+def test_restyle_changes_only_the_image() -> None:
     frame = streets.render("world", 7)
     other = streets.restyle(frame, "world", 8)
     assert (other.image != frame.image).mean() > 0.5
@@ -216,7 +216,7 @@ def test_unknown_domain_is_named() -> None:
         streets.render("cityscape", 0)
 
 
-def test_dice_is_exact_and_fair() -> None:
+def test_dice_are_reproducible_and_unbiased() -> None:
     dice = Dice("test", 1)
     draws = [dice.unit() for _ in range(4000)]
     assert draws[:2] == [0.6668141085798623, 0.32908266705381073]
@@ -229,16 +229,16 @@ def test_dice_is_exact_and_fair() -> None:
     assert max(abs(RING12[3][0]), abs(RING12[3][1] - 1.0)) < 1e-9
 
 
-# ---- official trees ------------------------------------------------------------------------------------
+# ---- official layouts ----------------------------------------------------------------------------------
 def splits(name: str) -> list[tuple[str, str, int]]:
-    """Return (reader's split, domain, first seed) of every part of a miniature tree."""
+    """Return (split, domain, first seed) of every split of a small dataset."""
     if name == "acdc":
         return [(f"{part}:{c}", c, trees.FIRST_SEED[part]) for part in ("train", "val") for c in trees.CONDITIONS]
     return [(part, name, trees.FIRST_SEED[part]) for part in ("train", "val")]
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_real_readers_read_the_trees_back(rendered: Path, name: str) -> None:
+def test_readers_return_what_was_rendered(rendered: Path, name: str) -> None:
     reader, table = READERS[name], lut("cityscapes_label_ids")
     for split, domain, first in splits(name):
         samples = reader.samples(rendered / name, split)
@@ -253,7 +253,7 @@ def test_real_readers_read_the_trees_back(rendered: Path, name: str) -> None:
                 assert np.abs(image.astype(int) - frame.image).mean() < 6.0
 
 
-def test_second_call_changes_nothing(rendered: Path) -> None:
+def test_a_complete_dataset_is_not_rendered_again(rendered: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in rendered.rglob("*")}
     ticks: list[int] = []
     streets.prepare(rendered, counts=FEW, progress=lambda done, total: ticks.append(total))
@@ -266,7 +266,7 @@ def manifest(place: Path) -> dict[str, object]:
     return loaded
 
 
-def test_damage_and_change_render_again(tmp_path: Path) -> None:
+def test_damaged_or_outdated_datasets_are_rendered_again(tmp_path: Path) -> None:
     counts = {"cityscapes": {"train": 1, "val": 1}}
     place = tmp_path / "cityscapes"
     streets.prepare(tmp_path, counts=counts)
@@ -292,7 +292,7 @@ def test_damage_and_change_render_again(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cityscapes"]
 
 
-def test_workers_change_no_byte(tmp_path: Path) -> None:
+def test_worker_processes_do_not_change_the_files(tmp_path: Path) -> None:
     counts = {"bdd100k": {"train": trees.CHUNK, "val": 3}}
     done: list[tuple[int, int]] = []
     streets.prepare(tmp_path / "one", counts=counts)
@@ -301,23 +301,23 @@ def test_workers_change_no_byte(tmp_path: Path) -> None:
     assert done[-1] == (trees.CHUNK + 3, trees.CHUNK + 3)
 
 
-def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_changed(tmp_path: Path) -> None:
     mine = tmp_path / "gta5" / "images" / "00001.png"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"real")
-    with pytest.raises(UserError, match="gta5: holds files that were not rendered here"):
+    with pytest.raises(UserError, match=r"gta5: .*not rendered"):
         streets.prepare(tmp_path, counts={"gta5": {"train": 1, "val": 1}})
     assert mine.read_bytes() == b"real"
 
 
-def test_unwritable_root_is_one_clear_line(tmp_path: Path) -> None:
+def test_error_names_a_root_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write rendered streets below"):
+    with pytest.raises(UserError, match=f"cannot write .*{tmp_path / 'file'}: "):
         streets.prepare(tmp_path / "file", counts={"gta5": {"train": 1, "val": 1}})
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits on file size there")
-def test_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
+def test_a_full_disk_leaves_no_partial_files(tmp_path: Path) -> None:
     script = f"""
 import resource
 from pathlib import Path
@@ -330,5 +330,5 @@ except UserError as error:
     print(error)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "cannot write rendered streets" in run.stdout
+    assert f"below {tmp_path}: " in run.stdout
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
-"""Miniature trees in every official layout, with label ids and the train ids they must become.
+"""Small datasets in every official layout, with label ids and the expected train ids.
 
-The meanings are written out here by hand, not taken from the package's own tables.
+The mappings are written out here by hand, not taken from the package's tables.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TRAIN_IDS = {**{i: i for i in range(19)}, 255: 255}
 # parking, road work, traffic light, terrain, rider, truck, bus, train, wall, lane marking
 SYNTHIA = dict(enumerate((255, 10, 2, 0, 1, 4, 8, 5, 13, 7, 11, 18, 17, 255, 255, 6, 9, 12, 14, 15, 16, 3, 255)))
 URBANSYN = {**{i: i for i in range(19)}, 19: 255}
-# Of CamVid's 32 colours, those whose group is easy to get wrong, and the rest of the eleven.
+# Those of CamVid's 32 colours whose class is easy to get wrong, and at least one for each of the 11 classes.
 PAINTED: dict[Color, int] = {
     (128, 128, 128): 0, (128, 0, 0): 1, (64, 192, 0): 1, (0, 128, 64): 1, (192, 192, 128): 2, (0, 0, 64): 2,
     (128, 64, 128): 3, (128, 0, 192): 3, (192, 0, 64): 3, (0, 0, 192): 4, (128, 128, 192): 4, (128, 128, 0): 5,
@@ -62,7 +62,7 @@ VISTAS = {
 
 @dataclass(frozen=True)
 class Tree:
-    """A tree on disk and what a reader must make of it."""
+    """A dataset on disk and the train ids that its reader must return."""
 
     reader: Reader
     root: Path
@@ -71,7 +71,7 @@ class Tree:
 
 
 def write_label(path: Path, ids: Bytes, *, palette: bool = False) -> None:
-    """Write ids as a grey image, or as a palette image whose colours have nothing to do with the indices."""
+    """Write ids as a grey image, or as a palette image whose colours are unrelated to the indices."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(ids)
     if palette:
@@ -80,7 +80,7 @@ def write_label(path: Path, ids: Bytes, *, palette: bool = False) -> None:
 
 
 def write_channels(path: Path, ids: Bytes) -> None:
-    """Write ids as the red channel of a 16-bit PNG whose other channels are noise, byte by byte."""
+    """Write ids as the red channel of a 16-bit PNG whose other channels are noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(int(ids.sum())).integers(0, 1 << 16, (*ids.shape, 3)).astype(">u2")
     pixels[..., 0] = ids
@@ -96,7 +96,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def write_image(path: Path, size: tuple[int, int], seed: int = 0) -> Bytes:
-    """Write a random photograph of ``size`` (height, width) and return it."""
+    """Write a random image of ``size`` (height, width) and return it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     Image.fromarray(image).save(path)
@@ -107,7 +107,7 @@ def build(
     reader: Reader, root: Path, split: str, places: Mapping[str, tuple[str, str]], meaning: Mapping[int, int],
     *, palette: bool = False, write: Callable[[Path, Bytes], None] | None = None,
 ) -> Tree:  # fmt: skip
-    """Write image and label of each sample at its two ``places``, every id of ``meaning`` in every label."""
+    """Write an image and a label to the two ``places`` of each sample; every label contains all ids of ``meaning``."""
     stored = np.array(list(meaning), np.uint8)
     lut = np.array([meaning.get(i, 255) for i in range(256)], np.uint8)
     labels = {}
@@ -126,7 +126,7 @@ def build(
 def gta5_tree(root: Path) -> Tree:
     keys = ("00003", "00001", "24966")
     places = {key: (f"images/{key}.png", f"labels/{key}.png") for key in keys}
-    for key in keys:  # what other tools leave behind
+    for key in keys:  # files added by other tools
         write_label(root / f"labels/{key}_labelTrainIds.png", np.full((5, 5), 99, np.uint8))
     (root / "sample_class_stats.json").write_text("[]")
     return build(gta5.READER, root, "train", places, {**LABEL_IDS, 34: 255}, palette=True)
@@ -154,19 +154,19 @@ def bdd100k_tree(root: Path, top: str, images: str, labels: str, suffix: str) ->
 
 def mapillary_tree(root: Path, labels: str, config: str, names: Sequence[str]) -> Tree:
     keys = ("-3vUKSU8ZVVaHgT9F2lbAw", "_MLPoKz1EYDFXURsqfl0ZQ", "aQ9zU4fbQ0W1p0kQpB5Ckw")
-    for key in keys:  # what other tools leave behind
+    for key in keys:  # files added by other tools
         write_label(root / f"validation/{labels}/{key}_labelTrainIds.png", np.full((5, 5), 99, np.uint8))
     entries = [{"name": name.lower(), "readable": name, "color": [0, 0, 0], "evaluate": True} for name in names]
     (root / config).write_text(json.dumps({"labels": entries, "version": 0}))
     places = {key: (f"validation/images/{key}.jpg", f"validation/{labels}/{key}.png") for key in keys}
-    # Lights are one class in v1.2 and six in v2.0.
+    # Traffic lights are one class in v1.2 and six in v2.0.
     meaning = {names.index(name): train for name, train in VISTAS.items() if name in names}
     meaning |= {index: 6 for index, name in enumerate(names) if name.startswith("Traffic Light")}
     return build(mapillary.READER, root, "val", places, meaning, palette=True)
 
 
 def vistas2_tree(root: Path) -> Tree:
-    """Both label sets of the second release: v1.2 is to be read."""
+    """Return a tree with both label sets of the second release, of which v1.2 must be read."""
     mapillary_tree(root, "v2.0/labels", "config_v2.0.json", VISTAS_2)
     return mapillary_tree(root, "v1.2/labels", "config_v1.2.json", VISTAS_1)
 
@@ -193,7 +193,7 @@ def flattened_acdc_tree(root: Path) -> Tree:
 def synthia_tree(root: Path, top: str = "RAND_CITYSCAPES/") -> Tree:
     keys = ("0000000", "0000007", "0009399")
     places = {key: (f"{top}RGB/{key}.png", f"{top}GT/LABELS/{key}.png") for key in keys}
-    for key in keys:  # what other tools leave behind, and what is for the eye
+    for key in keys:  # files added by other tools, and coloured labels
         write_label(root / f"{top}GT/LABELS/{key}_labelTrainIds.png", np.full((5, 5), 99, np.uint8))
         write_image(root / f"{top}GT/COLOR/{key}.png", (5, 5))
     return build(synthia.READER, root, "train", places, SYNTHIA, write=write_channels)
@@ -211,7 +211,7 @@ def foggy_zurich_tree(root: Path, top: str = "Foggy_Zurich/", encoding: str = "g
     places = {key: (f"{top}RGB/{key}.png", f"{top}{encoding}/{key}.png") for key in keys}
     for key in keys:
         write_image(root / f"{top}gt_color/{key}.png", (5, 5))
-    # Frames of no list, and one of the other test list.
+    # A frame in no list, and one in the list of the other split.
     write_image(root / f"{top}RGB/GOPR0119/frame_000999.png", (5, 5))
     for place in ("RGB", encoding):
         write_label(root / f"{top}{place}/GOPR0122/frame_000001.png", np.full((5, 5), 99, np.uint8))

@@ -1,4 +1,4 @@
-"""Pictures of any kind where a frame or a label is expected: pixels on the stored grid, or one line with the file."""
+"""Arbitrary image files as images or labels: either the pixels as stored or a one-line error that names the file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40)) | st.sampled_from([(1,
 
 @st.composite
 def pictures(draw: st.DrawFn) -> tuple[bytes, tuple[int, int]]:
-    """Draw a picture file and its (width, height); the pair of mode and format may be one that nobody writes."""
+    """Draw an image file and its (width, height), in any combination of mode and format that Pillow can write."""
     mode, kind, size = (
         draw(st.sampled_from(MODES)),
         draw(st.sampled_from(FORMATS[:2]) | st.sampled_from(FORMATS)),
@@ -52,7 +52,7 @@ def pictures(draw: st.DrawFn) -> tuple[bytes, tuple[int, int]]:
 
 @cache
 def trees(root: Path) -> list[Tree]:
-    """One tree of each way to store a label: grey ids, behind a palette, named by a list, in 16 bits, painted."""
+    """One dataset for each label format: grey ids, palette, palette with a class list, 16 bits, colours."""
     names = ("camvid-segnet", "gta5", "mapillary", "synthia", "camvid-official")
     return [TREES[name](root / name) for name in names]
 
@@ -63,7 +63,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(tree: Tree, which: str, content: bytes) -> bool:
-    """Put ``content`` in the place of a sample's image or label; return whether it is read, in every way there is."""
+    """Replace a sample's image or label by ``content``; return whether all readers of samples accept it."""
     sample = tree.reader.samples(tree.root, tree.split)[0]
     path: Path = getattr(sample, which)
     whole = path.read_bytes()
@@ -85,20 +85,20 @@ def read(tree: Tree, which: str, content: bytes) -> bool:
 
 
 @given(number=st.integers(0, 4), which=st.sampled_from(["image", "label"]), data=st.data())
-def test_a_damaged_file_of_every_dataset(root: Path, number: int, which: str, data: st.DataObject) -> None:
+def test_a_damaged_file(root: Path, number: int, which: str, data: st.DataObject) -> None:
     tree = trees(root)[number]
     path: Path = getattr(tree.reader.samples(tree.root, tree.split)[0], which)
     read(tree, which, data.draw(damaged(path.read_bytes())))
 
 
 @given(number=st.integers(0, 4), which=st.sampled_from(["image", "label"]), picture=pictures())
-def test_a_picture_of_another_kind(root: Path, number: int, which: str, picture: tuple[bytes, tuple[int, int]]) -> None:
+def test_an_image_of_any_kind(root: Path, number: int, which: str, picture: tuple[bytes, tuple[int, int]]) -> None:
     read(trees(root)[number], which, picture[0])
 
 
 @given(picture=pictures())
-def test_pixels_are_those_on_the_stored_grid(tmp_path: Path, picture: tuple[bytes, tuple[int, int]]) -> None:
-    """Neither a camera's orientation nor a colour profile moves a pixel away from its label."""
+def test_image_size_is_the_stored_size(tmp_path: Path, picture: tuple[bytes, tuple[int, int]]) -> None:
+    """EXIF orientation is ignored, so image and label stay aligned."""
     path = tmp_path / "x.png"
     path.write_bytes(picture[0])
     for reader in (read_image, read_ids):
@@ -108,8 +108,8 @@ def test_pixels_are_those_on_the_stored_grid(tmp_path: Path, picture: tuple[byte
 
 
 @pytest.mark.parametrize("size", [(1, 33), (3000, 90)])
-def test_a_picture_far_longer_than_wide_is_refused(root: Path, size: tuple[int, int]) -> None:
-    """A short edge of 512 pixels would make it one of gigabytes."""
+def test_an_image_with_an_extreme_aspect_ratio_is_refused(root: Path, size: tuple[int, int]) -> None:
+    """Resized to a short edge of 512 pixels, it could need gigabytes."""
     buffer = io.BytesIO()
     Image.new("RGB", size).save(buffer, "PNG")
     assert not read(trees(root)[0], "image", buffer.getvalue())
@@ -117,10 +117,10 @@ def test_a_picture_far_longer_than_wide_is_refused(root: Path, size: tuple[int, 
 
 @pytest.mark.parametrize("size", [(60000, 60000), (2**31 - 1, 1), (1, 2**31 - 1), (16000, 16000)])
 @pytest.mark.parametrize("reader", [read_image, read_ids])
-def test_a_picture_too_large_to_unpack_is_refused_before_it_is(
+def test_a_decompression_bomb_is_refused_before_decoding(
     tmp_path: Path, size: tuple[int, int], reader: Callable[[Path], object]
 ) -> None:
-    """A few hundred bytes that say they are gigabytes."""
+    """A file of a few hundred bytes declares gigabytes of pixels."""
     header = struct.pack(">IIBBBBB", *size, 8, 0 if reader is read_ids else 2, 0, 0, 0)
     body = zlib.compress(bytes(10**5))
     path = tmp_path / "huge.png"

@@ -1,4 +1,4 @@
-"""Protocol files of any content: a protocol that holds together, or one line."""
+"""Protocol files with arbitrary content: either a valid protocol or a one-line error."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One file per dataset, each exposing ``READER``; found by file name (see ``benchmark.common.registry``)."""
+"""Dataset readers: one file per dataset, found by file name (see ``benchmark.common.registry``), with a ``READER``."""

@@ -1,9 +1,9 @@
-"""ACDC (Sakaridis et al., ICCV 2021): Swiss streets in fog, at night, in rain and in snow.
+"""ACDC (Sakaridis et al., ICCV 2021): Swiss streets in fog, night, rain and snow.
 
 Tree: ``rgb_anon/<condition>/<split>/<sequence>/<frame>_rgb_anon.png`` and
 ``gt/<condition>/<split>/<sequence>/<frame>_gt_labelIds.png`` (or ``_gt_labelTrainIds.png``). The
-clear-weather reference drives (``*_ref``) are no part of any split. DAFormer's set-up copies all conditions into one
-folder, ``rgb_anon/<split>/`` and ``gt/<split>/``; where only that is left, conditions cannot be told apart.
+clear-weather reference frames (``*_ref``) are not part of any split. DAFormer's set-up copies all conditions into one
+folder, ``rgb_anon/<split>/`` and ``gt/<split>/``; if only these folders exist, the conditions are unknown.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ CONDITIONS = ("fog", "night", "rain", "snow")
 
 
 class Acdc(Reader):
-    """Reader of ACDC; ``val:fog`` is one condition, ``val`` all four. Labels of ``test`` are not public."""
+    """Reader of ACDC; ``val:fog`` is one condition, ``val`` all four. The labels of ``test`` are not public."""
 
     name = "acdc"
     home = "ACDC, acdc.vision.ee.ethz.ch (rgb_anon_trainvaltest.zip, gt_trainval.zip)"
     splits = ("train", "val", "train:<condition>", "val:<condition>")
 
     def listing(self, root: Path, split: str) -> Listing:
-        """See ``Reader.listing``; also raises on an unknown condition, or one that the tree no longer tells."""
+        """See ``Reader.listing``; also raises if the condition does not exist or the folders do not distinguish it."""
         part, _, condition = split.partition(":")
         known_split(part, self)
         if condition and condition not in CONDITIONS:
@@ -37,11 +37,11 @@ class Acdc(Reader):
         if os.path.isdir(flat) and not any(os.path.isdir(root / "rgb_anon" / name / part) for name in CONDITIONS):
             if condition:
                 raise UserError(
-                    f"acdc: {flat} holds all conditions in one folder, and split {split!r} asks for one; unpack "
-                    f"{self.home} there"
+                    f"acdc: {flat} has all conditions in one folder, but split {split!r} needs a folder for each; "
+                    f"unpack {self.home} there"
                 )
             labelled = cityscapes_labels(folder(root / "gt" / part, self), "gt")
-            return Listing(files(flat, r"(.+)_rgb_anon\.png", deep=True), labelled, ("conditions in one folder",))
+            return Listing(files(flat, r"(.+)_rgb_anon\.png", deep=True), labelled, ("all conditions in one folder",))
         images: dict[str, Path] = {}
         labels: dict[str, Path] = {}
         for name in (condition,) if condition else CONDITIONS:
@@ -51,7 +51,7 @@ class Acdc(Reader):
         return Listing(images, labels)
 
     def table(self, label: Path) -> LabelTable:
-        """Return the table that the file's suffix names."""
+        """Return the table for the file's suffix."""
         return cityscapes_table(label.name)
 
 

@@ -1,9 +1,9 @@
-"""BDD100K, its 10k semantic segmentation part (Yu et al., CVPR 2020): American streets in all weathers.
+"""BDD100K 10k, the semantic segmentation part (Yu et al., CVPR 2020): American streets in all weather.
 
-Two generations of the download hold the same ids: the 2021 release (``images/10k/<split>/<id>.jpg``,
-``labels/sem_seg/masks/<split>/<id>.png``) and the one of 2018 (``seg/images/<split>/<id>.jpg``,
-``seg/labels/<split>/<id>_train_id.png``). Both unpack into a folder ``bdd100k/``, which may or may not be the
-root itself. Labels are train ids already.
+There are two releases with the same ids: that of 2021 (``images/10k/<split>/<id>.jpg``,
+``labels/sem_seg/masks/<split>/<id>.png``) and that of 2018 (``seg/images/<split>/<id>.jpg``,
+``seg/labels/<split>/<id>_train_id.png``). Both unpack into a folder ``bdd100k/``, which may be the root itself or be
+inside it. Labels are stored as train ids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmark.data.samples import Listing, Reader, files, first_folder, known_s
 
 
 class Bdd100k(Reader):
-    """Reader of BDD100K 10k; early zips lacked some files, so frames without partner are left out."""
+    """Reader of BDD100K 10k. Early downloads lack some files, so frames without image or label are skipped."""
 
     name = "bdd100k"
     home = "BDD100K, bdd-data.berkeley.edu (10k_images_*.zip, bdd100k_sem_seg_labels_trainval.zip)"

@@ -1,9 +1,9 @@
 """Cityscapes (Cordts et al., CVPR 2016): streets of fifty cities, mostly German.
 
 Tree: ``leftImg8bit/<split>/<city>/<stem>_leftImg8bit.png`` and
-``gtFine/<split>/<city>/<stem>_gtFine_labelIds.png``; images may lie one level deeper, in
-``leftImg8bit_trainvaltest/`` (and labels in ``gtFine_trainvaltest/``), as the zips are named. Where the
-official script added ``_gtFine_labelTrainIds.png``, the original ``labelIds`` are still preferred.
+``gtFine/<split>/<city>/<stem>_gtFine_labelIds.png``. Images may be one level deeper, in
+``leftImg8bit_trainvaltest/`` (labels in ``gtFine_trainvaltest/``), as the zips are named. If the official script
+added ``_gtFine_labelTrainIds.png``, the original ``labelIds`` are still preferred.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmark.data.samples import Listing, Reader, cityscapes_labels, files, fi
 
 
 class Cityscapes(Reader):
-    """Reader of Cityscapes; the test split's labels are not public."""
+    """Reader of Cityscapes; the labels of ``test`` are not public."""
 
     name = "cityscapes"
     home = "Cityscapes, cityscapes-dataset.com (leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip)"
@@ -32,7 +32,7 @@ class Cityscapes(Reader):
         )
 
     def table(self, label: Path) -> LabelTable:
-        """Return the table that the file's suffix names."""
+        """Return the table for the file's suffix."""
         return cityscapes_table(label.name)
 
 

@@ -1,8 +1,8 @@
-"""Dark Zurich (Sakaridis et al., ICCV 2019): drives through Zurich at night, of which fifty frames are labelled.
+"""Dark Zurich (Sakaridis et al., ICCV 2019): videos of Zurich at night, with fifty labelled frames.
 
 Tree: ``rgb_anon/val/night/<sequence>/<frame>_rgb_anon.png`` and
-``gt/val/night/<sequence>/<frame>_gt_labelTrainIds.png`` (or ``_gt_labelIds.png``). Its train split and the daytime
-reference of its val split (``val_ref``) have no labels; those of ``test`` are not public.
+``gt/val/night/<sequence>/<frame>_gt_labelTrainIds.png`` (or ``_gt_labelIds.png``). The train split and the daytime
+reference of the val split (``val_ref``) have no labels; the labels of ``test`` are not public.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from benchmark.data.samples import Listing, Reader, cityscapes_labels, files, fi
 
 
 class DarkZurich(Reader):
-    """Reader of Dark Zurich's labelled night frames."""
+    """Reader of the labelled night frames of Dark Zurich."""
 
     name = "dark-zurich"
     home = "Dark Zurich, trace.ethz.ch/publications/2019/GCMA_UIoU (Dark_Zurich_val_anon.zip)"
@@ -32,7 +32,7 @@ class DarkZurich(Reader):
         )
 
     def table(self, label: Path) -> LabelTable:
-        """Return the table that the file's suffix names."""
+        """Return the table for the file's suffix."""
         return cityscapes_table(label.name)
 
 

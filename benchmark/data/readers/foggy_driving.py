@@ -1,8 +1,8 @@
-"""Foggy Driving (Sakaridis et al., IJCV 2018): 101 photographs of real fog, some of them from the web.
+"""Foggy Driving (Sakaridis et al., IJCV 2018): 101 photographs of streets in real fog, some of them from the web.
 
 Tree: ``leftImg8bit/test/<origin>/<stem>_leftImg8bit.png`` with ``gtFine/test/<origin>/<stem>_gtFine_labelIds.png`` (33
-frames), and ``leftImg8bit/test_extra/`` with ``gtCoarse/test_extra/…_gtCoarse_labelIds.png`` (68), in a folder
-``Foggy_Driving/``, which may or may not be the root itself.
+frames), and ``leftImg8bit/test_extra/`` with ``gtCoarse/test_extra/…_gtCoarse_labelIds.png`` (68 frames), in a folder
+``Foggy_Driving/``, which may be the root itself or be inside it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ KINDS = {"test": "gtFine", "test_extra": "gtCoarse"}
 
 
 class FoggyDriving(Reader):
-    """Reader of Foggy Driving: ``test`` (fine labels), ``test_extra`` (coarse), and ``all``, as the field tests."""
+    """Reader of Foggy Driving: ``test`` (fine labels), ``test_extra`` (coarse labels), ``all`` (the usual choice)."""
 
     name = "foggy-driving"
     home = "Foggy Driving, people.ee.ethz.ch/~csakarid/SFSU_synthetic"
@@ -37,7 +37,7 @@ class FoggyDriving(Reader):
         return Listing(images, labels)
 
     def table(self, label: Path) -> LabelTable:
-        """Return the table that the file's suffix names."""
+        """Return the table for the file's suffix."""
         return cityscapes_table(label.name)
 
 

@@ -1,8 +1,8 @@
-"""Foggy Zurich (Dai et al., IJCV 2020): drives through real fog, of which forty frames are labelled.
+"""Foggy Zurich (Dai et al., IJCV 2020): videos of Zurich in real fog, with forty labelled frames.
 
 Tree: ``RGB/<sequence>/<frame>.png`` and ``gt_labelIds/<sequence>/<frame>.png`` (or ``gt_labelTrainIds/``), in a folder
-``Foggy_Zurich/``, which may or may not be the root itself. ``lists_file_names/RGB_<split>_filenames.txt`` says which
-frames a split has; the field tests on ``testv2``.
+``Foggy_Zurich/``, which may be the root itself or be inside it. ``lists_file_names/RGB_<split>_filenames.txt`` lists
+the frames of a split. Papers usually test on ``testv2``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ ENCODINGS = ("gt_labelTrainIds", "gt_labelIds")
 
 
 class FoggyZurich(Reader):
-    """Reader of Foggy Zurich's labelled frames: ``testv2`` (40), and its first version ``testv1`` (16)."""
+    """Reader of the labelled frames of Foggy Zurich: ``testv2`` (40), and the earlier ``testv1`` (16)."""
 
     name = "foggy-zurich"
     home = "Foggy Zurich, people.ee.ethz.ch/~csakarid/Model_adaptation_SFSU_dense"
     splits = ("testv2", "testv1")
 
     def listing(self, root: Path, split: str) -> Listing:
-        """See ``Reader.listing``; also raises where the split's list is missing or names frames that are not there."""
+        """See ``Reader.listing``; also raises if the split's list, or a frame in it, is missing."""
         known_split(split, self)
         rgb = first_folder((root / "Foggy_Zurich" / "RGB", root / "RGB"), self)
         places = [rgb.parent / name for name in ENCODINGS]
@@ -34,8 +34,10 @@ class FoggyZurich(Reader):
         path = rgb.parent / "lists_file_names" / f"RGB_{split}_filenames.txt"
         listed = self._listed(path)
         if gone := [key for key in listed if key not in images and key not in labels]:
-            missing = f"{len(gone)} of its {len(listed)} frames are missing, first {gone[0]!r}"
-            raise UserError(f"{path}: {missing}; get them from {self.home}")
+            raise UserError(
+                f"{path}: {len(gone)} of the {len(listed)} frames listed are missing, first {gone[0]!r}; "
+                f"get them from {self.home}"
+            )
         keep = set(listed)
         return Listing(
             {key: image for key, image in images.items() if key in keep},
@@ -47,13 +49,13 @@ class FoggyZurich(Reader):
             lines = path.read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
-                f"foggy-zurich: {path} cannot be read ({error}), and without it no frame is known to belong to the "
-                f"split; it is part of {self.home}"
+                f"foggy-zurich: {path}, the list of the split's frames, cannot be read ({error}); "
+                f"restore it from {self.home}"
             ) from None
         return [line.lstrip("/").removeprefix("RGB/").removesuffix(".png") for line in lines]
 
     def table(self, label: Path) -> LabelTable:
-        """Return the table that the label's folder names."""
+        """Return the table for the label's folder."""
         return cityscapes_table(next(part for part in reversed(label.parts) if part in ENCODINGS))
 
 

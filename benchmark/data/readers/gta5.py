@@ -1,11 +1,11 @@
-"""GTA5, "Playing for Data" (Richter et al., ECCV 2016): rendered frames of a game.
+"""GTA5, "Playing for Data" (Richter et al., ECCV 2016): frames of a video game.
 
-Tree: ``images/00001.png`` to ``images/24966.png`` and ``labels/`` with the same names; other tools leave
-``00001_labelTrainIds.png`` beside the originals, which are passed over. Labels are palette images of
-Cityscapes label ids, plus 34 (licence plate).
+Tree: ``images/00001.png`` to ``images/24966.png`` and ``labels/`` with the same names. Other tools add
+``00001_labelTrainIds.png`` files to ``labels/``; these are ignored. Labels are palette images of Cityscapes label ids,
+plus 34 (licence plate).
 
-Known faults of the release: two frames are one plain colour and are dropped; sixty labels have another size
-than their image and are resized (nearest), as Rein's pipeline does in effect.
+Known faults of the release: two frames have a single colour and are left out. Sixty labels differ in size from their
+image and are resized (nearest-neighbour), which is equivalent to Rein's pipeline.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ RESIZED = frozenset(FACTS["gta5_files"]["resized"])
 class Gta5(Reader):
     """Reader of GTA5.
 
-    Splits: ``all`` is every frame. ``train``, ``val`` and ``test`` follow ``splits.json`` in the root
-    (``{"train": ["00001", ...], "val": [...], "test": [...]}``); without that file ``train`` is all, as the field
-    trains.
+    Split ``all`` is every frame. ``train``, ``val`` and ``test`` are defined by ``splits.json`` in the root
+    (``{"train": ["00001", ...], "val": [...], "test": [...]}``). Without that file, ``train`` is every frame, which
+    is what papers usually train on.
     """
 
     name = "gta5"
@@ -38,13 +38,13 @@ class Gta5(Reader):
     splits = ("all", "train", "val", "test")
 
     def listing(self, root: Path, split: str) -> Listing:
-        """See ``Reader.listing``; also raises on a ``splits.json`` missing, malformed or unfulfilled."""
+        """See ``Reader.listing``; also raises if ``splits.json`` is missing or malformed or lists missing frames."""
         images = files(folder(root / "images", self), r"(\d{5})\.png")
         labels = files(folder(root / "labels", self), r"(\d{5})\.png")
         listed = _split(root / "splits.json", split)
         for key in sorted(listed or ()):
             if key not in images or key not in labels:
-                raise UserError(f"{root / 'splits.json'}: split {split!r} names {key!r}, which has no image or label")
+                raise UserError(f"{root / 'splits.json'}: frame {key!r} of split {split!r} has no image or no label")
         wanted = images.keys() | labels.keys() if listed is None else listed
         keep, dropped = wanted - UNUSABLE, wanted & UNUSABLE
         return Listing(
@@ -58,7 +58,7 @@ class Gta5(Reader):
         return table("gta5_label_ids")
 
     def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
-        """See ``Reader.read``; the labels known to differ in size are brought to their image's."""
+        """See ``Reader.read``; labels known to differ in size are resized to their image."""
         if sample.id not in RESIZED:
             return super().read(sample)
         image, label = read_image(sample.image), self.read_label(sample)
@@ -68,18 +68,16 @@ class Gta5(Reader):
 
 def _notes(dropped: AbstractSet[str], resized: AbstractSet[str]) -> tuple[str, ...]:
     unusable = f"{len(dropped)} unusable frame(s) left out: {', '.join(sorted(dropped))}"
-    other_size = f"{len(resized)} label(s) of another size than their image, resized to it"
+    other_size = f"{len(resized)} label(s) resized to the size of their image"
     return tuple(note for note, found in ((unusable, dropped), (other_size, resized)) if found)
 
 
 def _split(path: Path, split: str) -> frozenset[str] | None:
-    """Return the frame ids of ``split``, or None for every frame."""
+    """Return the frame ids of ``split``; None for all frames."""
     if split == "all" or (split == "train" and not path.is_file()):
         return None
     if not path.is_file():
-        raise UserError(
-            f"gta5: split {split!r} needs {path}, which is missing; without it only 'all' and 'train' exist"
-        )
+        raise UserError(f"gta5: split {split!r} needs {path}, which is missing; add it, or use split 'all' or 'train'")
     try:
         lists = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

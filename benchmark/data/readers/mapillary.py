@@ -1,13 +1,13 @@
-"""Mapillary Vistas (Neuhold et al., ICCV 2017): streets of the whole world, any camera.
+"""Mapillary Vistas (Neuhold et al., ICCV 2017): streets all over the world, from many cameras.
 
-Trees: v1.2 as ``config.json``, ``validation/{images,labels}``; v2.0 as ``config_v1.2.json``,
-``config_v2.0.json``, ``validation/images``, ``validation/{v1.2,v2.0}/labels``. Where both label sets are
-there, v1.2 is read, since published results rest on it. A label is a palette image whose index is the
-position in the config's list; the list found is read, never assumed, and its names are mapped to train ids.
-Other tools leave ``<key>_labelTrainIds.png`` beside the originals, which are passed over.
+Trees: v1.2 has ``config.json`` and ``validation/{images,labels}``; v2.0 has ``config_v1.2.json``,
+``config_v2.0.json``, ``validation/images`` and ``validation/{v1.2,v2.0}/labels``. If both label sets exist, v1.2 is
+read, since published results use it. Labels are palette images whose index is the position of the class in the
+config's list. The list is always read from the config, and its class names are mapped to train ids. Other tools add
+``<key>_labelTrainIds.png`` files; these are ignored.
 
-Two mappings are in use. ``rein`` groups widely: a bike lane or a crosswalk is road, a curb cut is sidewalk, a street
-light is pole. ``hrda``, RobustNet's as well, makes these ignore, but a manhole road; it knows v1.2 alone.
+Papers use one of two mappings. ``rein`` maps more classes: a bike lane or a crosswalk is road, a curb cut is sidewalk,
+a street light is pole. ``hrda``, also RobustNet's, ignores these, but maps a manhole to road; it supports v1.2 only.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from benchmark.data.labels import FACTS, LabelTable
 from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split
 
 NAMES = {"rein": "mapillary_names", "hrda": "mapillary_names_hrda"}
-# The field's names of the splits, and the dataset's own.
+# Folder of each split, by the usual names and by the dataset's own.
 FOLDERS = {"train": "training", "val": "validation", "training": "training", "validation": "validation"}
-# Where a release keeps its labels within a split, and the configs that may describe them.
+# Label folder within a split, and the configs that may describe its labels, by release.
 RELEASES = {
     "v1.2/labels": ("config_v1.2.json",),
     "labels": ("config.json", "config_v1.2.json", "config_v2.0.json"),
@@ -46,35 +46,35 @@ class Mapillary(Reader):
         part = root / FOLDERS[split]
         images = folder(part / "images", self)
         labels = first_folder((part / place for place in RELEASES), self)
-        note = f"labels of {labels.relative_to(part)} by {_config(labels).name}, mapping {self.mapping}"
+        note = f"labels in {labels.relative_to(part)} read with {_config(labels).name}, mapping {self.mapping}"
         return Listing(files(images, r"(.+)\.jpg"), files(labels, r"(.+)(?<!_labelTrainIds)\.png"), (note,))
 
     def table(self, label: Path) -> LabelTable:
-        """Return the table that the config of the label's release describes.
+        """Return the table for the config of the label's release.
 
         Raises:
-            UserError: the config is missing, ambiguous, malformed, or names a class that the mapping does not know.
+            UserError: the config is missing, ambiguous or malformed, or contains a class that the mapping lacks.
         """
         config = _config(label.parent)
         return _table(config, config.stat().st_mtime_ns, self.mapping)
 
 
 def _config(labels: Path) -> Path:
-    """Return the config that describes the folder ``labels``.
+    """Return the config that describes the labels in the folder ``labels``.
 
     Raises:
-        UserError: there is none, or labels without a release's name have one of either release.
+        UserError: there is none, or the folder does not name its release and there are configs of both releases.
     """
     deep = labels.parent.name in ("v1.2", "v2.0")
     root = labels.parents[2 if deep else 1]
     candidates = [root / name for name in RELEASES[f"{labels.parent.name}/labels" if deep else "labels"]]
     found = [path for path in candidates if path.is_file()]
     if not found:
-        raise UserError(f"mapillary: {candidates[0]} is missing, and labels mean nothing without it; it is in the zip")
+        raise UserError(f"mapillary: {candidates[0]}, which defines the labels, is missing; restore it from the zip")
     if len(found) > 1 and found[0] != candidates[0]:
         raise UserError(
-            f"mapillary: {labels} may be of either release, {found[0].name} or {found[1].name}; "
-            f"copy the one that it came with to {candidates[0]}"
+            f"mapillary: {labels} may belong to {found[0].name} or {found[1].name}; "
+            f"copy the config that came with these labels to {candidates[0]}"
         )
     return found[0]
 
@@ -87,10 +87,13 @@ def _table(config: Path, modified: int, mapping: str) -> LabelTable:
         names = [str(entry["readable"]) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{config}: no list 'labels' of classes with 'readable' names ({error!r})") from error
-    if strange := next((name for name in names if name not in known), None):
-        if mapping == "hrda" and strange in FACTS[NAMES["rein"]]["train_ids"]:
-            raise UserError(f"{config}: mapping 'hrda' knows Vistas v1.2, not {strange!r} of v2.0; use mapping 'rein'")
-        raise UserError(f"{config}: unknown class {strange!r}; {nearest(strange, known)}")
+    if unknown := next((name for name in names if name not in known), None):
+        if mapping == "hrda" and unknown in FACTS[NAMES["rein"]]["train_ids"]:
+            raise UserError(
+                f"{config}: mapping 'hrda' supports Vistas v1.2 only, and {unknown!r} is a class of v2.0; "
+                "use mapping 'rein'"
+            )
+        raise UserError(f"{config}: unknown class {unknown!r}; {nearest(unknown, known)}")
     return LabelTable.of({index: known[name] for index, name in enumerate(names)})
 
 

@@ -1,8 +1,8 @@
-"""Nighttime Driving (Dai and Van Gool, ITSC 2018): fifty coarsely labelled frames of streets at night.
+"""Nighttime Driving (Dai and Van Gool, ITSC 2018): fifty street images at night with coarse labels.
 
 Tree: ``leftImg8bit/test/night/<frame>_leftImg8bit.png`` and
 ``gtCoarse_daytime_trainvaltest/test/night/<frame>_gtCoarse_labelTrainIds.png`` (or ``_gtCoarse_labelIds.png``), in a
-folder ``NighttimeDrivingTest/``, which may or may not be the root itself.
+folder ``NighttimeDrivingTest/``, which may be the root itself or be inside it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from benchmark.data.samples import Listing, Reader, cityscapes_labels, files, fi
 
 
 class NighttimeDriving(Reader):
-    """Reader of Nighttime Driving, which is for testing only."""
+    """Reader of Nighttime Driving, a test set."""
 
     name = "nighttime-driving"
     home = "Nighttime Driving, data.vision.ee.ethz.ch/daid/NighttimeDriving (NighttimeDrivingTest.zip)"
@@ -32,7 +32,7 @@ class NighttimeDriving(Reader):
         )
 
     def table(self, label: Path) -> LabelTable:
-        """Return the table that the file's suffix names."""
+        """Return the table for the file's suffix."""
         return cityscapes_table(label.name)
 
 

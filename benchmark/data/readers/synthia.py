@@ -1,12 +1,12 @@
 """SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016): rendered streets from random viewpoints.
 
 Tree: ``RGB/0000000.png`` to ``RGB/0009399.png`` and ``GT/LABELS/`` with the same names, both in a folder
-``RAND_CITYSCAPES/``, which may or may not be the root itself; other tools leave ``0000000_labelTrainIds.png`` beside
-the originals, which are passed over. ``GT/COLOR`` is for the eye only. Labels are 16-bit PNGs of several channels:
-the first (red) is the class, the second the instance.
+``RAND_CITYSCAPES/``, which may be the root itself or be inside it. Other tools add ``0000000_labelTrainIds.png`` files
+to ``GT/LABELS/``; these are ignored, and so is ``GT/COLOR``. Labels are 16-bit PNGs with several channels: the first
+(red) is the class, the second the instance.
 
-No pixel is terrain, truck or train. The field therefore gives a model that was trained on SYNTHIA alone its mean
-over the other 16 classes; here all classes that a target has are averaged.
+No pixel is terrain, truck or train. Papers therefore report the mean over the other 16 classes for models trained on
+SYNTHIA only; here the mean is over all classes of a target.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from benchmark.common.errors import UserError
 from benchmark.data.labels import Bytes, LabelTable, table
 from benchmark.data.samples import Listing, Reader, decode, files, first_folder, known_split
 
-RED = 2  # OpenCV has channels in the order blue, green, red (, alpha)
-ABSENT = "no pixel of SYNTHIA is terrain, truck or train (its own papers average 16 classes)"
+RED = 2  # OpenCV's channel order is blue, green, red (and alpha)
+ABSENT = "SYNTHIA has no pixels of terrain, truck or train (papers average over the other 16 classes)"
 
 
 class Synthia(Reader):
-    """Reader of SYNTHIA-RAND-CITYSCAPES; there is no official split, so ``train`` is every frame."""
+    """Reader of SYNTHIA-RAND-CITYSCAPES. There is no official split: ``train`` is every frame."""
 
     name = "synthia"
     home = "SYNTHIA-RAND-CITYSCAPES, synthia-dataset.net (SYNTHIA_RAND_CITYSCAPES.rar)"
@@ -40,15 +40,15 @@ class Synthia(Reader):
         return Listing(files(images, r"(\d{7})\.png"), files(labels, r"(\d{7})\.png"), (ABSENT,))
 
     def ids(self, label: Path) -> Bytes:
-        """Return the classes, uint8 (H, W); Pillow keeps only each channel's high byte, so OpenCV reads them.
+        """Return the class ids, uint8 (H, W). OpenCV reads them, as Pillow keeps only the high byte of a channel.
 
         Raises:
-            UserError: missing, empty, truncated, or not a 16-bit colour PNG; an id that no byte holds.
+            UserError: the file is missing, empty, truncated, or not a 16-bit colour PNG, or an id exceeds 255.
         """
-        stored = decode(label, ("PNG",)).info["stored_as"]  # OpenCV fills a truncated file up, Pillow does not
+        stored = decode(label, ("PNG",)).info["stored_as"]  # Pillow raises on truncated files, OpenCV does not
         if stored not in ("RGB;16B", "RGBA;16B"):
             raise UserError(
-                f"{label}: stored as {stored!r} where 16-bit channels, the first the class, are expected; "
+                f"{label}: expected 16-bit channels, the first of them the class, found {stored!r}; "
                 f"restore the official file from {self.home}"
             )
         pixels = cv2.imdecode(np.frombuffer(label.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)

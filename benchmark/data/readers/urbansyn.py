@@ -1,7 +1,8 @@
 """UrbanSyn (Gómez et al., 2023): rendered streets made to resemble Cityscapes.
 
-Tree: ``rgb/rgb_0001.png`` to ``rgb/rgb_7539.png`` and ``ss/ss_0001.png``; unpacking a zip into a folder of its name
-gives ``rgb/rgb/`` and ``ss/ss/``, which is read as well. Labels are train ids, and 19 for void.
+Tree: ``rgb/rgb_0001.png`` to ``rgb/rgb_7539.png`` and ``ss/ss_0001.png`` to ``ss/ss_7539.png``. Unpacking each zip into
+a folder of its name results in ``rgb/rgb/`` and ``ss/ss/``, which are read as well. Labels are train ids, and 19 for
+void.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from benchmark.data.samples import Listing, Reader, files, first_folder, known_s
 
 
 class UrbanSyn(Reader):
-    """Reader of UrbanSyn; there is no official split, so ``train`` is every frame."""
+    """Reader of UrbanSyn. There is no official split: ``train`` is every frame."""
 
     name = "urbansyn"
     home = "UrbanSyn, huggingface.co/datasets/UrbanSyn/UrbanSyn (folders rgb and ss), or urbansyn.org (rgb.zip, ss.zip)"
@@ -26,7 +27,7 @@ class UrbanSyn(Reader):
         return Listing(files(images, r"rgb_(\d{4})\.png"), files(labels, r"ss_(\d{4})\.png"))
 
     def table(self, label: Path) -> LabelTable:
-        """Return the table of train ids with 19 for void."""
+        """Return the table of train ids and 19 for void."""
         return table("urbansyn_ids")
 
 

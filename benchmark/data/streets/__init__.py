@@ -1,7 +1,7 @@
-"""Street scenes rendered from nothing: labels, materials, depth and normals come with every picture.
+"""Procedurally rendered street scenes, with labels, materials, depth and normals for every image.
 
-``render`` makes one picture, ``restyle`` the same street in another light, ``prepare`` writes whole datasets in
-the official trees of those they stand for.
+``render`` renders one image, ``restyle`` changes the appearance of a rendered street, and ``prepare`` writes datasets
+in the official folder layouts of the real datasets that they imitate.
 """
 
 from __future__ import annotations

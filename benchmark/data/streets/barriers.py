@@ -1,4 +1,4 @@
-"""Fences, walls, and the clutter of pavements."""
+"""Fences, walls and street furniture."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from .materials import (
 )
 from .mesh import Shape, Template
 
-# Their own colours: 0 main, 1 second.
+# Palette slots of the objects in this file: 0 main colour, 1 second colour.
 FENCES = ("bars", "planks", "mesh", "rail")
 WALLS = {"brick": MASONRY, "concrete": CONCRETE, "plaster": PLASTER}
-# Size of a stone and width of a joint.
+# Parameters of the block texture: width and height of a block, width of a joint, 0.
 _STONES = {"brick": (0.5, 0.22, 0.06, 0.0), "concrete": (2.0, 0.9, 0.03, 0.0), "plaster": (4.0, 4.0, 0.0, 0.0)}
 CLUTTER = ("bin", "bench", "box", "shelter", "bollard", "skip")
 
 
 @cache
 def fence(kind: str, high: float) -> Template:
-    """Return a panel along z, 3 m long and centred; the gaps of bars and mesh let the view through."""
+    """Return a panel along z, 3 m long and centred; what is behind it shows through the gaps between bars or mesh."""
     shape = Shape(FENCE)
 
     def bar(z0: float, z1: float, y0: float, y1: float, slot: int, material: int, **more: Any) -> None:
@@ -64,7 +64,7 @@ def fence(kind: str, high: float) -> Template:
 
 @cache
 def wall(kind: str) -> Template:
-    """Return a piece of wall along z, 4 m long, 1 m high (scale it) and 30 cm thick, with its coping."""
+    """Return a piece of wall with coping along z, 4 m long, 1 m high (to be scaled) and 30 cm thick."""
     shape = Shape(WALL)
     shape.box(-0.15, 0.15, 0.0, 0.92, -2.0, 2.0, 0, WALLS[kind], texture=BLOCKS, params=_STONES[kind])
     shape.piece(bias=-0.3)
@@ -74,7 +74,7 @@ def wall(kind: str) -> Template:
 
 @cache
 def clutter(kind: str) -> Template:
-    """Return a thing that no class names: bin, bench, switch box, bus shelter, bollard, skip."""
+    """Return an object outside the 19 classes: bin, bench, switch box, bus shelter, bollard or skip."""
     shape = Shape(STATIC)
     if kind == "bin":
         shape.loft((-0.26, 0.26, -0.26, 0.26), 0.05, (-0.32, 0.32, -0.32, 0.32), 0.95, 0, PLASTIC)

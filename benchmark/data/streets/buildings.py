@@ -1,4 +1,4 @@
-"""Houses: a ground storey, upper storeys with a window grid, a cornice and a roof."""
+"""Buildings: a ground storey, upper storeys with a grid of windows, a cornice and a roof."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .materials import (
 )  # fmt: skip
 from .mesh import Shape, Template
 
-# A building's own colours: 0 walls, 1 ground storey, 2 roof, 3 trim, 4 awning or shop sign, 5 door.
+# Palette slots of a building: 0 walls, 1 ground storey, 2 roof, 3 trim, 4 awning or shop sign, 5 door.
 FACADES = {"brick": MASONRY, "plaster": PLASTER, "concrete": CONCRETE, "boards": WOOD, "glass": PANEL}
 DEPTH = 11.0
 
@@ -91,7 +91,7 @@ def _awnings(shape: Shape, wide: int) -> None:
 
 @lru_cache(maxsize=64)
 def skyline(kind: str, wide: int, high: int) -> Template:
-    """Return a far block facing the viewer: a "tower" with windows or a "shed" with a pitched roof."""
+    """Return a distant building facing the viewer: a "tower" with windows or a "shed" with a pitched roof."""
     shape = Shape(BUILDING)
     half, top = 0.5 * wide, float(high)
     if kind == "tower":

@@ -1,4 +1,4 @@
-"""The pinhole camera."""
+"""Pinhole camera."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .dice import circle
 
 @dataclass(frozen=True)
 class Camera:
-    """Position (metres), rotation by half-angle tangents, focal length in image widths.
+    """Camera pose and intrinsics: position in metres, angles as tangents of half angles, focal length in image widths.
 
-    Camera axes: x right, y down, z forward. Positive yaw looks right, positive pitch down, positive roll
-    turns the picture clockwise.
+    Camera axes: x right, y down, z forward. Positive yaw looks right, positive pitch looks down, and positive roll
+    turns the image clockwise.
     """
 
     x: float = 0.0
@@ -24,7 +24,7 @@ class Camera:
     pitch: float = 0.0
     roll: float = 0.0
     focal: float = 0.62
-    centre: float = 0.5  # of the principal point, as a fraction of the image height
+    centre: float = 0.5  # vertical position of the principal point, as a fraction of the image height
     near: float = 0.4
 
     def axes(self) -> tuple[tuple[float, float, float], ...]:
@@ -41,12 +41,12 @@ class Camera:
         )
 
     def to_camera(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return world points (3, ...) in camera axes; products and sums only, no BLAS."""
+        """Return world points (3, ...) in camera axes. Computed without BLAS, whose results depend on the machine."""
         x, y, z = points[0] - self.x, points[1] - self.height, points[2]
         return np.stack([row[0] * x + row[1] * y + row[2] * z for row in self.axes()])
 
     def rays(self, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return for every pixel centre the x and y of its ray at z = 1: (1, W) and (H, 1)."""
+        """Return the x (1, W) and y (H, 1) of the ray through each pixel centre, at z = 1."""
         height, width = size
         focal = self.focal * width
         u = (np.arange(width) + 0.5 - 0.5 * width) / focal

@@ -1,7 +1,7 @@
-"""Chance that is the same on every machine.
+"""Random numbers that are the same on every machine.
 
-NumPy promises the raw output of a bit generator for ever, but not that of ``Generator``'s distributions.
-Everything random in a picture therefore comes from ``random_raw`` and exact arithmetic.
+NumPy guarantees that the raw output of a bit generator never changes, but not that of ``Generator``'s distributions.
+All random numbers of an image therefore come from ``random_raw`` and exact arithmetic.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _UNIT = 1.0 / (1 << 53)
 
 
 class Dice:
-    """A stream of chance named by its arguments; different names never share numbers."""
+    """A random number generator seeded by a name; different names give independent RNG streams."""
 
     def __init__(self, *name: str | int) -> None:
         digest = hashlib.sha256("/".join(map(str, name)).encode()).digest()
@@ -45,15 +45,15 @@ class Dice:
         return (self.raw() >> 11) % count
 
     def chance(self, probability: float) -> bool:
-        """Return True with this probability."""
+        """Return True with the given probability."""
         return self.unit() < probability
 
     def pick(self, choices: Sequence[T]) -> T:
-        """Return one of the choices, all equally likely."""
+        """Return one of the choices, drawn uniformly."""
         return choices[self.below(len(choices))]
 
     def weighted(self, choices: Sequence[tuple[T, float]]) -> T:
-        """Return one of (choice, weight), likely as its weight."""
+        """Return one choice of the (choice, weight) pairs, with probability proportional to its weight."""
         at = self.unit() * sum(weight for _, weight in choices)
         for choice, weight in choices:
             at -= weight
@@ -62,11 +62,11 @@ class Dice:
         return choices[-1][0]
 
     def turn(self, span: float) -> tuple[float, float]:
-        """Return (cosine, sine) of a random angle, |angle| <= 2 atan(span), by the rational circle."""
+        """Return (cosine, sine) of a random angle with |angle| <= 2 atan(span); see ``circle``."""
         return circle(self.uniform(-span, span))
 
     def bytes(self, *shape: int) -> NDArray[np.uint8]:
-        """Return random bytes of this shape."""
+        """Return random bytes in an array of the given shape."""
         count = 1
         for side in shape:
             count *= side
@@ -75,17 +75,17 @@ class Dice:
 
 
 def circle(t: float) -> tuple[float, float]:
-    """Return the point of the unit circle at angle 2 atan(t), by exact arithmetic: (cosine, sine)."""
+    """Return (cosine, sine) of the angle 2 atan(t), by the rational parametrisation of the unit circle."""
     scale = 1.0 / (1.0 + t * t)
     return (1.0 - t * t) * scale, 2.0 * t * scale
 
 
 def _ring(count: int) -> tuple[tuple[float, float], ...]:
-    """Return `count` points of the unit circle, nearly equally spaced, starting at (1, 0)."""
+    """Return ``count`` almost equally spaced points of the unit circle, starting at (1, 0)."""
     points: list[tuple[float, float]] = []
     for step in range(count):
         octant, rest = divmod(8 * step / count, 1.0)
-        # 2 atan(t) for angles up to 45 degrees, to three decimals: t = tan(22.5 deg * rest).
+        # t = tan(22.5 deg * rest), to three decimals, so that 2 atan(t) is the angle within the octant.
         t = rest * (0.39270 + 0.02151 * rest * rest)
         c, s = circle(t)
         turn = int(octant)

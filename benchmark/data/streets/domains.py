@@ -1,7 +1,7 @@
-"""The nine domains: mixtures of layouts and of looks.
+"""The nine domains: mixtures of street layouts and of appearances.
 
-Judged by eye (streets that a person reads at a glance, gaps that show) and by class frequencies; never by
-what any fine-tuning method makes of them.
+They were tuned by eye (realistic streets, visible domain gaps) and by class frequencies, never by the results of any
+fine-tuning method.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from .look import Look
 from .palette import Colours, Rgb
 from .street import Layout
 
-# Changes whenever a picture changes.
+# Increase it whenever a rendered image changes.
 VERSION = "1"
 
 
 @dataclass(frozen=True)
 class Domain:
-    """A distribution over layout and appearance: every street draws one of each, all equally likely."""
+    """A distribution over streets: each street draws one layout and one look, uniformly."""
 
     name: str
     layouts: tuple[Layout, ...]

@@ -1,4 +1,4 @@
-"""A frame as the bytes of an image file and of a label file, as each dataset stores them."""
+"""Encode a frame as image and label files in the formats of each dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JPEG_QUALITY = {"bdd100k": 95, "mapillary": 92}
 
 
 def encode(dataset: str, frame: Frame) -> tuple[bytes, bytes]:
-    """Return (image file, label file) of a frame in a dataset's formats."""
+    """Return the bytes of the image file and of the label file of a frame, in the formats of ``dataset``."""
     bgr = frame.image[..., ::-1]
     if dataset in JPEG_QUALITY:
         image = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY[dataset]])[1]
@@ -40,7 +40,7 @@ def _label(dataset: str, frame: Frame) -> bytes:
 
 
 def mapillary_label(frame: Frame) -> NDArray[np.uint8]:
-    """Return the label in indices of Vistas v1.2; paint on the road is a class of its own there."""
+    """Return the label as class indices of Vistas v1.2, which has a separate class for road markings."""
     table, marking = _vistas()
     label = table[frame.label]
     label[(frame.material == m.PAINT) & (frame.label == m.ROAD)] = marking

@@ -1,4 +1,4 @@
-"""Facts of the official label formats that rendered frames are written in (``formats.json``)."""
+"""Palettes and class lists of the official label formats (``formats.json``)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from typing import Any
 
 @cache
 def facts() -> dict[str, Any]:
-    """Return ``formats.json``."""
+    """Return the content of ``formats.json``."""
     loaded: dict[str, Any] = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
     return loaded

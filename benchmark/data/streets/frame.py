@@ -1,4 +1,4 @@
-"""One rendered picture and everything known about it."""
+"""A rendered image with its ground truth."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .texture import Pattern, pattern
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of H x W pixels.
+    """An image of H x W pixels and its ground truth.
 
-    Where the air between bars or spokes shows, label and instance are the fence's or the bicycle's, the other
-    maps those of what is seen through it.
+    In the gaps between the bars of a fence or the spokes of a wheel, label and instance are those of the fence or the
+    bicycle; the other maps are those of the surface seen through the gap.
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     label: NDArray[np.uint8]  # (H, W) Cityscapes label ids 0..33
-    material: NDArray[np.uint8]  # (H, W) index into MATERIALS, 255 none
-    instance: NDArray[np.int32]  # (H, W) 1.. for everything that stands or drives, 0 ground, sky, bonnet
-    depth: NDArray[np.float32]  # (H, W) metres along the optical axis, inf in the sky
-    normal: NDArray[np.float32]  # (H, W, 3) unit, camera axes (x right, y down, z forward), 0 in the sky
-    surfaces: Surfaces  # what restyle needs
+    material: NDArray[np.uint8]  # (H, W) index into MATERIALS, 255 = none
+    instance: NDArray[np.int32]  # (H, W) 1, 2, ... for objects; 0 for ground, sky and bonnet
+    depth: NDArray[np.float32]  # (H, W) metres along the optical axis; inf in the sky
+    normal: NDArray[np.float32]  # (H, W, 3) unit vectors in camera axes (x right, y down, z forward); 0 in the sky
+    surfaces: Surfaces  # geometry, used by restyle
     pattern: Pattern
 
 
@@ -43,10 +43,10 @@ def _domain(name: str) -> Domain:
 
 
 def render(domain: str, seed: int, size: tuple[int, int] = (128, 256), style: int | None = None) -> Frame:
-    """Render picture number `seed` of a domain.
+    """Render image number ``seed`` of a domain.
 
-    The domain's name is part of every seed, so no two domains ever share a street. `style` (default: the
-    seed) draws the appearance alone.
+    The RNG seed includes the domain's name, so no two domains share a street. ``style`` (default: ``seed``) is the
+    seed of the appearance only.
     """
     chosen = _domain(domain)
     dice = Dice("layout", VERSION, domain, seed)
@@ -73,7 +73,7 @@ def render(domain: str, seed: int, size: tuple[int, int] = (128, 256), style: in
 
 
 def restyle(frame: Frame, domain: str, style: int) -> Frame:
-    """Return the same street under another appearance of a domain (any domain)."""
+    """Return the same street with another appearance, drawn from the looks of any domain."""
     return replace(frame, image=_shade(frame.surfaces, frame.pattern, _domain(domain), style))
 
 

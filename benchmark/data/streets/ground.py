@@ -1,4 +1,4 @@
-"""The ground: road, markings, kerbs, pavements, grass, rails, zebra crossings; and the bonnet."""
+"""The ground (road, markings, kerbs, pavements, grass, rails, zebra crossings) and the ego vehicle's bonnet."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .dice import Dice
 from .mesh import Placed, Shape
 from .street import Street
 
-# The ground's own colours: 0 road, 1 pavement, 2 grass, 3 markings, 4 kerb, 5 patches of road, 6 rails, 7 second line.
+# Palette slots: 0 road, 1 pavement, 2 grass, 3 markings, 4 kerb, 5 patches of road, 6 rails, 7 second line.
 _SLABS = (-4.0, 4.0, 9.0, 16.0, 26.0, 42.0, 70.0, 120.0, 260.0)
 
 
 def ground(street: Street) -> None:
-    """Lay the ground of a street."""
+    """Add the ground of a street."""
     dice, bend = street.dice, street.bend
     shape = Shape(m.TERRAIN)
     field = [(-400.0, -0.02, -6.0), (400.0, -0.02, -6.0), (400.0, -0.02, 700.0), (-400.0, -0.02, 700.0)]
@@ -51,7 +51,7 @@ def _quad(
     shape: Shape, bend: float, x0: float, x1: float, z0: float, z1: float, slot: int, material: int, label: int,
     **more: Any,
 ) -> None:  # fmt: skip
-    """Lay a piece of ground between two distances along the road."""
+    """Add a piece of ground between two distances along the road."""
     a, b = bend * z0 * z0, bend * z1 * z1
     corners = [(x0 + a, 0.0, z0), (x1 + a, 0.0, z0), (x1 + b, 0.0, z1), (x0 + b, 0.0, z1)]
     shape.poly(corners, slot, material, label=label, **more)
@@ -61,7 +61,7 @@ def _strip(
     shape: Shape, bend: float, x0: float, x1: float, slot: int, material: int, label: int, *,
     gap: float | None = None, **more: Any,
 ) -> None:  # fmt: skip
-    """Lay a strip along the road, in slabs that follow its bend; `gap` is where a side street begins."""
+    """Add a strip along the road, in slabs that follow its bend; ``gap`` leaves room for a side street."""
     x0, x1 = min(x0, x1), max(x0, x1)
     slabs = _SLABS if gap is None else tuple(sorted({*_SLABS, gap, gap + 9.0}))
     for z0, z1 in pairwise(slabs):
@@ -70,7 +70,7 @@ def _strip(
 
 
 def _lines(street: Street, shape: Shape) -> None:
-    """Paint the lines between and beside the lanes."""
+    """Add the lane markings."""
     dice, bend = street.dice, street.bend
     middle = min(street.same, key=lambda c: c * street.side) - 0.5 * street.lane * street.side
     dash, pause = dice.pick(((3.0, 6.0), (3.0, 3.0), (2.0, 4.0), (6.0, 6.0)))
@@ -94,7 +94,7 @@ def _lines(street: Street, shape: Shape) -> None:
 
 
 def _crossings(street: Street, shape: Shape) -> None:
-    """Paint stop line and zebra crossing."""
+    """Add the stop line and the zebra crossing."""
     bend, half, edges = street.bend, 0.5 * street.lane, street.edges()
     if street.junction is not None:
         low, high = (-half, edges[-1]) if street.side > 0 else (edges[0], half)
@@ -107,7 +107,7 @@ def _crossings(street: Street, shape: Shape) -> None:
 
 
 def bonnet(dice: Dice, camera: Camera) -> Placed:
-    """Return the ego vehicle's bonnet, a flat arch at the picture's lower edge, a metre before the camera."""
+    """Return the ego vehicle's bonnet: a flat arch at the lower edge of the image, one metre in front of the camera."""
     shape = Shape(m.EGO)
     drop = 0.5 / (2.0 * camera.focal)
     high, flat = dice.uniform(0.05, 0.11), dice.uniform(0.5, 0.8)

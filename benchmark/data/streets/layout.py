@@ -1,4 +1,4 @@
-"""Where things stand: from a domain's distribution over streets to placed objects and a camera."""
+"""Layout: draw the placed objects and the camera of a street."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _THIN = 0.1, 0.1  # half width and half length of the shadow of a pole
 
 
 def lay_out(dice: Dice, spec: Layout) -> tuple[list[Placed], Camera]:
-    """Draw a street from the distribution."""
+    """Return the placed objects and the camera of a street drawn from the distribution."""
     street = Street(dice, spec)
     ground(street)
     _horizon(street)
@@ -32,7 +32,7 @@ def lay_out(dice: Dice, spec: Layout) -> tuple[list[Placed], Camera]:
 
 
 def _horizon(street: Street) -> None:
-    """Close the view with hills and far blocks."""
+    """Add hills and distant buildings at the horizon."""
     dice, placed = street.dice, street.placed
     if dice.chance(street.spec.hills):
         for x in (-170.0, 0.0, 170.0):
@@ -47,7 +47,7 @@ def _horizon(street: Street) -> None:
 
 
 def _frontage(street: Street, side: int) -> None:
-    """Line one side with houses, walls, fences, hedges and gardens."""
+    """Add houses, walls, fences, hedges and gardens along one side."""
     dice, spec = street.dice, street.spec
     facades = [dice.pick(spec.facades) for _ in range(3)]
     z = dice.uniform(-8.0, 2.0)
@@ -63,7 +63,7 @@ def _frontage(street: Street, side: int) -> None:
 
 
 def _house(street: Street, side: int, z: float, facades: list[str]) -> float:
-    """Build a house; return the length of its lot."""
+    """Add a house; return the length of its lot."""
     dice, spec = street.dice, street.spec
     wide = dice.pick((8, 10, 12, 14))
     back = dice.uniform(*spec.setback)
@@ -82,7 +82,7 @@ def _house(street: Street, side: int, z: float, facades: list[str]) -> float:
 
 
 def _garden(street: Street, side: int, z: float, border: str, facades: list[str]) -> float:
-    """Lay out a lot with trees behind its border, perhaps with a house at its back; return its length."""
+    """Add a lot with a border, trees and possibly a house at the back; return its length."""
     dice, front = street.dice, street.sections[side].front
     wide = dice.pick((8, 12, 16))
     _border(street, side, z, wide, border)
@@ -99,7 +99,7 @@ def _garden(street: Street, side: int, z: float, border: str, facades: list[str]
 
 
 def _border(street: Street, side: int, z: float, wide: float, kind: str) -> None:
-    """Close a lot towards the pavement."""
+    """Add the border between a lot and the pavement."""
     dice = street.dice
     x = side * (street.sections[side].front + 0.1)
     if kind == "fence":
@@ -120,7 +120,7 @@ def _border(street: Street, side: int, z: float, wide: float, kind: str) -> None
 
 
 def _plant(street: Street, side: int) -> None:
-    """Set a row of trees and a row of lamps along one kerb."""
+    """Add a row of trees and a row of lamps along one kerb."""
     dice, spec = street.dice, street.spec
     strip = side * (street.sections[side].kerb + 0.55)
     if dice.chance(spec.trees):
@@ -146,7 +146,7 @@ def _plant(street: Street, side: int) -> None:
 
 
 def _furnish(street: Street, side: int) -> None:
-    """Set signs, clutter, people and traffic lights along one pavement."""
+    """Add signs, street furniture, people and traffic lights along one pavement."""
     dice, spec, section = street.dice, street.spec, street.sections[side]
     strip = side * (section.kerb + 0.55)
     for _ in range(1 + dice.below(3)):
@@ -190,7 +190,7 @@ def _near(street: Street) -> None:
 
 
 def _near_kerb(street: Street, name: str, side: int, z: float) -> None:
-    """Put a person, a cycle with or without rider, a light or a sign at one kerb."""
+    """Add a person, a cycle with or without rider, a traffic light or a sign at one kerb."""
     dice, section = street.dice, street.sections[side]
     strip, walk = side * (section.kerb + 0.5), side * (section.walk + 0.5 * section.pavement)
     if name == "person":

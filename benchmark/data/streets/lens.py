@@ -1,4 +1,4 @@
-"""What the camera adds: blur, exposure, colour, vignetting, noise, contrast."""
+"""Camera effects: blur, exposure, colour, vignetting, noise and contrast."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _mixed(image: Image, strength: float, dice: Dice) -> Image:
 
 
 def _tone(contrast: int, lift: int) -> NDArray[np.uint8]:
-    """Return the tone curve over -256..1023: contrast about middle grey, a soft shoulder, lifted blacks."""
+    """Return the tone curve for levels -256 to 1023: contrast about middle grey, soft highlights, lifted blacks."""
     curve = 118 + ((np.arange(-256, 1024, dtype=np.int32) - 118) * contrast >> 8)
     over = np.maximum(curve - 200, 0)
     curve = np.minimum(curve, 200) + 55 * over // (over + 55)

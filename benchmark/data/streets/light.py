@@ -1,4 +1,4 @@
-"""Light: what the sun, the sky and lamps make of surfaces."""
+"""Lighting by the sun, the sky and lamps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .texture import Pattern
 
 
 def lit_surfaces(surfaces: Surfaces, pattern: Pattern, sample: Sample, table: NDArray[np.int32]) -> tuple[Image, Image]:
-    """Return lit surfaces and what shines by itself."""
+    """Return the lit surfaces and the emitted light."""
     polygons, seen = surfaces.polygons, surfaces.seen
     slots = np.concatenate([polygons.table["slot"], polygons.table["slot2"]])
     both = np.ascontiguousarray(table[np.tile(polygons.owner, 2), slots].T)
@@ -39,7 +39,7 @@ def lit_surfaces(surfaces: Surfaces, pattern: Pattern, sample: Sample, table: ND
 
 
 def _emitters(surfaces: Surfaces, pattern: Pattern, sample: Sample, colour: Image, seen: NDArray[np.intp]) -> Image:
-    """Return the light of lamps, and of some windows after dark."""
+    """Return the light emitted by lamps and, after dark, by some windows."""
     polygons = surfaces.polygons
     shines = polygons.material == m.LIGHT
     if not sample.lit:
@@ -72,7 +72,7 @@ def _light(
 
 
 def _shadows(surfaces: Surfaces, sample: Sample, seen: NDArray[np.intp]) -> tuple[Plane, Plane]:
-    """Return (H, W) how much sun, and how much ambient light, reaches the ground; 256 elsewhere."""
+    """Return the fractions of sunlight and of ambient light that reach the ground, (H, W) in 1/256; 256 elsewhere."""
     cast, under = np.zeros(seen.shape, np.uint8), np.zeros(seen.shape, np.uint8)
     casters = [p for p in surfaces.placed if p.shadow is not None]
     if casters:
@@ -110,14 +110,14 @@ def _shadow_outlines(
 
 
 def _headlights(surfaces: Surfaces, sample: Sample) -> NDArray[np.int32]:
-    """Return how the ego vehicle's lamps and the street lighting brighten what is near, 256 = not at all."""
+    """Return the brightening of near surfaces by headlights and street lighting; 256 = unchanged."""
     depth = np.float32(1.0) / np.maximum(surfaces.inverse_depth, np.float32(1.0 / 200.0))
     gain = np.float32(sample.night * 2.2 * 14.0 * 14.0) / (np.float32(14.0 * 14.0) + depth * depth)
     return np.floor((np.float32(1.0) + gain) * np.float32(256.0)).astype(np.int32)
 
 
 def bloom(image: Image, glow: Image) -> None:
-    """Let what shines spread."""
+    """Add the glow around light sources."""
     height, width = glow.shape[1:]
     small = glow[:, : height // 4 * 4, : width // 4 * 4]
     spread = small[:, :, 0::4] + small[:, :, 1::4] + small[:, :, 2::4] + small[:, :, 3::4]

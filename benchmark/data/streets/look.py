@@ -1,4 +1,4 @@
-"""What can vary in how a street looks."""
+"""The appearance of a street, and the distribution that it is drawn from."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Look:
-    """A distribution over appearances. Ranges are uniform."""
+    """A distribution over appearances. Values are drawn uniformly from ranges."""
 
     colours: Colours = field(default_factory=Colours)
     sun: Range = (0.5, 0.9)  # direct light
     ambient: Range = (0.55, 0.7)
-    elevation: Range = (0.25, 0.6)  # half-angle tangent of the sun's height
+    elevation: Range = (0.25, 0.6)  # tangent of half the sun's elevation
     warm: Range = (0.0, 0.1)  # sunlight's yellowness
     sky: tuple[tuple[Rgb, Rgb], ...] = (((70, 130, 215), (190, 215, 240)),)  # zenith, horizon
     clouds: Range = (0.0, 0.5)
     haze: Range = (250.0, 600.0)  # metres at which half the light is lost
-    lamps: float = 0.0  # chance that lamps and windows are lit
+    lamps: float = 0.0  # probability that lamps and windows are lit
     night: Range = (0.0, 0.0)  # darkness of sky and ambient light
     wet: Range = (0.0, 0.0)
     snow: Range = (0.0, 0.0)
-    streaks: float = 0.0  # chance of rain streaks
+    streaks: float = 0.0  # probability of rain streaks
     flakes: float = 0.0
-    drops: float = 0.0  # chance of drops on the lens
+    drops: float = 0.0  # probability of drops on the lens
     exposure: Range = (0.95, 1.1)
     saturation: Range = (0.9, 1.1)
     contrast: Range = (0.95, 1.1)
@@ -38,8 +38,8 @@ class Look:
     lift: Range = (0.0, 4.0)  # added to black
     vignette: Range = (0.0, 0.05)
     noise: Range = (1.0, 3.0)
-    blur: Mapping[int, float] = field(default_factory=lambda: {0: 1.0})  # passes of a small blur
-    chroma: float = 0.0  # chance of colour at half resolution, as JPEG keeps it
+    blur: Mapping[int, float] = field(default_factory=lambda: {0: 1.0})  # weight by number of blur passes
+    chroma: float = 0.0  # probability of colour at half resolution, as in JPEG
     mix: float = 0.0  # strength of a random mixture of the colour channels
 
 
@@ -65,7 +65,7 @@ class Sample:
         c, s = circle(dice.uniform(*look.elevation))
         a, b = circle(dice.uniform(-1.0, 1.0) if dice.chance(0.6) else dice.uniform(-3.0, 3.0))
         zenith, horizon = dice.pick(look.sky)
-        # The sun stands mostly behind the viewer or to the side: a is the cosine of its bearing from there.
+        # The sun is mostly behind the viewer or to the side: a is the cosine of its bearing from behind.
         return Sample(
             look=look,
             sun=dice.uniform(*look.sun),

@@ -1,4 +1,4 @@
-"""Label ids, materials, textures and the shared colours that object builders refer to."""
+"""Label ids, materials, textures and palette slots used by the object builders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ EGO, STATIC, ROAD, SIDEWALK, BUILDING, WALL, FENCE = 1, 4, 7, 8, 11, 12, 13
 POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN, VEGETATION, TERRAIN, SKY = 17, 19, 20, 21, 22, 23
 PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = 24, 25, 26, 27, 28, 31, 32, 33
 
-# What a surface is made of. Nearly all of them occur in several classes, and most classes in several materials.
+# Surface materials. Almost all of them occur in several classes, and most classes have several materials.
 MATERIALS: tuple[str, ...] = (
     "air", "asphalt", "paint", "paving", "masonry", "plaster", "concrete", "roof tile", "glass", "rubber",
     "cloth", "skin", "metal panel", "bare metal", "plastic", "wood", "foliage", "grass", "soil", "light",
@@ -21,7 +21,7 @@ NO_MATERIAL = 255
 # Procedural textures, evaluated per pixel in surface coordinates (metres).
 PLAIN, WINDOWS, SHOPS, BLOCKS, LEAVES, RIBS = range(6)
 
-# Palette slots: 0-7 belong to the object (drawn by the style), the others are the same for all.
+# Palette slots: 0-7 differ between objects (drawn with the appearance), the others are the same for all objects.
 OWN = 8
 BLACK, WINDOW, CHROME, PLATE, HEADLAMP, TAILLAMP, AMBER, DARK, WHITE, RED, GREEN, BLUE, YELLOW, GREY, BROWN, LAMP = (
     range(OWN, OWN + 16)

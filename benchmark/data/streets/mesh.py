@@ -1,8 +1,8 @@
-"""Objects as lists of flat polygons: templates built once, placed many times.
+"""Objects as lists of flat polygons: templates that are built once and placed many times.
 
-Axes of the world and of a template: x right, y up, z forward (the way the object faces or drives), metres.
-A polygon's corners run bottom left, bottom right, top right, top left as seen from its outer side, so that
-its first edge and its last span the surface coordinates of its texture.
+The axes of the world and of a template, in metres, are x right, y up, z forward (where the object faces or drives).
+The corners of a polygon are ordered bottom left, bottom right, top right, top left, seen from its outer side. Its
+first and last edge span the surface coordinates of its texture.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Face = list[Point]  # four corners
 _NO_PARAMS = (1.0, 1.0, 0.5, 0.0)
 
 
-# What is known of every polygon, before it is placed.
+# Fields of a polygon in a template.
 POLYGON = np.dtype(
     [
-        ("start", np.int64),  # its first corner
-        ("count", np.int64),  # its corners
+        ("start", np.int64),  # index of its first corner
+        ("count", np.int64),  # number of corners
         ("label", np.uint8),
         ("material", np.uint8),
         ("slot", np.int64),  # palette slot of its colour
@@ -33,25 +33,25 @@ POLYGON = np.dtype(
         ("texture", np.uint8),
         ("params", np.float32, 4),  # of the texture
         ("one_sided", np.bool_),
-        ("hollow", np.bool_),  # gives label and instance, but what lies behind shows through
-        ("centre", np.float64, 3),  # of the convex piece that it belongs to
-        ("bias", np.float64),  # metres by which that piece counts as farther away
+        ("hollow", np.bool_),  # sets label and instance only; the surface behind shows through
+        ("centre", np.float64, 3),  # centre of its convex piece
+        ("bias", np.float64),  # metres added to the distance of its piece
     ]
 )
 
 
 @dataclass(frozen=True)
 class Template:
-    """An object's P polygons with C corners in all."""
+    """The P polygons of an object, with C corners in total."""
 
-    corners: NDArray[np.float64]  # (3, C), polygon after polygon
+    corners: NDArray[np.float64]  # (3, C), polygon by polygon
     polygons: NDArray[np.void]  # (P,) POLYGON
-    radius: float  # of the sphere about the origin that holds it
+    radius: float  # radius of its bounding sphere around the origin
 
 
 @dataclass
 class Shape:
-    """Collects polygons; the label and the piece hold for those that follow."""
+    """Collects polygons. The current label and piece apply to the polygons added next."""
 
     label: int
     rows: list[tuple] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Shape:
     _biases: list[float] = field(default_factory=lambda: [0.0])
 
     def piece(self, bias: float = 0.0) -> None:
-        """Start a new convex piece, painted in order of distance; a positive bias paints it earlier."""
+        """Start a new convex piece. Pieces are painted from far to near; a positive bias paints this one earlier."""
         self._group += 1
         self._biases.append(bias)
 
@@ -68,7 +68,7 @@ class Shape:
         params: tuple[float, float, float, float] = _NO_PARAMS, one_sided: bool = False, hollow: bool = False,
         label: int | None = None,
     ) -> None:  # fmt: skip
-        """Add a flat polygon of three corners or more, convex."""
+        """Add a flat, convex polygon of three or more corners."""
         used = self.label if label is None else label
         self.rows.append((corners, self._group, used, material, slot, slot2, texture, params, one_sided, hollow))
 
@@ -101,7 +101,7 @@ class Shape:
         self, lower: tuple[float, float, float, float], y0: float, upper: tuple[float, float, float, float], y1: float,
         slot: int, material: int, *, faces: str = "bflrt", **more: Any,
     ) -> dict[str, Face]:  # fmt: skip
-        """Add a box whose lower and upper rectangles (x0, x1, z0, z1) may differ; return its faces' corners."""
+        """Add a box whose lower and upper rectangles (x0, x1, z0, z1) may differ; return the corners of its faces."""
         a0, a1, c0, c1 = lower
         b0, b1, d0, d1 = upper
         sides: dict[str, Face] = {
@@ -127,7 +127,7 @@ class Shape:
     def decal(
         self, face: Face, u0: float, u1: float, v0: float, v1: float, slot: int, material: int, **more: Any
     ) -> None:
-        """Paint a rectangle, in fractions of a face's width and height, on that face."""
+        """Add a rectangle on a face, in fractions of the face's width and height."""
         self.poly([_on(face, u, v) for u, v in ((u0, v0), (u1, v0), (u1, v1), (u0, v1))], slot, material,
                   one_sided=True, **more)  # fmt: skip
 
@@ -162,15 +162,15 @@ def _on(face: Face, u: float, v: float) -> Point:
 
 @dataclass(frozen=True)
 class Placed:
-    """A template set into the world."""
+    """A template placed in the world."""
 
     template: Template
     x: float
     y: float
     z: float
-    kind: str  # which colours the style draws for it
-    heading: tuple[float, float] = (1.0, 0.0)  # cosine, sine of its turn about the vertical
+    kind: str  # selects the colours to draw for it
+    heading: tuple[float, float] = (1.0, 0.0)  # cosine, sine of its rotation about the vertical
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     instance: bool = True
     farther: float = 0.0  # metres added to its distance in the painter's order
-    shadow: tuple[float, float, float] | None = None  # half width, half length, height of what casts it
+    shadow: tuple[float, float, float] | None = None  # half width, half length, height of the shadow's caster

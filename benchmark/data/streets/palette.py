@@ -1,4 +1,4 @@
-"""The colours of things, drawn for every placed object."""
+"""The colours of objects, drawn for each placed object."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HAIR: tuple[Rgb, ...] = ((30, 26, 24), (66, 46, 32), (122, 90, 56), (150, 146, 
 
 @dataclass(frozen=True)
 class Colours:
-    """A domain's palette."""
+    """The palette of a domain."""
 
     walls: tuple[Rgb, ...] = ((196, 178, 148), (206, 196, 178), (158, 108, 84), (150, 146, 140), (186, 160, 120))
     roofs: tuple[Rgb, ...] = ((142, 74, 56), (96, 70, 62), (88, 90, 96))
@@ -37,12 +37,12 @@ class Colours:
     asphalt: tuple[Rgb, ...] = ((98, 98, 102), (112, 110, 110))
     pavement: tuple[Rgb, ...] = ((168, 162, 154), (154, 150, 148))
     centre_line: Rgb = (234, 234, 230)
-    wild: float = 0.0  # chance that a thing takes any colour at all
+    wild: float = 0.0  # probability that an object has an arbitrary colour
     spread: int = 12
 
 
 def vary(dice: Dice, colour: Rgb, spread: int) -> Rgb:
-    """Return a colour nearby: brighter or darker, and a little of another hue."""
+    """Return a similar colour, with a random change of brightness and a small one of hue."""
     bits, tint = dice.raw() >> 4, spread // 3 + 1
     level, span = (bits & 0xFFFF) % (2 * spread + 1) - spread - tint, 2 * tint + 1
     red = colour[0] + level + (bits >> 16 & 0xFFF) % span
@@ -177,7 +177,7 @@ _KINDS: dict[str, Callable[[Dice, Colours], Sequence[Rgb]]] = {
 
 
 def palettes(placed: list[Placed], colours: Colours, dice: Dice) -> NDArray[np.int32]:
-    """Return every object's colours, (objects + 1, slots, 3); the last row serves the sky."""
+    """Return the colours of all objects, (objects + 1, slots, 3); the last row is for the sky."""
     rows: list[list[Rgb]] = []
     for item in placed:
         own = list(_KINDS[item.kind](dice, colours))

@@ -1,4 +1,4 @@
-"""Pedestrians, and riders on bicycles and motorcycles: flat cut-outs with limbs, in a few poses."""
+"""Pedestrians, and riders on bicycles and motorcycles: flat figures with limbs, in a few poses."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .mesh import Shape, Template
 
 Spot = tuple[float, float]
 
-# A person's own colours: 0 top, 1 trousers, 2 skin, 3 hair, 4 shoes, 5 bag; a rider's vehicle: 6 frame, 7 seat.
+# Palette slots of a person: 0 top, 1 trousers, 2 skin, 3 hair, 4 shoes, 5 bag; of a rider's vehicle: 6 frame, 7 seat.
 TOP, TROUSERS, FLESH, HAIR, SHOES, BAG, FRAME, SEAT = range(8)
 POSES = ("stand", "walk", "stride", "back", "dress")
 
 
 def _limb(shape: Shape, a: Spot, b: Spot, wide: float, slot: int, material: int) -> None:
-    """Add a bar of this width from a to b in the plane of the picture."""
+    """Add a bar of the given width from a to b, in the image plane."""
     dx, dy = b[0] - a[0], b[1] - a[1]
     length = sqrt(dx * dx + dy * dy) or 1.0
     nx, ny = -dy / length * wide / 2, dx / length * wide / 2
@@ -58,7 +58,7 @@ def _head(shape: Shape, x: float, y: float, *, behind: bool, helmet: bool) -> No
 
 @cache
 def person(pose: str) -> Template:
-    """Return a person of 1.75 m in one of POSES, facing the viewer or turned away."""
+    """Return a person 1.75 m tall in one of POSES, facing the viewer or turned away."""
     shape = Shape(PERSON)
     spread = {"stand": 0.10, "walk": 0.18, "stride": 0.30, "back": 0.14, "dress": 0.10}[pose]
     for side in (-1, 1):
@@ -95,7 +95,7 @@ def person(pose: str) -> Template:
 
 
 def _wheel(shape: Shape, x: float, radius: float) -> None:
-    """Add a spoked wheel: the whole disc counts as the vehicle, the air between the spokes shows through."""
+    """Add a spoked wheel: the whole disc is labelled as the vehicle, and the background shows between the spokes."""
     shape.flat([(x + radius * c, radius + radius * s) for c, s in RING12], BLACK, RUBBER, hollow=True)
     inner, outer = radius * 0.80, radius
     for (c0, s0), (c1, s1) in zip(RING12, RING12[1:] + RING12[:1], strict=True):
@@ -126,7 +126,7 @@ def _bicycle(shape: Shape) -> None:
 
 
 def _bicycle_end(shape: Shape) -> None:
-    """Add a bicycle seen from behind or from the front: a thin upright with a bar."""
+    """Add a bicycle seen from behind or from the front: a thin vertical bar with a handlebar."""
     shape.label = BICYCLE
     _limb(shape, (0.0, 0.0), (0.0, 0.70), 0.09, BLACK, RUBBER)
     _limb(shape, (0.0, 0.62), (0.0, 1.00), 0.06, FRAME, METAL)
@@ -157,7 +157,7 @@ def _motorcycle(shape: Shape) -> None:
 
 
 def _motorcycle_end(shape: Shape, front: bool) -> None:
-    """Add a motorcycle seen along the road."""
+    """Add a motorcycle seen from behind or from the front."""
     shape.label = MOTORCYCLE
     _limb(shape, (0.0, 0.0), (0.0, 0.66), 0.18, BLACK, RUBBER)
     shape.flat([(-0.22, 0.36), (0.22, 0.36), (0.26, 0.80), (0.15, 0.98), (-0.15, 0.98), (-0.26, 0.80)], FRAME, PANEL)
@@ -222,7 +222,7 @@ def _rider_end(shape: Shape, seat: float, front: bool, helmet: bool) -> None:
 
 @cache
 def cycle(vehicle: str, view: str, ridden: bool, helmet: bool = True) -> Template:
-    """Return a "bicycle" or "motorcycle" seen from the "side", "front" or "back", with or without rider."""
+    """Return a "bicycle" or "motorcycle" seen from the "side", "front" or "back", with or without a rider."""
     shape = Shape(BICYCLE)
     front = view == "front"
     if vehicle == "bicycle":

@@ -1,4 +1,4 @@
-"""Arithmetic on pictures: planes of int32, so that nothing is ever rounded differently elsewhere."""
+"""Image arithmetic in int32, so that results are the same on every machine."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Plane = NDArray[np.int32]  # (H, W)
-Image = NDArray[np.int32]  # (3, H, W), 0..255 but free to leave it on the way
+Image = NDArray[np.int32]  # (3, H, W), 0..255; intermediate results may exceed this range
 
 
 def fixed(value: float) -> int:
-    """Return a factor in 1/256, rounded."""
+    """Return a factor in units of 1/256, rounded."""
     return int(value * 256.0 + 0.5)
 
 
@@ -23,7 +23,7 @@ def blend(channel: NDArray[np.int32], other: NDArray[np.int32] | int, alpha: NDA
 
 
 def blur(image: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the 1-2-1 blur of (H, W) or (3, H, W), the edge repeated."""
+    """Return the 1-2-1 blur of (H, W) or (3, H, W), with edge pixels repeated."""
     across = image * 2
     across[..., 1:] += image[..., :-1]
     across[..., :1] += image[..., :1]

@@ -1,11 +1,11 @@
-"""From placed objects to per-pixel surfaces: projection, near clipping, painter's order, one index raster.
+"""Rasteriser: projection, near-plane clipping and the painter's algorithm, from placed objects to per-pixel surfaces.
 
-Every pixel remembers which polygon it shows; class, instance, material, depth, normal and texture
-coordinates are then table look-ups, because 1/z and the numerators of perspective texture mapping are
-affine in pixel coordinates on a plane.
+For each pixel, the index of its polygon is stored. Class, instance, material, depth, normal and texture coordinates
+are then looked up or computed per polygon: on a plane, 1/z and the numerators of perspective texture mapping are
+affine in pixel coordinates.
 
-Floating point enters only as single additions, products, quotients and roots of NumPy, which IEEE 754 rounds
-alike everywhere.
+Floating-point numbers are only added, multiplied, divided and square-rooted by NumPy, element by element. IEEE 754
+defines the rounding of these operations, so results are the same on every machine.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Floats = NDArray[np.float64]
 
 _FIXED = 4  # fractional bits of the polygon filler's coordinates
 _FAR = 900.0
-_LIMIT = 1e6  # pixels beyond which the filler's fixed point would overflow
+_LIMIT = 1e6  # largest pixel coordinate that fits into the polygon filler's fixed-point format
 
 
 @dataclass(frozen=True)
 class Polygons:
-    """What is in view, in painting order, over P polygons (row 0 stands for the sky)."""
+    """The P visible polygons in painting order (row 0 is the sky)."""
 
     owner: NDArray[np.int64]  # (P,) index into the placed objects, -1 for the sky
     instance: NDArray[np.int32]
@@ -56,36 +56,36 @@ class Polygons:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """The picture's geometry, without any colour."""
+    """The geometry of an image, without colours."""
 
     camera: Camera
     placed: list[Placed]
     polygons: Polygons
-    front: NDArray[np.intp]  # (H, W) polygon that gives label and instance
-    seen: NDArray[np.intp]  # (H, W) polygon whose surface is seen: differs where `front` is hollow
+    front: NDArray[np.intp]  # (H, W) polygon that sets label and instance
+    seen: NDArray[np.intp]  # (H, W) polygon whose surface is visible: differs from `front` where that is hollow
     inverse_depth: NDArray[np.float32]  # (H, W), 0 for the sky
-    s: NDArray[np.float32]  # (H, W) surface coordinates of what is seen, metres
+    s: NDArray[np.float32]  # (H, W) surface coordinates of the visible surface, metres
     t: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """Every polygon's corners in camera axes."""
+    """All polygons in camera axes."""
 
     corners: Floats  # (3, C)
-    table: NDArray[np.void]  # (P,) POLYGON, `start` counting through all corners
+    table: NDArray[np.void]  # (P,) POLYGON, with `start` as an index into all corners
     owner: NDArray[np.int64]  # (P,)
     normal: Floats  # (3, P), unit
-    facing: Floats  # (P,) negative where the outer side looks at the camera
+    facing: Floats  # (P,) negative if the outer side faces the camera
     centre: Floats  # (3, P) of the convex pieces
 
     def at(self, offset: NDArray[np.int64] | int) -> Floats:
-        """Return one corner of every polygon, by its number."""
+        """Return the corner with the given number of every polygon."""
         return self.corners[:, self.table["start"] + offset]
 
 
 def rasterise(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> Surfaces:
-    """Paint the objects, ground first, then far to near."""
+    """Rasterise the objects: the ground first, then the others from far to near."""
     placed = _in_view(placed, camera, size)
     scene = _assemble(placed, camera)
     order = _painting_order(placed, scene, camera)
@@ -96,10 +96,10 @@ def rasterise(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> Su
 
 
 def _in_view(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> list[Placed]:
-    """Leave out objects that the picture's left or right edge, or the camera's plane, cuts off entirely."""
+    """Drop objects that are entirely outside the left or right edge of the image, or behind the camera."""
     reach = np.array([p.template.radius * max(p.scale) for p in placed])
     x, _, z = camera.to_camera(np.array([(p.x, p.y, p.z) for p in placed]).T)
-    # Half the picture's width, and a little of its height for roll.
+    # Half the image width, plus a margin for roll.
     slope = 0.5 * (size[1] + 0.2 * size[0]) / (camera.focal * size[1])
     margin = reach * sqrt(1.0 + slope * slope)
     keep = (z + reach > camera.near) & (np.abs(x) - margin < np.maximum(z, 0.0) * slope)
@@ -107,11 +107,11 @@ def _in_view(placed: list[Placed], camera: Camera, size: tuple[int, int]) -> lis
 
 
 def _assemble(placed: list[Placed], camera: Camera) -> _Scene:
-    """Move every template into camera axes."""
+    """Transform every template into camera axes."""
     templates = [item.template for item in placed]
     owner = np.repeat(np.arange(len(placed)), [len(t.polygons) for t in templates])
     pose = np.array([(p.x, p.y, p.z, *p.heading, *p.scale) for p in placed]).T
-    # As bytes: NumPy would copy structured rows field by field.
+    # Copied as bytes, since NumPy would copy structured rows field by field.
     table = np.concatenate([t.polygons.view(np.uint8) for t in templates]).view(POLYGON)
     counts = [t.corners.shape[1] for t in templates]
     table["start"] += (np.cumsum(counts) - counts)[owner]
@@ -121,7 +121,7 @@ def _assemble(placed: list[Placed], camera: Camera) -> _Scene:
     b = corners[:, table["start"] + table["count"] // 3]
     c = corners[:, table["start"] + 2 * table["count"] // 3]
     normal = _cross(b - a, c - a)
-    # A sliver without area counts as turned to the camera.
+    # A polygon without area counts as facing the camera.
     normal = np.where(_dot(normal, normal) < 1e-12, -a, normal)
     normal /= np.sqrt(_dot(normal, normal))
     centre = camera.to_camera(_turn(table["centre"].T, pose[:, owner]))
@@ -129,7 +129,7 @@ def _assemble(placed: list[Placed], camera: Camera) -> _Scene:
 
 
 def _painting_order(placed: list[Placed], scene: _Scene, camera: Camera) -> NDArray[np.intp]:
-    """Return the visible polygons' numbers: objects far to near, in them pieces far to near, then as built."""
+    """Return the visible polygons' indices: objects from far to near, their pieces from far to near, then as built."""
     farthest = np.maximum.reduceat(scene.corners[2], scene.table["start"])
     chosen = np.flatnonzero((~scene.table["one_sided"] | (scene.facing < 0)) & (farthest > camera.near))
     piece = np.sqrt(_dot(scene.centre, scene.centre)) + scene.table["bias"]
@@ -140,7 +140,7 @@ def _painting_order(placed: list[Placed], scene: _Scene, camera: Camera) -> NDAr
 
 
 def _tables(placed: list[Placed], scene: _Scene, order: NDArray[np.intp]) -> Polygons:
-    """Return the look-up tables in painting order, the sky first."""
+    """Return the look-up tables in painting order, starting with the sky."""
     things = np.array([p.instance for p in placed])
     identity = np.cumsum(things) * things
     owner = np.concatenate([[-1], scene.owner[order]])
@@ -181,14 +181,14 @@ def _planes(scene: _Scene, order: NDArray[np.intp]) -> NDArray[np.float32]:
 def _paint(
     scene: _Scene, order: NDArray[np.intp], camera: Camera, size: tuple[int, int]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Fill the polygons in order; return per pixel the frontmost one and the one that is seen, 0 the sky."""
+    """Fill the polygons in order; return the frontmost and the visible polygon of each pixel, 0 for the sky."""
     start, count = scene.table["start"], scene.table["count"]
     points = _project(scene.corners, camera, size)
     xs, ys, zs = points[0], points[1], scene.corners[2]
     low_x, high_x = np.minimum.reduceat(xs, start), np.maximum.reduceat(xs, start)
     low_y, high_y = np.minimum.reduceat(ys, start), np.maximum.reduceat(ys, start)
     cut = np.minimum.reduceat(zs, start) < camera.near
-    # What is smaller than half a pixel both ways would still be painted as a whole one.
+    # Skip polygons smaller than half a pixel in both directions: the filler would paint them as a whole pixel.
     drawn = cut | (
         (high_x > -1) & (low_x < size[1]) & (high_y > -1) & (low_y < size[0])
         & ((high_x - low_x > 0.5) | (high_y - low_y > 0.5))
@@ -214,7 +214,7 @@ def _paint(
 
 
 def _project(corners: Floats, camera: Camera, size: tuple[int, int]) -> Floats:
-    """Return pixel coordinates (2, C), pixel centres at whole numbers; nonsense behind the camera."""
+    """Return pixel coordinates (2, C), with integers at pixel centres; undefined for points behind the camera."""
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = 1.0 / corners[2]
     focal = camera.focal * size[1]
@@ -225,14 +225,14 @@ def _project(corners: Floats, camera: Camera, size: tuple[int, int]) -> Floats:
 
 
 def _fixed_point(points: Floats) -> NDArray[np.int32]:
-    """Return the polygon filler's coordinates."""
+    """Return coordinates in the polygon filler's fixed-point format."""
     return np.floor(np.clip(points, -_LIMIT, _LIMIT) * (1 << _FIXED) + 0.5).astype(np.int32)
 
 
 def _surface(
     plane: NDArray[np.float32], seen: NDArray[np.intp], camera: Camera, size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return per pixel 1/z and the surface coordinates (s, t)."""
+    """Return 1/z and the surface coordinates (s, t) of each pixel."""
     u, v = camera.rays(size)
     g = np.take(plane, seen, axis=1)
     inverse = np.clip(g[0] * u + g[1] * v + g[2], g[3], g[4])
@@ -248,7 +248,7 @@ def _keep_under(
     see_through: NDArray[np.bool_],
     outline: NDArray[np.int32],
 ) -> None:
-    """Remember what a hollow polygon is about to cover."""
+    """Store the pixels that a hollow polygon is about to cover."""
     low = (outline.min(axis=0) >> _FIXED) - 1
     high = (outline.max(axis=0) >> _FIXED) + 3
     box = slice(max(int(low[1]), 0), max(int(high[1]), 0)), slice(max(int(low[0]), 0), max(int(high[0]), 0))
@@ -257,7 +257,7 @@ def _keep_under(
 
 
 def _clip(corners: Floats, near: float) -> Floats | None:
-    """Cut a polygon (3, C) at the near plane (Sutherland and Hodgman); None where nothing is left."""
+    """Clip a polygon (3, C) at the near plane (Sutherland-Hodgman); return None if nothing is left."""
     points = corners.T.tolist()
     kept: list[list[float]] = []
     for a, b in zip(points, points[1:] + points[:1], strict=True):
@@ -270,7 +270,7 @@ def _clip(corners: Floats, near: float) -> Floats | None:
 
 
 def _turn(points: Floats, pose: Floats) -> Floats:
-    """Scale, turn about the vertical and move; pose holds (x, y, z, cosine, sine, scale x, y, z)."""
+    """Scale, rotate about the vertical and translate; pose is (x, y, z, cosine, sine, scale x, y, z)."""
     x, y, z = points * pose[5:8]
     c, s = pose[3], pose[4]
     return np.stack([c * x + s * z + pose[0], y + pose[1], c * z - s * x + pose[2]])

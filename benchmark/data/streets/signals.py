@@ -29,20 +29,20 @@ from .materials import (
 )
 from .mesh import Shape, Template
 
-# Their own colours: 0 pole, 1 its lit edge, 2 housing or board.
+# Palette slots of the objects in this file: 0 pole, 1 lit edge of the pole, 2 housing or board.
 SIGNS = ("limit", "warning", "stop", "yield", "priority", "parking", "direction", "diamond", "noentry", "plate")
-FROM_BEHIND = 3  # instead of a lit lamp
+FROM_BEHIND = 3  # no lamp visible; used instead of the index of the lit lamp
 
 
 def _post(shape: Shape, x: float, y0: float, y1: float, wide: float, slot: int = 0, material: int = METAL) -> None:
-    """Add an upright seen the same from everywhere."""
+    """Add a post that looks the same from all sides."""
     shape.rect(x - wide / 2, x + wide / 2, y0, y1, slot, material, label=POLE)
     shape.rect(x - wide / 2, x - wide / 6, y0, y1, 1, material, z=-0.01, label=POLE)
 
 
 @cache
 def lamp(reach: float, high: float) -> Template:
-    """Return a street lamp whose arm reaches this far to the right (negative: left; 0: a lantern on top)."""
+    """Return a street lamp with an arm to the right, in metres (negative: to the left; 0: a lantern on top)."""
     shape = Shape(POLE)
     _post(shape, 0.0, 0.0, high, 0.20)
     _post(shape, 0.0, 0.0, 1.0, 0.30)
@@ -87,7 +87,7 @@ def _head(shape: Shape, x: float, y: float, lit: int, big: float) -> None:
 
 @cache
 def traffic_light(reach: float, lit: int, big: float) -> Template:
-    """Return lights on a pole; with an arm (metres, signed) a second head hangs over the road."""
+    """Return a traffic light on a pole; with an arm (metres, signed), a second one hangs over the road."""
     shape = Shape(POLE)
     high = 3.3 if reach == 0.0 else 5.6
     _post(shape, 0.0, 0.0, high + 0.2, 0.18)
@@ -109,7 +109,7 @@ _OCTAGON = (
     *((-x, -y) for x, y in _CORNER),
     *((x, -y) for x, y in reversed(_CORNER)),
 )
-# A sign's face, in units of its radius: outlines (radius, points, colour), then bars (x0, x1, y0, y1, colour).
+# The face of a sign, in units of its radius: outlines (radius, points, colour), then bars (x0, x1, y0, y1, colour).
 _FACES: dict[str, tuple[tuple[tuple[float, Ring, int], ...], tuple[tuple[float, float, float, float, int], ...]]] = {
     "limit": (
         ((1.0, RING12, RED), (0.74, RING12, WHITE)),
@@ -141,7 +141,7 @@ def _ring(x: float, y: float, radius: float, points: Ring) -> list[tuple[float, 
 
 @cache
 def sign(kind: str, high: float, big: float) -> Template:
-    """Return a road sign on its post, or a direction board on two; `kind` is one of SIGNS."""
+    """Return a road sign on one post, or a direction board on two; ``kind`` is one of SIGNS."""
     shape = Shape(POLE)
     if kind == "direction":
         _board(shape, high, big)

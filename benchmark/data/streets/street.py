@@ -1,4 +1,4 @@
-"""A street: what can vary in it, and the cross-section, lanes and camera drawn from that."""
+"""A street: the distribution that it is drawn from, and its cross-section, lanes and camera."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Layout:
-    """A distribution over streets and views. Ranges are uniform; mappings are relative weights."""
+    """A distribution over streets and views. Values are drawn uniformly from ranges; mappings give relative weights."""
 
     height: Range = (1.25, 1.55)
     yaw: float = 0.03
@@ -25,9 +25,9 @@ class Layout:
     roll: float = 0.004
     focal: Range = (0.60, 0.72)
     bonnet: float = 0.0
-    pavement_view: float = 0.0  # chance that the camera stands on the pavement
-    left_hand: float = 0.0  # chance of driving on the left
-    lanes: Mapping[int, float] = field(default_factory=lambda: {1: 0.5, 2: 0.4, 3: 0.1})  # on each side
+    pavement_view: float = 0.0  # probability that the camera is on the pavement
+    left_hand: float = 0.0  # probability of driving on the left
+    lanes: Mapping[int, float] = field(default_factory=lambda: {1: 0.5, 2: 0.4, 3: 0.1})  # number of lanes on each side
     lane_width: Range = (3.0, 3.4)
     curve: float = 0.0012
     junction: float = 0.5
@@ -44,7 +44,7 @@ class Layout:
     shop: float = 0.4
     trees: float = 0.6
     tree_kinds: tuple[str, ...] = ("round", "broad", "tall")
-    traffic: Range = (10.0, 26.0)  # metres between vehicles of a lane
+    traffic: Range = (10.0, 26.0)  # metres between vehicles in a lane
     fleet: Mapping[str, float] = field(
         default_factory=lambda: {"car": 10.0, "truck": 1.4, "bus": 1.2, "motorcycle": 1.0, "bicycle": 1.0}
     )
@@ -56,7 +56,7 @@ class Layout:
     arm_lights: float = 0.3
     tram: float = 0.28
     hills: float = 0.3
-    # Chances that one more of these stands near the camera, so that small classes can be learnt.
+    # Probabilities of an additional object near the camera, so that small classes can be learned.
     near: Mapping[str, float] = field(
         default_factory=lambda: {
             "person": 0.85, "cyclist": 0.5, "motorcyclist": 0.35, "bicycle": 0.5, "motorcycle": 0.35,
@@ -67,14 +67,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Section:
-    """One side's cross-section: distances from the ego lane's centre, metres."""
+    """Cross-section of one side: distances from the centre of the ego lane, in metres."""
 
-    kerb: float  # edge of the road
-    walk: float  # where the pavement begins (beyond a verge)
-    pavement: float  # its width
-    front: float  # where the lots begin
-    material: int  # of the pavement
-    soil: bool  # whether the strip along the lots is bare
+    kerb: float  # the edge of the road
+    walk: float  # the inner edge of the pavement (beyond a verge)
+    pavement: float  # width of the pavement
+    front: float  # the front edge of the lots
+    material: int  # material of the pavement
+    soil: bool  # whether the strip along the lots is bare soil
 
     @staticmethod
     def draw(dice: Dice, spec: Layout, lanes: float, parking: bool) -> Section:
@@ -88,18 +88,18 @@ class Section:
 
 
 class Street:
-    """One street being furnished."""
+    """A street to which objects are added."""
 
     def __init__(self, dice: Dice, spec: Layout) -> None:
         self.dice, self.spec = dice, spec
         self.placed: list[Placed] = []
         self.bend = dice.uniform(-spec.curve, spec.curve) if dice.chance(0.7) else 0.0
-        self.side = -1 if dice.chance(spec.left_hand) else 1  # on which side one drives
+        self.side = -1 if dice.chance(spec.left_hand) else 1  # the side that vehicles drive on
         lanes = dice.weighted(tuple(spec.lanes.items()))
         self.lane = dice.uniform(*spec.lane_width)
         ahead = lanes if dice.chance(0.8) else lanes + 1
         own = dice.below(lanes)
-        # Lane centres: the ego vehicle's is x = 0; oncoming lanes lie on the other side of the middle line.
+        # Lane centres: the ego lane is at x = 0; oncoming lanes are on the other side of the middle line.
         self.same = [(k - own) * self.lane * self.side for k in range(ahead)]
         self.oncoming = [-(own + 1 + k) * self.lane * self.side for k in range(lanes)]
         centres = self.same + self.oncoming
@@ -141,9 +141,9 @@ class Street:
         heading: tuple[float, float] = (1.0, 0.0),
         **more: Any,
     ) -> None:
-        """Place a template at x metres beside the ego lane's centre and z metres along the bent road.
+        """Place a template x metres to the right of the ego lane's centre and z metres along the curved road.
 
-        `heading` counts from the road's direction there; `more` goes to :class:`Placed`.
+        ``heading`` is relative to the direction of the road there; ``more`` is passed to :class:`Placed`.
         """
         slope = 2.0 * self.bend * z
         length = sqrt(1.0 + slope * slope)
@@ -152,16 +152,16 @@ class Street:
         self.placed.append(Placed(template, x + self.bend * z * z, 0.0, z, kind, heading=turned, **more))
 
     def edges(self) -> list[float]:
-        """Return where lanes begin and end, from left to right."""
+        """Return the edges of the lanes, from left to right."""
         half = 0.5 * self.lane
         return sorted({round(c + offset, 3) for c in self.same + self.oncoming for offset in (-half, half)})
 
     def open_at(self, z: float, before: float, after: float) -> bool:
-        """Tell whether z lies in the side street or within these distances of it."""
+        """Return whether z is in the side street or within the given distances of it."""
         return self.junction is not None and self.junction - before < z < self.junction + after
 
     def room(self, side: int, low: float, high: float, length: float, tries: int = 6) -> float | None:
-        """Find a free stretch of the pavement's furniture strip; return its middle, or None."""
+        """Find free space in the furniture strip of the pavement; return its middle, or None."""
         for _ in range(tries):
             z = self.dice.uniform(low, high)
             if all(abs(z - other) > 0.5 * (length + size) for other, size in self.taken[side]):

@@ -1,4 +1,4 @@
-"""How a street looks, from surfaces to the finished picture."""
+"""Shading: from surfaces to the final image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .weather import haze, precipitation, reflect, sky, snow
 
 
 def shade(surfaces: Surfaces, pattern: Pattern, dice: Dice, look: Look) -> NDArray[np.uint8]:
-    """Return the picture (H, W, 3) RGB of these surfaces under one appearance."""
+    """Return the RGB image (H, W, 3) of the surfaces with the given appearance."""
     sample = Sample.draw(dice, look)
     table = palettes(surfaces.placed, look.colours, dice)
     image, glow = lit_surfaces(surfaces, pattern, sample, table)

@@ -1,4 +1,4 @@
-"""Patterns on surfaces, per pixel and in metres: window grids, shop fronts, joints, leaves, grain."""
+"""Procedural textures, evaluated per pixel in metres: window grids, shop fronts, joints, leaves, grain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .raster import Surfaces
 
 Floats = NDArray[np.floating[Any]]
 
-# Per material: side of a grain in metres, strength of the grain in 1/256.
+# Grain of each material: size in metres, strength in 1/256.
 _GRAIN = {
     m.ASPHALT: (0.05, 26), m.PAINT: (0.2, 10), m.PAVING: (0.1, 20), m.MASONRY: (0.25, 44), m.PLASTER: (0.7, 14),
     m.CONCRETE: (0.4, 22), m.TILE: (0.3, 56), m.GLASS: (0.6, 24), m.CLOTH: (0.12, 22), m.WOOD: (0.15, 44),
@@ -27,9 +27,9 @@ for _material, (_size, _strength) in _GRAIN.items():
 
 @dataclass(frozen=True)
 class Pattern:
-    """What the textures say about each pixel."""
+    """The textures of an image, evaluated at each pixel."""
 
-    second: NDArray[np.bool_]  # (H, W) the texture's second colour (glass, as a rule)
+    second: NDArray[np.bool_]  # (H, W) whether the pixel has the texture's second colour (usually glass)
     tone: NDArray[np.int32]  # (H, W) brightness, 256 = unchanged
     cell: NDArray[np.uint8]  # (H, W) a random number per window
 
@@ -47,9 +47,9 @@ def hashed(x: NDArray[np.int32], y: NDArray[np.int32], salt: NDArray | int) -> N
 
 
 def pattern(surfaces: Surfaces) -> Pattern:
-    """Evaluate every texture of a picture."""
+    """Evaluate all textures of an image."""
     polygons, seen = surfaces.polygons, surfaces.seen
-    pixel = np.float32(1.0 / (surfaces.camera.focal * seen.shape[1]))  # its side at 1 m
+    pixel = np.float32(1.0 / (surfaces.camera.focal * seen.shape[1]))  # size of a pixel at a distance of 1 m
     footprint = pixel / np.maximum(surfaces.inverse_depth, np.float32(1e-3))
     tone = 256 + _grain(surfaces, polygons.material[seen], footprint)
     second, cell = np.zeros(seen.shape, np.bool_), np.zeros(seen.shape, np.uint8)
@@ -69,7 +69,7 @@ def pattern(surfaces: Surfaces) -> Pattern:
 
 
 def _grain(surfaces: Surfaces, material: NDArray[np.uint8], footprint: Floats) -> NDArray[np.int32]:
-    """Return each material's own roughness, fading where a grain is under a pixel."""
+    """Return the grain of each material, faded out where it is smaller than a pixel."""
     size = _GRAIN_SIZE[material]
     cells = np.maximum(size, footprint)
     fade = np.minimum(np.float32(1.0), np.float32(2.0) * size / cells)
@@ -84,14 +84,14 @@ class _Spots:
 
     s: Floats
     t: Floats
-    footprint: Floats  # side of a pixel on the surface, metres
+    footprint: Floats  # size of a pixel on the surface, metres
     polygon: NDArray[np.intp]
     params: Floats  # (4, N)
 
 
 @dataclass(frozen=True)
 class _Paint:
-    """What a texture does to its pixels."""
+    """The values of a texture at its pixels."""
 
     tone: NDArray[np.int32]
     second: NDArray[np.bool_] | None = None
@@ -99,12 +99,12 @@ class _Paint:
 
 
 def _random(x: Floats, y: Floats, salt: NDArray | int) -> NDArray[np.int32]:
-    """Return 0..255 for the lattice cell that holds a point."""
+    """Return a random value 0..255 for the lattice cell of each point."""
     return hashed(np.floor(x).astype(np.int32), np.floor(y).astype(np.int32), salt).astype(np.int32)
 
 
 def _windows(at: _Spots) -> _Paint:
-    """Draw a grid of framed windows; far away, where a window is under a pixel, an even greyish blend."""
+    """Draw a grid of framed windows, blended to an even grey where a window is smaller than a pixel."""
     column, row = at.s / at.params[0] + np.float32(0.06), at.t / at.params[1]
     random = _random(column, row, at.polygon)
     off, v = np.abs(column - np.floor(column) - np.float32(0.5)), row - np.floor(row)
@@ -118,7 +118,7 @@ def _windows(at: _Spots) -> _Paint:
 
 
 def _shops(at: _Spots) -> _Paint:
-    """Draw shop windows between pillars, with a door in each."""
+    """Draw shop windows with a door in each, between pillars."""
     column = at.s / at.params[0]
     u = column - np.floor(column)
     glass = (np.abs(u - np.float32(0.5)) < np.float32(0.5) * at.params[2]) & (at.t > 0.5) & (at.t < 2.6)
@@ -129,7 +129,7 @@ def _shops(at: _Spots) -> _Paint:
 
 
 def _blocks(at: _Spots) -> _Paint:
-    """Draw courses of blocks with darker joints, each block a little different."""
+    """Draw rows of slightly different blocks with darker joints."""
     row = at.t / at.params[1]
     j = np.floor(row)
     column = at.s / at.params[0] + np.float32(0.5) * (j - np.float32(2.0) * np.floor(j * np.float32(0.5)))

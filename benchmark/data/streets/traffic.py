@@ -1,4 +1,4 @@
-"""Who is under way: vehicles in the lanes and at the kerb, cyclists, pedestrians."""
+"""Traffic: vehicles in the lanes and at the kerb, cyclists and pedestrians."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MOVING = ("car", "truck", "bus", "tram", "cycle")
 
 
 def add_person(street: Street, x: float, z: float) -> None:
-    """Let somebody stand or walk there; one in eight is a child."""
+    """Add a standing or walking person; one in eight is a child."""
     dice = street.dice
     size = dice.uniform(0.92, 1.08) if not dice.chance(0.12) else dice.uniform(0.6, 0.75)
     wide = dice.pick((-1.0, 1.0)) * size * 1.1
@@ -18,7 +18,7 @@ def add_person(street: Street, x: float, z: float) -> None:
 
 
 def add_cycle(street: Street, vehicle: str, x: float, z: float, *, ridden: bool, view: str | None = None) -> None:
-    """Place a bicycle or a motorcycle, seen from a given or from any side."""
+    """Add a bicycle or a motorcycle, seen from the given or a random side."""
     dice = street.dice
     view = view or dice.weighted((("side", 2.0), ("front", 0.5), ("back", 1.0)))
     wide = dice.pick((-1.0, 1.0)) * (dice.uniform(0.75, 1.0) if view == "side" else 1.0)
@@ -31,7 +31,7 @@ def add_cycle(street: Street, vehicle: str, x: float, z: float, *, ridden: bool,
 def add_vehicle(
     street: Street, kind: str, x: float, z: float, *, ahead: bool, heading: tuple[float, float] | None = None
 ) -> None:
-    """Place a vehicle that drives with the ego vehicle or towards it, or with another heading."""
+    """Add a vehicle that drives with the ego vehicle or towards it, or with another heading."""
     dice = street.dice
     if heading is None:
         heading = (1.0, 0.0) if ahead else (-1.0, 0.0)
@@ -50,7 +50,7 @@ def add_vehicle(
 
 
 def add_traffic(street: Street) -> None:
-    """Fill the lanes."""
+    """Add vehicles to the lanes."""
     dice, spec = street.dice, street.spec
     fleet = tuple(spec.fleet.items())
     for ahead, lanes in ((True, street.same), (False, street.oncoming)):
@@ -68,7 +68,7 @@ def add_traffic(street: Street) -> None:
 
 
 def add_crossing(street: Street) -> None:
-    """Let vehicles wait in or pass through the side street, and people walk over the zebra crossing."""
+    """Add vehicles that wait in or cross from the side street, and people on the zebra crossing."""
     dice = street.dice
     if street.junction is not None:
         for way in (-1, 1):
@@ -89,13 +89,13 @@ def add_crossing(street: Street) -> None:
 
 
 def _occupied(street: Street, x: float, z: float) -> bool:
-    """Tell whether a vehicle across the road would touch another one."""
+    """Return whether a vehicle across the road would overlap another one."""
     x += street.bend * z * z
     return any(abs(p.z - z) < 7.0 and abs(p.x - x) < 7.5 for p in street.placed if p.kind in _MOVING)
 
 
 def park(street: Street, side: int) -> None:
-    """Park cars and cycles at the kerb."""
+    """Add parked cars and cycles at the kerb."""
     dice, section = street.dice, street.sections[side]
     if not street.parking[side]:
         return

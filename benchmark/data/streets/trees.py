@@ -1,7 +1,7 @@
-"""Rendered domains on disk, in the official tree and label format of the dataset that each stands for.
+"""Write rendered domains to disk in the official folder layout and label format of the dataset that each imitates.
 
-A dataset is written into a folder beside its place and renamed when whole; ``manifest.json`` in it says what
-it holds, so that the next call returns at once.
+A dataset is written to a temporary folder, which is renamed when complete. Its ``manifest.json`` lists the content, so
+that a complete dataset is not rendered again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from .domains import VERSION
 from .formats import facts
 
 MANIFEST = "manifest.json"
-CHUNK = 25  # pictures per task of a worker
-# Pictures per dataset and split; ACDC's are per condition.
+CHUNK = 25  # images per task of a worker
+# Number of images by dataset and split; for ACDC, per condition.
 COUNTS: Mapping[str, Mapping[str, int]] = {
     "gta5": {"train": 600, "val": 100, "test": 100},
     "cityscapes": {"train": 300, "val": 150},
@@ -37,14 +37,14 @@ COUNTS: Mapping[str, Mapping[str, int]] = {
     "acdc": {"train": 75, "val": 60},
 }
 CONDITIONS = ("fog", "night", "rain", "snow")
-# First seed of a split: no picture of one is ever in another, whatever the counts.
+# First seed of each split. They are far apart, so splits never share an image.
 FIRST_SEED = {"train": 0, "val": 100_000_000, "test": 200_000_000}
 _CITIES = ("altstadt", "hafen", "neuberg")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to write."""
+    """One image to render and write."""
 
     dataset: str
     split: str
@@ -61,19 +61,19 @@ def prepare(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write every dataset of ``counts`` below ``root`` that is not there already as asked.
+    """Render every dataset of ``counts`` below ``root``, unless it is already complete.
 
     Args:
-        root: gets one folder per dataset.
-        counts: pictures per dataset and split, in the form of :data:`COUNTS`.
-        workers: processes; 1 renders in this one.
-        progress: called with pictures done and pictures to render.
+        root: folder for the datasets, one folder each.
+        counts: number of images by dataset and split, as in :data:`COUNTS`.
+        workers: number of worker processes; 1 renders in this process.
+        progress: called with the number of images done and in total.
 
     Raises:
-        UserError: ``root`` cannot be written, or a folder is in the way that was not rendered.
+        UserError: ``root`` cannot be written, or a dataset's folder contains other files.
     """
-    due = [name for name in counts if not is_whole(root / name, counts[name])]
-    jobs = {name: list(list_jobs(name, counts[name])) for name in due}
+    pending = [name for name in counts if not is_whole(root / name, counts[name])]
+    jobs = {name: list(list_jobs(name, counts[name])) for name in pending}
     total = sum(map(len, jobs.values()))
     done = 0
 
@@ -84,17 +84,17 @@ def prepare(
             progress(done, total)
 
     try:
-        for name in due:
+        for name in pending:
             _write(root / name, jobs[name], counts[name], workers, tick)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
-            f"cannot write rendered streets below {root}: {reason}; free space or name another folder"
+            f"cannot write rendered streets below {root}: {reason}; free some space or give another folder"
         ) from error
 
 
 def is_whole(place: Path, counts: Mapping[str, int]) -> bool:
-    """Tell whether a dataset of this version and these counts lies there, every file with its full size."""
+    """Return whether ``place`` is a complete dataset of this version and these counts, by the sizes of its files."""
     manifest = _manifest(place)
     if manifest is None or manifest.get("version") != VERSION or manifest.get("counts") != dict(counts):
         return False
@@ -114,9 +114,9 @@ def _manifest(place: Path) -> dict[str, Any] | None:
 
 
 def _write(place: Path, jobs: list[Job], counts: Mapping[str, int], workers: int, tick: Callable[[int], None]) -> None:
-    """Render a dataset beside its place, then put it there."""
+    """Render a dataset into a temporary folder, then move it to ``place``."""
     if place.exists() and not (place / MANIFEST).is_file() and any(place.iterdir()):
-        raise UserError(f"{place}: holds files that were not rendered here; remove it or name another folder")
+        raise UserError(f"{place}: contains files that were not rendered here; remove it or give another folder")
     place.parent.mkdir(parents=True, exist_ok=True)
     _sweep(place)
     partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
@@ -139,7 +139,7 @@ def _write(place: Path, jobs: list[Job], counts: Mapping[str, int], workers: int
 
 
 def _put(partial: Path, place: Path, counts: Mapping[str, int]) -> None:
-    """Move a whole dataset to its place; where another process was quicker, keep what it put there."""
+    """Move a complete dataset to ``place``, unless another process has put one there in the meantime."""
     old = partial.with_suffix(".old")
     try:
         if place.exists():
@@ -155,7 +155,7 @@ def _put(partial: Path, place: Path, counts: Mapping[str, int]) -> None:
 
 
 def _sweep(place: Path) -> None:
-    """Remove what processes that are no more left behind."""
+    """Remove temporary folders of processes that no longer exist."""
     for entry in place.parent.glob(f".{place.name}.*"):
         number = entry.name[len(place.name) + 2 :].partition(".")[0]
         if entry.suffix in (".partial", ".old") and number.isdigit() and not psutil.pid_exists(int(number)):
@@ -163,19 +163,21 @@ def _sweep(place: Path) -> None:
 
 
 def content(written: Mapping[str, tuple[int, str]]) -> str:
-    """Return the hash over every relative path and its file's hash."""
+    """Return a hash of all relative paths and file hashes."""
     return sha256("\n".join(f"{path} {digest}" for path, (_, digest) in sorted(written.items())).encode()).hexdigest()
 
 
 def _run(partial: Path, jobs: list[Job], workers: int) -> Iterator[dict[str, tuple[int, str]]]:
-    """Yield size and hash of the written files, chunk by chunk."""
+    """Write all images; yield size and hash of the files by relative path, chunk by chunk."""
     stream = iter(jobs)
     chunks = list(iter(lambda: list(islice(stream, CHUNK)), []))
     if workers <= 1 or len(chunks) == 1:
         for chunk in chunks:
             yield write_pictures(partial, chunk)
         return
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), multiprocessing.get_context("spawn"), initializer=_alone)
+    pool = ProcessPoolExecutor(
+        min(workers, len(chunks)), multiprocessing.get_context("spawn"), initializer=_init_worker
+    )
     try:
         for future in as_completed([pool.submit(write_pictures, partial, chunk) for chunk in chunks]):
             yield future.result()
@@ -183,8 +185,8 @@ def _run(partial: Path, jobs: list[Job], workers: int) -> Iterator[dict[str, tup
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _alone() -> None:
-    """Keep a worker to one thread, and let its parent decide when to stop; a terminal would tell both."""
+def _init_worker() -> None:
+    """Use one thread, and ignore Ctrl-C, which the terminal sends to the parent too: the parent stops its workers."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -193,7 +195,7 @@ def _alone() -> None:
 
 
 def write_pictures(folder: Path, jobs: list[Job]) -> dict[str, tuple[int, str]]:
-    """Render and write some pictures; return every file's size and hash by its relative path."""
+    """Render and write images; return size and hash of each file by its relative path."""
     from .files import encode
     from .frame import render
 
@@ -212,7 +214,7 @@ def _save(path: Path, data: bytes) -> tuple[int, str]:
 
 
 def _fixed_files(dataset: str, jobs: list[Job], folder: Path) -> Iterator[tuple[str, tuple[int, str]]]:
-    """Write the files beside the pictures: GTA5's splits, Mapillary's config."""
+    """Write the other files of a dataset: GTA5's splits, Mapillary's config."""
     if dataset == "gta5":
         splits: dict[str, list[str]] = {}
         for job in jobs:
@@ -228,7 +230,7 @@ def _fixed_files(dataset: str, jobs: list[Job], folder: Path) -> Iterator[tuple[
 
 
 def list_jobs(dataset: str, counts: Mapping[str, int]) -> Iterator[Job]:
-    """List a dataset's pictures."""
+    """Yield the images of a dataset."""
     for split, count in counts.items():
         first, before = FIRST_SEED[split], sum(counts[other] for other in _before(split, counts))
         for k in range(count):
@@ -243,12 +245,12 @@ def list_jobs(dataset: str, counts: Mapping[str, int]) -> Iterator[Job]:
 
 
 def _before(split: str, counts: Mapping[str, int]) -> list[str]:
-    """Return the splits whose pictures are numbered before those of ``split``."""
+    """Return the splits whose images are numbered before those of ``split``."""
     return [other for other in counts if FIRST_SEED[other] < FIRST_SEED[split]]
 
 
 def _places(dataset: str, split: str, k: int, number: int) -> tuple[str, str]:
-    """Return where image and label of a split's picture k lie; `number` counts through all splits."""
+    """Return the paths of image and label number ``k`` of a split; ``number`` counts across all splits."""
     if dataset == "gta5":
         return f"images/{number:05d}.png", f"labels/{number:05d}.png"
     if dataset == "cityscapes":

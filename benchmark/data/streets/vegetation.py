@@ -1,4 +1,4 @@
-"""Trees, bushes, hedges, hills: trunks and lumps of leaves turned to the viewer."""
+"""Trees, bushes, hedges and hills: trunks and clumps of leaves that face the viewer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .dice import RING12, Dice
 from .materials import FOLIAGE, LEAVES, VEGETATION, WOOD
 from .mesh import Shape, Template
 
-# A plant's own colours: 0 leaves, 1 leaves in shade, 2 leaves in light, 3 bark.
+# Palette slots of a plant: 0 leaves, 1 leaves in shade, 2 leaves in light, 3 bark.
 TREES = ("round", "tall", "broad", "conifer", "palm", "bare")
 VARIANTS = 4
-# Half width and half height of a crown.
+# Half width and half height of each crown.
 _CROWNS = {"round": (1.9, 2.1), "tall": (1.0, 2.9), "broad": (2.8, 1.7)}
 _TRUNKS = {"round": 2.4, "tall": 1.4, "broad": 2.6, "bare": 2.6}
 
@@ -22,7 +22,7 @@ def _leaves(shape: Shape, outline: list[tuple[float, float]], slot: int, clump: 
 
 
 def _lump(shape: Shape, dice: Dice, x: float, y: float, radius: float, slot: int) -> None:
-    """Add one ragged ball of leaves."""
+    """Add one irregular clump of leaves."""
     size = [radius * dice.uniform(0.86, 1.12) for _ in RING12]
     _leaves(shape, [(x + r * c, y + r * s) for r, (c, s) in zip(size, RING12, strict=True)], slot)
 
@@ -34,7 +34,7 @@ def _branch(shape: Shape, a: tuple[float, float], b: tuple[float, float], wide: 
 
 @cache
 def tree(kind: str, variant: int) -> Template:
-    """Return a tree about 7 m high; `kind` is one of TREES."""
+    """Return a tree about 7 m high; ``kind`` is one of TREES."""
     shape = Shape(VEGETATION)
     dice = Dice("tree", kind, variant)
     if kind == "conifer":
@@ -80,7 +80,7 @@ def _twigs(shape: Shape, dice: Dice, trunk: float) -> None:
 
 
 def _crown(shape: Shape, dice: Dice, kind: str, trunk: float, variant: int) -> None:
-    """Add a crown: its body, lumps around it, lighter ones towards the sky, a dark one below."""
+    """Add a crown: a body with clumps around it, lighter ones at the top and a dark one below."""
     wide, high = _CROWNS[kind]
     y = trunk + high
     _leaves(shape, [(0.82 * wide * c, y + 0.92 * high * s) for c, s in RING12], 0)
@@ -107,7 +107,7 @@ def bush(variant: int) -> Template:
 
 @cache
 def hedge() -> Template:
-    """Return a clipped hedge along z, 4 m long, 1 m high (scale it)."""
+    """Return a clipped hedge along z, 4 m long and 1 m high (to be scaled)."""
     shape = Shape(VEGETATION)
     shape.box(-0.4, 0.4, 0.0, 1.0, -2.0, 2.0, 0, FOLIAGE, texture=LEAVES, slot2=1, params=(0.35, 0.35, 0.5, 0.0))
     return shape.done()

@@ -1,4 +1,4 @@
-"""Cars, trucks, buses, trams: lofted boxes with windows, lamps and wheels painted on."""
+"""Cars, trucks, buses and trams: boxes with windows, lamps and wheels painted on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from .materials import (
 )  # fmt: skip
 from .mesh import Face, Shape, Template
 
-# Per body: half width, length, sill, belt, roof, cabin from/to (fractions of the length at belt and roof).
+# Dimensions of each body: half width, length, heights of sill, belt and roof, and the ends of the cabin at belt and
+# roof (fractions of the length).
 _CARS = {
     "hatch": (0.88, 4.0, 0.28, 0.92, 1.50, (0.02, 0.74), (0.10, 0.56)),
     "saloon": (0.90, 4.7, 0.28, 0.92, 1.44, (0.16, 0.76), (0.28, 0.60)),
@@ -43,7 +44,7 @@ CARS = tuple(_CARS)
 
 
 def _wheels(shape: Shape, half: float, radius: float, places: tuple[float, ...]) -> None:
-    """Add tyres: a dark box for the tread, painted before the body."""
+    """Add the treads of the tyres: dark boxes, painted before the body."""
     for z in places:
         for side in (-1, 1):
             x0, x1 = sorted((side * half, side * (half - 0.24)))
@@ -52,7 +53,7 @@ def _wheels(shape: Shape, half: float, radius: float, places: tuple[float, ...])
 
 
 def _discs(shape: Shape, half: float, radius: float, places: tuple[float, ...]) -> None:
-    """Add the wheels' outer sides, painted over the body's flank."""
+    """Add the outer sides of the wheels, painted over the side of the body."""
     for z in places:
         for side, axis in ((-1, "x"), (1, "+x")):
             x = side * (half + 0.01)
@@ -63,7 +64,7 @@ def _discs(shape: Shape, half: float, radius: float, places: tuple[float, ...]) 
 
 @cache
 def car(body: str) -> Template:
-    """Return a car; its own colours are 0 body, 1 roof."""
+    """Return a car; palette slots: 0 body, 1 roof."""
     half, length, sill, belt, roof, at_belt, at_roof = _CARS[body]
     shape = Shape(CAR)
     z0, z1 = -0.5 * length, 0.5 * length
@@ -97,7 +98,7 @@ def car(body: str) -> Template:
     return shape.done()
 
 
-# Per body: length, half width, top of the load, its material, distance between ribs.
+# Dimensions of each body: length, half width, height of the load, its material, distance between ribs.
 _TRUCKS = {
     "box": (7.4, 1.22, 3.3, PANEL, 0.55),
     "tarp": (9.2, 1.25, 3.7, CLOTH, 0.9),
@@ -108,7 +109,7 @@ TRUCKS = tuple(_TRUCKS)
 
 @cache
 def truck(body: str) -> Template:
-    """Return a lorry with a box, a tarpaulin or an open bed; own colours 0 cab, 1 load, 2 its sign or freight."""
+    """Return a truck with a box, a tarpaulin or an open bed; palette slots: 0 cab, 1 load, 2 sign or freight."""
     shape = Shape(TRUCK)
     length, half, top, material, rib = _TRUCKS[body]
     z0, z1 = -0.5 * length, 0.5 * length
@@ -140,7 +141,7 @@ def truck(body: str) -> Template:
 
 
 def _cab(shape: Shape, half: float, z1: float) -> None:
-    """Add a lorry's cab, its front at z1."""
+    """Add the cab of a truck, with its front at z1."""
     shape.piece()
     lower, upper = (-half + 0.06, half - 0.06, z1 - 2.0, z1), (-half + 0.1, half - 0.1, z1 - 2.0, z1 - 0.25)
     cab = shape.loft(lower, 0.45, upper, 2.75, 0, PANEL)
@@ -154,7 +155,7 @@ def _cab(shape: Shape, half: float, z1: float) -> None:
 
 
 def _flank(shape: Shape, face: Face, length: float, low: float, high: float, doors: tuple[float, ...]) -> None:
-    """Paint a row of windows and doors on a long side."""
+    """Add a row of windows and doors on a long side."""
     count = max(3, int(length / 1.6))
     for k in range(count):
         u0, u1 = 0.03 + 0.94 * k / count, 0.03 + 0.94 * (k + 0.88) / count
@@ -167,7 +168,7 @@ def _flank(shape: Shape, face: Face, length: float, low: float, high: float, doo
 
 @cache
 def bus(decks: int) -> Template:
-    """Return a bus of one or two decks; own colours 0 body, 1 band."""
+    """Return a bus with one or two decks; palette slots: 0 body, 1 stripe."""
     shape = Shape(BUS)
     half, length, top = 1.27, 11.5, 3.1 if decks == 1 else 4.3
     z0, z1 = -0.5 * length, 0.5 * length
@@ -202,7 +203,7 @@ def bus(decks: int) -> Template:
 
 @cache
 def tram(cars: int) -> Template:
-    """Return a tram of this many cars with its pantograph; own colours 0 body, 1 band."""
+    """Return a tram with the given number of cars and a pantograph; palette slots: 0 body, 1 stripe."""
     shape = Shape(TRAIN)
     half, top, part = 1.2, 3.4, 8.5
     total = cars * part + (cars - 1) * 0.5

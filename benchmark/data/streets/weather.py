@@ -1,4 +1,4 @@
-"""Air, sky, snow and rain."""
+"""Haze, sky, snow and rain."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .texture import Pattern, hashed
 
 
 def haze(image: Image, surfaces: Surfaces, sample: Sample, dice: Dice) -> None:
-    """Blend far surfaces into the horizon's colour."""
-    # Whole decimetres, the sky at 9000.
+    """Blend distant surfaces into the colour of the horizon."""
+    # Depth in whole decimetres, 9000 for the sky.
     nearness = np.maximum(surfaces.inverse_depth, np.float32(1.0 / 900.0))
     depth = np.floor(np.float32(10.0) / nearness).astype(np.int32)
     half = 10.0 * dice.uniform(*sample.look.haze)
@@ -35,7 +35,7 @@ def _sky_colours(sample: Sample) -> tuple[list[int], list[int]]:
 
 
 def sky(image: Image, surfaces: Surfaces, sample: Sample, dice: Dice) -> None:
-    """Paint gradient and clouds where nothing stands."""
+    """Paint a gradient and clouds on sky pixels."""
     height, width = surfaces.seen.shape
     camera = surfaces.camera
     amount = fixed(dice.uniform(*sample.look.clouds))
@@ -57,7 +57,7 @@ def sky(image: Image, surfaces: Surfaces, sample: Sample, dice: Dice) -> None:
 
 
 def snow(image: Image, surfaces: Surfaces, pattern: Pattern, sample: Sample) -> None:
-    """Whiten what faces upwards, in patches."""
+    """Whiten surfaces that face upwards, in patches."""
     right, down, forward = surfaces.camera.axes()
     polygons = surfaces.polygons
     n = polygons.normal
@@ -73,7 +73,7 @@ def snow(image: Image, surfaces: Surfaces, pattern: Pattern, sample: Sample) -> 
 
 
 def _patches(surfaces: Surfaces) -> NDArray[np.int32]:
-    """Return soft patches, -64..63, fixed to the surface."""
+    """Return a soft random pattern, -64..63, in surface coordinates."""
 
     i = np.floor(surfaces.s * np.float32(0.8)).astype(np.int32)
     j = np.floor(surfaces.t * np.float32(0.4)).astype(np.int32)
@@ -81,7 +81,7 @@ def _patches(surfaces: Surfaces) -> NDArray[np.int32]:
 
 
 def reflect(image: Image, surfaces: Surfaces, sample: Sample) -> None:
-    """Mirror the scene in a wet road."""
+    """Add reflections on wet road and pavement."""
     height, width = surfaces.seen.shape
     camera = surfaces.camera
     level = max(int(camera.centre * height - camera.pitch * 2.0 * camera.focal * width), 0)
