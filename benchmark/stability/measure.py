@@ -1,4 +1,4 @@
-"""One seed's measurement: warm the decoder up once, then estimate twice with each estimator."""
+"""Measurement of one seed: warm up the decoder once, then estimate twice with each estimator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ESTIMATES = 2
 
 @dataclass(frozen=True)
 class Stop:
-    """An estimate as it stands after some images: what each criterion chooses, and what it cost so far."""
+    """The state of an estimate after some images: the selection of each criterion, and the cost so far."""
 
     choices: dict[Criterion, Any]
     evaluations: dict[Criterion, int]
@@ -37,15 +37,15 @@ class Stop:
 
 
 def measure(job: Job, images: Sequence[int], notify: Notify = lambda kind, **facts: None) -> Stability:
-    """Measure how far two independent estimates agree, with every estimator and criterion.
+    """Measure the agreement of two independent estimates, for every estimator and criterion.
 
     Args:
-        job: of ``fishertune``, whose settings hold but for estimator and criterion.
-        images: numbers of images to stop at, growing multiples of the protocol's batch.
-        notify: told ``("stage", text=)`` and ``("step", step=, total=, losses=)``.
+        job: a ``fishertune`` job; its hyperparameters are used except for estimator and criterion.
+        images: numbers of images at which to compare, increasing multiples of the protocol's batch size.
+        notify: called with ``("stage", text=)`` and ``("step", step=, total=, losses=)``.
 
     Raises:
-        UserError: data, weights or backbone are not as they must be, or a gradient is not finite.
+        UserError: data, weights or backbone are unusable, or a gradient is not finite.
     """
     started, cpu = datetime.now(timezone.utc), time.process_time()
     torch.set_num_threads(job.threads)
@@ -90,11 +90,11 @@ def measure(job: Job, images: Sequence[int], notify: Notify = lambda kind, **fac
 
 
 class Bench:
-    """A model with a warm decoder, and the images of two estimates that share none while the source has enough."""
+    """The model after decoder warm-up, and the images of two estimates, disjoint if the source has enough."""
 
     def __init__(self, job: Job, experiment: Experiment, trainer: Trainer, images: list[int], notify: Notify) -> None:
         self.job, self.trainer, self.images, self.notify = job, trainer, images, notify
-        self.seed = derive_seed(job.seed, "stability")  # not the order in which the decoder saw the source
+        self.seed = derive_seed(job.seed, "stability")  # another image order than in the decoder's warm-up
         source, augmentation = experiment.source, job.protocol.augmentation
         length = ESTIMATES * images[-1]
         self.data = TrainingSet(source.samples, source.reader, augmentation, seed=self.seed, length=length)
@@ -102,8 +102,8 @@ class Bench:
         self.done, self.total = 0, job.protocol.decoder.warmup
 
     def warm_up(self) -> None:
-        """Train the decoder on the frozen backbone: the very iterations that begin every run of this seed."""
-        self.notify("stage", text="warming the decoder up")
+        """Train the decoder on the frozen backbone: the same first iterations as in every run of this seed."""
+        self.notify("stage", text="warming up the decoder")
         warmup = self.job.protocol.decoder.warmup
         self.total = warmup + len(get_args(Estimator)) * ESTIMATES * (self.images[-1] // self.job.protocol.batch)
         self.trainer.run(lambda step: {}, until=warmup, tick=lambda step, losses: self._tick(losses))
@@ -129,7 +129,7 @@ class Bench:
         )
 
     def _stops(self, estimator: str, which: int) -> list[Stop]:
-        """Make one estimate, and look at it after each of the numbers of images."""
+        """Compute one estimate, and return its state at each of the numbers of images."""
         batch, steps = self.job.protocol.batch, self.images[-1] // self.job.protocol.batch
         method: Any = replace(self.job, given={"estimator": estimator}).make_method()
         method.attach(self.trainer.segmenter.backbone, torch_rng(self.job.seed, "method"))
