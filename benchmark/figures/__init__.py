@@ -1,6 +1,6 @@
-"""Figures made from records alone, one file each; ``python -m benchmark figure`` finds them by their file names.
+"""Figures drawn from records, one module each, for ``python -m benchmark figure``.
 
-A figure's module ends with ``FIGURE``, a :class:`benchmark.figures._figure.Figure`. It is found like a method: here by
-its file, in other packages by the entry point ``dgss_benchmark.figures``. Modules that begin with an underscore
-are what the figures share. matplotlib is imported with a figure's module, never by the command line.
+A figure's module defines ``FIGURE``, a :class:`benchmark.figures._figure.Figure`, and is registered under its file
+name; other packages register figures through the entry point ``dgss_benchmark.figures``. Modules that start with an
+underscore hold shared code. Only the figure modules import matplotlib, so the command line starts without it.
 """

@@ -1,4 +1,4 @@
-"""``python -m benchmark figure``: which figures of which records, drawn, and written whole or not at all."""
+"""``python -m benchmark figure``: selects records, draws figures and writes them atomically."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PDF, PNG, SVG = "pdf", "png", "svg"
 
 @dataclass(frozen=True)
 class Request:
-    """The options of ``figure``, as the user gave them."""
+    """The options of ``figure``, as given by the user."""
 
     name: str | None
     every: bool
@@ -41,14 +41,14 @@ class Request:
 
 
 def run(request: Request) -> None:
-    """Draw and write what is asked for; print each file, and what was left out.
+    """Draw and write the requested figures; print each file, and what was omitted.
 
     Raises:
         UserError: no such figure, record or method; records under different conditions; nothing to draw; a file
             that cannot be written.
     """
     if request.every and request.name:
-        raise UserError(f"figure {request.name} and --all: give one of them")
+        raise UserError(f"figure {request.name}: give either a name or --all, not both")
     if not request.every and not request.name:
         for name in registry.names("figure"):
             print(f"{name:<12} {registry.find('figure', name).title}")
@@ -66,7 +66,7 @@ def run(request: Request) -> None:
                 continue
             drawn += 1
             if drawing.left_out:
-                print(f"left out of {place / name}: {'; '.join(drawing.left_out)}", file=sys.stderr)
+                print(f"omitted from {place / name}: {'; '.join(drawing.left_out)}", file=sys.stderr)
     if not drawn:
         raise UserError(refusals[0])
     for refusal in refusals:
@@ -74,10 +74,10 @@ def run(request: Request) -> None:
 
 
 def drawn(figure: Figure, selection: Selection, *kinds: str) -> tuple[Drawing, dict[str, bytes]]:
-    """Draw one figure; return it with the contents of its files, by kind (``pdf``, ``png``, ``svg``).
+    """Draw one figure; return it with the contents of its files by format (``pdf``, ``png``, ``svg``).
 
     Raises:
-        NothingToDrawError: the records lack what it shows.
+        NothingToDrawError: the records lack the data that it shows.
     """
     with matplotlib.rc_context(_style.RC):
         drawing = figure.draw(selection)
@@ -85,7 +85,7 @@ def drawn(figure: Figure, selection: Selection, *kinds: str) -> tuple[Drawing, d
 
 
 def _write(name: str, figure: Figure, selection: Selection, folder: Path) -> Drawing:
-    """Draw one figure and write it as PDF and PNG, with its caption as text."""
+    """Draw one figure and write it as PDF and PNG, with its caption as a text file."""
     drawing, saved = drawn(figure, selection, PNG, PDF)
     contents = {folder / f"{name}.txt": (drawing.caption + "\n").encode()}
     contents |= {folder / f"{name}.{kind}": content for kind, content in saved.items()}
@@ -97,7 +97,7 @@ def _write(name: str, figure: Figure, selection: Selection, folder: Path) -> Dra
 
 
 def _saved(drawing: Drawing, kind: str) -> bytes:
-    """Return the file's bytes, in which nothing tells when they were made: equal records give equal files."""
+    """Return the file's content, without dates: equal records give equal files."""
     about: dict[str, Fields] = {
         PDF: {"Subject": drawing.caption, "Creator": f"dgss-benchmark {__version__}", "CreationDate": None},
         PNG: {"Description": drawing.caption},
@@ -109,7 +109,7 @@ def _saved(drawing: Drawing, kind: str) -> bytes:
 
 
 def _wanted(request: Request) -> list[Record]:
-    """Return the records of the wanted protocol and backbone."""
+    """Return the records of the requested protocol and backbone."""
     records = read_all(request.records)
     for field, wanted in (("protocol", request.protocol), ("backbone", request.backbone)):
         if wanted is None:
@@ -127,7 +127,7 @@ def _wanted(request: Request) -> list[Record]:
 
 
 def _asked(request: Request) -> tuple[str, ...]:
-    """Return the methods asked for; commas within brackets belong to a name (``lora[lr=0.1,rank=4]``)."""
+    """Split ``--methods`` at commas outside brackets (``lora[lr=0.1,rank=4]`` is one name)."""
     names, depth = [""], 0
     for letter in request.methods:
         depth += (letter == "[") - (letter == "]")
@@ -139,7 +139,7 @@ def _asked(request: Request) -> tuple[str, ...]:
 
 
 def selections(records: Sequence[Record], figure: Figure, request: Request) -> Iterator[tuple[Path, Selection]]:
-    """Yield each selection that the figure is made of, and the folder of its files."""
+    """Yield each selection of records to draw the figure from, and the folder of its files."""
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         groups[(record.protocol,) if figure.across else (record.protocol, record.backbone)].append(record)
@@ -157,9 +157,9 @@ def selections(records: Sequence[Record], figure: Figure, request: Request) -> I
 
 
 def _flaw(record: Record) -> str:
-    """Return what keeps a run from being drawn; empty if nothing does."""
+    """Return why a run cannot be drawn; empty if it can."""
     if record.state != "finished":
         return "failed"
     stated = record.protocol_fields.get("targets")
     lacking = set(stated if isinstance(stated, dict) else ()) - set(record.targets)
-    return f"not scored on {', '.join(sorted(lacking))}" if lacking else ""
+    return f"not evaluated on {', '.join(sorted(lacking))}" if lacking else ""

@@ -1,4 +1,4 @@
-"""What a figure is, which records it is given, and how its caption says what they were."""
+"""The interface of a figure: the records it gets, and the shared sentences of captions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.tables import order
 
 
 class NothingToDrawError(UserError):
-    """The records lack what a figure shows; the message says what that is and which command makes it."""
+    """The records lack the data of a figure; the message says which data and which command creates it."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Selection:
     """The records that a figure may draw, checked to be comparable.
 
     Attributes:
-        records: of finished runs under one protocol, and with one backbone unless the figure is across backbones.
-        asked: the methods to show, as recorded (``lora[rank=4]``); empty for the figure's own choice.
-        reference: the method that others are compared to.
-        missing: methods with runs that cannot be drawn, and these runs with the reason, in words.
-        data_root: holds the images, for the figure that looks at some; None for where rendered ones lie.
+        records: finished runs of one protocol, and of one backbone unless the figure compares backbones.
+        asked: the methods to show, as recorded (``lora[rank=4]``); empty for the figure's default.
+        reference: the method that others are compared with.
+        missing: pairs of a method and one of its runs that cannot be drawn, with the reason.
+        data_root: folder of the datasets, for the figure that needs images; None for the rendered ones.
     """
 
     records: tuple[Record, ...]
@@ -38,26 +38,26 @@ class Selection:
     data_root: Path | None = None
 
     def methods(self) -> list[str]:
-        """Return the methods to compare, in the table's order: those asked for, else no ablation and no variant."""
+        """Return the methods to compare, in table order: those requested, else all except ablations and variants."""
         if self.asked:
             return [name for name in self._all() if name in self.asked]
         apart = self._apart()
         return [name for name in self._all() if name not in apart]
 
     def passed_over(self) -> list[str]:
-        """Return in a few words each what is not shown though it has a record: runs, ablations and variants."""
+        """Describe what has a record but is not shown: runs, ablations and variants."""
         apart = [] if self.asked else self._apart()
         lost = [words for method, words in self.missing if method not in apart]
         return [*lost, *([f"{', '.join(apart)} (ablations and variants, only with --methods)"] if apart else [])]
 
     def lacks(self, wanted: Iterable[str]) -> list[str]:
-        """Return in a few words each which of some methods have no run to draw, or lack one of them."""
+        """Describe which of the wanted methods have no run to draw, or runs that cannot be drawn."""
         wanted = list(wanted)
         lost = [words for method, words in self.missing if method in wanted]
         return [*(f"{name} (no finished run)" for name in wanted if not self.runs(name)), *lost]
 
     def runs(self, method: str, backbone: str | None = None) -> dict[int, Record]:
-        """Return a method's runs by seed, with that backbone if one is given; empty if there is none."""
+        """Return a method's runs by seed, optionally only those with ``backbone``."""
         return {
             record.seed: record
             for record in self.records
@@ -69,11 +69,11 @@ class Selection:
         return sorted({record.backbone for record in self.records})
 
     def label(self, method: str) -> str:
-        """Return a method's name in print."""
+        """Return a method's printed name."""
         return next(record.label for record in self.records if record.method == method)
 
     def conditions(self, drawn: Iterable[Record], *, spread: bool = True) -> str:
-        """Return the caption's last sentences: the protocol, over how many seeds, and what error bars are, if any."""
+        """Return the last sentences of a caption: protocol, number of seeds, and the meaning of error bars, if any."""
         first = self.records[0]
         length = f", {first.protocol_fields['iterations']} iterations" if "iterations" in first.protocol_fields else ""
         backbones = self.backbones()
@@ -86,7 +86,7 @@ class Selection:
         return sorted({record.method for record in self.records}, key=order)
 
     def _apart(self) -> list[str]:
-        """Return the ablations, and the methods with settings that the user gave or with feature perturbation."""
+        """Return the ablations, and the methods with given hyperparameters or feature perturbation."""
         known = registry.names("method")
         ablations = {name for name, place in known.items() if registry.is_ablation(place)}
         return [name for name in self._all() if "[" in name or "+" in name or name in ablations]
@@ -97,9 +97,9 @@ class Drawing:
     """A drawn figure.
 
     Attributes:
-        figure: to be saved.
-        caption: what it shows, in whole sentences, with the number of seeds.
-        left_out: what a reader would miss, each in a few words.
+        figure: the matplotlib figure.
+        caption: full sentences, including the number of seeds.
+        left_out: descriptions of runs and methods that are not shown.
     """
 
     figure: mpl.Figure
@@ -112,9 +112,9 @@ class Figure:
     """A kind of figure.
 
     Attributes:
-        title: in one line, for the list of figures.
-        draw: draws it.
-        across: whether it compares backbones, so that it is made once per protocol.
+        title: one line, for the list of figures.
+        draw: function that draws it.
+        across: whether it compares backbones, and so is drawn once per protocol.
     """
 
     title: str
@@ -123,7 +123,7 @@ class Figure:
 
 
 def seeds(drawn: Iterable[Record], spread: bool) -> str:
-    """Return in one sentence over how many seeds of what numbers are means, and whether their spread is shown."""
+    """Return one sentence: the number of seeds averaged, which ones, and whether their spread is shown."""
     runs: dict[tuple[str, str], list[Record]] = {}
     for record in drawn:
         runs.setdefault((record.backbone, record.method), []).append(record)
@@ -131,13 +131,13 @@ def seeds(drawn: Iterable[Record], spread: bool) -> str:
     counts = Counter(len(each) for each in runs.values())
     most = counts.most_common(1)[0][0]
     if set(counts) == {1}:
-        return f"n = 1 (seed {everyone})" + (": no spread is known." if spread else ".")
+        return f"n = 1 (seed {everyone})" + (", so no spread is shown." if spread else ".")
     what = "Mean and standard deviation" if spread else "Means"
     if len(counts) == 1:
         return f"{what} over n = {most} seeds ({everyone})."
     apart = len({backbone for backbone, _ in runs}) > 1
     others = [
-        f"{each[0].label}{f' on {backbone}' if apart else ''}: {len(each)}"
+        f"{each[0].label}{f' on {backbone}' if apart else ''}: n = {len(each)}"
         for (backbone, _), each in runs.items()
         if len(each) != most
     ]
@@ -145,17 +145,26 @@ def seeds(drawn: Iterable[Record], spread: bool) -> str:
 
 
 def require(found: Sequence[object], needed: str, command: str) -> None:
-    """Refuse to draw an empty figure.
+    """Check that there is something to draw.
+
+    Args:
+        found: the runs or methods found.
+        needed: what is needed, for the error message.
+        command: options of ``run`` that create it.
 
     Raises:
-        NothingToDrawError: nothing was found.
+        NothingToDrawError: ``found`` is empty.
     """
     if not found:
-        raise NothingToDrawError(f"no finished run of {needed}; make some with: python -m benchmark run {command}")
+        raise NothingToDrawError(f"no finished run of {needed}; create one with: python -m benchmark run {command}")
 
 
 def compared(selection: Selection, command: str = "--all") -> list[str]:
-    """Return the methods to compare; ``command`` makes some where there is none.
+    """Return the methods to compare.
+
+    Args:
+        selection: the records.
+        command: options of ``run`` that create such runs, for the error message.
 
     Raises:
         NothingToDrawError: no method to compare.
@@ -166,11 +175,11 @@ def compared(selection: Selection, command: str = "--all") -> list[str]:
 
 
 def percent(record: Record) -> float:
-    """Return a finished run's mIoU in %, the average over unseen domains."""
+    """Return a finished run's mIoU in %, averaged over the unseen domains."""
     assert record.average is not None, "only finished runs are selected"
     return 100 * record.average
 
 
 def source_percent(record: Record) -> float:
-    """Return a finished run's mIoU in % on images of the source domain."""
+    """Return a finished run's mIoU in % on the source domain."""
     return 100 * record.scores()[SOURCE].miou

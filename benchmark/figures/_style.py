@@ -1,7 +1,7 @@
-"""How every figure looks: sizes for a two-column page, readable letters, colours that all can tell apart.
+"""Shared figure style: sizes for a two-column page, readable fonts, colour-blind safe colours.
 
-Colours are those of Okabe and Ito (Color Universal Design, 2008), without the yellow that vanishes on white paper. No
-figure rests on colour alone: methods also differ by marker, or stand beside their names.
+The colours are those of Okabe and Ito (Color Universal Design, 2008), without the yellow, which is invisible on white
+paper. No figure relies on colour alone: methods also differ by marker or are labelled directly.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = "#E69F00", "#56B4E9", "#009E73", 
 HERO = "fishertune"
 """The method under study: always vermillion, always a star."""
 DASHES = {"full": ":", "freeze": "--", "random": "-."}
-"""Lines of methods that others are compared with."""
+"""Line styles of reference methods."""
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # as many as share no divisor with the colours: 42 pairs
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # seven, coprime to the six colours: 42 distinct pairs
 RC: Any = {
     "figure.dpi": 300,
     "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that a figure is the same everywhere
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so figures look the same on every machine
     "font.size": 7,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7,
@@ -62,8 +62,8 @@ RC: Any = {
     "lines.linewidth": 1.0,
     "lines.markersize": 4.5,
     "errorbar.capsize": 1.8,
-    "svg.hashsalt": "dgss-benchmark",  # else names within the file are drawn by lot
-    "pdf.fonttype": 42,  # letters stay letters: publishers refuse matplotlib's default Type 3
+    "svg.hashsalt": "dgss-benchmark",  # makes the ids in the file deterministic
+    "pdf.fonttype": 42,  # TrueType: publishers reject matplotlib's default, Type 3
 }
 
 
@@ -84,7 +84,7 @@ class Mark:
 
 
 def marks(methods: Iterable[str]) -> dict[str, Mark]:
-    """Return a mark for each method: a known one has the same in every figure, whoever stands beside it."""
+    """Return a mark for each method; known methods have the same mark in every figure."""
     methods = sorted(methods, key=order)
     known = [name for name in ORDER if name != HERO]
     places = {name: place for place, name in enumerate([*known, *(name for name in methods if name not in ORDER)])}
@@ -97,14 +97,14 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
 
 
 def point(axes: Axes, x: float, values: Sequence[float], mark: Mark, label: str) -> None:
-    """Draw the mean of one value per seed with its standard deviation, and each seed as a dot; nothing for none.
+    """Draw the mean of one value per seed with its standard deviation, and each seed as a dot.
 
     Args:
-        axes: where.
-        x: at which place.
-        values: one per seed.
-        mark: of the mean.
-        label: enters the legend once, however often it is given.
+        axes: the axes to draw on.
+        x: position on the x axis.
+        values: one per seed; nothing is drawn if empty.
+        mark: mark of the mean.
+        label: legend entry, added once per axes.
     """
     if not values:
         return
@@ -116,7 +116,7 @@ def point(axes: Axes, x: float, values: Sequence[float], mark: Mark, label: str)
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Put the legend of ``axes`` below the figure, in as many columns as fit, and make room for it."""
+    """Put the legend of ``axes`` below the figure in as many columns as fit, and enlarge the figure for it."""
     handles, labels = axes.get_legend_handles_labels()
     width, height = figure.get_size_inches()
     columns = max(count for count in range(1, len(labels) + 1) if count == 1 or _breadth(labels, count) < width)
@@ -126,24 +126,24 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 
 def _breadth(labels: Sequence[str], columns: int) -> float:
-    """Return about how many inches a legend of so many columns takes, each as wide as its longest label."""
+    """Return the approximate width in inches of a legend with so many columns, each as wide as its longest label."""
     parts = np.array_split([len(label) for label in labels], columns)
     return sum(0.27 + 0.051 * float(part.max()) for part in parts)
 
 
 def level(axes: Axes, values: Sequence[float], label: str, method: str) -> None:
-    """Draw the mean of a method to compare with as a line across."""
+    """Draw the mean of a reference method as a horizontal line."""
     mean = Cell.over(values).mean or 0.0
     axes.axhline(mean, color=PALE, linewidth=0.8, linestyle=DASHES.get(method, "-"), label=label, zorder=0)
 
 
 def cells(axes: Axes, values: npt.NDArray[np.float64], **options: Any) -> QuadMesh:
-    """Draw a map of cells as vectors, the first row on top; what is not finite stays empty.
+    """Draw a heat map as vector graphics, the first row on top; non-finite values stay empty.
 
     Args:
-        axes: where; centres of cells are at whole numbers.
-        values: (rows, columns).
-        options: colour map and scale, as ``Axes.pcolormesh`` takes them.
+        axes: the axes to draw on; cell centres are at integer coordinates.
+        values: shape (rows, columns).
+        options: colour map and normalisation, passed to ``Axes.pcolormesh``.
     """
     rows, columns = values.shape
     edges = np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5
@@ -156,7 +156,7 @@ def cells(axes: Axes, values: npt.NDArray[np.float64], **options: Any) -> QuadMe
 
 
 def scale(figure: Figure, axes: Axes, mesh: QuadMesh, aspect: float) -> Colorbar:
-    """Put the scale of a map of cells beside it, as vectors too (a long one would be pixels otherwise)."""
+    """Add the colour bar of a heat map, as vector graphics (matplotlib would rasterise a long one)."""
     bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=aspect)
     assert bar.solids is not None
     bar.solids.set(rasterized=False, edgecolor="face")
@@ -164,10 +164,10 @@ def scale(figure: Figure, axes: Axes, mesh: QuadMesh, aspect: float) -> Colorbar
 
 
 def colour(method: str) -> str:
-    """Return the colour where the name stands beside: the method under study apart from all others."""
+    """Return a method's colour in figures that label methods directly: only the method under study differs."""
     return VERMILLION if method == HERO else BLUE
 
 
 def canvas(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches."""
+    """Return an empty figure of this size in inches."""
     return Figure(figsize=(width, height))

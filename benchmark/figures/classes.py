@@ -1,4 +1,4 @@
-"""Which classes a method helps and which it harms, compared with another one."""
+"""Difference in IoU by class between each method and a reference method."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from benchmark.records import Record
 
 Floats = npt.NDArray[np.float64]
 FEW = 7
-"""A column's width holds the numbers of as many methods."""
+"""Up to this many methods fit into one column of the page."""
 ROW, FLAT, TILTED = 0.15, 0.4, 1.0
-"""Inches per class, and of the methods' names below them."""
+"""Heights in inches: of one class, and of the method names, horizontal or tilted."""
 
 
 def draw(selection: Selection) -> Drawing:
-    """Draw the difference in IoU to the reference, classes by methods, the mean over target domains and common seeds.
+    """Draw a heat map of IoU minus the reference's, classes by methods: means over target domains and common seeds.
 
     Raises:
-        NothingToDrawError: no run of the reference, or of no other method on one of its seeds.
+        NothingToDrawError: no run of the reference, or no other method with a seed in common.
     """
     reference = selection.runs(selection.reference)
     require(list(reference), selection.reference, f"--methods {selection.reference}")
     others = [method for method in selection.methods() if method != selection.reference]
     common = {method: sorted(set(selection.runs(method)) & set(reference)) for method in others}
     methods = [method for method in others if common[method]]
-    require(methods, f"another method on a seed of {selection.reference}", "--all")
+    require(methods, f"another method with a seed of {selection.reference}", "--all")
     differences = {
         method: np.stack([_difference(selection.runs(method)[seed], reference[seed]) for seed in common[method]])
         for method in methods
@@ -58,9 +58,12 @@ def draw(selection: Selection) -> Drawing:
     drawn = [selection.runs(method)[seed] for method in methods for seed in common[method]]
     return Drawing(
         figure,
-        f"IoU of each class minus that of {label} on the same seed: means over the unseen domains and over seeds, in "
-        "points; bold: the same sign for every one of several seeds. " + selection.conditions(drawn, spread=False),
-        [*(f"{m} (no seed of {selection.reference})" for m in others if m not in methods), *selection.passed_over()],
+        f"IoU of each class minus that of {label} with the same seed, in points: means over unseen domains and seeds. "
+        "Bold: the same sign for every seed (at least two). " + selection.conditions(drawn, spread=False),
+        [
+            *(f"{m} (no seed in common with {selection.reference})" for m in others if m not in methods),
+            *selection.passed_over(),
+        ],
     )  # fmt: skip
 
 
@@ -70,12 +73,12 @@ def _signed(value: float) -> str:
 
 
 def _brightness(colour: Any) -> float:
-    """Return how bright a colour looks, 0 to 1 (Rec. 709)."""
+    """Return the luma of a colour, 0 to 1 (Rec. 709)."""
     return float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722)))
 
 
 def _difference(run: Record, other: Record) -> Floats:
-    """Return by class the difference in IoU in points, mean over the domains in which both have one; else NaN."""
+    """Return the difference in IoU by class, in points: mean over domains where both have a value; NaN if none."""
     sums, counts = np.zeros(len(run.classes)), np.zeros(len(run.classes))
     for domain, score in run.targets.items():
         for place, (mine, theirs) in enumerate(zip(score.iou, other.targets[domain].iou, strict=True)):
@@ -85,4 +88,4 @@ def _difference(run: Record, other: Record) -> Floats:
     return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
 
 
-FIGURE = Figure("Difference by class to a reference method", draw)
+FIGURE = Figure("IoU difference to a reference method, by class", draw)

@@ -1,4 +1,4 @@
-"""What accuracy costs: trained parameters, processor time, memory."""
+"""Accuracy against cost: trainable parameters, CPU time, memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from benchmark.figures._style import PAGE, Mark, canvas, legend, marks
 from benchmark.records import Record
 from benchmark.tables import Cell
 
-FAR_OUT = 3.0  # interquartile ranges below the lower quartile: Tukey's outer fence
+FAR_OUT = 3.0  # in interquartile ranges below the lower quartile: Tukey's outer fence
 
 
 def draw(selection: Selection) -> Drawing:
-    """Draw each method's average over unseen domains over each of three costs.
+    """Draw each method's mean mIoU over unseen domains against three costs.
 
     Raises:
         NothingToDrawError: no method to compare.
@@ -41,9 +41,9 @@ def draw(selection: Selection) -> Drawing:
     _scale_of_counts(panels[0], [_costs(run)[0] for method in methods for run in selection.runs(method).values()])
     for axes in panels[1:]:
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    panels[0].set_xlabel("Trained parameters (M)")
-    panels[1].set_xlabel("Processor time of a run (s)")
-    panels[2].set_xlabel("Peak memory of a run (GB)")
+    panels[0].set_xlabel("Trainable parameters (M)")
+    panels[1].set_xlabel("CPU time per run (s)")
+    panels[2].set_xlabel("Peak memory (GB)")
     panels[0].set_ylabel("Unseen domains, mIoU (%)")
     named = ", ".join(map(selection.label, below))
     if below:
@@ -51,16 +51,16 @@ def draw(selection: Selection) -> Drawing:
     legend(figure, panels[0])
     return Drawing(
         figure,
-        "mIoU in unseen domains (their mean) against what it costs: parameters that train beside the decoder, "
-        "processor time of a whole run with its scoring, and peak memory of its process. "
-        + (f"Far below the others, at the figure beside the arrow: {named}. " if below else "")
+        "Mean mIoU over the unseen domains against trainable parameters (decoder excluded), CPU time of a run "
+        "including evaluation, and peak memory of its process. "
+        + (f"Below the axis, at the value next to the arrow: {named}. " if below else "")
         + selection.conditions(run for method in methods for run in selection.runs(method).values()),
         selection.passed_over(),
     )  # fmt: skip
 
 
 def _bottom(scores: list[Cell]) -> float | None:
-    """Return where the frame ends above methods so far below that the others would be one spot; None for none."""
+    """Return the lower limit of the y axis if some methods are so low that the others would overlap; else None."""
     means = [score.mean or 0.0 for score in scores]
     first, third = np.percentile(means, [25, 75])
     fence = first - FAR_OUT * (third - first)
@@ -72,13 +72,13 @@ def _bottom(scores: list[Cell]) -> float | None:
 
 
 def _below(axes: Axes, x: float, bottom: float, score: float, mark: Mark) -> None:
-    """Draw the mark of a method on the lower edge, with an arrow out of the frame and its score."""
+    """Draw a method's mark on the lower edge, with a downward arrow and its score."""
     axes.errorbar(x, bottom, clip_on=False, **mark.errorbar())
     axes.annotate(f"↓ {score:.1f}", (x, bottom), (4, 3), textcoords="offset points", color=mark.colour)
 
 
 def _scale_of_counts(axes: Axes, millions: list[float]) -> None:
-    """Make the axis logarithmic, with a place for methods that train nothing."""
+    """Make the x axis logarithmic, with zero for methods without trainable parameters."""
     some = [count for count in millions if count > 0] or [1.0]
     axes.set_xscale("symlog", linthresh=min(some) / 2, linscale=0.5)
     axes.set_xlim(left=-min(some) / 10)
@@ -89,9 +89,9 @@ def _scale_of_counts(axes: Axes, millions: list[float]) -> None:
 
 
 def _costs(run: Record) -> tuple[float, float, float]:
-    """Return trained parameters in millions, processor time in seconds, peak memory in 10^9 bytes."""
+    """Return trainable parameters in millions, CPU time in seconds, peak memory in 10^9 bytes."""
     assert run.trainable is not None, "only finished runs are selected"
     return run.trainable.backbone / 1e6, run.cpu_seconds, run.peak_memory_bytes / 1e9
 
 
-FIGURE = Figure("Accuracy against trained parameters, processor time and memory", draw)
+FIGURE = Figure("Accuracy against trainable parameters, CPU time and memory", draw)

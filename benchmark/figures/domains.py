@@ -1,4 +1,4 @@
-"""What is won in the source domain against what is won in unseen ones."""
+"""In-domain against out-of-domain mIoU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmark.tables import Cell
 
 
 def draw(selection: Selection) -> Drawing:
-    """Draw each method's average over unseen domains over its mIoU on images of the source domain.
+    """Draw each method's mean mIoU over unseen domains against its mIoU on the source domain.
 
     Raises:
         NothingToDrawError: no method to compare.
@@ -27,13 +27,13 @@ def draw(selection: Selection) -> Drawing:
     legend(figure, axes)
     line = ""
     if selection.reference in places:
-        axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # the line must not widen what it is compared with
+        axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # the line must not change the limits
         axes.axline(places[selection.reference], slope=1, color=PALE, linewidth=0.8, linestyle="--", zorder=0)
         label = selection.label(selection.reference)
-        line = f" Dashed: the loss from source to unseen domains that {label} has; above it, less is lost."
+        line = f" Dashed: same drop from source to unseen domains as {label}; above the line, the drop is smaller."
     return Drawing(
         figure,
-        "mIoU in unseen domains (their mean) against mIoU on images of the source domain." + line + " "
+        "Mean mIoU over the unseen domains against mIoU on the source domain." + line + " "
         + selection.conditions(run for method in methods for run in selection.runs(method).values()),
         selection.passed_over(),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The paper's Figure 5: what chooses the weights, and how it is estimated."""
+"""Figure 5 of the paper: selection criteria and their estimators."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ NAMES = {
     ("drf", "per-sample"): "fishertune", ("drf", "variational"): "dr-fim-variational",
 }  # fmt: skip
 ENDS = ("full", "freeze", "random")
-"""Drawn as lines to compare with."""
+"""Reference methods, drawn as lines."""
 
 
 def draw(selection: Selection) -> Drawing:
-    """Draw the average over unseen domains by criterion and estimator, every seed as a small point.
+    """Draw the mean mIoU over unseen domains by criterion and estimator, and each seed as a small point.
 
     Raises:
-        NothingToDrawError: no run of any criterion other than FisherTune's own.
+        NothingToDrawError: no run of a criterion other than FisherTune's.
     """
     others = [name for name in NAMES.values() if name != "fishertune" and selection.runs(name)]
-    require(others, "the criteria beside DR-FIM", "--methods figure5")
+    require(others, "a criterion other than DR-FIM", "--methods figure5")
     figure = canvas(COLUMN, 2.1)
     axes = figure.subplots()
     for shift, (estimator, mark) in zip((-0.12, 0.12), ESTIMATORS.items(), strict=True):
@@ -36,15 +36,15 @@ def draw(selection: Selection) -> Drawing:
     axes.set_xticks(range(len(CRITERIA)), CRITERIA.values())
     axes.set_xlim(-0.5, len(CRITERIA) - 0.5)
     axes.grid(False, axis="x")
-    axes.set_xlabel("Weights chosen by")
+    axes.set_xlabel("Selection criterion")
     axes.set_ylabel("Unseen domains, mIoU (%)")
     legend(figure, axes)
     return Drawing(
         figure,
-        "mIoU in unseen domains (their mean) by what chooses the weights and how it is estimated; small points: single "
-        "seeds. " + selection.conditions(run for run in selection.records if run.method in (*NAMES.values(), *ends)),
+        "Mean mIoU over the unseen domains by selection criterion and estimator. Small points: individual seeds. "
+        + selection.conditions(run for run in selection.records if run.method in (*NAMES.values(), *ends)),
         selection.lacks(NAMES.values()),
     )  # fmt: skip
 
 
-FIGURE = Figure("What chooses the weights, by estimator (FisherTune, Figure 5)", draw)
+FIGURE = Figure("Selection criteria by estimator (FisherTune, Figure 5)", draw)

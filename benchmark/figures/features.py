@@ -1,4 +1,4 @@
-"""The paper's Figure 7: what the backbone makes of images of each domain, by t-SNE."""
+"""Figure 7 of the paper: t-SNE of the backbone's features of images from each domain."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from benchmark.figures._style import CYCLE, MARKERS, PAGE, canvas, legend
 from benchmark.records import SOURCE, Record
 
 SHOWN = ("freeze", "full", "rein", "fishertune")
-"""What is drawn where no methods are asked for."""
-IMAGES = 50  # of each domain, the first by name
+"""Methods drawn by default."""
+IMAGES = 50  # per domain, the first by name
 NEIGHBOURS = 10
 Floats = npt.NDArray[np.float32]
 
 
 def draw(selection: Selection) -> Drawing:
-    """Draw a map of images for each method's first run with weights: near are those whose features are alike.
+    """Draw a t-SNE map of images for each method's first run with saved weights.
 
-    An image's features are the last block's outputs, averaged over its places. Other than the rest of the figures,
-    this one needs the runs' weights beside the records, and the images.
+    An image's features are the last block's outputs, averaged over positions. Unlike the other figures, this one needs
+    the runs' weights next to the records, and the images.
 
     Raises:
-        NothingToDrawError: no run has kept its weights, or images or pre-trained weights are not here.
+        NothingToDrawError: no run has saved weights, or images or pre-trained weights are missing.
     """
     runs = _runs(selection)
-    require(runs, "a method with its weights beside it", f"--methods {','.join(selection.asked or SHOWN)}")
+    require(runs, "a method with saved weights", f"--methods {','.join(selection.asked or SHOWN)}")
     figure = canvas(PAGE, 2.0)
     row = figure.subplots(1, len(runs), squeeze=False)[0]
     for axes, run in zip(row, runs, strict=True):
@@ -40,24 +40,23 @@ def draw(selection: Selection) -> Drawing:
             features = domain_features(run, selection.data_root)
         except UserError as error:
             raise NothingToDrawError(str(error)) from None
-        share, chance = mixing(features)
+        fraction, chance = mixing(features)
         _scatter(axes, features)
-        axes.set_title(f"{run.label}: {100 * share:.0f} %", loc="left")
+        axes.set_title(f"{run.label}: {100 * fraction:.0f} %", loc="left")
     legend(figure, row[0])
     wanted = selection.asked or SHOWN
     drawn = {run.method for run in runs}
     return Drawing(
         figure,
-        f"t-SNE of held-out images of the source and of unseen domains, {IMAGES} of each at most, by the mean of the "
-        f"last block's outputs. Percentages: how many of an image's {NEIGHBOURS} nearest, by these features and not by "
-        f"their map, are of its own domain ({100 * chance:.0f} % if domains made no difference). "
-        + selection.conditions(runs, spread=False),
-        [f"{name} (no finished run with its weights)" for name in wanted if name not in drawn],
+        f"t-SNE of held-out source images and images of unseen domains, at most {IMAGES} each; features: mean of the "
+        f"last block's outputs. Percentages: fraction of an image's {NEIGHBOURS} nearest neighbours in feature space "
+        f"that are from its own domain ({100 * chance:.0f} % by chance). " + selection.conditions(runs, spread=False),
+        [f"{name} (no finished run with saved weights)" for name in wanted if name not in drawn],
     )
 
 
 def _runs(selection: Selection) -> list[Record]:
-    """Return of each method to show the run of the lowest seed that has kept its weights."""
+    """Return, for each method to show, the run with saved weights and the lowest seed."""
     found = []
     for method in selection.asked or SHOWN:
         runs = selection.runs(method)
@@ -68,10 +67,10 @@ def _runs(selection: Selection) -> list[Record]:
 
 @torch.no_grad()
 def domain_features(run: Record, data_root: Path | None) -> dict[str, Floats]:
-    """Return, by domain, the features (n, D) of its first images under a run's model.
+    """Return by domain the features (n, D) that a run's model computes for the first images.
 
     Raises:
-        UserError: images or weights that cannot be had.
+        UserError: images or weights are missing.
     """
     from benchmark.artifacts.restore import protocol_of, restore
     from benchmark.data import location
@@ -92,8 +91,8 @@ def domain_features(run: Record, data_root: Path | None) -> dict[str, Floats]:
 
 
 def mixing(features: dict[str, Floats]) -> tuple[float, float]:
-    """Return which share of images' nearest neighbours is of their own domain, and what it is where domains mix."""
-    from sklearn.neighbors import NearestNeighbors  # takes a second
+    """Return the fraction of nearest neighbours from the same domain, and its expected value if domains mix."""
+    from sklearn.neighbors import NearestNeighbors  # deferred: the import takes a second
 
     rows, domains = np.concatenate(list(features.values())), _domains(features)
     nearest = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(rows) - 1)).fit(rows)
@@ -128,4 +127,4 @@ def _scatter(axes: Axes, features: dict[str, Floats]) -> None:
     axes.spines[:].set_visible(False)
 
 
-FIGURE = Figure("Images of all domains by their features, t-SNE (FisherTune, Figure 7)", draw)
+FIGURE = Figure("Image features of all domains, t-SNE (FisherTune, Figure 7)", draw)

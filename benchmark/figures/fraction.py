@@ -1,4 +1,4 @@
-"""How much to tune (the paper's appendix C): a method at several shares of the backbone's weights."""
+"""Appendix C of the paper: methods with different fractions of tuned backbone weights."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from benchmark.figures._style import COLUMN, canvas, legend, level, marks, point
 from benchmark.records import Record
 
 SHARE, START = "share", "share_start"
-"""The settings that a variant may differ in: how much is tuned, and how much of that from the beginning."""
+"""The hyperparameters a variant may differ in: the tuned fraction, and the fraction tuned from the start."""
 ENDS = ("full", "freeze")
 
 
 def draw(selection: Selection) -> Drawing:
-    """Draw the average over unseen domains over the tuned share, a line for each method that has several.
+    """Draw the mean mIoU over unseen domains against the tuned fraction, a line per method with several fractions.
 
     Raises:
-        NothingToDrawError: no method has runs of more than one share.
+        NothingToDrawError: no method has runs with more than one fraction.
     """
     sweeps, doubled = _sweeps(selection)
-    require(list(sweeps), "one method at two shares or more", "--methods fishertune --set fishertune.share=0.1")
+    require(list(sweeps), "a method at two or more fractions", "--methods fishertune --set fishertune.share=0.1")
     figure = canvas(COLUMN, 2.1)
     axes = figure.subplots()
     drawn: list[Record] = []
@@ -41,14 +41,14 @@ def draw(selection: Selection) -> Drawing:
     shares = sorted({100 * share for variants in sweeps.values() for share in variants})
     axes.set_xticks(shares, [f"{share:g}" for share in shares])
     axes.minorticks_off()
-    axes.set_xlabel("Tuned share of the backbone's weights (%)")
+    axes.set_xlabel("Tuned fraction of backbone weights (%)")
     axes.set_ylabel("Unseen domains, mIoU (%)")
     legend(figure, axes)
     return Drawing(
         figure,
-        "mIoU in unseen domains (their mean) by the share of the backbone's weights that is tuned; small points: "
-        "single seeds. " + selection.conditions(drawn),
-        [*(f"{name} (the same share as another)" for name in doubled), *selection.lacks(_names(sweeps))],
+        "Mean mIoU over the unseen domains by the tuned fraction of backbone weights. Small points: individual seeds. "
+        + selection.conditions(drawn),
+        [*(f"{name} (same fraction as another variant)" for name in doubled), *selection.lacks(_names(sweeps))],
     )  # fmt: skip
 
 
@@ -57,7 +57,10 @@ def _names(sweeps: dict[str, dict[float, str]]) -> list[str]:
 
 
 def _sweeps(selection: Selection) -> tuple[dict[str, dict[float, str]], list[str]]:
-    """Return, by method, its variants by share; and what has the share of a variant with fewer given settings."""
+    """Return each method's variants by fraction, and the variants that repeat a fraction.
+
+    Of variants with the same fraction, the one with the fewest given hyperparameters is kept.
+    """
     found: dict[str, dict[float, str]] = {}
     doubled = []
     for record in sorted(selection.records, key=lambda record: (len(record.method), record.method)):
@@ -72,4 +75,4 @@ def _sweeps(selection: Selection) -> tuple[dict[str, dict[float, str]], list[str
     return {name: variants for name, variants in found.items() if len(variants) > 1}, doubled
 
 
-FIGURE = Figure("Score by tuned share (FisherTune, appendix C)", draw)
+FIGURE = Figure("mIoU by tuned fraction (FisherTune, appendix C)", draw)

@@ -1,4 +1,4 @@
-"""The paper's Figure 3: which two groups of projections are tuned, in which third of the blocks."""
+"""Figure 3 of the paper: two groups of projections tuned in one third of the blocks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from benchmark.records import Record
 PAIRS = ("q+k", "q+v", "q+ffn", "k+v", "k+ffn", "v+ffn")
 THIRDS = ("first", "middle", "last")
 GIVEN = {"pair", "third"}
-"""The settings that name a part; a variant in any other is a row of its own and left out."""
+"""The hyperparameters that name a part; variants in any other one are not shown."""
 
 
 def draw(selection: Selection) -> Drawing:
-    """Draw a map of pairs by thirds: the average over unseen domains beyond that of the frozen backbone.
+    """Draw a heat map of pairs by thirds: mean mIoU over unseen domains minus that of the frozen backbone.
 
     Raises:
-        NothingToDrawError: no run of a part, or none of Freeze.
+        NothingToDrawError: no run of a part, or no run of Freeze.
     """
     found, odd = _parts(selection)
     require(list(found), "parts", "--methods figure3")
     frozen = [percent(run) for run in selection.runs("freeze").values()]
-    require(frozen, "freeze, which parts are compared with", "--methods freeze")
+    require(frozen, "freeze, the reference", "--methods freeze")
     level = float(np.mean(frozen))
     values = np.full((len(PAIRS), len(THIRDS)), np.nan)
     for (pair, third), runs in found.items():
@@ -48,7 +48,7 @@ def draw(selection: Selection) -> Drawing:
     axes.set_yticks(range(len(PAIRS)), [_printed(pair) for pair in PAIRS])
     axes.set_xticks(range(len(THIRDS)), THIRDS)
     axes.set_xlabel("Third of the blocks, from the input")
-    scale(figure, axes, image, aspect=18).set_label("Beyond Freeze (mIoU points)")
+    scale(figure, axes, image, aspect=18).set_label("mIoU minus that of Freeze (points)")
     missing = [
         f"parts[pair={pair},third={third + 1}] (no finished run)"
         for pair in PAIRS
@@ -58,15 +58,14 @@ def draw(selection: Selection) -> Drawing:
     drawn = [run for runs in found.values() for run in runs]
     return Drawing(
         figure,
-        "mIoU in unseen domains (their mean) where two groups of projections are tuned in one third of the blocks, and "
-        f"nothing else of the backbone: points beyond the frozen backbone's {level:.1f} %. "
-        + selection.conditions(drawn, spread=False),
-        [*missing, *(f"{name} (another setting than the part)" for name in odd)],
+        "Mean mIoU over the unseen domains when only two groups of projections in one third of the blocks are tuned, "
+        f"minus that of the frozen backbone ({level:.1f} %), in points. " + selection.conditions(drawn, spread=False),
+        [*missing, *(f"{name} (other hyperparameters given)" for name in odd)],
     )
 
 
 def _parts(selection: Selection) -> tuple[dict[tuple[str, int], list[Record]], list[str]]:
-    """Return the runs by part, and the names of those that differ in more than it."""
+    """Return the runs by part, and the names of variants with other hyperparameters."""
     found: dict[tuple[str, int], list[Record]] = {}
     odd = []
     for record in selection.records:

@@ -1,4 +1,4 @@
-"""The paper's Figure 6: how sensitive the layers of each block are, by three estimates, and where the choice falls."""
+"""Figure 6 of the paper: sensitivity of the layers of each block by three estimates, and the selected weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Panel:
-    """One map: whose report has it, under which key of ``sensitivity`` (or ``chosen``), what it is called."""
+    """One heat map: the method whose report holds it, its key in ``sensitivity`` (or ``chosen``), and its title."""
 
     method: str
     key: str
@@ -32,16 +32,16 @@ PANELS = (
     Panel("fishertune", "fisher", "FIM: mean of F (log scale)", logarithmic=True),
     Panel("fishertune", "drf", "DR-FIM: mean score"),
     Panel("dr-fim-variational", "drf", "DR-FIM, variational: mean score"),
-    Panel("fishertune", "chosen", "Chosen by FisherTune: share in % (log scale)", logarithmic=True),
+    Panel("fishertune", "chosen", "Selected by FisherTune: fraction in % (log scale)", logarithmic=True),
 )
 
 
 def draw(selection: Selection) -> Drawing:
-    """Draw a map of layers by blocks for each estimate, the mean over seeds.
+    """Draw a heat map of layers by blocks for each estimate: means over seeds.
 
     Raises:
         NothingToDrawError: no run of FisherTune or of its variational estimate.
-        UserError: a record has no such report.
+        UserError: a record lacks the report.
     """
     shown = [panel for panel in PANELS if selection.runs(panel.method)]
     require(shown, "fishertune or dr-fim-variational", "--methods fishertune,dr-fim-variational")
@@ -62,30 +62,30 @@ def draw(selection: Selection) -> Drawing:
     drawn = [run for run in selection.records if run.method in {panel.method for panel in shown}]
     return Drawing(
         figure,
-        "Sensitivity of query, key, value and feed-forward weights by block, from the input (0) to the output: means "
-        "over the weights of each, and over seeds. "
+        "Sensitivity of query, key, value and feed-forward weights by block, from input (0) to output: means over the "
+        "weights of each layer and over seeds. "
         + selection.conditions(drawn, spread=False),
         selection.lacks(dict.fromkeys(panel.method for panel in PANELS)),
     )  # fmt: skip
 
 
 def _ticks(values: Floats, logarithmic: bool) -> list[float]:
-    """Return the least and the greatest shown value, and what lies in the middle of the scale."""
+    """Return the minimum, the midpoint of the scale, and the maximum."""
     shown = values[values > 0] if logarithmic else values[~np.isnan(values)]
     low, high = float(shown.min()), float(shown.max())
     return [low, (low * high) ** 0.5 if logarithmic else (low + high) / 2, high]
 
 
 def _map(run: Record, key: str) -> Floats:
-    """Return a report's numbers as (layers, blocks); NaN where the method did not look."""
+    """Return a report's numbers as (layers, blocks); NaN where the method computed none."""
     sensitivity = run.report.get("sensitivity")
     source = run.report if key == "chosen" else sensitivity
     rows = source.get(key) if isinstance(source, dict) else None
     if not isinstance(rows, dict) or not rows or not all(isinstance(row, list) for row in rows.values()):
-        raise UserError(f"{run.path or run.name}: report: no {key} by block in it; run it again with --force")
+        raise UserError(f"{run.path or run.name}: report: no {key} by block; run it again with --force")
     depth = max(len(row) for row in rows.values() if isinstance(row, list))
     values = np.array([rows.get(group, [np.nan] * depth) for group in LAYERS], dtype=np.float64)
     return 100 * values / np.nansum(values) if key == "chosen" else values
 
 
-FIGURE = Figure("Sensitivity by layer and block, and what was chosen (FisherTune, Figure 6)", draw)
+FIGURE = Figure("Sensitivity by layer and block, and selected weights (FisherTune, Figure 6)", draw)

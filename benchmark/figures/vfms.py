@@ -1,4 +1,4 @@
-"""The paper's Figure 2: methods by foundation model, and their mean over these."""
+"""Figure 2 of the paper: methods by foundation model, and their mean."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from benchmark.figures._style import COLUMN, PAGE, canvas, colour
 from benchmark.tables import Cell
 
 ROW, EDGES = 0.17, 0.55
-"""Inches per bar, and of everything above and below them."""
+"""Heights in inches: of one bar, and of everything above and below the bars."""
 
 
 def draw(selection: Selection) -> Drawing:
-    """Draw a bar for each method in a panel for each foundation model; with several, a panel of their mean.
+    """Draw a panel per foundation model with a bar per method; with several models, also a panel of their mean.
 
     Raises:
         NothingToDrawError: no method to compare.
@@ -39,17 +39,17 @@ def draw(selection: Selection) -> Drawing:
     panels[0].set_ylim(len(methods) - 0.4, -0.6)
     figure.supxlabel("Unseen domains, mIoU (%)", fontsize=7)
     gaps = [f"{name} on {title}" for title, cells in columns.items() for name in methods if name not in cells]
-    note = " Mean: over foundation models, of the seeds that all of them have." if len(backbones) > 1 else ""
+    note = " Mean: over foundation models, for the seeds common to all of them." if len(backbones) > 1 else ""
     return Drawing(
         figure,
-        "mIoU in unseen domains (their mean) by method and foundation model." + note + " "
+        "Mean mIoU over the unseen domains by method and foundation model." + note + " "
         + selection.conditions(run for run in selection.records if run.method in methods),
         [*gaps, *selection.passed_over()],
     )  # fmt: skip
 
 
 def _column(selection: Selection, methods: list[str], backbones: list[str]) -> dict[str, Cell]:
-    """Return the methods' scores: over seeds, of each seed's mean over the backbones; those of all backbones alone."""
+    """Return each method's score over seeds, averaged over the backbones, for seeds that all backbones have."""
     found = {}
     for method in methods:
         runs = [selection.runs(method, backbone) for backbone in backbones]

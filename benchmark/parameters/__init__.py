@@ -1,4 +1,4 @@
-"""What each method trains on each backbone, counted on the real architectures, beside what papers print."""
+"""Trainable parameters of each method on each backbone, counted on the real architectures and as published."""
 
 from benchmark.parameters.papers import Published, published
 from benchmark.parameters.table import build

@@ -13,14 +13,13 @@ from benchmark.models.backbone import Backbone, build_backbone
 
 
 def count(method: Method, backbone: str, perturbation: Perturbation | None = None) -> int:
-    """Attach ``method`` to the backbone of that name; return how many backbone-side values it then trains.
+    """Return how many parameters ``method`` trains on a backbone, decoder excluded.
 
-    A ``perturbation`` joins it, which trains nothing and may yet not be possible.
-
-    The backbone is the real architecture on torch's meta device, where a tensor has a shape and no memory.
+    The method is attached to the real architecture on the meta device, where tensors have shapes but no data.
+    A ``perturbation`` adds no parameters; it is attached too, to check that the backbone supports it.
 
     Raises:
-        UserError: no such backbone, or one that method or perturbation cannot serve.
+        UserError: no such backbone, or the method or perturbation does not support it.
     """
     method.attach(deepcopy(architecture(backbone)), rng.torch_rng(0, "method"))
     if perturbation is not None:
@@ -30,6 +29,6 @@ def count(method: Method, backbone: str, perturbation: Perturbation | None = Non
 
 @cache
 def architecture(name: str) -> Backbone:
-    """Return the real architecture on torch's meta device, made once: copy it before anything is attached."""
+    """Return the architecture on the meta device. It is cached: copy it before attaching a method."""
     with torch.device("meta"):
         return build_backbone(name, pretrained=False)

@@ -1,4 +1,4 @@
-"""The counts that papers print, from ``published.yaml``."""
+"""Published parameter counts, read from ``published.yaml``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import yaml
 
 @dataclass(frozen=True)
 class Published:
-    """One printed count.
+    """One published count.
 
     Attributes:
-        source: short sign of the paper, see :func:`sources`.
-        method: as registered; it need not be (yet).
-        backbone: as in the catalogue.
-        millions: with the paper's decimals.
-        reason: why the architecture gives another number; empty where it gives this one.
+        source: abbreviation of the paper, see :func:`sources`.
+        method: registered name; the method need not be registered yet.
+        backbone: name in the catalogue.
+        millions: the count in millions, with the paper's decimals.
+        reason: why the architecture has another count; empty if they agree.
     """
 
     source: str
@@ -30,13 +30,13 @@ class Published:
     reason: str
 
     def agrees(self, count: int) -> bool:
-        """Return whether ``count`` parameters, rounded to the printed decimals, are the printed number."""
+        """Return whether ``count``, rounded to the published decimals, equals the published number."""
         printed = Decimal(self.millions)
         return Decimal(count).scaleb(-6).quantize(printed, ROUND_HALF_UP) == printed
 
 
 def published() -> list[Published]:
-    """Return every printed count, in the file's order."""
+    """Return every published count, in the file's order."""
     file = _file()
     return [
         Published(
@@ -49,7 +49,7 @@ def published() -> list[Published]:
 
 
 def sources() -> dict[str, str]:
-    """Return what each sign of a source stands for."""
+    """Return the papers by their abbreviations."""
     return dict(_file()["sources"])
 
 

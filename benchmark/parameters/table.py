@@ -1,4 +1,4 @@
-"""The table: methods by backbones, what is counted beside what is printed, every difference explained."""
+"""The table of trainable parameters: counted and published, with a reason for every difference."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from benchmark.method import Method
 
 BACKBONES = ("clip-l", "mae-l", "sam-h", "eva02-l", "dinov2-l")
-"""FisherTune's and Rein's."""
-DECIMALS = 6  # of millions: every parameter shows
-UNEXPLAINED = "a difference that nobody has explained yet"
+"""The backbones of FisherTune and Rein."""
+DECIMALS = 6  # in millions: exact to one parameter
+UNEXPLAINED = "unexplained difference"
 
 
 def build(backbones: Sequence[str] = (), methods: Sequence[str] = ()) -> Table:
-    """Count, compare and lay out.
+    """Return the table of trainable parameters.
 
     Args:
         backbones: columns, in this order; :data:`BACKBONES` by default.
-        methods: rows, in the order of the main table; those of the main comparison by default. Feature
-            perturbation has no parameters, so a method that carries it is the plain one's row.
+        methods: rows, printed in the order of the main table; by default those of the main comparison. Feature
+            perturbation has no parameters, so a method with perturbation is shown as the plain method.
 
     Raises:
         UserError: no such backbone or method.
@@ -50,8 +50,8 @@ def build(backbones: Sequence[str] = (), methods: Sequence[str] = ()) -> Table:
     ]  # fmt: skip
     return Table(
         "parameters",
-        "Trainable parameters of the backbone's side in millions, counted to the last one on the real "
-        "architectures, beside what papers print. The decoder is not counted.",
+        "Trainable parameters in millions, decoder excluded: exact counts on the real architectures, and published "
+        "numbers.",
         tuple(columns[place] for place in kept),
         tuple(Row(row.method, row.label, tuple(row.cells[place] for place in kept)) for row in rows),
         printed.notes(),
@@ -60,15 +60,15 @@ def build(backbones: Sequence[str] = (), methods: Sequence[str] = ()) -> Table:
 
 @dataclass
 class Printed:
-    """The printed counts, and the notes that the cells made so far refer to."""
+    """The published counts, and the notes for the cells built so far."""
 
     counts: Sequence[Published]
     reasons: list[str] = field(default_factory=list)
     cited: set[str] = field(default_factory=set)
 
     def beside(self, method: Method, name: str, backbone: str) -> tuple[Cell, Cell]:
-        """Return the cell of what is counted and the one of what is printed."""
-        from benchmark.parameters.counting import count  # here, since it imports torch: names are looked at first
+        """Return the cell with the count and the cell with the published numbers."""
+        from benchmark.parameters.counting import count  # deferred: names are checked before torch is imported
 
         found = [each for each in self.counts if (each.method, each.backbone) == (name, backbone)]
         try:
@@ -79,14 +79,14 @@ class Printed:
         return Cell(counted / 1e6), Cell(text=", ".join(self._grouped(found, counted)))
 
     def notes(self) -> tuple[str, ...]:
-        """Return what has to be known to read the cells made so far, a line each."""
+        """Return the notes for the cells built so far."""
         legend = [f"{sign}: {paper}." for sign, paper in sources().items() if sign in self.cited]
         if legend:
-            legend.insert(0, "=: the count rounds to the printed number. ≠: it does not, for the reason given.")
+            legend.insert(0, "=: the count rounds to the printed number. ≠: it does not; see the numbered reason.")
         return (*legend, *(f"({number}) {reason}." for number, reason in enumerate(self.reasons, start=1)))
 
     def _grouped(self, found: Sequence[Published], counted: int | None) -> list[str]:
-        """Return each printed number once, with the papers that print it and how it compares."""
+        """Return each published number once, with its papers and whether the count agrees."""
         signs: dict[str, list[str]] = {}
         for each in found:
             mark = "" if counted is None else self._mark(each, counted)

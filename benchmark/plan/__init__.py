@@ -1,1 +1,1 @@
-"""``python -m benchmark plan``: what a run would take, without running it."""
+"""``python -m benchmark plan``: estimates time, memory and disk of runs without running them."""

@@ -1,4 +1,4 @@
-"""From the user's words to the printed plan. Nothing is trained, rendered, fetched or written."""
+"""``python -m benchmark plan``. Nothing is trained, rendered, downloaded or written."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from benchmark.training.runtime import RuntimeOptions
 
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
 PEAKS = {"auto": ("bfloat16", 312e12), "float32": ("float32", 19.5e12)}
-"""Of an A100, in operations per second."""
-REACHED = 0.4
-"""Share of the peak that training is taken to reach."""
-HEAD = ("Method", "Due", "Iterations", "Trained (M)", "Memory (GB)", "Disk (GB)", "Hours", "from")
+"""Peak operations per second of an A100, by precision."""
+UTILISATION = 0.4
+"""Assumed fraction of the peak that training reaches."""
+HEAD = ("Method", "Pending", "Iterations", "Trainable (M)", "Memory (GB)", "Disk (GB)", "Hours", "Based on")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Row:
     """One method's runs.
 
     Attributes:
-        cells: as printed.
-        hours: of all runs that are due, by kind (``GPU``, ``CPU``).
-        kept: bytes on disk of all runs that are due.
-        room: bytes on disk that one of them takes while it trains, if any is due.
+        cells: the printed cells.
+        hours: kind of hours (``GPU``, ``CPU``) and their number for all pending runs.
+        kept: bytes on disk that all pending runs leave.
+        room: bytes on disk that one pending run takes while it trains; 0 if none is pending.
     """
 
     cells: tuple[str, ...]
@@ -55,14 +55,14 @@ def show(
     """Return the plan of some runs of one protocol and backbone.
 
     Args:
-        wanted: the runs.
+        wanted: runs of one protocol and backbone.
         data_root: contains one folder per dataset; None if the user gave none.
         force: finished runs are repeated.
         skip_unserved: skip methods that do not support the backbone instead of refusing them.
-        processes: ranks of a run.
+        processes: ranks per run.
 
     Raises:
-        UserError: a method that cannot serve the backbone; a batch that the processes cannot share.
+        UserError: a method does not support the backbone; the batch cannot be split equally across the ranks.
     """
     from benchmark.parameters.counting import architecture
 
@@ -72,7 +72,7 @@ def show(
     found = needs.frames(fixed, data_root)
     decoder = costs.decoder_cost(fixed, backbone, _classes(fixed))
     images = {each.part: each.count for each in found if each.count and not each.part.startswith("source")}
-    due = {id(job) for job in find_pending(wanted, force)}
+    pending = {id(job) for job in find_pending(wanted, force)}
     rows, refused = [], []
     for name, of_method in _by_method(wanted).items():
         try:
@@ -80,11 +80,11 @@ def show(
         except UserError as error:
             if not skip_unserved:
                 raise
-            refused.append(f"left out: {error}")
+            refused.append(f"omitted: {error}")
             continue
-        rows.append(_row(name, of_method, sum(id(job) in due for job in of_method), found_cost))
+        rows.append(_row(name, of_method, sum(id(job) in pending for job in of_method), found_cost))
     crop, batch = fixed.augmentation.crop, fixed.batch
-    shared = f", shared by {processes} processes" if processes > 1 else ""
+    shared = f", split across {processes} ranks" if processes > 1 else ""
     lines = [
         f"protocol {fixed.name}: {fixed.title}",
         f"backbone {spec.backbone} ({own / 1e6:.1f} M), decoder {fixed.decoder.name} "
@@ -105,7 +105,7 @@ def show(
 
 
 def _needed(found: Sequence[needs.Frames]) -> list[str]:
-    """Return a line per split, or one for all where all lack the same."""
+    """Return a line per split, or a single line if all are missing for the same reason."""
     texts = {each.text for each in found}
     if len(texts) == 1 and not any(each.here for each in found):
         return [f"data: missing: {texts.pop()}"]
@@ -123,18 +123,18 @@ def _classes(fixed: Protocol) -> int:
     return len(needs.reader_of(fixed.sources[0]).classes)
 
 
-def _row(name: str, of_method: Sequence[Job], due: int, cost: costs.Cost) -> Row:
+def _row(name: str, of_method: Sequence[Job], pending: int, cost: costs.Cost) -> Row:
     kind, hours, basis = _hours(of_method[0], cost)
     phases = " + ".join(f"{phase.iterations} {phase.name}" for phase in cost.phases)
     cells = (
-        name, f"{due} of {len(of_method)}", phases, f"{cost.trained / 1e6:.3f}", f"{cost.memory / 1e9:.1f}",
+        name, f"{pending} of {len(of_method)}", phases, f"{cost.trainable / 1e6:.3f}", f"{cost.memory / 1e9:.1f}",
         f"{cost.checkpoint / 1e9:.2f}", f"{hours:.2f} {kind}", basis,
     )  # fmt: skip
-    return Row(cells, (kind, hours * due), cost.kept * due, 2 * cost.checkpoint if due else 0.0)
+    return Row(cells, (kind, hours * pending), cost.kept * pending, 2 * cost.checkpoint if pending else 0.0)
 
 
 def _hours(job: Job, cost: costs.Cost) -> tuple[str, float, str]:
-    """Return what one run takes: the mean of such runs' records where there are some, else by arithmetic."""
+    """Return the kind of hours, the hours of one run, and their basis: the mean over records, else arithmetic."""
     made = [record for root in (job.folder, COMMITTED) for record in _records(job, root)]
     unique = {record.seed: record for record in reversed(made)}
     if unique:
@@ -142,11 +142,11 @@ def _hours(job: Job, cost: costs.Cost) -> tuple[str, float, str]:
         hours = math.fsum(_spent(record) for record in unique.values()) / len(unique) / 3600
         return "GPU" if gpu else "CPU", hours, f"{len(unique)} records"
     _, peak = PEAKS[job.spec.protocol.precision]
-    return "GPU", (cost.training + cost.scoring) / (REACHED * peak) / 3600, "arithmetic"
+    return "GPU", (cost.training + cost.evaluation) / (UTILISATION * peak) / 3600, "arithmetic"
 
 
 def _spent(record: Record) -> float:
-    """Return the seconds of a run: of its GPUs, else of its processors."""
+    """Return the GPU seconds of a run, or its CPU seconds if it ran without a GPU."""
     if record.machine.get("accelerator"):
         return sum(record.seconds.values()) * int(str(record.machine.get("processes", 1)))
     return record.cpu_seconds
@@ -167,28 +167,28 @@ def _totals(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         kind, each = row.hours
         hours[kind] = hours.get(kind, 0.0) + each
-    said = ", ".join(f"{value:.1f} {kind}-hours" for kind, value in hours.items())
-    return [f"all runs that are due: {said}; {sum(row.kept for row in rows) / 1e9:.2f} GB of trained weights are kept"]
+    total = ", ".join(f"{value:.1f} {kind}-hours" for kind, value in hours.items())
+    return [f"all pending runs: {total}; {sum(row.kept for row in rows) / 1e9:.2f} GB of trained weights are saved"]
 
 
 def _disk(rows: Sequence[Row], folder: Path) -> str:
     free, room = checkpoint.free(folder), max((row.room for row in rows), default=0.0)
-    verdict = "" if room + sum(row.kept for row in rows) < free else ": too little, give another --records"
-    return f"disk: {free / 1e9:.2f} GB are free in {folder}, a run at a time takes up to {room / 1e9:.2f} GB{verdict}"
+    verdict = "" if room + sum(row.kept for row in rows) < free else ": not enough, give another --records"
+    return f"disk: {free / 1e9:.2f} GB are free in {folder}; each run needs up to {room / 1e9:.2f} GB{verdict}"
 
 
 def _how(fixed: Protocol) -> list[str]:
     name, peak = PEAKS[fixed.precision]
     return [
-        "Trained: counted on the real architecture. Memory: of one process; weights, gradients, optimizer states and "
-        "what the backward pass needs, measured in small runs of backbone, method and decoder; scores of weights "
-        "(FisherTune, ChildTune-D) instead of the optimizer's states where they are more. Disk: a run's checkpoint at "
-        "its largest, of which two lie side by side while one replaces the other, removed when it ends. While "
-        "FisherTune estimates, a temporary file (TMPDIR) holds 20 bytes for each weight that it may choose.",
-        f"Hours, of one run, from records: the mean of finished runs of this protocol. From arithmetic: operations / "
-        f"({REACHED:.0%} of an A100's {peak / 1e12:g} TFLOP/s in {name}), scoring included where the number of "
-        "images is known; an estimating iteration counts twice. Not counted: the time of what a method adds to passes "
-        "(modules, losses). Nothing was executed.",
+        "Trainable: counted on the real architecture, decoder excluded. Memory per rank: weights, gradients, optimizer "
+        "states, and activations saved for the backward pass, measured in small runs of backbone, method and decoder; "
+        "if the scores of weights (FisherTune, ChildTune-D) are larger than the optimizer states, they count instead. "
+        "Disk: a run's largest checkpoint; two exist while one replaces the other, and none after the run. During "
+        "FisherTune's estimate, a temporary file (TMPDIR) takes 20 bytes per candidate weight.",
+        f"Hours of one run, from records: mean over finished runs of this protocol. From arithmetic: operations / "
+        f"({UTILISATION:.0%} of an A100's {peak / 1e12:g} TFLOP/s in {name}), including evaluation if the number of "
+        "images is known; an iteration of the estimate counts twice. Modules and losses that a method adds are not "
+        "counted. Nothing was executed.",
     ]
 
 

@@ -1,10 +1,11 @@
-"""What a run costs: operations and memory, from small runs of the real architecture and its decoder.
+"""Estimated operations and memory of a run, from small runs of the real architecture and its decoder.
 
-What the backward pass needs is counted in forward passes of two small images, with the method attached; so is the
-decoder's part of the operations. The backbone's is arithmetic: multiplications and additions, with N tokens, blocks
-whose matrices hold P weights, width D and L blocks, of a forward pass 2 P N + 4 N² D L; the gradient of features takes
-as much, that of all weights as much again, of a part of the weights its share. Windowed attention counts as if it were
-not, and what methods add does not.
+The memory saved for the backward pass is measured in forward passes of two small images with the method attached, and
+extrapolated linearly in the area; so are the decoder's operations. The backbone's operations are computed: a forward
+pass over N tokens with L blocks of width D whose matrices have P weights takes 2 P N + 4 N² D L multiplications and
+additions. The gradient with respect to features takes as many again, and the gradient with respect to weights as many
+times the fraction of weights that train. Windowed attention is counted as global attention. Modules that methods add
+are not counted.
 """
 
 from __future__ import annotations
@@ -33,55 +34,61 @@ if TYPE_CHECKING:
     from benchmark.runs.job import Job
 
 SIDES = (4, 8)
-"""Of the maps that the decoder is run on, in patches; all it does grows with the area, or not at all."""
+"""Sides in patches of the feature maps that the decoder is measured on; its cost is constant plus linear in area."""
 SMALL = ((4, 6), (8, 10))
-"""Of the images that the backbone is run on, in patches; what it keeps, attention matrices apart, does so, too."""
+"""Sizes in patches of the images that the backbone is measured on; saved memory is linear in area without attention."""
 ESTIMATE_PASSES = 2
-"""An iteration that estimates looks at x and x′ (ChildTune-D at x alone)."""
+"""An iteration of an estimate processes x and x′ (ChildTune-D only x)."""
 
 
 @dataclass(frozen=True)
 class DecoderCost:
-    """Of one image of ``area`` patches: ``fixed + slope * area``, operations of a forward pass and bytes kept."""
+    """Cost of one image of ``area`` patches: each pair (fixed, slope) stands for ``fixed + slope * area``.
+
+    Attributes:
+        parameters: of the decoder.
+        flops: operations of a forward pass.
+        kept: bytes saved for the backward pass.
+    """
 
     parameters: int
     flops: tuple[float, float]
     kept: tuple[float, float]
 
     def forward(self, area: int) -> float:
-        """Return the operations of a forward pass, losses included."""
+        """Return the operations of a forward pass including the losses."""
         return self.flops[0] + self.flops[1] * area
 
     def memory(self, area: int) -> float:
-        """Return the bytes that are kept for a backward pass, in float32."""
+        """Return the bytes saved for the backward pass, in float32."""
         return self.kept[0] + self.kept[1] * area
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run.
+    """Cost of one run.
 
     Attributes:
-        trained: backbone-side values that the method trains.
-        phases: the method's, the decoder's warm-up first.
-        training: operations, all iterations.
-        scoring: operations, all scorings of the images that are known.
-        memory: bytes at the peak of one process: weights, gradients, optimizer states, features.
-        checkpoint: bytes on disk while the run is unfinished.
+        trainable: trainable parameters, decoder excluded.
+        phases: the decoder's warm-up, then the method's phases.
+        training: operations of all iterations.
+        evaluation: operations of all evaluations, for splits with a known number of images.
+        memory: peak bytes of one rank: weights, gradients, optimizer states, saved activations.
+        checkpoint: bytes on disk until the run is finished.
         kept: bytes on disk afterwards, without confusions.
     """
 
-    trained: int
+    trainable: int
     phases: tuple[Phase, ...]
     training: float
-    scoring: float
+    evaluation: float
     memory: float
     checkpoint: float
     kept: float
 
 
 def decoder_cost(protocol: Protocol, backbone: Backbone, classes: int) -> DecoderCost:
-    """Run the protocol's decoder forward on two small images and tell what one of any size takes."""
+    """Return the decoder's cost for images of any size, from forward passes of two small images."""
     decoder = build_decoder(protocol.decoder, backbone.embed_dim, classes, seed=0)
     (flops, kept), (more, larger) = (_measured(decoder, backbone, side, classes) for side in SIDES)
     areas = (SIDES[0] ** 2, SIDES[1] ** 2)
@@ -99,14 +106,14 @@ def _measured(decoder: Decoder, backbone: Backbone, side: int, classes: int) -> 
 
 
 def feature_cost(backbone: Backbone) -> tuple[float, float]:
-    """Run a backbone, with a method attached and in train mode, on two small images; tell what it keeps of one.
+    """Measure the memory that a backbone in train mode saves for the backward pass of one image.
 
-    On torch's meta device, where a tensor has a shape and no memory, a backbone of any size takes its real course.
-    Attention matrices, there the only tensors (..., N, N) as no image is square, are left out: fused attention does
-    not keep them.
+    Two small images are run on the meta device, where tensors have shapes but no data, so any backbone fits. A method
+    may be attached. Attention matrices are not counted, since fused attention does not save them; as no image is
+    square, they are the only tensors of shape (..., N, N).
 
     Returns:
-        ``fixed, slope``: bytes in float32 of an image of N patches are fixed + slope * N.
+        ``fixed, slope``: an image of N patches takes ``fixed + slope * N`` bytes in float32.
     """
     patch, kept = backbone.patch_size, []
     for height, width in SMALL:
@@ -117,15 +124,15 @@ def feature_cost(backbone: Backbone) -> tuple[float, float]:
 
 
 def kept_for_backward(run: Callable[[], Any], model: nn.Module, *, fused: bool = False) -> int:
-    """Return the bytes that autograd keeps of ``run``, which calls ``model``, its parameters apart.
+    """Return the bytes that autograd saves during ``run``, without the parameters of ``model``.
 
     Args:
-        run: a forward pass.
-        model: whose parameters it reads.
-        fused: leave out (..., N, N).
+        run: a forward pass of ``model``.
+        model: its parameters are not counted.
+        fused: do not count tensors of shape (..., N, N).
     """
     own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no number is given twice
+    kept: dict[int, torch.UntypedStorage] = {}  # keeps storages alive, so that no address is reused
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -136,7 +143,7 @@ def kept_for_backward(run: Callable[[], Any], model: nn.Module, *, fused: bool =
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         result = run()
-    assert result is not None  # while it lives, so does what is kept for it
+    assert result is not None  # keeps the graph, and with it the saved tensors, alive
     return sum(storage.nbytes() for storage in kept.values())
 
 
@@ -146,17 +153,17 @@ def _line(at: tuple[int, int], values: tuple[float, float]) -> tuple[float, floa
 
 
 def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[str, int], processes: int = 1) -> Cost:
-    """Return what one run takes.
+    """Return the cost of one run.
 
     Args:
         job: the run.
-        architecture: its backbone on torch's meta device; a copy is attached to.
-        decoder: of :func:`decoder_cost`.
-        images: how many each part of the protocol that is scored has, as far as that is known.
-        processes: that share each batch.
+        architecture: its backbone on the meta device; the method is attached to a copy.
+        decoder: result of :func:`decoder_cost`.
+        images: number of images of each evaluated split, where known.
+        processes: ranks that split each batch.
 
     Raises:
-        UserError: the method cannot serve the backbone, its phases do not fit, a batch cannot be divided so.
+        UserError: the method does not support the backbone, its phases do not fit, or the batch cannot be split.
     """
     from benchmark.training.schedule import timeline
 
@@ -164,27 +171,27 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     method.attach(backbone, rng.torch_rng(0, "method"))
     if (perturbation := job.spec.make_perturbation()) is not None:
         perturbation.join(method)
-    trained = method.trainable()
+    trainable = method.trainable()
     tunable = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
     phases = tuple(dict.fromkeys(timeline(method, protocol)))
     total = sum(p.numel() for p in backbone.parameters()) + decoder.parameters
-    dense = trained == tunable
-    # A chosen weight is kept as a position and a value.
-    kept = 8 * trained
+    dense = trainable == tunable
+    # A selected weight is saved as a position and a value.
+    kept = 8 * trainable
     if type(method).delta is Method.delta:
         kept = 4 * sum(tensor.numel() for tensor in method.trained().values())
     method.train_mode()
     if perturbation is not None:
-        perturbation.eval()  # it keeps next to nothing, and of one image has nothing to draw from
+        perturbation.eval()  # it saves almost nothing, and needs more than one image in train mode
     training = sum(_operations(job, phase, architecture, decoder, tunable) for phase in phases)
     memory = _features(job, backbone, decoder, processes)
     memory += 4.0 * total + 4 * (tunable + decoder.parameters) * (2 if processes > 1 else 1)
-    # Estimates are gone when moments come; while they grow, a batch's share of them stands where gradients do.
+    # Estimates are freed before optimizer moments are allocated; a batch's part of them takes the place of gradients.
     estimates = method.estimates()
-    memory += max((8 if dense else 12) * trained, 4 * method.estimates_in_memory()) + 8 * decoder.parameters
+    memory += max((8 if dense else 12) * trainable, 4 * method.estimates_in_memory()) + 8 * decoder.parameters
     return Cost(
-        trained, phases, training, _scoring(protocol, architecture, decoder, images), memory,
-        checkpoint=checkpoints.size(total, decoder.parameters, trained, tunable, estimates),
+        trainable, phases, training, _evaluation(protocol, architecture, decoder, images), memory,
+        checkpoint=checkpoints.size(total, decoder.parameters, trainable, tunable, estimates),
         kept=kept + 4.0 * decoder.parameters,
     )  # fmt: skip
 
@@ -195,13 +202,13 @@ def _operations(job: Job, phase: Phase, architecture: Backbone, decoder: Decoder
     once, area = forward(architecture, crop), patches(architecture, crop)
     image = once + 3 * decoder.forward(area)
     if tunable and (phase.backbone or phase.estimate):
-        reach = min(tunable / sum(p.numel() for p in architecture.parameters()), 1.0)
-        image += once * (1 + reach + job.runtime.checkpointing)
+        fraction = min(tunable / sum(p.numel() for p in architecture.parameters()), 1.0)
+        image += once * (1 + fraction + job.runtime.checkpointing)
     return image * job.spec.protocol.batch * phase.iterations * (ESTIMATE_PASSES if phase.estimate else 1)
 
 
 def _features(job: Job, backbone: Backbone, decoder: DecoderCost, processes: int) -> float:
-    """Return the bytes that a step keeps for its backward pass, of the images that a process sees at once."""
+    """Return the bytes that a rank saves for the backward pass of one micro-batch."""
     from benchmark.training.ranks import images_per_rank
 
     crop, steps = job.spec.protocol.augmentation.crop, job.runtime.accumulate
@@ -210,14 +217,14 @@ def _features(job: Job, backbone: Backbone, decoder: DecoderCost, processes: int
     fixed, slope = feature_cost(backbone)
     again = 0.0
     if job.runtime.checkpointing:
-        again = (fixed + slope * area) / backbone.depth  # of one block at a time
+        again = (fixed + slope * area) / backbone.depth  # recomputed one block at a time
         checkpoint_blocks(backbone)
         fixed, slope = feature_cost(backbone)
-    width = 2 if job.spec.protocol.precision == "auto" else 1  # bfloat16 halves it
+    width = 2 if job.spec.protocol.precision == "auto" else 1  # bfloat16 takes half
     return at_once * ((fixed + slope * area + again) / width + decoder.memory(area))
 
 
-def _scoring(protocol: Protocol, backbone: Backbone, decoder: DecoderCost, images: dict[str, int]) -> float:
+def _evaluation(protocol: Protocol, backbone: Backbone, decoder: DecoderCost, images: dict[str, int]) -> float:
     spec, total = protocol.evaluation, 0.0
     for part, count in images.items():
         split = protocol.splits()[part]
@@ -233,24 +240,24 @@ def _scoring(protocol: Protocol, backbone: Backbone, decoder: DecoderCost, image
 
 
 def _seen(split: Split, protocol: Protocol) -> tuple[int, int]:
-    """Return (height, width) at which the network sees an image; of one without a stated size, four crops."""
+    """Return the (height, width) of an image at evaluation; without ``test_size``, the area of four crops."""
     if split.test_size is not None:
         return split.test_size[1], split.test_size[0]
     return 2 * protocol.augmentation.crop, 2 * protocol.augmentation.crop
 
 
 def patches(backbone: Backbone, size: tuple[int, int]) -> int:
-    """Return how many patches an image of (height, width) has."""
+    """Return the number of patches of an image of (height, width)."""
     return -(-size[0] // backbone.patch_size) * -(-size[1] // backbone.patch_size)
 
 
 def tokens(backbone: Backbone, size: tuple[int, int]) -> int:
-    """Return how many tokens: patches and what stands before them."""
+    """Return the number of tokens: patches and prefix tokens."""
     return patches(backbone, size) + backbone.prefix_tokens
 
 
 def forward(backbone: Backbone, size: tuple[int, int]) -> float:
-    """Return the operations of the backbone's forward pass over one image of (height, width)."""
+    """Return the operations of the backbone's forward pass for one image of (height, width)."""
     count = tokens(backbone, size)
     weights = sum(p.numel() for p in backbone.blocks.parameters() if p.ndim == 2)
     embedding = sum(p.numel() for p in backbone.vit.patch_embed.parameters() if p.ndim > 1)

@@ -1,4 +1,4 @@
-"""What a run needs and whether it is here: frames of every split, weights of the backbone."""
+"""The data and weights that a run needs, and whether they are available."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from benchmark.protocol import Protocol
 
 @dataclass(frozen=True)
 class Frames:
-    """One split's frames.
+    """The frames of one split.
 
     Attributes:
         part: its name in the protocol.
-        count: how many the run would use, where known: found on disk, else those of the official release.
+        count: number of frames the run would use: found on disk, else in the official release; None if unknown.
         here: whether they are on disk.
-        text: what is to be said, in one line.
+        text: one line for the plan.
     """
 
     part: str
@@ -31,7 +31,7 @@ class Frames:
 
 
 def frames(protocol: Protocol, data_root: Path | None) -> list[Frames]:
-    """Look for every split's files, without opening any."""
+    """Look for the files of every split, without opening them."""
     try:
         root = place_for(protocol, data_root)
     except UserError as error:
@@ -44,8 +44,8 @@ def frames(protocol: Protocol, data_root: Path | None) -> list[Frames]:
         try:
             samples, _ = reader.survey(root / split.dataset, split.split)
         except UserError as error:
-            due = "rendered by the first run" if protocol.rendered and data_root is None else str(error)
-            found.append(Frames(part, _released(protocol, part), False, due))
+            reason = "rendered by the first run" if protocol.rendered and data_root is None else str(error)
+            found.append(Frames(part, _released(protocol, part), False, reason))
             continue
         used = len(samples[: split.limit])
         text = f"{used:,} of {len(samples):,} frames in {root / split.dataset}"
@@ -60,14 +60,14 @@ def _released(protocol: Protocol, part: str) -> int | None:
 
 
 def weights(name: str, file: Path | None, revision: str | None, parameters: int) -> str:
-    """Say in one line where the backbone's weights are, or would come from."""
+    """Return one line that says where the backbone's weights are, or would be downloaded from."""
     spec = find_backbone(name)
     if file is not None:
         return f"{file}" if file.is_file() else f"missing: {file} (--weights)"
     if spec.weights == "embedded":
         return "part of this repository"
     if spec.weights == "none":
-        return "none: random"
+        return "none: random initialisation"
     from huggingface_hub import try_to_load_from_cache
 
     repository = repository_of(spec)
@@ -75,4 +75,4 @@ def weights(name: str, file: Path | None, revision: str | None, parameters: int)
     if isinstance(cached, str):
         return f"cached: {cached}"
     size = 4 * parameters / 1e9
-    return f"not here: about {size:.1f} GB of {repository} from the hub on the first run, or --weights FILE"
+    return f"not cached: the first run downloads about {size:.1f} GB of {repository}, or give --weights FILE"

@@ -1,6 +1,6 @@
-"""``python -m benchmark report``: what a folder of records holds, as one page that needs nothing else.
+"""``python -m benchmark report``: a folder of records as one self-contained HTML page.
 
-``sheets``, ``facts``, ``pictures`` and ``grids`` turn records into plain data, ``page`` puts these into ``page.html``
-with ``page.css`` and ``page.js``. The template escapes whatever it is given, and the page's own policy forbids every
-request and every script but its own.
+``sheets``, ``facts``, ``pictures`` and ``grids`` turn records into plain data; ``page`` renders it with ``page.html``,
+``page.css`` and ``page.js``. The template escapes all values, and the page's content security policy blocks network
+requests and all scripts except its own.
 """

@@ -1,4 +1,4 @@
-"""``python -m benchmark report``: which records, and where their page goes."""
+"""``python -m benchmark report``."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from benchmark.report.page import html
 
 
 def run(records: Path, output: Path, protocol: str | None, backbone: str | None, data_root: Path | None) -> None:
-    """Write the page and print where it is.
+    """Write the page and print its path.
 
     Args:
-        records: their folder.
-        output: the page's file.
-        protocol: only this one's.
-        backbone: only this one's.
-        data_root: the user's data sets, for the images beside predictions.
+        records: the records folder.
+        output: file to write.
+        protocol: show only this protocol.
+        backbone: show only this backbone.
+        data_root: the user's datasets, for the images next to predictions.
 
     Raises:
-        UserError: no such record or folder, records that do not belong together, or a file that cannot be written.
+        UserError: no such record or folder, records that are not comparable, or a file that cannot be written.
     """
     if data_root is not None and not os.path.isdir(data_root):
-        raise UserError(f"--data-root {data_root}: no such folder, or none that you may look into")
+        raise UserError(f"--data-root {data_root}: no such folder, or no permission to read it")
     found = read_all(records)
     for field, wanted in (("protocol", protocol), ("backbone", backbone)):
         known = {str(getattr(record, field)) for record in found}

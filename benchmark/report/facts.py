@@ -1,4 +1,4 @@
-"""What is told of runs beside their scores: cost, conditions, machines, and where each record lies."""
+"""Facts about runs other than scores: cost, conditions, machine, and links to the records."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import yaml
 from benchmark.records import Record
 from benchmark.report.sheets import Entry, Head, Sheet, plain, sheet
 from benchmark.tables import Cell, Column, Row, Table
-from benchmark.tables.runs import Runs, cell, decimals, trained_cell
+from benchmark.tables.runs import Runs, cell, decimals, trainable_cell
 
 HASHES = ("fingerprint", "data_hash", "weights_hash")
 
 
 def cost(runs: Runs) -> Sheet:
-    """Return what the finished runs of each method took: phases, processor time, memory."""
+    """Return the cost of each method's finished runs: time by phase, CPU time, memory."""
     phases = list(dict.fromkeys(phase for record in runs.all for phase in record.seconds))
 
     def seconds(phase: str) -> Callable[[Record], float | None]:
@@ -29,29 +29,29 @@ def cost(runs: Runs) -> Sheet:
     rows = []
     for method, finished in runs.finished.items():
         each = list(finished.values())
-        # A phase that the method does not have stays empty.
+        # Phases that the method does not have stay empty.
         times = [cell(each, seconds(phase), 1) for phase in phases]
         cells = (
-            trained_cell(each), *times, cell(each, lambda record: sum(record.seconds.values()), 1),
+            trainable_cell(each), *times, cell(each, lambda record: sum(record.seconds.values()), 1),
             cell(each, lambda record: record.cpu_seconds, 1), cell(each, lambda record: record.peak_memory_bytes, 1e-9),
             Cell(len(each)),
         )  # fmt: skip
         rows.append(Row(method, runs.label(method), cells))
     columns = (
-        Column("Trained (M)", decimals([row.cells[0] for row in rows])),
+        Column("Trainable (M)", decimals([row.cells[0] for row in rows])),
         *(Column(f"{phase[:1].upper()}{phase[1:]} (s)", 1) for phase in phases),
         Column("Wall (s)", 1), Column("CPU (s)", 1), Column("Memory (GB)", 2), Column("n", 0),
     )  # fmt: skip
-    note = "Wall: the sum of the phases before it. CPU: of all threads. Memory: the largest of the run's process."
-    return sheet(Table("cost", "What a run takes", columns, tuple(rows), (note,)))
+    note = "Wall: sum of the phases. CPU: CPU time of all threads. Memory: peak memory of the run's process."
+    return sheet(Table("cost", "Cost of a run", columns, tuple(rows), (note,)))
 
 
 def listing(records: Sequence[Record], folder: Path) -> Sheet:
-    """Return the runs one by one, each with a link to its record.
+    """Return the table of runs, each with a link to its record.
 
     Args:
-        records: of one protocol and backbone, in order of display.
-        folder: where the page will lie.
+        records: records of one protocol and backbone, in display order.
+        folder: the folder of the page.
     """
     rows = [
         (
@@ -65,11 +65,11 @@ def listing(records: Sequence[Record], folder: Path) -> Sheet:
     ]  # fmt: skip
     words = [Head("Method", number=False), Head("Seed"), Head("State", number=False)]
     numbers = [Head("Source"), Head("Avg."), Head("CPU (s)"), Head("Finished (UTC)"), Head("", number=False)]
-    return plain("mIoU in %: of the source, and the unseen domains' mean", [*words, *numbers], rows)
+    return plain("mIoU in %: source domain, and mean over the unseen domains", [*words, *numbers], rows)
 
 
 def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Return what all these runs share, named: the hashes that prove it, and what readers said of the data."""
+    """Return the conditions common to these runs, as (name, value): hashes, backbone, and notes on the data."""
     found = [(name, value) for name in HASHES if (value := _common(getattr(record, name) for record in records))]
     notes = {f"data: {domain}": "; ".join(lines) for record in records for domain, lines in record.data_notes.items()}
     vfm = next((record.vfm for record in records if record.vfm), {})
@@ -77,12 +77,12 @@ def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def protocol(record: Record) -> str:
-    """Return the protocol as the run resolved it, as YAML."""
+    """Return the run's resolved protocol as YAML."""
     return yaml.safe_dump(record.protocol_fields, sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
 def environment(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Return the versions, the machine and the commit of the runs; where they differ, each value with its runs."""
+    """Return versions, machine and commit of the runs; if they differ, each value with its number of runs."""
     counts: dict[str, Counter[str]] = {}
     for record in records:
         facts = {**record.versions, **record.machine, "commit": (record.commit or "unknown")[:12]}
@@ -92,7 +92,7 @@ def environment(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def number_of(fraction: float | None) -> Entry:
-    """Return the entry of an mIoU, which is a fraction, in %."""
+    """Return the entry of an mIoU given as a fraction, shown in %."""
     return Entry() if fraction is None else Entry(f"{100 * fraction:.1f}", fraction)
 
 
@@ -115,11 +115,11 @@ def _state(record: Record) -> Entry:
 
 
 def _link(record: Record, folder: Path) -> str:
-    """Return the way from the page to the record; empty where there is none, as between two drives."""
+    """Return the relative link from the page to the record; empty if there is none, as between two drives."""
     if record.path is None:
         return ""
     try:
-        way = Path(os.path.relpath(record.path.resolve(), folder.resolve()))
+        path = Path(os.path.relpath(record.path.resolve(), folder.resolve()))
     except ValueError:
         return ""
-    return quote(way.as_posix())
+    return quote(path.as_posix())

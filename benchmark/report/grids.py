@@ -1,4 +1,4 @@
-"""Qualitative grids: image, label, and what each method predicts and gets wrong, on the images that runs kept."""
+"""Qualitative grids: image, label, and each method's prediction and errors, for saved predictions."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from benchmark.report.pictures import address
 from benchmark.tables.notes import spelling
 
 WIDTH = 384
-"""Pictures are at most so many pixels wide: two beside each other on a phone at its finest."""
+"""Maximum width of a picture in pixels: two fit side by side on a high-resolution phone."""
 RIGHT, WRONG, UNLABELLED = (236, 236, 236), (213, 94, 0), (150, 150, 150)
-"""Of an error map: pale, Okabe and Ito's vermillion, grey."""
+"""Colours of an error map: light grey, Okabe and Ito's vermillion, grey."""
 
-NONE = "No run here kept its predictions: these records are from before runs did. To have some: run --force."
+NONE = "No saved predictions: these records are from an older version. To save predictions, run again with --force."
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One method's prediction of one image: addresses of the map and of its errors, and the share of right pixels."""
+    """One method's prediction for one image: URLs of the prediction and the error map, and the pixel accuracy."""
 
     label: str
     prediction: str
@@ -43,7 +43,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Grid:
-    """One image: its domain, its id, addresses of image and label where the data are at hand, the methods."""
+    """One image: its domain and id, URLs of image and label (empty without the data), and the predictions."""
 
     domain: str
     name: str
@@ -54,7 +54,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Grids:
-    """The grids of one protocol and backbone, the colours of the classes, and what is missing, in sentences."""
+    """The grids of one protocol and backbone, the class colours, and remarks on missing data."""
 
     grids: tuple[Grid, ...]
     legend: tuple[tuple[str, str], ...]
@@ -62,16 +62,16 @@ class Grids:
 
 
 def build(records: Sequence[Record], data_root: Path | None) -> Grids:
-    """Return the grids that these runs allow: of each method's first seed that kept predictions.
+    """Return the grids of each method's first seed with saved predictions.
 
-    A prediction stands beside a label only where the two make the confusion matrix that the run was scored by.
+    A label is shown only if it reproduces, with the prediction, the confusion matrix in the record.
 
     Args:
-        records: of one protocol and backbone, in order of display.
-        data_root: the user's data sets; None looks for rendered ones in the cache.
+        records: records of one protocol and backbone, in display order.
+        data_root: the user's datasets; None for rendered ones in the cache.
 
     Raises:
-        UserError: a file beside a record is not its own.
+        UserError: a file next to a record does not belong to it.
     """
     finished = [record for record in records if record.state == "finished"]
     chosen: dict[str, Record] = {}
@@ -79,9 +79,9 @@ def build(records: Sequence[Record], data_root: Path | None) -> Grids:
         if kept(record):
             chosen.setdefault(record.method, record)
     if not chosen:
-        return Grids((), (), (NONE if finished else "No run has finished.",))
+        return Grids((), (), (NONE if finished else "No finished run.",))
     without = list(dict.fromkeys(record.label for record in finished if record.method not in chosen))
-    remarks = [f"Kept no predictions: {', '.join(without)}."] if without else []
+    remarks = [f"No saved predictions: {', '.join(without)}."] if without else []
     made = [_Maps(record, *confusions(record), examples(record)) for record in chosen.values()]
     first = made[0].record
     grids: list[Grid] = []
@@ -92,7 +92,7 @@ def build(records: Sequence[Record], data_root: Path | None) -> Grids:
             colors = reader_of(split).colors
             domain = _found(first, split, data_root)
         except UserError as error:
-            remarks.append(f"{spelling(name)}: no images and labels at hand ({error}).")
+            remarks.append(f"{spelling(name)}: images and labels not found ({error}).")
             domain = None
         for place in range(max(len(each.maps.get(name, ())) for each in made)):
             grids.append(_grid(name, place, made, domain, colors, remarks))
@@ -102,7 +102,7 @@ def build(records: Sequence[Record], data_root: Path | None) -> Grids:
 
 @dataclass(frozen=True)
 class _Maps:
-    """A run's confusions and image ids by domain, and what it predicts on the first images of each."""
+    """A run's confusion matrices and image ids by domain, and its saved predictions."""
 
     record: Record
     matrices: Mapping[str, NDArray[np.int32]]
@@ -111,24 +111,24 @@ class _Maps:
 
 
 def _split(record: Record, name: str) -> Split:
-    """Return which images make a domain of the record.
+    """Return the split that defines a domain of the record.
 
     Raises:
-        UserError: its protocol does not say, or names a data set that is not known here.
+        UserError: the protocol in the record has no such split, or names an unknown dataset.
     """
     targets = record.protocol_fields.get("targets")
     of_targets = targets.get(name) if isinstance(targets, dict) else None
     try:
         return Split.model_validate(record.protocol_fields.get("validation") if name == SOURCE else of_targets)
     except ValidationError:
-        raise UserError(f"the records do not say which images make {name}") from None
+        raise UserError(f"the records do not define the images of {name}") from None
 
 
 def _found(record: Record, split: Split, data_root: Path | None) -> Domain:
     """Return the domain's files.
 
     Raises:
-        UserError: they are not there.
+        UserError: they are missing.
     """
     if data_root is None and record.protocol_fields.get("rendered") is None:
         raise UserError("give --data-root")
@@ -142,7 +142,7 @@ def _found(record: Record, split: Split, data_root: Path | None) -> Domain:
 def _grid(
     name: str, place: int, made: Sequence[_Maps], domain: Domain | None, colors: Sequence[Color], remarks: list[str]
 ) -> Grid:
-    """Return the grid of one image; with a remark, and without the label, if that is not what was scored."""
+    """Return the grid of one image; if the data are not those of the evaluation, omit the label and add a remark."""
     able = [each for each in made if len(each.maps.get(name, ())) > place]
     image_id = able[0].ids[name][place]
     image = truth = None
@@ -150,7 +150,7 @@ def _grid(
     if domain and sample:
         image, truth = domain.reader.read(sample)
     if domain and not (truth is not None and all(_made_by(each, name, place, truth) for each in able)):
-        remarks.append(f"{spelling(name)}: the data at hand are not those that the runs were scored on.")
+        remarks.append(f"{spelling(name)}: the data found differ from those that the runs were evaluated on.")
         image = truth = None
     return Grid(
         spelling(name),
@@ -172,7 +172,7 @@ def _shown(each: _Maps, name: str, place: int, truth: Bytes | None, colors: Sequ
 
 
 def _made_by(each: _Maps, name: str, place: int, truth: Bytes) -> bool:
-    """Return whether prediction and label make the image's confusion matrix."""
+    """Return whether prediction and label give the image's confusion matrix."""
     prediction, matrix = each.maps[name][place], each.matrices[name][place]
     if prediction.shape != truth.shape:
         return False
@@ -182,7 +182,7 @@ def _made_by(each: _Maps, name: str, place: int, truth: Bytes) -> bool:
 
 
 def _painted(labels: Bytes, colors: Sequence[Color]) -> str:
-    """Return the address of train ids (H, W) in their colours; what has none is black."""
+    """Return the URL of train ids (H, W) in their class colours; ids without a colour are black."""
     picture = Image.fromarray(np.ascontiguousarray(labels[:: _step(labels), :: _step(labels)])).convert("P")
     picture.putpalette([channel for color in colors for channel in color] + [0] * (768 - 3 * len(colors)))
     return address("png", _saved(picture, "PNG", optimize=True))
@@ -203,7 +203,7 @@ def _saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _seeds(made: Sequence[_Maps]) -> str:
-    """Return in words whose seed is shown."""
+    """Return a sentence that names the runs shown."""
     seeds = {each.record.seed for each in made}
     if len(seeds) == 1:
         return f"Runs of seed {seeds.pop()}"

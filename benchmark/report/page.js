@@ -1,4 +1,5 @@
-// Sorting: a click on a heading sorts downwards (words: upwards), another the other way, a third restores the order.
+// Sorting: the first click on a heading sorts in descending order (text columns: ascending), the second reverses it,
+// the third restores the original order.
 "use strict";
 const collator = new Intl.Collator("en", { numeric: true });
 

@@ -1,4 +1,4 @@
-"""The page: a part for each protocol and backbone, the paper's own tables, and figures across backbones."""
+"""The report page: a part per protocol and backbone, figures across backbones, and FisherTune's tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Part:
-    """What one protocol and backbone has."""
+    """The content for one protocol and backbone."""
 
     protocol: str
     backbone: str
@@ -47,13 +47,13 @@ def html(records: Sequence[Record], folder: Path, root: Path, data_root: Path | 
     """Return the page; equal records give equal pages.
 
     Args:
-        records: what it shows.
-        folder: where it will lie: links to records start from there.
-        root: the folder of the records.
-        data_root: the user's data sets, for images in grids and figures; None for rendered ones alone.
+        records: the records to show.
+        folder: the folder of the page; links to records are relative to it.
+        root: the records folder.
+        data_root: the user's datasets, for images in grids and figures; None for rendered ones only.
 
     Raises:
-        UserError: records that cannot share a table, or files beside them that are not theirs.
+        UserError: records that are not comparable, or files next to them that do not belong to them.
     """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
@@ -108,7 +108,7 @@ def _part(records: list[Record], folder: Path, root: Path, data_root: Path | Non
 
 
 def _papers(records: Sequence[Record]) -> list[Sheet]:
-    """Return those of FisherTune's tables in which a run of these records stands, beside what they print."""
+    """Return FisherTune's tables with published figures, if these records have a run for them."""
     held = {record.protocol for record in records}
     found = []
     for number in NUMBERS:
@@ -121,5 +121,5 @@ def _papers(records: Sequence[Record]) -> list[Sheet]:
 
 
 def _hash(text: str) -> str:
-    """Return what a policy allows this inline text by."""
+    """Return the content security policy source that allows this inline text."""
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""Pictures that lie within the page: bytes as ``data:`` addresses, and the figures that the records allow."""
+"""Pictures embedded in the page as ``data:`` URLs, and the figures drawn from the records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.records import Record
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: its title, its address, its caption."""
+    """A figure: title, URL and caption."""
 
     title: str
     source: str
@@ -24,25 +24,25 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The figures of some records, and in a line each those that cannot be drawn."""
+    """The figures of some records, and one line for each figure that cannot be drawn."""
 
     drawn: tuple[Picture, ...]
     refused: tuple[str, ...]
 
 
 def address(kind: str, content: bytes) -> str:
-    """Return the ``data:`` address of a picture of the kind ``svg+xml``, ``png`` or ``jpeg``."""
+    """Return the ``data:`` URL of a picture of type ``svg+xml``, ``png`` or ``jpeg``."""
     return f"data:image/{kind};base64,{b64encode(content).decode()}"
 
 
 def figures(records: Sequence[Record], folder: Path, data_root: Path | None, *, across: bool) -> Pictures:
-    """Draw every figure that the records allow.
+    """Draw every figure that the records have data for.
 
     Args:
-        records: of one protocol, and of one backbone unless ``across``.
-        folder: of the records, for messages.
-        data_root: the user's data sets; None for rendered ones.
-        across: draw the figures that compare backbones, and these alone.
+        records: records of one protocol, and of one backbone unless ``across``.
+        folder: the records folder, for messages.
+        data_root: the user's datasets; None for rendered ones.
+        across: draw only the figures that compare backbones; else only the others.
 
     Raises:
         UserError: records under different conditions.
@@ -62,6 +62,6 @@ def figures(records: Sequence[Record], folder: Path, data_root: Path | None, *, 
             except NothingToDrawError as error:
                 refused.append(f"{figure.title}: {error}.")
                 continue
-            left_out = f" Left out: {'; '.join(drawing.left_out)}." if drawing.left_out else ""
+            left_out = f" Not shown: {'; '.join(drawing.left_out)}." if drawing.left_out else ""
             made.append(Picture(figure.title, address("svg+xml", saved[SVG]), drawing.caption + left_out))
     return Pictures(tuple(made), tuple(refused))

@@ -1,4 +1,4 @@
-"""Tables as the page sorts them: each cell has a text to show and a value to sort by."""
+"""Sortable tables of the page: each cell has a text to show and a value to sort by."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Entry:
     """One cell.
 
     Attributes:
-        text: what is shown.
-        value: what it is sorted by; None for an empty cell, which stays last.
-        aside: shown small behind the text.
+        text: the text shown.
+        value: sort key; None for an empty cell, which is sorted last.
+        aside: shown in small print after the text.
         mark: ``best``, ``second`` or empty.
-        title: shown on hovering.
-        href: where the text leads, relative to the page.
+        title: tooltip.
+        href: link target, relative to the page.
     """
 
     text: str = ""
@@ -31,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Head:
-    """A column's heading, and whether numbers stand below it."""
+    """A column's heading, and whether the column is numeric."""
 
     text: str
     number: bool = True
@@ -39,7 +39,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that stay together when they are sorted, below a name or none; the first entry of each heads its row."""
+    """Rows that are sorted together, with an optional name; each row's first entry is its heading."""
 
     name: str
     rows: tuple[tuple[Entry, ...], ...]
@@ -56,10 +56,10 @@ class Sheet:
 
 
 def sheet(table: Table) -> Sheet:
-    """Return a table for the page; what is published stands within its cell, so that sorting keeps it there."""
+    """Return a table for the page; published figures are put into the cells, so that sorting keeps them in place."""
     groups: dict[str, list[tuple[Entry, ...]]] = {}
     for place, row in enumerate(table.rows):
-        # By name is the table's own order: it is what a reader finds a method by.
+        # Sorting by name restores the order of the table.
         entries = (Entry(row.label, place), *map(_entry, row.cells, table.columns))
         groups.setdefault(row.group, []).append(entries)
     return Sheet(
@@ -76,7 +76,7 @@ def plain(caption: str, heads: Sequence[Head], rows: Sequence[tuple[Entry, ...]]
 
 
 def number(value: float | None, decimals: int) -> Entry:
-    """Return the entry of a number; an empty one for None."""
+    """Return the entry of a number; an empty entry for None."""
     return Entry() if value is None else Entry(f"{value:.{decimals}f}", value)
 
 

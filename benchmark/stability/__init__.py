@@ -1,6 +1,6 @@
-"""``python -m benchmark stability``: do two independent estimates choose the same weights?
+"""``python -m benchmark stability``: do two independent Fisher estimates select the same weights?
 
-FisherTune rests on an estimate. Here one model, its decoder warmed up as the protocol has it, is estimated twice, from
-other images and with other noise, by every estimator and criterion; what counts is how many of the chosen weights both
-choose, against the number of images and of gradients that this took.
+FisherTune selects weights by an estimate. This command estimates twice on the same model, after the protocol's decoder
+warm-up, with different images and noise, for every estimator and criterion. It reports the overlap of the two
+selections against the number of images and of gradient evaluations.
 """

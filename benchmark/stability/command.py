@@ -1,4 +1,4 @@
-"""From the user's words to the records, the table and the figure."""
+"""``python -m benchmark stability``: measures, writes records, prints the table and draws the figure."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def run(
     force: bool,
     threads: int,
 ) -> None:
-    """Measure the seeds that are due, print the table, and draw the figure beside the records.
+    """Measure the pending seeds, print the table, and draw the figure next to the records.
 
-    A finished seed is kept; an interrupted one leaves nothing and is measured anew.
+    Finished seeds are kept. An interrupted seed leaves no files and is measured from scratch.
 
     Raises:
-        UserError: anything that can be known before, or bad data.
+        UserError: invalid options, missing or unreadable data, or a folder that cannot be written.
     """
     console = Console(stderr=True)
     fixed = protocol.load(name)
@@ -54,56 +54,56 @@ def run(
     )  # fmt: skip
     counts = parse_images(images, fixed.batch)
     places = {job: place_of(records, fixed.name, job.spec.backbone, job.spec.seed) for job in wanted}
-    due = [job for job in wanted if force or not _finished(places[job], job, counts)]
+    pending = [job for job in wanted if force or not _finished(places[job], job, counts)]
     check_writable(places[wanted[0]].parent)
-    if due:
+    if pending:
         make_ready(fixed, wanted[0].data_root, console)
         require(fixed, wanted[0].data_root)
-        _measure({job: places[job] for job in due}, counts, console)
+        _measure({job: places[job] for job in pending}, counts, console)
     _close([read(places[job]) for job in wanted], places[wanted[0]].parent, console)
 
 
 def parse_images(text: str, batch: int) -> list[int]:
-    """Read ``8,16,32``; nothing stands for 1 to 32 batches.
+    """Parse ``--images``, such as ``8,16,32``; empty for 1 to 32 batches.
 
     Raises:
-        UserError: anything else, or a number that is no multiple of the batch.
+        UserError: not a list of numbers, or a number that is not a multiple of the batch size.
     """
     if not text:
         return [batch * count for count in BATCHES]
     try:
         counts = sorted({int(part) for part in text.split(",")})
     except ValueError:
-        raise UserError(f"--images {text}: must be numbers, such as 8,16,32") from None
+        raise UserError(f"--images {text}: must be comma-separated numbers, such as 8,16,32") from None
     for count in counts:
         if count < 1 or count % batch:
-            raise UserError(f"--images {count}: must be a multiple of the protocol's batch, {batch}")
+            raise UserError(f"--images {count}: must be a multiple of the protocol's batch size, {batch}")
     return counts
 
 
 def _finished(path: Path, job: Job, counts: list[int]) -> bool:
-    """Return whether the record is there.
+    """Return whether the record exists.
 
     Raises:
-        UserError: it is damaged, or was made under other conditions.
+        UserError: it is damaged, or was measured under other conditions.
     """
     if not os.path.exists(path):  # unlike Path.exists, no error where a name is too long
         return False
     record = read(path)
-    for field, made, now in (
-        ("protocol", record.fingerprint, job.spec.protocol.fingerprint()),
+    for field, recorded, now in (
+        ("protocol version", record.fingerprint, job.spec.protocol.fingerprint()),
         ("--images", list(record.images), counts),
     ):
-        if made != now:
-            raise UserError(f"{path}: made with another {field}; repeat it with --force, or give another --records")
+        if recorded != now:
+            raise UserError(f"{path}: measured with another {field}; repeat it with --force, or give another --records")
     return True
 
 
-def _measure(due: dict[Job, Path], counts: list[int], console: Console) -> None:
-    from benchmark.stability.measure import measure  # here, since it imports torch: a misspelt name does not wait
+def _measure(pending: dict[Job, Path], counts: list[int], console: Console) -> None:
+    from benchmark.stability.measure import measure  # deferred: options are checked before torch is imported
 
-    with Display(len(due), console) as display:
-        for job, path in due.items():
+    with Display(len(pending), console) as display:
+        for job, path in pending.items():
             write(measure(job, counts, partial(display.show, job)), path)
             display.show(job, Ended("finished", str(path)))
 

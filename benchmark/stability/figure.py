@@ -1,4 +1,4 @@
-"""The curve: overlap against images and against gradient evaluations, to be read in print."""
+"""The figure: overlap against the number of images and of gradient evaluations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.stability.table import NAMES, check, overlaps
 
 WIDTH, HEIGHT = 7.0, 4.2  # inches: the text width of a two-column paper
 DPI = 200
-LOOKS = {  # of Okabe and Ito's colours; sign and stroke differ too, for print without colour
+LOOKS = {  # Okabe and Ito's colours; markers and line styles differ too, for black-and-white print
     "per-sample": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "per-batch": {"color": "#E69F00", "marker": "s", "linestyle": "--"},
     "variational": {"color": "#CC79A7", "marker": "^", "linestyle": "-."},
@@ -21,9 +21,10 @@ STYLE: Any = {"font.size": 8, "axes.linewidth": 0.6, "lines.linewidth": 1.2, "li
 
 
 def draw(records: Sequence[Stability]) -> dict[str, bytes]:
-    """Return the figure's files by their endings, ``.pdf`` and ``.png``: the same bytes for the same records.
+    """Return the figure's files by suffix, ``.pdf`` and ``.png``: equal records give equal bytes.
 
-    A column for each criterion; above by images, below by gradient evaluations. Bars span the seeds.
+    One column per criterion; the upper row is against images, the lower against gradient evaluations. Error bars show
+    the range over seeds.
     """
     check(records)
     import matplotlib
@@ -43,9 +44,9 @@ def draw(records: Sequence[Stability]) -> dict[str, bytes]:
                 _line(panels[1, column], records, estimator, criterion, costs)
         for panel in panels.flat:
             _frame(panel, records[0])
-        panels[0, 1].set_xlabel("images in each estimate")
-        panels[1, 1].set_xlabel("gradient evaluations in each estimate")
-        figure.supylabel("chosen weights in common (%)", fontsize=8)
+        panels[0, 1].set_xlabel("images per estimate")
+        panels[1, 1].set_xlabel("gradient evaluations per estimate")
+        figure.supylabel("overlap of selected weights (%)", fontsize=8)
         handles, names = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
         files = {}

@@ -1,4 +1,4 @@
-"""One seed's measurement: warm the decoder up once, then estimate twice with each estimator."""
+"""Measurement of one seed: warm up the decoder once, then estimate twice with each estimator."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ESTIMATES = 2
 
 @dataclass(frozen=True)
 class Stop:
-    """An estimate as it stands after some images: what each criterion chooses, and what it cost so far."""
+    """The state of an estimate after some images: the selection of each criterion, and the cost so far."""
 
     choices: dict[Criterion, Any]
     evaluations: dict[Criterion, int]
@@ -38,15 +38,15 @@ class Stop:
 
 
 def measure(job: Job, images: Sequence[int], notify: Notify = ignore) -> Stability:
-    """Measure how far two independent estimates agree, with every estimator and criterion.
+    """Measure the agreement of two independent estimates, for every estimator and criterion.
 
     Args:
-        job: of ``fishertune``, whose settings hold but for estimator and criterion.
-        images: numbers of images to stop at, growing multiples of the protocol's batch.
+        job: a ``fishertune`` job; its hyperparameters are used except for estimator and criterion.
+        images: numbers of images at which to compare, increasing multiples of the protocol's batch size.
         notify: receives the run's events.
 
     Raises:
-        UserError: data, weights or backbone are not as they must be, or a gradient is not finite.
+        UserError: data, weights or backbone are unusable, or a gradient is not finite.
     """
     started, cpu = datetime.now(timezone.utc), time.process_time()
     torch.set_num_threads(job.runtime.threads)
@@ -91,11 +91,11 @@ def measure(job: Job, images: Sequence[int], notify: Notify = ignore) -> Stabili
 
 
 class Bench:
-    """A model with a warm decoder, and the images of two estimates that share none while the source has enough."""
+    """The model after decoder warm-up, and the images of two estimates, disjoint if the source has enough."""
 
     def __init__(self, job: Job, experiment: Experiment, trainer: Trainer, images: list[int], notify: Notify) -> None:
         self.job, self.trainer, self.images, self.notify = job, trainer, images, notify
-        self.seed = derive_seed(job.spec.seed, "stability")  # not the order in which the decoder saw the source
+        self.seed = derive_seed(job.spec.seed, "stability")  # another image order than in the decoder's warm-up
         source, augmentation = experiment.source, job.spec.protocol.augmentation
         length = ESTIMATES * images[-1]
         self.data = TrainingSet(source.samples, source.reader, augmentation, seed=self.seed, length=length)
@@ -103,8 +103,8 @@ class Bench:
         self.done, self.total = 0, job.spec.protocol.decoder.warmup
 
     def warm_up(self) -> None:
-        """Train the decoder on the frozen backbone: the very iterations that begin every run of this seed."""
-        self.notify(Training("warming the decoder up"))
+        """Train the decoder on the frozen backbone: the same first iterations as in every run of this seed."""
+        self.notify(Training("warming up the decoder"))
         warmup = self.job.spec.protocol.decoder.warmup
         self.total = warmup + len(get_args(Estimator)) * ESTIMATES * (self.images[-1] // self.job.spec.protocol.batch)
         self.trainer.run(lambda step: {}, until=warmup, tick=lambda step, losses: self._tick(losses))
@@ -130,7 +130,7 @@ class Bench:
         )
 
     def _stops(self, estimator: str, which: int) -> list[Stop]:
-        """Make one estimate, and look at it after each of the numbers of images."""
+        """Compute one estimate, and return its state at each of the numbers of images."""
         batch, steps = self.job.spec.protocol.batch, self.images[-1] // self.job.spec.protocol.batch
         method: Any = replace(self.job.spec, given={"estimator": estimator}).make_method()
         method.attach(self.trainer.segmenter.backbone, torch_rng(self.job.spec.seed, "method"))

@@ -1,4 +1,4 @@
-"""What a measurement of stability leaves behind, and where; sealed and checked like a run's record."""
+"""Records of stability measurements, sealed and checked like the records of runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.records.store import STABILITY, unsealed
 
 Estimator = Literal["per-sample", "per-batch", "variational"]
 Criterion = Literal["f", "delta-f", "drf"]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -23,24 +23,24 @@ class _Model(BaseModel):
 
 
 class Agreement(_Model):
-    """How far two estimates agree.
+    """Agreement of two estimates.
 
     Attributes:
-        overlap: share of the weights that one chooses which the other chooses too.
-        evaluations: single images' gradients in each of the two.
+        overlap: fraction of the weights selected by one estimate that the other selects too.
+        evaluations: gradients of single images in each estimate.
     """
 
-    overlap: Share
+    overlap: Fraction
     evaluations: Count
 
 
 class Point(_Model):
-    """Two estimates from so many images each.
+    """Two estimates with the same number of images.
 
     Attributes:
-        images: in each.
-        common: source frames that both have looked at, in other crops; 0 where the source has enough.
-        seconds, cpu_seconds: of one estimate on x and x', mean of the two; loading and choosing not counted.
+        images: number of images in each estimate.
+        common: source frames used in both, with different crops; 0 if the source has enough frames.
+        seconds, cpu_seconds: time of one estimate on x and x', mean of the two, without loading and selection.
         agreement: by criterion.
     """
 
@@ -57,12 +57,12 @@ class Stability(_Model):
     Attributes:
         protocol, protocol_fields, fingerprint, data_hash, batches_hash, decoder_hash, backbone, weights_hash: as in
             :class:`benchmark.records.Record`.
-        warm_hash: of the decoder's weights after ``warmup`` iterations, at which every estimate is made.
-        settings: FisherTune's, of which each estimate changes the estimator and the criterion alone.
-        candidates: weights to choose from.
-        chosen: how many are chosen.
-        frames: of the source.
-        curves: by estimator, in growing numbers of images.
+        warm_hash: hash of the decoder's weights after ``warmup`` iterations, at which every estimate is computed.
+        settings: FisherTune's hyperparameters; each estimate changes only the estimator and the criterion.
+        candidates: number of weights to select from.
+        chosen: number of weights selected.
+        frames: number of source frames.
+        curves: by estimator, by increasing number of images.
     """
 
     schema_version: Literal[1] = 1
@@ -102,7 +102,7 @@ class Stability(_Model):
         for name, points in self.curves.items():
             images = [point.images for point in points]
             if not images or images != sorted(set(images)) or images != list(self.images):
-                raise ValueError(f"curves.{name}: images must grow, and be the same for every estimator")
+                raise ValueError(f"curves.{name}: images must increase, and be the same for every estimator")
         return self
 
     @property
@@ -112,17 +112,17 @@ class Stability(_Model):
 
     @property
     def chance(self) -> float:
-        """The overlap to expect of two random choices."""
+        """The expected overlap of two random selections."""
         return self.chosen / self.candidates
 
 
 def place_of(root: Path, protocol: str, backbone: str, seed: int) -> Path:
-    """Return where the record of one seed lies."""
+    """Return the path of one seed's record."""
     return Path(root) / "stability" / protocol / backbone / f"seed{seed}{STABILITY}"
 
 
 def write(record: Stability, path: Path) -> None:
-    """Write a record, whole or not at all.
+    """Write a record atomically.
 
     Raises:
         UserError: no permission or no space.
@@ -132,9 +132,9 @@ def write(record: Stability, path: Path) -> None:
 
 
 def read(path: Path) -> Stability:
-    """Read a record and check it.
+    """Read and check a record.
 
     Raises:
-        UserError: unreadable, truncated, edited, or no record of stability.
+        UserError: unreadable, truncated, edited, or not a stability record.
     """
     return unsealed(path, Stability)

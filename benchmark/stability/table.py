@@ -1,4 +1,4 @@
-"""The seeds' measurements as one table: overlap by number of images, and at equal cost."""
+"""The table of measurements over seeds: overlap by number of images, and at equal cost."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SAME = ("protocol", "fingerprint", "data_hash", "backbone", "weights_hash", "set
 
 
 def check(records: Sequence[Stability]) -> None:
-    """See that several seeds were measured under the same conditions.
+    """Check that all seeds were measured under the same conditions.
 
     Raises:
-        UserError: one differs; the line names the seed and the field.
+        UserError: one differs; the message names the seed and the field.
     """
     for record in records[1:]:
         for name in SAME:
@@ -29,12 +29,12 @@ def check(records: Sequence[Stability]) -> None:
 
 
 def overlaps(records: Sequence[Stability], estimator: Estimator, criterion: Criterion, place: int) -> list[float]:
-    """Return each seed's overlap at the number of images in that place."""
+    """Return each seed's overlap at the number of images with index ``place``."""
     return [record.curves[estimator][place].agreement[criterion].overlap for record in records]
 
 
 def build(records: Sequence[Stability]) -> Table:
-    """Return criteria and estimators by numbers of images; overlaps in percent, mean and spread over seeds."""
+    """Return overlaps in percent by criterion, estimator and number of images: mean and spread over seeds."""
     check(records)
     first = records[0]
     equal = min(
@@ -57,16 +57,16 @@ def build(records: Sequence[Stability]) -> Table:
     seeds = ", ".join(str(record.seed) for record in records)
     return Table(
         f"stability/{first.protocol}/{first.backbone}",
-        f"Protocol {first.protocol}, backbone {first.backbone}: overlap in % of the {first.chosen:,} weights chosen by "
-        f"two independent estimates, mean ± standard deviation over the seeds {seeds}. "
+        f"Protocol {first.protocol}, backbone {first.backbone}: overlap in % of the {first.chosen:,} weights selected "
+        f"by two independent estimates, mean ± standard deviation over seeds {seeds}. "
         f"Fingerprint {first.fingerprint[:12]}.",
         tuple(columns),
         tuple(rows),
         (
-            f"Two random choices overlap by {100 * first.chance:.1f} %.",
-            "Evaluations: gradients of single images. F needs those on x, ΔF and DRF those on x' too; variational "
-            "takes an antithetic pair of each.",
-            f"{equal} evaluations: the largest number that every row reaches. CPU-s: of one estimate from "
-            f"{first.images[-1]} images, on x and x'.",
+            f"Two random selections overlap by {100 * first.chance:.1f} %.",
+            "Evaluations: gradients of single images. F needs gradients on x only, ΔF and DRF also on x'; variational "
+            "uses an antithetic pair for each.",
+            f"{equal} evaluations: the largest number that every row reaches. CPU-s: CPU time of one estimate from "
+            f"{first.images[-1]} images, on x and x', in seconds.",
         ),
     )

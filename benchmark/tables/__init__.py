@@ -1,4 +1,4 @@
-"""Tables made from records alone."""
+"""Tables built from records."""
 
 from benchmark.tables.comparable import as_protocol, check, difference
 from benchmark.tables.layout import Cell, Column, Row, Table

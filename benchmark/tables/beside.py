@@ -1,4 +1,4 @@
-"""What papers print, beside what was measured, and how far apart the two are."""
+"""Published figures next to the measured ones, with the difference."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from benchmark.tables.layout import Cell, Column, Row, Table
 
 WIDE = 6
-"""More columns than this with something published in them, and it stands below each row instead."""
+"""With published figures in more columns than this, they go below each row instead of into columns."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A printed number, where (``FisherTune, Table 1``), and what a reader of that place has to know."""
+    """A published number, its source (``FisherTune, Table 1``) and the errata that apply to it."""
 
     value: float
     source: str
@@ -21,16 +21,16 @@ class Figure:
 
 
 Lookup = Callable[[str, str, str, str], "Figure | None"]
-"""From protocol, backbone, method and what is scored (a domain, ``average``, ``trained``) to what is printed."""
+"""Maps protocol, backbone, method and quantity (a domain, ``average`` or ``trained``) to the published figure."""
 
 
 def nothing(protocol: str, backbone: str, method: str, scored: str) -> Figure | None:
-    """Find no figure, whatever is asked for: the look-up of a table without published figures."""
+    """Return None: the look-up of a table without published figures."""
     return None
 
 
 def expanded(table: Table) -> Table:
-    """Return the table as printed: each published figure and the difference in columns, or rows, of their own."""
+    """Return the table with published figures and differences in columns, or rows, of their own."""
     filled = [place for place, _ in enumerate(table.columns) if _any(row.cells[place] for row in table.rows)]
     if not filled:
         return table

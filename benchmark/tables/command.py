@@ -1,4 +1,4 @@
-"""``python -m benchmark table``: which records, which table, in which format."""
+"""``python -m benchmark table``."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def run(
     methods: Collection[str],
     published: bool,
 ) -> None:
-    """Print a table, or write it.
+    """Print a table, or write it to a file.
 
     Args:
-        records: their folder.
-        which: ``main``, or the number of one of the paper's.
-        output_format: of :data:`FORMATS`.
-        output: a file to write instead of printing.
-        name: a protocol's.
-        backbone: only this one's.
-        methods: rows of the main table, by registered name; none for the default.
-        published: with the figures that papers print.
+        records: the records folder.
+        which: ``main``, or the number of one of the paper's tables.
+        output_format: a key of :data:`FORMATS`.
+        output: file to write; None prints the table.
+        name: name of the protocol to show; None for all.
+        backbone: the backbone to show; None for all.
+        methods: rows of the main table, by registered name; empty for the default.
+        published: add published figures.
 
     Raises:
-        UserError: no such record, records that do not belong together, or a file that cannot be written.
+        UserError: no such record, records that are not comparable, or a file that cannot be written.
     """
     found = read_all(records)
     if which == MAIN:
         made = main(found, name, backbone, methods, published)
     elif methods:
-        raise UserError(f"--methods: Table {which} has the paper's rows; give --table main to choose some")
+        raise UserError(f"--methods: Table {which} has the paper's rows; use --table main to choose the rows")
     else:
         made = paper.build(int(which), found, name, backbone, published)
     text = FORMATS[output_format](made)
@@ -67,17 +67,17 @@ def run(
 def main(
     records: Sequence[Record], name: str | None, backbone: str | None, methods: Collection[str], published: bool
 ) -> list[Table]:
-    """Return the suite's own tables, of records that are of the protocols as these are now.
+    """Return the main tables, after checking the records against the current protocols.
 
     Args:
-        records: of any runs.
-        name: a protocol's.
-        backbone: only this one's.
-        methods: rows, by registered name; by default all but ablations and methods that carry something.
-        published: with the figures that papers print.
+        records: records of any runs.
+        name: name of the protocol to show; None for all.
+        backbone: the backbone to show; None for all.
+        methods: rows, by registered name; by default all except ablations and methods with feature perturbation.
+        published: add published figures.
 
     Raises:
-        UserError: no such record, or records that do not belong together.
+        UserError: no such record, or records that are not comparable.
     """
     shown = tables.shown(records, name, backbone, methods)
     for stated in {record.protocol for record in shown}:

@@ -1,4 +1,4 @@
-"""Whether records may stand in one table or figure: only those of runs under identical conditions."""
+"""Checks that the records in a table or figure come from runs under identical conditions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ OF_BACKBONE = ("weights_hash", "decoder_hash")
 
 
 def check(records: Sequence[Record], *, use: str = "table", across: bool = False) -> None:
-    """Refuse to mix: protocol, data and pre-trained weights are one, and so are each seed's batches and decoder.
+    """Check that protocol, data and pre-trained weights agree, and batches and decoder initialisation per seed.
 
     Args:
-        records: of one protocol, and of one backbone unless ``across``.
-        use: what they cannot share, in the refusal's words.
-        across: whether they may be of several backbones, with weights and a decoder for each.
+        records: records of one protocol, and of one backbone unless ``across``.
+        use: ``table`` or ``figure``, for the error message.
+        across: allow several backbones, each with its own weights and decoder initialisation.
 
     Raises:
-        UserError: naming the field that differs, between which two records.
+        UserError: two records differ; the message names both and the field.
     """
     for record in records[1:]:
         _check_pair(records[0], record, use)
@@ -31,7 +31,7 @@ def check(records: Sequence[Record], *, use: str = "table", across: bool = False
         first: dict[tuple[int | None, str], Record] = {}
         for record in records:
             value = getattr(record, name)
-            if not value:  # a run that failed early does not know it
+            if not value:  # not recorded: the run failed early
                 continue
             backbone = record.backbone if across and name in OF_BACKBONE else ""
             other = first.setdefault((record.seed if name in OF_SEED else None, backbone), record)
@@ -43,7 +43,7 @@ def check(records: Sequence[Record], *, use: str = "table", across: bool = False
         if not record.vfm:
             continue
         other = noted.setdefault(record.backbone, record)
-        # The same weights may come from a file or from the hub; their hash has been looked at.
+        # The same weights may come from a file or from the hub; their hash is compared above.
         left, right = ({**each.vfm, "origin": None} for each in (other, record))
         if differs := difference(left, right, "vfm"):
             place, theirs, ours = differs
@@ -51,10 +51,10 @@ def check(records: Sequence[Record], *, use: str = "table", across: bool = False
 
 
 def as_protocol(records: Sequence[Record], fixed: Protocol) -> None:
-    """Refuse records that say they are of ``fixed`` and were made under other conditions.
+    """Check that records of protocol ``fixed`` were created under its current version.
 
     Raises:
-        UserError: naming the record, and the field that differs.
+        UserError: a record differs; the message names it and the field.
     """
     expected = fixed.fingerprint()
     for record in records:
@@ -64,8 +64,9 @@ def as_protocol(records: Sequence[Record], fixed: Protocol) -> None:
             "fingerprint", record.fingerprint, expected,
         )  # fmt: skip
         raise UserError(
-            f"{record.path or record.name}: not of protocol {fixed.name} as it is now: {place} is {_short(theirs)} "
-            f"in the record, {_short(ours)} in the protocol; run it again with --force, or move it elsewhere"
+            f"{record.path or record.name}: does not match the current protocol {fixed.name}: {place} is "
+            f"{_short(theirs)} in the record, {_short(ours)} in the protocol; run it again with --force, or move the "
+            "record to another folder"
         )
 
 
@@ -80,7 +81,7 @@ def _check_pair(one: Record, other: Record, use: str) -> None:
 
 
 def difference(left: Any, right: Any, place: str = "") -> tuple[str, Any, Any] | None:
-    """Return the dotted place of the first difference between two JSON values, and both values there."""
+    """Return the dotted path of the first difference between two JSON values, and both values at that path."""
     if isinstance(left, dict) and isinstance(right, dict):
         for key in [*left, *(key for key in right if key not in left)]:
             inner = f"{place}.{key}" if place else str(key)
@@ -94,7 +95,7 @@ def difference(left: Any, right: Any, place: str = "") -> tuple[str, Any, Any] |
 def _refuse(one: Record, other: Record, what: str, use: str) -> None:
     raise UserError(
         f"{one.path or one.name} and {other.path or other.name} cannot share a {use}: {what}; "
-        "run one of them again with --force, or keep them in different folders"
+        "run one of them again with --force, or move one to another folder"
     )
 
 

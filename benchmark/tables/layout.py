@@ -1,4 +1,4 @@
-"""What a table is before it is printed: plain numbers and plain text, in no markup."""
+"""A table before it is rendered: numbers and plain text without markup."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, and how many decimals the numbers below it have."""
+    """A column's heading and the number of decimals of its numbers."""
 
     head: str
     decimals: int
@@ -17,17 +17,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean over seeds and its spread (sample standard deviation); either is None where it is not known.
+    """A mean over seeds and its spread (sample standard deviation).
 
     Attributes:
         mean: None leaves the cell empty.
-        spread: None for a single seed, or for a number that no seed moves.
-        best: best of its column, and separated from every other row.
-        second: second of its column, and separated from every row but the best.
-        n: how many runs the mean is over; 0 where it is of none, or of no run in particular.
-        published: what a paper prints for the same; None where none does, or it was not asked for.
-        text: printed instead of a number.
-        aside: printed behind the number.
+        spread: None for a single seed, or for a number that is the same for every seed.
+        best: best of its column, significantly better than every other row.
+        second: second of its column, significantly better than every row except the best.
+        n: number of runs averaged; 0 if the number does not come from runs.
+        published: the published figure; None if there is none or it was not requested.
+        text: printed instead of the number.
+        aside: printed after the number.
     """
 
     mean: float | None = None
@@ -49,15 +49,15 @@ class Cell:
 
     @property
     def difference(self) -> float | None:
-        """What is measured less what is published; None unless both are there."""
+        """Measured minus published; None unless both are known."""
         return None if self.mean is None or self.published is None else self.mean - self.published
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method: its registered name with given settings, its label, and a cell per column.
+    """One method: its registered name with the given hyperparameters, its label, and one cell per column.
 
-    Rows of one ``group`` stand together below its name.
+    Rows of the same ``group`` are printed together under its name.
     """
 
     method: str
@@ -68,14 +68,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Methods by columns: of one protocol and backbone, or one of a paper's.
+    """One row per method: of one protocol and backbone, or in the layout of a paper's table.
 
     Attributes:
         name: short and unique (``streets/vit-tiny-streets``).
         caption: what the numbers are.
-        columns: all but the first, which holds the methods.
-        rows: in order of printing.
-        notes: what has to be known to read the numbers, a sentence or two each.
+        columns: all columns except the first, which holds the methods.
+        rows: in printing order.
+        notes: explanations printed below the table, one or two sentences each.
     """
 
     name: str

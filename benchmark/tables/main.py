@@ -1,4 +1,4 @@
-"""The suite's own table: methods by cost, source score, unseen domains and their average."""
+"""The main table: per method its cost, source mIoU, and mIoU on each unseen domain and on average."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.tables.beside import Figure, Lookup, nothing
 from benchmark.tables.layout import Cell, Column, Row, Table
 from benchmark.tables.marks import mark
 from benchmark.tables.resamples import Resamples
-from benchmark.tables.runs import Runs, cell, decimals, mean_score, oracle_gap, trained_cell
+from benchmark.tables.runs import Runs, cell, decimals, mean_score, oracle_gap, trainable_cell
 
 ORDER = (
     "full", "freeze",
@@ -24,9 +24,9 @@ ORDER = (
     "fim", "fim-variational", "delta-fim", "delta-fim-variational", "dr-fim-variational", "parts",
     "fishertune",
 )  # fmt: skip
-"""Rows: the two ends, what adds parameters, what selects among the backbone's own, the method under study."""
-AVERAGE, TRAINED = "average", "trained"
-"""What is scored, beside the domains."""
+"""Row order: full and frozen, methods that add parameters, methods that select among the backbone's, FisherTune."""
+AVERAGE, TRAINABLE = "average", "trained"
+"""Names of the quantities that are not domains, as in ``published.yaml``."""
 
 
 def build(
@@ -39,14 +39,15 @@ def build(
     """Return one table per protocol and backbone, sorted by name.
 
     Args:
-        records: of any runs; those that no table shows bear on none.
-        protocol: only this one's (``streets``, ``streets@quick``).
-        backbone: only this one's.
-        methods: only these, by registered name; by default all but ablations and methods that carry something.
-        published: finds what papers print.
+        records: records of any runs; records of methods that are not shown are ignored.
+        protocol: show only this protocol (``streets``, ``streets@quick``).
+        backbone: show only this backbone.
+        methods: rows, by registered name; by default all except ablations and methods with feature perturbation.
+        published: look-up of published figures.
 
     Raises:
-        UserError: no such record; records under different conditions; confusions that are not their record's.
+        UserError: no such record; records under different conditions; a confusion file that does not belong to its
+            record.
     """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     chosen = shown(records, protocol, backbone, methods)
@@ -56,9 +57,9 @@ def build(
 
 
 def order(method: str) -> tuple[int, str, str]:
-    """Return a method's sort key: known ones in :data:`ORDER`, given settings after the defaults, others last.
+    """Return a method's sort key: known methods in :data:`ORDER`, then others by name.
 
-    A method that carries perturbation follows the plain one.
+    Variants with given hyperparameters or feature perturbation follow the plain method.
     """
     name, _, given = method.partition("[")
     known = base(method)
@@ -68,14 +69,14 @@ def order(method: str) -> tuple[int, str, str]:
 def shown(
     records: Iterable[Record], protocol: str | None, backbone: str | None, methods: Collection[str]
 ) -> list[Record]:
-    """Return the records that :func:`build` makes tables of.
+    """Return the records that :func:`build` shows.
 
     Raises:
-        UserError: there is none.
+        UserError: there are none.
     """
     chosen = _only(_only(list(records), "protocol", protocol), "backbone", backbone)
     if not chosen:
-        raise UserError("no records to make a table of; make some with: python -m benchmark run")
+        raise UserError("no records to show; create some with: python -m benchmark run")
     places = registry.names("method")
     apart = {name for name, place in places.items() if registry.is_ablation(place)}
     found = []
@@ -85,7 +86,7 @@ def shown(
             found.append(record)
     if not found:
         held = ",".join(sorted({record.method.partition("[")[0] for record in chosen}))
-        raise UserError(f"--methods: these records are of other rows; to see them: --methods {held}")
+        raise UserError(f"--methods: no records of the requested rows; available: --methods {held}")
     return found
 
 
@@ -108,7 +109,7 @@ def _table(records: Sequence[Record], published: Lookup) -> Table:
     rows, marks = mark(rows, runs.finished, places, Resamples())
     heads = ["Source", *map(notes.spelling, runs.targets), "Avg."]
     columns = [
-        Column("Trained (M)", decimals([row.cells[0] for row in rows])),
+        Column("Trainable (M)", decimals([row.cells[0] for row in rows])),
         *(Column(head, 1) for head in heads),
         Column("Oracle gap", 1),
         Column("CPU-s", 0 if all((row.cells[-2].mean or 100) >= 100 for row in rows) else 1),
@@ -125,7 +126,7 @@ def _table(records: Sequence[Record], published: Lookup) -> Table:
 
 def _row(runs: Runs, method: str, domains: dict[str, tuple[str, ...]], published: Lookup, cited: notes.Cited) -> Row:
     finished = list(runs.finished[method].values())
-    cells = {TRAINED: trained_cell(finished)}
+    cells = {TRAINABLE: trainable_cell(finished)}
     cells |= {name: cell(finished, mean_score(each)) for name, each in domains.items()}
     for name in cells:
         figure: Figure | None = published(runs.all[0].protocol, runs.all[0].backbone, method, name)

@@ -1,4 +1,4 @@
-"""The best and the second of a column, marked where they are parted from the rows below, and a note where not."""
+"""Marks the best and second-best of each column where the difference is significant."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from benchmark.tables.resamples import Resamples
 from benchmark.tables.separation import Finished, leaders
 
 MARKS = (
-    "Bold: best, and parted from every other row at 95 % by a paired bootstrap over images and seeds. "
-    "Underlined (in markdown: italic): second, and parted so from every row but the best."
+    "Bold: significantly better than all others (paired bootstrap over images and seeds, 95 %). "
+    "Underlined (italic in markdown): significantly better than all but the best."
 )
-NONE = "Nothing is bold: no best is parted from every other row."
+NONE = "No bold: no method is significantly better than all others."
 
 
 def mark(
     rows: Sequence[Row], runs: Finished, columns: Mapping[int, Sequence[str]], resamples: Resamples
 ) -> tuple[list[Row], str]:
-    """Return the rows with their leaders marked, and the note that says what marks mean, or why there is none.
+    """Return the rows with best and second marked, and a note that explains the marks or their absence.
 
     Args:
-        rows: of one protocol and backbone; what they show is all that is compared.
-        runs: finished runs by the rows' methods.
-        columns: the domains whose mean stands in each column that may be marked.
+        rows: rows of one protocol and backbone; only these are compared.
+        runs: finished runs by method.
+        columns: for each column index to mark, the domains it averages.
         resamples: shared between the parts of a table.
 
     Raises:
-        UserError: confusions that are not their record's, or not of the same images.
+        UserError: confusions that do not belong to their record, or are of different images.
     """
     shown = {row.method for row in rows}
     scored = {method: seeds for method, seeds in runs.items() if seeds and method in shown}
     if len(scored) < 2:
         return list(rows), ""
-    hindrance = _hindrance({row.method: row.label for row in rows}, scored)
-    if hindrance:
-        return list(rows), f"Nothing is bold: {hindrance}."
+    obstacle = _obstacle({row.method: row.label for row in rows}, scored)
+    if obstacle:
+        return list(rows), f"No bold: {obstacle}."
     marked, note = list(rows), NONE
     for index, domains in columns.items():
         if any(row.cells[index].mean is None for row in rows if row.method in scored):
@@ -50,16 +50,16 @@ def mark(
     return marked, note
 
 
-def _hindrance(labels: Mapping[str, str], scored: Finished) -> str:
-    """Return what keeps the rows from being told apart; empty if nothing does."""
+def _obstacle(labels: Mapping[str, str], scored: Finished) -> str:
+    """Return why significance cannot be tested; empty if it can."""
     alone = [labels[method] for method, seeds in scored.items() if len(seeds) < 2]
     if alone:
-        whose = "each has one" if len(alone) == len(scored) else f"{', '.join(alone)}: one"
-        return f"to tell a difference from chance takes at least two seeds of every method ({whose})"
+        counts = "each has one" if len(alone) == len(scored) else f"{', '.join(alone)}: one"
+        return f"a significance test needs at least two seeds of every method ({counts})"
     for method, seeds in scored.items():
         for record in seeds.values():
             if not _has_confusions(record):
-                return f"{labels[method]}, seed {record.seed}, has no per-image confusions beside it"
+                return f"the per-image confusions of {labels[method]}, seed {record.seed}, are missing"
     return ""
 
 

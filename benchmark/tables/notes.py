@@ -1,4 +1,4 @@
-"""What is said above and below a table: conditions, failures, missing seeds, sources."""
+"""Captions and notes: conditions, failures, missing seeds, sources."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ REASON_LENGTH = 90
 
 
 def caption(runs: Runs) -> str:
-    """Return the conditions of one protocol's runs."""
+    """Return a caption that states the conditions of one protocol's runs."""
     first = runs.all[0]
     fields = first.protocol_fields
     sources = " + ".join(spelling(str(part["dataset"])) for part in _sources(fields))
     trained = f" on {sources}" if sources else ""
     length = f" after {fields['iterations']} iterations" if "iterations" in fields else ""
     seeds = runs.seeds()
-    over = f"mean ± standard deviation over n of the seeds {_list(seeds)}" if len(seeds) > 1 else f"seed {_list(seeds)}"
+    over = f"mean ± standard deviation over n seeds ({_list(seeds)})" if len(seeds) > 1 else f"seed {_list(seeds)}"
     return (
         f"Protocol {first.protocol}, backbone {first.backbone}: mIoU in %{length}{trained}, "
-        f"{over if seeds else 'no run has finished'}. Fingerprint {first.fingerprint[:12]}."
+        f"{over if seeds else 'no finished run'}. Fingerprint {first.fingerprint[:12]}."
     )
 
 
 def conditions(runs: Runs) -> list[str]:
-    """Return what the main table's columns hold."""
+    """Return notes that explain the columns of the main table."""
     counts = sorted({r.trainable.decoder for r in runs.all if r.trainable is not None and r.trainable.decoder})
-    # A method that offers its own queries trains a few more or fewer of the decoder's weights.
+    # A method with its own queries trains slightly more or fewer decoder weights.
     span = " to ".join(dict.fromkeys(f"{count / 1e6:.2f}" for count in (*counts[:1], *counts[-1:])))
-    also = f"; the decoder's {span} M train in every row" if counts else ""
+    also = f" ({span} M, trained in every row)" if counts else ""
     return [
-        f"Trained: parameters of the backbone's side, in millions{also}.",
-        f"Source: {_scored(runs.all[0].protocol_fields)} images of the source. Avg.: of the unseen domains. "
-        "CPU-s: processor time of one run.",
-        "Oracle gap: how far the best of a run's scorings on the unseen domains lies above the last, which counts.",
+        f"Trainable: millions of trainable parameters, decoder excluded{also}.",
+        f"Source: mIoU on {_scored(runs.all[0].protocol_fields)} source images. Avg.: mean over the unseen domains. "
+        "CPU-s: CPU time of one run, in seconds.",
+        "Oracle gap: best minus final evaluation on the unseen domains (only the final one counts).",
     ]
 
 
 def of_runs(runs: Runs) -> list[str]:
-    """Return what sets some runs apart from the others: unequal effort, missing seeds, failures."""
+    """Return notes on runs that differ from the others: learning rate not searched, missing seeds, failures."""
     notes = _effort(runs)
     everyone = runs.seeds()
     for method, seeds in runs.finished.items():
@@ -56,33 +56,31 @@ def of_runs(runs: Runs) -> list[str]:
             notes.append(f"{runs.label(method)}: seed{'s' if len(seeds) > 1 else ''} {_list(sorted(seeds))} only.")
     for record in runs.all:
         if record.state == "failed":
-            notes.append(
-                f"{runs.label(record.method)}, seed {record.seed}, failed and is not averaged: {_reason(record)}."
-            )
+            notes.append(f"{runs.label(record.method)}, seed {record.seed}, failed and is excluded: {_reason(record)}.")
     return notes
 
 
 @dataclass
 class Cited:
-    """The published figures that a table shows: which rows, by source, and the errata that come with them."""
+    """The published figures in a table: rows by source, and the errata that apply."""
 
     rows: dict[str, list[str]] = field(default_factory=dict)
     errata: dict[str, None] = field(default_factory=dict)
 
     def cite(self, figure: Figure, label: str) -> None:
-        """Remember that the row of that label shows a figure."""
+        """Note that the row with this label shows a figure."""
         labels = self.rows.setdefault(figure.source, [])
         if label not in labels:
             labels.append(label)
         self.errata |= dict.fromkeys(figure.errata)
 
     def notes(self) -> list[str]:
-        """Return where the figures are from, which rows show them where that differs, and the errata."""
+        """Return the sources of the figures, with the rows if there are several sources, and the errata."""
         if not self.rows:
             return []
         alone = len(self.rows) == 1
         named = "; ".join(source if alone else f"{source} ({', '.join(each)})" for source, each in self.rows.items())
-        return [f"Publ.: as printed in {named}. Δ: measured less published.", *self.errata]
+        return [f"Publ.: as printed in {named}. Δ: measured minus published.", *self.errata]
 
 
 def _sources(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -92,19 +90,19 @@ def _sources(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _scored(fields: Mapping[str, Any]) -> str:
-    """Return which images of the source are scored: a protocol that trains on all of them holds none out."""
+    """Return whether source mIoU is on held-out or training images: some protocols train on all of them."""
     scored = fields.get("validation") or {}
     among = any(all(part.get(key) == scored.get(key) for key in ("dataset", "split")) for part in _sources(fields))
-    return "trained-on" if among else "held-out"
+    return "training" if among else "held-out"
 
 
 def _effort(runs: Runs) -> list[str]:
-    """Say so where the learning rates of some rows were searched and those of others were not."""
+    """Return a note if the learning rate was searched for some rows only."""
     rates = {runs.label(r.method): r.origins["lr"] for r in runs.all if r.state == "finished" and "lr" in r.origins}
     without = [label for label, origin in rates.items() if origin != "search"]
     if not without or len(without) == len(rates):
         return []
-    return [f"Learning rate not searched, unlike the others': {', '.join(without)}."]
+    return [f"Learning rate not searched, unlike for the other rows: {', '.join(without)}."]
 
 
 def _reason(record: Record) -> str:
@@ -113,7 +111,7 @@ def _reason(record: Record) -> str:
 
 
 def spelling(name: Any) -> str:
-    """Return a domain's or data set's name in print."""
+    """Return the printed name of a domain or dataset."""
     return SPELLING.get(name, str(name)[:1].upper() + str(name)[1:])
 
 

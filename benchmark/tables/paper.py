@@ -1,4 +1,4 @@
-"""FisherTune's five tables: its rows, columns and order, with what the records hold in them."""
+"""The layouts of FisherTune's five tables, filled from records."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from benchmark.tables import published as papers
 from benchmark.tables.comparable import as_protocol
 from benchmark.tables.layout import Cell, Column, Row, Table
 from benchmark.tables.marks import MARKS, mark
-from benchmark.tables.published import TRAINED, Group, Layout
+from benchmark.tables.published import TRAINABLE, Group, Layout
 from benchmark.tables.resamples import Resamples
-from benchmark.tables.runs import Runs, cell, decimals, mean_score, trained_cell
+from benchmark.tables.runs import Runs, cell, decimals, mean_score, trainable_cell
 
 NUMBERS = (1, 2, 3, 4, 5)
 AVERAGE, CLASS = "average", "class "
@@ -30,20 +30,20 @@ def build(
     backbone: str | None = None,
     published: bool = False,
 ) -> list[Table]:
-    """Return one of the paper's tables, its cells from records alone: what no run has scored stays empty.
+    """Return one of the paper's tables, filled from records; cells without runs stay empty.
 
-    One that lists classes comes in a part per protocol, since no page holds it whole.
+    A per-class table is split into one part per protocol, since it does not fit on a page.
 
     Args:
-        number: of the paper's table.
-        records: of any runs; those of other protocols, backbones and methods bear on nothing.
-        protocol: a variant of the table's own (``gtav-to-cbm@full-test``), or any other, whose domains then make
-            the columns.
-        backbone: only this one's groups or columns.
-        published: with the printed figures.
+        number: number of the table in the paper.
+        records: records of any runs; other protocols, backbones and methods are ignored.
+        protocol: a variant of the table's protocol (``gtav-to-cbm@full-test``), or another protocol, whose domains
+            then become the columns.
+        backbone: show only the groups or columns of this backbone.
+        published: add published figures.
 
     Raises:
-        UserError: no record that the table could show; one that is not of its protocol, or not comparable.
+        UserError: no record to show; a record that does not match its protocol or is not comparable.
     """
     layout = papers.layout(number)
     fixed = {name: protocols.load(name) for name in layout.protocols()}
@@ -62,7 +62,7 @@ def build(
         held = sorted({f"{record.protocol} with {record.backbone}" for record in records})
         raise UserError(
             f"no record for a row of Table {number}, which shows {', '.join(each.name for each in fixed.values())}; "
-            f"these are of {', '.join(held)}; give --protocol, or make some: python -m benchmark run"
+            f"found {', '.join(held)}; give --protocol, or create records with: python -m benchmark run"
         )
     return tables
 
@@ -79,7 +79,7 @@ def _by_class(layout: Layout) -> bool:
 
 
 def _elsewhere(layout: Layout, fixed: Protocol, records: Sequence[Record]) -> Layout:
-    """Return the rows of a table over the domains of another protocol, one group per backbone."""
+    """Return the table's rows with the domains of another protocol as columns, one group per backbone."""
     methods = dict.fromkeys(method for group in layout.groups for method in group.rows)
     here = [record for record in records if record.protocol == fixed.name and record.method in methods]
     classes = here[0].classes if here and _by_class(layout) else ()
@@ -103,7 +103,7 @@ def _only(layout: Layout, backbone: str) -> Layout:
 
 @dataclass
 class _Made:
-    """A table in the making: the runs that its cells have asked for, and what has to be said of them."""
+    """A table being built: the runs that its cells use, and the notes about them."""
 
     layout: Layout
     fixed: dict[str, Protocol]
@@ -115,9 +115,9 @@ class _Made:
     resamples: Resamples = field(default_factory=Resamples)
 
     def table(self) -> Table:
-        """Return the table."""
+        """Build the table."""
         rows = [row for group in self.layout.groups for row in self._rows(group)]
-        first = [Column("Trained (M)", decimals([row.cells[0] for row in rows]))] if self.layout.trained else []
+        first = [Column("Trainable (M)", decimals([row.cells[0] for row in rows]))] if self.layout.trained else []
         columns = (*first, *(Column(column.head, 1) for column in self.layout.columns), Column("n", 0))
         name = "/".join([f"table{self.layout.number}", *(each.name for each in self._protocols())])
         return Table(name, self._caption(), columns, tuple(rows), tuple(self._notes()))
@@ -150,15 +150,15 @@ class _Made:
     def _caption(self) -> str:
         of = ", ".join(f"{each.name} (fingerprint {each.fingerprint()[:12]})" for each in self._protocols())
         return (
-            f"FisherTune (Zhao et al., CVPR 2025), Table {self.layout.number}, from the suite's own records: "
+            f"FisherTune (Zhao et al., CVPR 2025), Table {self.layout.number}, from this suite's records: "
             f"{self.layout.title}. mIoU in %, mean ± standard deviation over n seeds. Protocol {of}."
         )
 
     def _notes(self) -> Iterator[str]:
         if self.layout.trained:
-            yield "Trained: parameters of the backbone's side, in millions."
+            yield "Trainable: millions of trainable parameters, decoder excluded."
         if _by_class(self.layout):
-            yield "By class: mean IoU over the domains in which the class occurs; only mIoU is marked."
+            yield "Classes: mean IoU over the domains in which the class occurs. Significance is marked for mIoU only."
         for (protocol, backbone), runs in self.runs.items():
             yield from (f"{protocol}, {backbone}: {note}" for note in notes.of_runs(runs))
         yield from self.marks
@@ -177,14 +177,14 @@ class _Made:
         return self.runs[fixed.name, backbone]
 
     def _methods(self, group: Group, runs: Sequence[Runs | None]) -> list[str]:
-        """Return the rows' methods: the second of two that share figures only if there are runs of it."""
+        """Return the methods of a group; the second of two that share published figures needs runs to be shown."""
         seconds = set(papers.twins().values())
         return [name for name in group.rows if name not in seconds or any(r and name in r.finished for r in runs)]
 
     def _row(self, group: Group, method: str, places: list[tuple[str, str]], runs: Sequence[Runs | None]) -> Row:
         cells = []
         if self.layout.trained:
-            cells.append(self._printed(trained_cell(_finished(runs[0], method)), places[0], method, TRAINED))
+            cells.append(self._printed(trainable_cell(_finished(runs[0], method)), places[0], method, TRAINABLE))
         for column, place, each in zip(self.layout.columns, places, runs, strict=True):
             scored = cell(_finished(each, method), _reader(column.scored, each)) if each else Cell()
             cells.append(self._printed(scored, place, method, column.scored))

@@ -1,4 +1,4 @@
-"""What papers print, and how FisherTune's tables are laid out, from ``published.yaml``."""
+"""Published figures and the layouts of FisherTune's tables, read from ``published.yaml``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import yaml
 
 from benchmark.tables.beside import Figure
 
-TRAINED = "trained"
+TRAINABLE = "trained"
+"""Name of the number of trainable parameters in ``published.yaml``."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """What a column shows; ``protocol`` or ``backbone`` is empty where the group says it.
+    """A column of a table; ``protocol`` or ``backbone`` is empty if the group sets it.
 
     Attributes:
-        head: as printed.
+        head: heading in the paper.
         scored: a domain, ``average`` over the protocol's domains, or ``class NAME``.
-        protocol: without variant.
-        backbone: as in the catalogue.
+        protocol: name without variant.
+        backbone: name in the catalogue.
     """
 
     head: str
@@ -34,7 +35,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that stand together: their printed figures by method, one per column, the trained parameters first."""
+    """A group of rows: published figures by method, one per column, the trainable parameters first."""
 
     head: str
     rows: Mapping[str, tuple[float | None, ...]]
@@ -44,7 +45,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Layout:
-    """One of the paper's tables; ``trained`` says whether it has a column of trainable parameters."""
+    """The layout of one of the paper's tables; ``trained``: it has a column of trainable parameters."""
 
     number: int
     title: str
@@ -53,7 +54,7 @@ class Layout:
     groups: tuple[Group, ...]
 
     def protocols(self) -> list[str]:
-        """Return the protocols that its figures are of, without variants."""
+        """Return the protocols of its figures, without variants."""
         stated = [*(each.protocol for each in self.columns), *(each.protocol for each in self.groups)]
         return list(dict.fromkeys(filter(None, stated)))
 
@@ -68,7 +69,7 @@ class _Printed:
 
 
 def layout(number: int) -> Layout:
-    """Return the layout and the figures of the paper's table of that number, 1 to 5."""
+    """Return the layout and figures of the paper's table with this number, 1 to 5."""
     table = _file()["tables"][number]
     groups = [{**group, "rows": _with_twins(group["rows"])} for group in table["groups"]]
     return Layout(
@@ -78,25 +79,25 @@ def layout(number: int) -> Layout:
 
 
 def label(method: str) -> str:
-    """Return the name in print of a method that the paper's tables show."""
+    """Return the printed name of a method in the paper's tables."""
     return str(_file()["labels"][method])
 
 
 def twins() -> dict[str, str]:
-    """Return the methods that share a row's figures: the second by the first."""
+    """Return the pairs of methods that share a row of published figures, as a mapping from first to second."""
     return dict(_file()["twins"])
 
 
 def find(protocol: str, backbone: str, method: str, scored: str, table: int | None = None) -> Figure | None:
-    """Return what is printed for a method: by FisherTune if it is, else by another paper.
+    """Return the published figure of a method: FisherTune's if there is one, else another paper's.
 
     Args:
-        protocol: with its variant if any. FisherTune's figures are any variant's, since it does not state the size
-            of its test images; another paper's are of one.
-        backbone: as in the catalogue.
-        method: as registered; one with given settings is in no paper.
+        protocol: name, with the variant if there is one. FisherTune's figures apply to every variant, since the
+            paper does not state its test image size; those of other papers apply to one variant.
+        backbone: name in the catalogue.
+        method: registered name; methods with given hyperparameters have no published figures.
         scored: a domain, ``average``, ``class NAME`` or ``trained``.
-        table: only FisherTune's of that number.
+        table: search only this table of FisherTune.
     """
     wanted = (backbone, method, scored)
     for each in _printed(table):
@@ -114,7 +115,7 @@ def _printed(table: int | None) -> list[_Printed]:
 
 def _of_paper(table: Layout) -> Iterator[_Printed]:
     source = f"{_file()['paper']}, Table {table.number}"
-    first = (Column("", TRAINED),) if table.trained else ()
+    first = (Column("", TRAINABLE),) if table.trained else ()
     for group in table.groups:
         for method, figures in group.rows.items():
             for column, value in zip((*first, *table.columns), figures, strict=True):

@@ -1,4 +1,4 @@
-"""A table as LaTeX (booktabs) and as markdown; the only place that knows markup."""
+"""Tables as LaTeX (booktabs) and as markdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LATEX = {
     "±": r"$\pm$", "×": r"$\times$", "…": r"\ldots{}", "–": r"\textendash{}", "—": r"\textemdash{}", "ß": r"\ss{}",
     "≠": r"$\neq$", "−": r"$-$", "→": r"$\to$",
 }  # fmt: skip
-"""Brackets and stars are braced, since at the start of a row they would belong to the line break before it."""
+"""Brackets and stars are braced: at the start of a row they would be arguments of the preceding ``\\\\``."""
 ACCENTS = "\u0300\u0301\u0302\u0303\u0308\u030a\u0327"
 GREEK = {
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
@@ -28,11 +28,11 @@ GREEK = {
 
 
 SIDEWAYS = 14
-"""A table of more columns than this is turned, unless it is long: upright, it would be shrunk beyond reading."""
+"""Tables with more columns than this are rotated unless they are long: upright they would be too small to read."""
 
 
 def latex(table: Table) -> str:
-    """Return a ``table`` float, shrunk where the page is too narrow, or turned: see the packages that it names."""
+    """Return a ``table`` float that fits the page width, rotated if wide; its first line names the packages."""
     table = expanded(table)
     lines = len(table.rows) + len({row.group for row in table.rows})
     wide = len(table.columns) > SIDEWAYS and lines <= 2 * len(table.columns)
@@ -75,7 +75,7 @@ def latex(table: Table) -> str:
 
 
 def markdown(table: Table) -> str:
-    """Return a GitHub table between its caption and its notes, which have a line each."""
+    """Return a GitHub table with its caption above and its notes below, one per line."""
     table = expanded(table)
     heads = ["Method", *(escape_markdown(column.head) for column in table.columns)]
     rows: list[list[str]] = []
@@ -92,14 +92,14 @@ def markdown(table: Table) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Return text that LaTeX prints as it stands; what pdfLaTeX's fonts lack appears as its code point."""
+    """Escape text for LaTeX; characters missing from pdfLaTeX's fonts are printed as their code point."""
     plain = unicodedata.normalize("NFC", " ".join(text.split()))
     escaped = "".join(LATEX.get(sign) or _latex_sign(sign) for sign in plain)
-    return re.sub(r"([-'])(?=\1)", r"\1{}", escaped)  # two in a row would join into one sign
+    return re.sub(r"([-'])(?=\1)", r"\1{}", escaped)  # two in a row would form a ligature
 
 
 def escape_markdown(text: str) -> str:
-    """Return text that markdown prints as it stands, inside a table too."""
+    """Escape text for markdown, inside and outside tables."""
     return re.sub(r"([\\`*_{}\[\]<>|~#&])", r"\\\1", " ".join(text.split()))
 
 

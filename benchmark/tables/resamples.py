@@ -1,4 +1,4 @@
-"""Every run's mIoU on resampled images: worked out once per content, and kept in the cache."""
+"""Bootstrap resamples of every run's mIoU, computed once per confusion file and cached on disk."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ DIGEST = hashlib.sha256().digest_size
 
 
 class Resamples:
-    """Computed only when asked for: where nothing leads by far, most runs' confusions are never read."""
+    """Resampled mIoU of runs, computed on demand: without a clear leader, most confusion files are never read."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[str, Floats]] = {}
         self._ids: dict[str, tuple[Record, bytes]] = {}
 
     def of(self, record: Record, domains: Sequence[str]) -> Floats:
-        """Return the mean over ``domains`` of a run's mIoU, in each of the replicates.
+        """Return a run's mIoU averaged over ``domains`` in each replicate: shape (replicates,).
 
         Raises:
-            UserError: the run's confusions are gone, or not of the same images as another's.
+            UserError: the run's confusion file is missing, or is of other images than another run's.
         """
         known = self._known.get(record.name)
         if known is None:
@@ -40,13 +40,16 @@ class Resamples:
         return known[domains[0]] if len(domains) == 1 else np.asarray(np.mean([known[each] for each in domains], 0))
 
     def _resample(self, record: Record) -> dict[str, Floats]:
-        content(record, "confusion")  # raises where the file is not the record's own
+        content(record, "confusion")  # raises if the file does not belong to the record
         domains = list(record.scores())
         found = _kept(record, len(domains)) or _computed(record, domains)
         for domain, ids in zip(domains, found[0], strict=True):
             other, theirs = self._ids.setdefault(f"{record.protocol}/{domain}", (record, ids))
             if theirs != ids:
-                raise UserError(f"{record.path} and {other.path}: scored on different images of {domain}")
+                raise UserError(
+                    f"{record.path} and {other.path}: evaluated on different images of {domain}; "
+                    "run one of them again with --force"
+                )
         return dict(zip(domains, found[1], strict=True))
 
 
@@ -58,16 +61,16 @@ def _computed(record: Record, domains: Sequence[str]) -> tuple[list[bytes], Floa
     packed = resampled.astype(np.float32)
     body = b"".join(digests) + packed.tobytes()
     place = _place(record)
-    with suppress(OSError):  # a cache that cannot be written costs time and nothing else
+    with suppress(OSError):  # without a writable cache only the speed-up is lost
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = place.with_name(f".{place.name}.{uuid4().hex}.tmp")
         temporary.write_bytes(hashlib.sha256(body).digest() + body)
         temporary.replace(place)
-    return digests, packed.astype(np.float64)  # as it would be read again: a table made twice is the same
+    return digests, packed.astype(np.float64)  # rounded as in the cache, so that a rebuilt table is identical
 
 
 def _kept(record: Record, domains: int) -> tuple[list[bytes], Floats] | None:
-    """Return what :func:`_computed` left in the cache; None where it left nothing, or it is damaged."""
+    """Return the result of :func:`_computed` from the cache; None if it is missing or damaged."""
     try:
         packed = _place(record).read_bytes()
     except OSError:
@@ -81,7 +84,7 @@ def _kept(record: Record, domains: int) -> tuple[list[bytes], Floats] | None:
 
 
 def _place(record: Record) -> Path:
-    """Return where a run's resamples are kept: named by all that they follow from."""
+    """Return the cache file of a run's resamples, named after a hash of everything they depend on."""
     assert record.confusion is not None
     order = "/".join(record.scores())
     name = hashlib.sha256(f"{_code()} {record.confusion.sha256} {order}".encode()).hexdigest()
@@ -90,7 +93,7 @@ def _place(record: Record) -> Path:
 
 @cache
 def _code() -> str:
-    """Return a hash of the code that resamples: another version keeps its own."""
+    """Return a hash of the resampling code: another version has its own cache entries."""
     sources = (Path(statistics.__file__), Path(__file__))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 

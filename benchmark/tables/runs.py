@@ -1,4 +1,4 @@
-"""The runs behind a table, checked to be comparable, and the cells that they make."""
+"""The runs in a table, checked to be comparable, and the cells computed from them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Runs:
     """The runs of one protocol and backbone.
 
     Attributes:
-        all: every record, of failed runs, too.
-        finished: by method and seed; a method of which no run has finished is there, with none.
-        targets: of the protocol, in its order.
+        all: every record, including those of failed runs.
+        finished: finished runs by method and seed; empty for a method without one.
+        targets: target domains, in the protocol's order.
     """
 
     all: Sequence[Record]
@@ -28,7 +28,7 @@ class Runs:
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Runs:
-        """Gather them; methods stand in the records' order, seeds in their own.
+        """Group records by method, in the given order, and by ascending seed.
 
         Raises:
             UserError: records under different conditions.
@@ -48,18 +48,18 @@ class Runs:
         return cls(found, {method: finished[method] for method in methods}, tuple(targets))
 
     def label(self, method: str) -> str:
-        """Return a method's name in print, with its given settings."""
+        """Return a method's printed name, with its given hyperparameters."""
         label = next(record.label for record in self.all if record.method == method)
         _, bracket, given = method.partition("[")
         return label if "[" in label else label + bracket + given
 
     def seeds(self) -> list[int]:
-        """Return every seed of a finished run."""
+        """Return the seeds of all finished runs."""
         return sorted({seed for runs in self.finished.values() for seed in runs})
 
 
 def mean_score(domains: Sequence[str]) -> Callable[[Record], float | None]:
-    """Return what reads a run's mean mIoU over ``domains``: None unless it has every one of them."""
+    """Return a function from a run to its mean mIoU over ``domains``, or to None if it lacks one of them."""
 
     def read(record: Record) -> float | None:
         scores = record.scores()
@@ -71,9 +71,9 @@ def mean_score(domains: Sequence[str]) -> Callable[[Record], float | None]:
 
 
 def oracle_gap(record: Record) -> float | None:
-    """Return by how much the best of a run's scorings is above its last on the targets: fractions of mIoU.
+    """Return the best minus the final evaluation on the targets: mIoU as a fraction.
 
-    None for a run that was scored once, whose best is its last.
+    None for a run with a single evaluation.
     """
     if record.oracle is None or record.average is None or len(record.evaluations) < 2:
         return None
@@ -81,18 +81,18 @@ def oracle_gap(record: Record) -> float | None:
 
 
 def cell(runs: Iterable[Record], read: Callable[[Record], float | None], scale: float = 100) -> Cell:
-    """Return the cell of what ``read`` finds in finished runs; empty unless it finds it in every one."""
+    """Return the cell of the values that ``read`` returns for finished runs; empty if one of them is None."""
     values = [read(record) for record in runs]
     return Cell() if None in values else Cell.over([value for value in values if value is not None], scale)
 
 
-def trained_cell(runs: Iterable[Record]) -> Cell:
-    """Return the cell of the values that train on the backbone's side, in millions, with a spread if it has any."""
+def trainable_cell(runs: Iterable[Record]) -> Cell:
+    """Return the cell of trainable parameters in millions, decoder excluded, with a spread if seeds differ."""
     found = cell(runs, lambda record: record.trainable.backbone if record.trainable else None, 1e-6)
     return replace(found, spread=found.spread or None)
 
 
 def decimals(cells: Sequence[Cell]) -> int:
-    """Return how many decimals tell the smallest of some numbers of millions from nothing."""
+    """Return enough decimals to show the smallest non-zero number of millions."""
     smallest = min((cell.mean for cell in cells if cell.mean), default=1.0)
     return 2 if smallest >= 0.1 else 3

@@ -1,4 +1,4 @@
-"""Which cells may be called best and second: those that a paired bootstrap parts from every row below."""
+"""Significance of the best and second-best methods, by a paired bootstrap."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Finished = Mapping[str, Mapping[int, Record]]
 
 
 def leaders(runs: Finished, domains: Sequence[str], resamples: Resamples) -> list[str]:
-    """Return the methods that are best, and second, in the mean over ``domains``: as far as that much is sure.
+    """Return the best and the second-best method in the mean over ``domains``, as far as they are significant.
 
-    Each has to be parted at 95 % from every method below it over their common seeds. Since all these tests must
-    succeed together, none needs a correction for there being many. Where there is no best, there is no second.
+    Each must be significantly better (95 %) than every method below it over their common seeds. All these tests must
+    succeed, so no correction for multiple testing is needed. Without a best there is no second.
 
     Args:
-        runs: what is compared.
-        domains: keys of :meth:`Record.scores`; every run has them.
+        runs: the runs to compare.
+        domains: keys of :meth:`Record.scores` that every run has.
         resamples: shared between the columns of a table.
 
     Raises:
@@ -33,24 +33,24 @@ def leaders(runs: Finished, domains: Sequence[str], resamples: Resamples) -> lis
     ranked = sorted(means, key=lambda method: -means[method])
     found: list[str] = []
     for place, method in enumerate(ranked[:2]):
-        below = ranked[place + 1 :]  # the nearest rival first: it spares reading the rest where nothing is sure
-        if not below or not all(_parted(runs[method], runs[other], domains, resamples) for other in below):
+        below = ranked[place + 1 :]  # the closest first: if it fails, the other confusion files are not read
+        if not below or not all(_better(runs[method], runs[other], domains, resamples) for other in below):
             break
         found.append(method)
     return found
 
 
-def _parted(
+def _better(
     one: Mapping[int, Record], other: Mapping[int, Record], domains: Sequence[str], resamples: Resamples
 ) -> bool:
     common = sorted(set(one) & set(other))
     if len(common) < 2:
         return False
-    scores, rivals = (np.array([_score(each[seed], domains) for seed in common]) for each in (one, other))
-    resampled, rivals_resampled = (
+    ours, theirs = (np.array([_score(each[seed], domains) for seed in common]) for each in (one, other))
+    ours_resampled, theirs_resampled = (
         np.stack([resamples.of(each[seed], domains) for seed in common]) for each in (one, other)
     )
-    return paired_interval(scores, resampled, rivals, rivals_resampled)[0] > 0
+    return paired_interval(ours, ours_resampled, theirs, theirs_resampled)[0] > 0
 
 
 def _score(record: Record, domains: Sequence[str]) -> float:

@@ -1,4 +1,4 @@
-"""A table as HTML, and several as one sheet of comma-separated values, a line per number."""
+"""Tables as HTML and as CSV with one line per number."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STYLE = (
 
 
 def html(tables: Iterable[Table]) -> str:
-    """Return one page that needs nothing else: a table each, between its caption and its notes."""
+    """Return a self-contained page with each table, its caption and its notes."""
     body = "\n".join(map(fragment, tables))
     head = f'<meta charset="utf-8">\n<title>Tables</title>\n<style>{STYLE}</style>'
     return f'<!DOCTYPE html>\n<html lang="en">\n{head}\n{body}</html>\n'
 
 
 def fragment(table: Table) -> str:
-    """Return a table and its notes, to be put into a page."""
+    """Return the HTML of a table and its notes, without a surrounding page."""
     table = expanded(table)
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in ("Method", *(c.head for c in table.columns)))
     lines = ["<table>", f"<caption>{escape(table.caption)}</caption>", f"<thead><tr>{heads}</tr></thead>", "<tbody>"]
@@ -44,10 +44,10 @@ def fragment(table: Table) -> str:
 
 
 def comma_separated(tables: Sequence[Table]) -> str:
-    """Return every number of every table, unrounded, with one line of headings (:data:`FIELDS`).
+    """Return every number of every table, unrounded, below one header line (:data:`FIELDS`).
 
-    Scores and spreads are in percent, parameters in millions. An empty cell has no line, unless something is
-    published for it.
+    Scores and spreads are in percent, parameters in millions. An empty cell has no line unless it has a published
+    figure.
     """
     text = io.StringIO()
     sheet = csv.writer(text, lineterminator="\n")

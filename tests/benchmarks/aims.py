@@ -1,4 +1,4 @@
-"""What the benchmarks are held against: ours, the other, the ratio aimed at, and what bounds it."""
+"""Performance targets: the tests to compare, the target ratio, and the explanation if it is missed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ VITS = {"dinov2-s": "ViT-S", "dinov2-b": "ViT-B"}
 
 @dataclass(frozen=True)
 class Aim:
-    """One row.
+    """One row of the first table.
 
     Attributes:
-        what, against: in words.
-        ours, theirs: names of tests; without the other one, ours is held against a figure.
-        aim: the ratio that is wanted, or the figure.
-        kind: ``at most``: ours / theirs; ``at least``: how many times as fast, theirs / ours; ``rate``: calls in a
-            second, at least; ``seconds``: at most.
-        of: ``time``, or ``memory``.
-        floor: a test of what takes time in any case, in place of arithmetic or bytes that a test counts.
-        note: what bounds it, where an aim is missed.
+        what, against: descriptions of the two sides.
+        ours, theirs: names of tests; if ``theirs`` is empty, ours is compared with an absolute target.
+        aim: target ratio, or absolute target.
+        kind: ``at most``: ours / theirs; ``at least``: speed-up, theirs / ours; ``rate``: calls per second, at least;
+            ``seconds``: at most.
+        of: ``time`` or ``memory``.
+        floor: a test of the unavoidable part, used as the lower bound instead of counted operations or bytes.
+        note: what limits it, if the target is missed.
     """
 
     what: str
@@ -48,15 +48,15 @@ def steps() -> list[Aim]:
     for backbone, vit in VITS.items():
         for name in ("rein", "vpt", "lora", "adaptformer"):
             rows.append(Aim(
-                f"step of {name}, {vit}", "the formula, plainly", _step(backbone, name),
+                f"step of {name}, {vit}", "plain implementation", _step(backbone, name),
                 _step(backbone, name, "formula"), 1.0, "at most", note=NOTES["steps"],
             ))  # fmt: skip
-        rows.append(Aim(f"step of lora, {vit}", "peft, plainly", _step(backbone, "lora"),
+        rows.append(Aim(f"step of lora, {vit}", "plain loop with peft", _step(backbone, "lora"),
                         _step(backbone, "lora", "peft"), 1.0, "at most", note=NOTES["peft"]))  # fmt: skip
         rows += [
             Aim(
                 f"step of {name}, {vit}",
-                "a step of full",
+                "step of full",
                 _step(backbone, name),
                 _step(backbone, "full"),
                 aim,
@@ -76,7 +76,7 @@ WINDOWS = {
 
 
 def rest() -> list[Aim]:
-    """Return all other rows, in the order of a run."""
+    """Return all other rows."""
     memory = "test_memory_on_a_vit_b"
     rows = [
         Aim("samples from disk, embedded default", "mmsegmentation's pipeline", "test_samples[ours-embedded default]",
@@ -84,19 +84,19 @@ def rest() -> list[Aim]:
         Aim("samples from disk, GTA5's size", "mmsegmentation's pipeline", "test_samples[ours-GTA5's size]",
             "test_samples[mmsegmentation-GTA5's size]", 2, "at least",
             floor="test_samples[decoding-GTA5's size]", note=NOTES["samples"]),
-        *(Aim(f"labels of {name}", "files converted beforehand", f"test_label[{name.lower()}-on the fly]",
+        *(Aim(f"labels of {name}", "pre-converted files", f"test_label[{name.lower()}-on the fly]",
               f"test_label[{name.lower()}-converted]", 0.95, "at least") for name in ("GTA5", "Mapillary")),
-        Aim("run of fishertune, processor time in the committed records", "run of full", "records[fishertune]",
+        Aim("run of fishertune, CPU time in the committed records", "run of full", "records[fishertune]",
             "records[full]", 1.1, "at most"),
         Aim("run of fishertune, ViT-B", "run of full", f"{memory}[fishertune-run]", f"{memory}[full-run]",
             0.65, "at most", "memory", note=NOTES["run"]),
-        Aim("its tuning alone", "run of full", f"{memory}[fishertune-tuning]", f"{memory}[full-tuning]",
-            0.65, "at most", "memory"),
+        Aim("tuning phase of fishertune, ViT-B", "run of full", f"{memory}[fishertune-tuning]",
+            f"{memory}[full-tuning]", 0.65, "at most", "memory"),
     ]  # fmt: skip
     for name, words in SQUARES.items():
         ours = _squares(name, "one backward")
         rows += [
-            Aim(f"per-sample Fisher, {words}", "image by image", ours, _squares(name, "loop"), 3, "at least",
+            Aim(f"per-sample Fisher, {words}", "loop over images", ours, _squares(name, "loop"), 3, "at least",
                 note=NOTES["fisher"]),
             Aim(f"per-sample Fisher, {words}", "torch.func.vmap", ours, _squares(name, "vmap"), 1.5, "at least",
                 note=NOTES["fisher"]),
@@ -107,7 +107,7 @@ def rest() -> list[Aim]:
         for who in ("mmsegmentation", "torchmetrics", "detectron2")
     ]
     rows += [
-        Aim(f"sliding inference, {words}", "window by window", f"test_sliding_windows[{name}-ours]",
+        Aim(f"sliding inference, {words}", "loop over windows", f"test_sliding_windows[{name}-ours]",
             f"test_sliding_windows[{name}-loop]", 1.5, "at least", note=NOTES["windows"] if "512" in name else "")
         for name, words in WINDOWS.items()
     ]  # fmt: skip
@@ -129,22 +129,22 @@ def rest() -> list[Aim]:
 
 
 NOTES = {
-    "steps": "Steps against the plain ones: both do the same matrix products, within 1.3 times the bound; "
-    "two runs of one and the same step differ by 1 to 3 %.",
-    "peft": "LoRA is peft's here, too: the same step, within what two runs of it differ by.",
-    "full": "Steps against full's: arithmetic. The two are timed minutes apart, which moves their ratio: Rein's on a "
-    "ViT-S was 0.79 in the run before this one.",
-    "samples": "Samples at GTA5's size: nine tenths of the time is Pillow that inflates the two PNG files, since the "
-    "data set does not fit into memory; nothing that follows could make it twice as fast.",
-    "run": "Memory of a FisherTune run: bytes. A weight, its gradient, and moments of a twentieth: 9 bytes, where full "
-    "fine-tuning has 16; then what the backward pass needs, as much for both. Estimates and scores lie in a file.",
-    "fisher": "Per-sample Fisher: arithmetic. All ways do the products of a plain backward pass, and ours takes a tenth"
-    " more than that; on one core the small products of a loop run nearly as fast as large ones.",
-    "windows": "Windows of 512: arithmetic. One window fills a core, so that company gains nothing.",
-    "workers": "Two workers: a run takes as long beside another one as alone; what is left are the start and the table,"
-    " which only one can do, and of so short runs they are much.",
+    "steps": "Steps against the plain implementation: both do the same matrix products, within 1.3 times the lower "
+    "bound; two runs of the same step differ by 1 to 3 %.",
+    "peft": "Steps against peft: our LoRA uses peft too, so the steps are the same up to run-to-run noise.",
+    "full": "Steps against full: limited by arithmetic. The two are measured minutes apart, which shifts their ratio: "
+    "Rein on a ViT-S had 0.79 in the previous run.",
+    "samples": "Samples at GTA5's size: nine tenths of the time is PNG decompression in Pillow, since the dataset does "
+    "not fit into memory; a faster pipeline after it cannot halve the total.",
+    "run": "Memory of a FisherTune run: 9 bytes per weight (weight, gradient, and moments for a twentieth), against 16 "
+    "for full fine-tuning, plus the same activations for the backward pass. Estimates and scores are stored in a file.",
+    "fisher": "Per-sample Fisher: limited by arithmetic. All variants do the matrix products of a plain backward pass, "
+    "and ours takes a tenth longer; on one core the small products of a loop run nearly as fast as large ones.",
+    "windows": "Windows of 512: limited by arithmetic. One window saturates a core, so batching windows gains nothing.",
+    "workers": "Two workers: a run takes as long next to another as alone; start-up and the table are sequential, and "
+    "are a large part of such short runs.",
 }
-"""What bounds a row whose aim is missed, and how far it is from there."""
+"""What limits the rows that miss their target."""
 AIMS = [*steps(), *rest()]
 
 
@@ -153,10 +153,10 @@ class Growth:
     """One table of growth.
 
     Attributes:
-        title, size: of the table and of its first column.
-        test: what stands before a size in brackets.
+        title, size: titles of the table and of its first column.
+        test: name of the test; its parameter is the size.
         sizes: in order.
-        bound: what bounds time and memory.
+        bound: what limits time and memory.
     """
 
     title: str
@@ -170,27 +170,27 @@ GROWTH = [
     Growth(
         "Image size: a whole image through a ViT-S and the light decoder", "side", "test_image_size",
         ("128", "256", "512", "1024"),
-        "Arithmetic bounds the time: linear in pixels, but for attention, which grows with their square. Memory is "
-        "that of the weights (4 bytes each), then of feature maps and logits, linear in pixels.",
+        "Time is limited by arithmetic: linear in pixels, except for attention, which is quadratic. Memory: weights "
+        "(4 bytes each) plus feature maps and logits, linear in pixels.",
     ),
     Growth(
         "Tokens: a step of full fine-tuning of a ViT-S on one image", "tokens", "test_tokens",
         ("64", "256", "1024", "2304"),
-        "As above; memory is 16 bytes for each parameter (weight, gradient, two moments), then what blocks and decoder "
-        "keep for the backward pass, linear in tokens.",
+        "Time as above. Memory: 16 bytes per parameter (weight, gradient, two moments) plus activations saved for the "
+        "backward pass, linear in tokens.",
     ),
     Growth(
         "Model size: a step of full fine-tuning on one image of 128 x 128", "model", "test_model_size",
         ("vit-tiny-random", "dinov2-s", "dinov2-b", "dinov2-l"),
-        "With so few tokens the update is to be seen beside the arithmetic: AdamW reads and writes 28 bytes for each "
-        "parameter. Memory is linear in parameters.",
+        "With so few tokens the optimizer update is visible next to the arithmetic: AdamW reads and writes 28 bytes "
+        "per parameter. Memory is linear in parameters.",
     ),
     Growth(
-        "Runs: which of so many are due", "runs", "test_runs", ("10", "100", "1000"),
-        "Linear: a path and a look at the disk for each, beside what it takes to find the methods.",
+        "Runs: finding the pending ones", "runs", "test_runs", ("10", "100", "1000"),
+        "Linear: one path and one file-system look-up per run, after finding the methods.",
     ),
     Growth(
         "Records: from files to tables", "records", "test_records", ("100", "300", "1000"),
-        "Linear: each file is parsed, validated and held against its digests.",
+        "Linear: each file is parsed, validated and checked against its digests.",
     ),
 ]  # fmt: skip

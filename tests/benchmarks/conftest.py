@@ -1,4 +1,4 @@
-"""What only runs where speed is asked for."""
+"""Fixture for benchmarks that run only with ``tox -e speed``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import pytest
 
 @pytest.fixture
 def asked_for(request: pytest.FixtureRequest) -> None:
-    """Skip a benchmark that takes minutes or gigabytes, unless benchmarks alone are run (``tox -e speed``)."""
+    """Skip a benchmark that takes minutes or gigabytes unless ``--benchmark-only`` is given (``tox -e speed``)."""
     if not request.config.getoption("benchmark_only"):
         pytest.skip("takes minutes or gigabytes; tox -e speed runs it")

@@ -1,4 +1,4 @@
-"""How much arithmetic something is."""
+"""Counts arithmetic operations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def operations(work: Callable[[], object]) -> int:
-    """Do ``work`` once; return its multiplications and additions in matrix products and convolutions."""
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # it knows no fused one of CPUs
+    """Run ``work`` once; return its multiplications and additions in matrix products and convolutions."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # fused CPU attention is not counted
         work()
     return int(counter.get_total_flops())

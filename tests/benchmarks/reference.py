@@ -1,6 +1,6 @@
-"""Plain references: what one writes from a paper's formula, with a loop over timm's blocks and torch's own parts.
+"""Plain reference implementations of the papers' formulas: a loop over timm's blocks with standard torch modules.
 
-None has hooks, phases or records, and none saves a pass that a reader of the formula would not think of.
+They have no hooks, phases or records, and no optimisations beyond the formulas.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def lora(own: Named, scale: float) -> Layer:
 
 
 def features(backbone: Backbone, images: Tensor, layer: Layer) -> list[Tensor]:
-    """Return what :class:`Backbone` returns, of images whose sides are multiples of the patch size."""
+    """Return the output of :class:`Backbone` for images whose sides are multiples of the patch size."""
     vit, found = backbone.vit, []
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (backbone.mean, backbone.std))
     x = vit.norm_pre(vit._pos_embed(vit.patch_embed((images - mean) / std)))
@@ -85,13 +85,13 @@ def features(backbone: Backbone, images: Tensor, layer: Layer) -> list[Tensor]:
 
 
 class Training:
-    """The usual step: forward, cross-entropy, backward, torch's AdamW for backbone and decoder.
+    """The standard step: forward, cross-entropy, backward, torch's AdamW for backbone and decoder.
 
     Args:
-        backbone: pre-trained; what trains of it, and only that, requires gradients.
-        decoder: trains as a whole.
-        layer: a block with the method in it.
-        groups: the backbone side's optimizer groups.
+        backbone: pre-trained; only its trainable parameters require gradients.
+        decoder: fully trainable.
+        layer: a block with the method applied.
+        groups: optimizer groups without the decoder.
         decoder_group: ``lr`` and ``weight_decay`` of the decoder.
     """
 
@@ -104,7 +104,7 @@ class Training:
         self.optimizer = torch.optim.AdamW(groups)
 
     def step(self, images: Tensor, labels: Tensor, factor: float = 1.0) -> float:
-        """Return the loss before the update, whose learning rates are multiplied by ``factor``."""
+        """Do an update with learning rates multiplied by ``factor``; return the loss before it."""
         logits = self.decoder(features(self.backbone, images, self.layer))
         logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
         loss = F.cross_entropy(logits, labels, ignore_index=IGNORE)
@@ -117,7 +117,7 @@ class Training:
 
 
 def squares_one_by_one(losses: Callable[[Tensor], Tensor], weights: Named, images: Tensor) -> dict[str, Tensor]:
-    """Return the sum over images of squared gradients, one image's forward and backward pass after another's."""
+    """Return squared gradients summed over images, with one forward and backward pass per image."""
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for image in images:
         gradients = torch.autograd.grad(losses(image[None]).sum(), list(weights.values()))
@@ -129,7 +129,7 @@ def squares_one_by_one(losses: Callable[[Tensor], Tensor], weights: Named, image
 def squares_by_vmap(
     losses: Callable[[Tensor], Tensor], module: nn.Module, weights: Named, images: Tensor
 ) -> dict[str, Tensor]:
-    """Return the same by torch.func: every image's gradients at once, then their squares' sum."""
+    """Return squared gradients summed over images, with per-image gradients from torch.func.vmap."""
 
     def loss(values: dict[str, Tensor], image: Tensor) -> Tensor:
         with swapped(module, values):
@@ -141,7 +141,7 @@ def squares_by_vmap(
 
 @contextmanager
 def swapped(module: nn.Module, values: Named) -> Iterator[None]:
-    """Within the context the module computes with other values for some of its weights."""
+    """Replace some of the module's weights by other values within the context."""
     from torch.nn.utils.stateless import _reparametrize_module
 
     with _reparametrize_module(module, dict(values)):
@@ -149,7 +149,7 @@ def swapped(module: nn.Module, values: Named) -> Iterator[None]:
 
 
 def slide(predict: Callable[[Tensor], Tensor], images: Tensor, crop: int, stride: int) -> Tensor:
-    """Return the mean over windows of what ``predict`` makes of each, one after the other, as mmsegmentation does."""
+    """Return the mean of ``predict`` over windows, one window at a time, as mmsegmentation does."""
     height, width = images.shape[-2:]
     rows, columns = (max(length - crop + stride - 1, 0) // stride + 1 for length in (height, width))
     total, count = torch.zeros(()), images.new_zeros(len(images), 1, height, width)

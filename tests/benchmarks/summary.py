@@ -1,8 +1,8 @@
-"""What the benchmarks measured, held against what is aimed at: results/performance.
+"""Writes results/performance: benchmark results compared with their targets.
 
-``python -m tests.benchmarks.summary FILE...`` takes what ``tox -e speed -- --benchmark-json FILE`` wrote, of one run or
-of several that complete each other, keeps what is no one's private affair in ``measured.yaml``, and writes the page;
-without files it writes the page anew.
+``python -m tests.benchmarks.summary FILE...`` reads the output of ``tox -e speed -- --benchmark-json FILE``, of one run
+or of several that complement each other, writes the results without private data to ``measured.yaml``, and writes the
+page. Without files it regenerates the page.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ MEASURED, PAGE = FOLDER / "measured.yaml", FOLDER / "README.md"
 KEPT = ("operations", "bytes", "memory", "held", "beside")
 HEAD = """# Measured speed and memory
 
-Ratios of one machine, measured by `tox -e speed` and written by `python -m tests.benchmarks.summary`; of each test the
-fastest round counts. Ours and the other compute the same numbers, which tests see at this size or at a smaller one.
-What misses its aim stands here, too. This is one run on an otherwise idle machine; memory of whole runs was measured
-again later. Steps and the plain ones take turns; other differences of a few per cent mean nothing.
+Ratios on one machine, measured by `tox -e speed` and written by `python -m tests.benchmarks.summary`, from the fastest
+round of each test. Both sides compute the same numbers; tests check this at the same or a smaller size. Missed targets
+are shown too. The results are from one run on an otherwise idle machine; the memory of whole runs was measured again
+later. Our steps alternate with the plain ones; in all other rows, differences of a few per cent are noise.
 
 """
 Tests = dict[str, dict[str, Any]]
 
 
 def collected(files: list[Path]) -> dict[str, Any]:
-    """Return what is kept of files of pytest-benchmark: this machine, this version, seconds and counts of each test."""
+    """Return the data to keep from pytest-benchmark files: machine, versions, and seconds and counts of each test."""
     tests: Tests = {}
     for file in files:
         for each in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]:
@@ -50,21 +50,24 @@ def collected(files: list[Path]) -> dict[str, Any]:
 
 
 def _runs(method: str) -> dict[str, Any]:
-    """Return what the committed runs of the embedded default took of processor time."""
+    """Return the CPU time of a method's committed runs on the default protocol."""
     files = sorted((FOLDER.parent / "streets/vit-tiny-streets" / method).glob("seed*.json"))
     seconds = [read(file).cpu_seconds for file in files]
     return {"seconds": _short(min(seconds)), "median": _short(median(seconds)), "rounds": len(seconds)}
 
 
 def page(measured: dict[str, Any]) -> str:
-    """Return the page, in Markdown."""
+    """Return the page in Markdown."""
     tests: Tests = measured["tests"]
-    heads = ["", "against", "ratio", "aim", "met", "times its bound"]
+    heads = ["", "against", "ratio", "target", "met", "time / bound"]
     rows = [row(aim, tests) for aim in AIMS]
     notes = list(dict.fromkeys(aim.note for aim in AIMS if aim.note and not met(aim, tests)))
     text = HEAD + _machine(measured) + _table(heads, rows)
-    text += "\nTimes its bound: the time over what its matrix products and convolutions take at the rate of a large "
-    text += "product, or its bytes at the rate of a copy.\n"
+    text += (
+        "\nTime / bound: measured time divided by the time of its matrix products and convolutions at the rate of a "
+    )
+    text += "large product (arithmetic), of its memory traffic at the rate of a copy (bytes), or of decoding the files "
+    text += "(decoding).\n"
     text += "".join(f"\n- {note}" for note in notes) + ("\n" if notes else "")
     return text + "\n## Growth\n" + "".join(_growth(growth, tests) for growth in GROWTH)
 
@@ -85,7 +88,7 @@ def row(aim: Aim, tests: Tests) -> list[str]:
 
 
 def ratio(aim: Aim, tests: Tests) -> float | None:
-    """Return what was measured in the aim's terms; None if a test is missing."""
+    """Return the measured value to compare with the target; None if a test is missing."""
     value = {"rate": "median"}.get(aim.kind, "seconds" if aim.of == "time" else "memory")  # scenes differ
     if aim.ours not in tests or (aim.theirs and aim.theirs not in tests):
         return None
@@ -93,13 +96,13 @@ def ratio(aim: Aim, tests: Tests) -> float | None:
     if not aim.theirs:
         return 1 / ours if aim.kind == "rate" else ours
     if aim.of == "time" and "beside" in tests[aim.theirs]:
-        ours = float(tests[aim.theirs]["beside"])  # of ours, in turns with theirs
+        ours = float(tests[aim.theirs]["beside"])  # our time, measured in alternation with theirs
     theirs = float(tests[aim.theirs][value])
     return theirs / ours if aim.kind == "at least" else ours / theirs
 
 
 def met(aim: Aim, tests: Tests) -> bool:
-    """Return whether an aim is met, to the digits that the page shows."""
+    """Return whether a target is met, to the digits shown on the page."""
     reached = ratio(aim, tests)
     if reached is None:
         return False
@@ -107,18 +110,18 @@ def met(aim: Aim, tests: Tests) -> bool:
 
 
 def _machine(measured: dict[str, Any]) -> str:
-    told, tests = measured["machine"], measured["tests"]
-    versions = ", ".join(f"{name} {told['versions'][name]}" for name in ("python", "torch", "timm", "peft"))
+    facts, tests = measured["machine"], measured["tests"]
+    versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("python", "torch", "timm", "peft"))
     product, copy = (tests[name] for name in ("test_matrix_product", "test_copy"))
     return (
-        f"{told['processor']}, {told['cores']} cores, {told['memory_bytes'] / 2**30:.0f} GB, {told['system']}; "
-        f"{versions}. One core does {product['operations'] / product['seconds'] / 1e9:.0f} GFLOP/s in a large matrix "
-        f"product and moves {copy['bytes'] / copy['seconds'] / 1e9:.0f} GB/s in a copy.\n\n"
+        f"{facts['processor']}, {facts['cores']} cores, {facts['memory_bytes'] / 2**30:.0f} GB, {facts['system']}; "
+        f"{versions}. One core reaches {product['operations'] / product['seconds'] / 1e9:.0f} GFLOP/s in a large "
+        f"matrix product and {copy['bytes'] / copy['seconds'] / 1e9:.0f} GB/s in a copy.\n\n"
     )
 
 
 def _bound(tests: Tests, name: str, floor: str = "") -> str:
-    """Return how many times as long a test takes as its floor, or as its arithmetic or its bytes would."""
+    """Return a test's time divided by its lower bound: the ``floor`` test, or its arithmetic or bytes."""
     test = tests[name]
     if floor:
         what = floor.partition("[")[2].partition("-")[0]
@@ -138,7 +141,7 @@ def _growth(growth: Growth, tests: Tests) -> str:
         time, memory = f"{1000 * test['seconds']:.0f} ms", f"{test['memory'] / 1e6:.0f} MB"
         computed = [_bound(tests, name), f"{test['held'] / 1e6:.0f} MB"] if "held" in test else []
         rows.append([size, time, memory, *computed])
-    heads = [growth.size, "time", "memory", "times its bound", "parameters' memory"][: len(rows[0])]
+    heads = [growth.size, "time", "memory", "time / bound", "parameters' memory"][: len(rows[0])]
     return f"\n{growth.title}. {growth.bound}\n\n" + _table(heads, rows)
 
 
@@ -151,7 +154,7 @@ def _short(seconds: float) -> float:
 
 
 def main(files: list[Path]) -> None:
-    """Write both files, or the page alone."""
+    """Write both files, or only the page if ``files`` is empty."""
     FOLDER.mkdir(exist_ok=True)
     if files:
         MEASURED.write_text(yaml.safe_dump(collected(files), sort_keys=False), encoding="utf-8")

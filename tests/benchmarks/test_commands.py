@@ -1,4 +1,4 @@
-"""What a user waits for: help, the table of a thousand records, runs side by side."""
+"""Command latency: help, the table of a thousand records, concurrent runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_table_of_a_thousand_records(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_all_quick_runs(benchmark: BenchmarkFixture, tmp_path: Path, workers: int) -> None:
     words = ("run", "--all", "--quick", "--workers", str(workers), "--records", tmp_path)
-    call("run", "--quick", "--methods", "freeze", "--records", tmp_path / "first")  # renders, unless that is done
+    call("run", "--quick", "--methods", "freeze", "--records", tmp_path / "first")  # renders the data if missing
     done = benchmark.pedantic(call, words, rounds=1)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("streets@quick/**/seed0.json"))) == len(registry.main_methods())

@@ -1,4 +1,4 @@
-"""What FisherTune's parts, and the whole of it, cost beside what they replace."""
+"""Cost of FisherTune and its parts compared with the alternatives."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VIT_L = 300_000_000  # weights to choose from
 def test_squared_gradients_of_a_batch(
     benchmark: BenchmarkFixture, request: pytest.FixtureRequest, name: str, count: int, side: int, how: str
 ) -> None:
-    """Time, and what memory peaks beyond what was taken before."""
+    """Time, and increase of peak memory."""
     if name != "vit-tiny-random":
         request.getfixturevalue("asked_for")
     backbone = build_backbone(name, pretrained=False).eval()
@@ -58,7 +58,7 @@ def test_squared_gradients_of_a_batch(
         "loop": lambda: squares_one_by_one(losses, weights, images),
         "vmap": lambda: squares_by_vmap(losses, backbone, weights, images),
     }
-    if how != "vmap":  # what it does is hidden from a counter
+    if how != "vmap":  # its operations cannot be counted
         benchmark.extra_info["operations"] = operations(ways[how])
     found = benchmark.pedantic(ways[how], rounds=5, warmup_rounds=1)
     if CLEAR.exists():
@@ -75,7 +75,7 @@ def test_squared_gradients_of_a_batch(
 
 @pytest.mark.parametrize("how", ["training step", "per-sample", "per-batch", "variational"])
 def test_an_iteration_that_estimates(benchmark: BenchmarkFixture, how: str) -> None:
-    """An estimate looks at a batch twice, as x and as x', where a training step looks once and updates."""
+    """An estimate processes a batch twice, as x and x'; a training step processes it once and updates."""
     backbone, spec = build_backbone("vit-tiny-random"), protocol.load("streets").decoder
     segmenter = Segmenter(backbone, build_decoder(spec, backbone.embed_dim, CLASSES, 0))
     generator = torch.Generator().manual_seed(0)
@@ -107,7 +107,7 @@ def test_an_iteration_that_estimates(benchmark: BenchmarkFixture, how: str) -> N
 @pytest.mark.parametrize("how", ["sparse", "dense", "dense, fused"])
 @pytest.mark.parametrize("dim", [192, 768])
 def test_adamw_step(benchmark: BenchmarkFixture, dim: int, how: str) -> None:
-    """Of torch's own, the plain one is its default, the fused one what every other method here steps with."""
+    """Compare with torch's AdamW: the default, and the fused one, which all other methods here use."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(3 * dim, dim), (4 * dim, dim), (dim, 4 * dim)] * 6
     params = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
@@ -116,8 +116,8 @@ def test_adamw_step(benchmark: BenchmarkFixture, dim: int, how: str) -> None:
         optimizer = chosen = SparseAdamW(params)
         scores = {str(i): torch.rand(shape, generator=generator) for i, shape in enumerate(shapes)}
         size = sum(param.numel() for param in params)
-        for share in (0.01, 0.02, 0.03, 0.04, 0.05):  # a set that has grown
-            for param, mask in zip(params, top_k(scores, round(share * size)).values(), strict=True):
+        for fraction in (0.01, 0.02, 0.03, 0.04, 0.05):  # a growing set
+            for param, mask in zip(params, top_k(scores, round(fraction * size)).values(), strict=True):
                 chosen.select(param, mask)
     for param in params:
         param.grad = torch.randn(param.shape, generator=generator)
@@ -136,7 +136,7 @@ def test_selection(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.usefixtures("asked_for")
 @pytest.mark.parametrize("how", ["top_k", "torch.topk"])
 def test_selection_among_the_weights_of_a_vit_l(benchmark: BenchmarkFixture, how: str) -> None:
-    """Time, and memory beyond the scores in units of theirs; torch's own pairs every score with its position."""
+    """Time, and memory on top of the scores, in units of their size; torch.topk stores an index with every score."""
     scores = torch.rand(VIT_L, generator=torch.Generator().manual_seed(0))
     count = VIT_L // 20
     ways: dict[str, Callable[[], Tensor]] = {
@@ -145,7 +145,7 @@ def test_selection_among_the_weights_of_a_vit_l(benchmark: BenchmarkFixture, how
     }
     before = peak(reset=True)
     chosen = benchmark.pedantic(ways[how], rounds=1)
-    beyond = (peak() - before) / scores.nbytes  # before anything is counted, which takes memory too
+    beyond = (peak() - before) / scores.nbytes  # before counting, which takes memory too
     assert int(chosen.count_nonzero() if how == "top_k" else len(chosen)) == count
     benchmark.extra_info["in_scores"] = round(beyond, 2)
     assert how == "torch.topk" or beyond < 1.2
@@ -155,7 +155,7 @@ def test_selection_among_the_weights_of_a_vit_l(benchmark: BenchmarkFixture, how
 @pytest.mark.benchmark(timer=time.process_time)
 @pytest.mark.parametrize("method", ["full", "fishertune"])
 def test_a_whole_run_of_the_embedded_default(benchmark: BenchmarkFixture, method: str, tmp_path: Path) -> None:
-    """Processor time from loading to the record: the run's fixed costs are everyone's."""
+    """CPU time from loading to the record, including costs common to all methods."""
     fixed = protocol.load("streets")
     job = Job(RunSpec(fixed, fixed.backbone, method, 0), data_root_for(fixed, None, Console(stderr=True)), tmp_path)
     record = benchmark.pedantic(train_and_record, (job,), rounds=1)

@@ -1,4 +1,4 @@
-"""How time and memory grow: with an image's size, tokens, the model's size, runs, records."""
+"""Growth of time and memory with image size, tokens, model size, runs and records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIXED = protocol.load("streets")
 
 
 def measured(benchmark: BenchmarkFixture, make: Callable[..., Callable[[], Any]], *given: Any, rounds: int = 3) -> None:
-    """Time what ``make`` returns, after one call; in another process, see how much memory making and calling takes."""
+    """Time the function that ``make`` returns, after one call; measure the memory of both in another process."""
     work = make(*given)
     benchmark.extra_info["operations"] = operations(work)
     benchmark.pedantic(work, rounds=rounds, warmup_rounds=0)
@@ -37,7 +37,7 @@ def measured(benchmark: BenchmarkFixture, make: Callable[..., Callable[[], Any]]
 
 
 def held(backbone: str, each: int) -> int:
-    """Return what parameters of backbone and decoder take, at so many bytes each."""
+    """Return the bytes of the parameters of backbone and decoder, with ``each`` bytes per parameter."""
     _, vfm, decoder = parts(backbone, 1)
     return each * sum(p.numel() for side in (vfm, decoder) for p in side.parameters())
 
@@ -60,7 +60,7 @@ def training(backbone: str, name: str, side: int) -> Callable[[], Any]:
     return partial(ours(backbone, name), images, labels)
 
 
-def looking_for_due(folder: Path, seeds: int) -> Callable[[], Any]:
+def finding_pending(folder: Path, seeds: int) -> Callable[[], Any]:
     methods = [name for name in ("full", "freeze", "lora", "rein", "vpt", "bitfit", "layernorm", "vqt", "soma", "geco")]
 
     def look() -> list[Job]:
@@ -76,7 +76,7 @@ def tabulating(folder: Path) -> Callable[[], Any]:
 
 @pytest.mark.parametrize("side", [128, 256, 512, 1024])
 def test_image_size(benchmark: BenchmarkFixture, side: int) -> None:
-    """The whole image at once through a ViT-S and the light decoder."""
+    """Forward pass of a whole image through a ViT-S and the light decoder."""
     benchmark.extra_info["held"] = held("dinov2-s", 4)
     measured(benchmark, predicting, side)
 
@@ -97,11 +97,11 @@ def test_model_size(benchmark: BenchmarkFixture, backbone: str) -> None:
 
 @pytest.mark.parametrize("count", [10, 100, 1000])
 def test_runs(benchmark: BenchmarkFixture, tmp_path: Path, count: int) -> None:
-    """What is due of so many runs, none of which is finished."""
-    measured(benchmark, looking_for_due, tmp_path, count // 10)
+    """Find the pending ones among ``count`` runs, none of which is finished."""
+    measured(benchmark, finding_pending, tmp_path, count // 10)
 
 
 @pytest.mark.parametrize("count", [100, 300, 1000])
 def test_records(benchmark: BenchmarkFixture, tmp_path: Path, count: int) -> None:
-    """From so many files to tables."""
+    """Build tables from ``count`` record files."""
     measured(benchmark, tabulating, written(tmp_path, count // 100))

@@ -1,4 +1,4 @@
-"""What this machine can do at most on one core; how far the rest stays behind is told in these units."""
+"""Peak rates of one core of this machine, the basis of the lower bounds of the other tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_matrix_product(benchmark: BenchmarkFixture) -> None:
 
 
 def test_copy(benchmark: BenchmarkFixture) -> None:
-    """So many bytes read and as many written."""
+    """Read and write ``BYTES`` bytes each."""
     source = torch.zeros(BYTES, dtype=torch.uint8)
     target = torch.empty_like(source)
     benchmark.extra_info["bytes"] = 2 * BYTES

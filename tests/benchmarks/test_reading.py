@@ -1,4 +1,4 @@
-"""Training samples and labels from disk, beside mmsegmentation's pipeline and beside files converted beforehand."""
+"""Reading training samples and labels, compared with mmsegmentation's pipeline and with pre-converted files."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from benchmark.data.streets.files import encode, mapillary_label
 from benchmark.protocol import Augmentation
 
 GTA5, VISTAS = (1052, 1914), (1536, 2048)
-"""Rows and columns of GTA5's frames and of a common size of Mapillary Vistas."""
-EPOCHS = 4  # of the embedded default: 2,400 samples of 600 frames
+"""(height, width) of GTA5's frames, and a common size in Mapillary Vistas."""
+EPOCHS = 4  # as in the default protocol: 2,400 samples of 600 frames
 Sampled = tuple[Tensor, Tensor]
 """An image (3, crop, crop) and its label (crop, crop)."""
 
@@ -48,7 +48,7 @@ def large(pixels: Bytes, size: tuple[int, int]) -> Bytes:
 
 
 def converted(reader: Reader, sample: Sample) -> Path:
-    """Write the train ids of a sample's label beside it, as conversion scripts do; return the file."""
+    """Write the train ids of a sample's label next to it, as conversion scripts do; return the path."""
     path = sample.label.with_name(f"{sample.label.stem}_labelTrainIds.png")
     Image.fromarray(reader.read_label(sample)).save(path)
     return path
@@ -68,7 +68,7 @@ def palette(path: Path, ids: Bytes) -> None:
 
 @pytest.fixture(scope="module", params=["gta5", "mapillary"])
 def label(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, Sample]:
-    """A rendered street's label at full size, as the data set stores it."""
+    """A rendered label at full size, in the dataset's format."""
     root, frame = tmp_path_factory.mktemp(request.param), streets.render(request.param, 0)
     if request.param == "gta5":
         path, ids, size = root / "labels/00001.png", frame.label, GTA5
@@ -104,7 +104,7 @@ def test_label(benchmark: BenchmarkFixture, label: tuple[Reader, Sample], how: s
 
 
 def rendered(root: Path, count: int) -> list[Sample]:
-    """Frames of the embedded default as it stores them."""
+    """Write frames of the default protocol in its own format."""
     found = []
     for seed in range(count):
         sample = Sample(f"{seed:05d}", root / f"images/{seed:05d}.png", root / f"labels/{seed:05d}.png")
@@ -118,7 +118,7 @@ def rendered(root: Path, count: int) -> list[Sample]:
 
 
 def full_size(root: Path, count: int) -> list[Sample]:
-    """Frames of GTA5's size, as hard to compress as its own (2 to 3 MB)."""
+    """Write frames of GTA5's size that compress as poorly as GTA5's own (2 to 3 MB)."""
     found = []
     for seed in range(count):
         frame, noise = streets.render("gta5", seed), np.random.default_rng(seed).integers(-4, 5, (*GTA5, 3))
@@ -132,7 +132,7 @@ def full_size(root: Path, count: int) -> list[Sample]:
 
 
 def mmsegmentations(samples: list[Sample], augmentation: Augmentation) -> Callable[[int], Sampled]:
-    """Return mmsegmentation's pipeline as Rein configures it, in an order of its own sampler's kind."""
+    """Return mmsegmentation's pipeline in Rein's configuration."""
     crop = (augmentation.crop, augmentation.crop)
     if augmentation.short_edges is not None:
         resize = mmcv.transforms.RandomChoiceResize(
@@ -155,7 +155,7 @@ def mmsegmentations(samples: list[Sample], augmentation: Augmentation) -> Callab
         sample = samples[position % len(samples)]
         facts: dict[str, Any] = {"reduce_zero_label": False, "label_map": None, "seg_fields": []}
         packed = pipeline({**facts, "img_path": str(sample.image), "seg_map_path": str(labels[sample.id])})
-        # Its data preprocessor's part: RGB, floating point, padding.
+        # Done by its data preprocessor: RGB, floating point, padding.
         image, label = packed["inputs"].flip(0).float(), packed["data_samples"].gt_sem_seg.data[0].long()
         padding = (0, crop[1] - image.shape[-1], 0, crop[0] - image.shape[-2])
         pad = torch.nn.functional.pad
@@ -165,7 +165,7 @@ def mmsegmentations(samples: list[Sample], augmentation: Augmentation) -> Callab
 
 
 def trainingsets(samples: list[Sample], augmentation: Augmentation) -> Callable[[int], Sampled]:
-    # Of the whole data set the few frames here would fit into memory; it would not, at GTA5's size.
+    # The few frames here would fit into memory, but the full GTA5 would not.
     memory = 0 if augmentation.crop == 512 else 2 << 30
     data = TrainingSet(samples, gta5.READER, augmentation, seed=0, length=10**6, memory=memory)
 
@@ -177,7 +177,7 @@ def trainingsets(samples: list[Sample], augmentation: Augmentation) -> Callable[
 
 
 def decoded(samples: list[Sample], augmentation: Augmentation) -> Callable[[int], Sampled]:
-    """Return what decodes a sample's two files and does no more, which bounds any pipeline that keeps nothing."""
+    """Return a pipeline that only decodes a sample's two files: a lower bound for pipelines without a cache."""
     crop = (slice(augmentation.crop), slice(augmentation.crop))
 
     def sampled(position: int) -> Sampled:
@@ -197,7 +197,7 @@ WAYS = {"ours": trainingsets, "mmsegmentation": mmsegmentations, "decoding": dec
 def test_samples(
     benchmark: BenchmarkFixture, request: pytest.FixtureRequest, tmp_path: Path, source: str, way: str
 ) -> None:
-    """All samples of some epochs, the first of which finds nothing in memory."""
+    """All samples of several epochs; in the first one, nothing is cached in memory."""
     if source == "GTA5's size":
         request.getfixturevalue("asked_for")
     write, protocol, count = SOURCES[source]
@@ -218,13 +218,13 @@ def test_samples(
     benchmark.extra_info["samples"] = EPOCHS * count
 
 
-def test_both_pipelines_have_one_distribution(tmp_path: Path) -> None:
-    """Of brightness, of colour, of classes and of what is padded; tests/data/test_augment.py looks at every step."""
+def test_both_pipelines_have_the_same_distribution(tmp_path: Path) -> None:
+    """Of brightness, colour, classes and padding; tests/data/test_augment.py checks every step."""
     samples, augmentation = rendered(tmp_path, 3), protocols.load("streets").augmentation
 
     def facts(image: Tensor, target: Tensor) -> list[float]:
-        shares = [float((target == index).float().mean()) for index in (0, 2, 8, 13, 255)]
-        return [float(image.mean()), float(image.std()), float((image[0] - image[2]).mean()), *shares]
+        fractions = [float((target == index).float().mean()) for index in (0, 2, 8, 13, 255)]
+        return [float(image.mean()), float(image.std()), float((image[0] - image[2]).mean()), *fractions]
 
     found = [
         np.array([facts(*sampled(position)) for position in range(300)])

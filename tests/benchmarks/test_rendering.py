@@ -1,4 +1,4 @@
-"""What a picture costs: geometry and shading, shading alone, and one JPEG for scale."""
+"""Rendering time: geometry and shading, shading alone, and a JPEG encoding for comparison."""
 
 from __future__ import annotations
 

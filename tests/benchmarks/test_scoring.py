@@ -1,4 +1,4 @@
-"""Scoring beside what others score with: counting pixels, and windows one by one."""
+"""Evaluation compared with other libraries (confusion matrices), and with a loop over windows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Pair = tuple[Tensor, Tensor]
 
 @pytest.fixture(scope="module")
 def pair() -> Pair:
-    """A prediction (1024, 2048), int64 as argmax gives it, four fifths right, and a label of patches."""
+    """A prediction (1024, 2048), int64 as from argmax, 80 % correct, and a label made of patches."""
     rng = np.random.default_rng(0)
     label = np.kron(rng.integers(0, CLASSES + 1, (64, 128)), np.ones((16, 16), int))
     guess = np.where(rng.random(label.shape) < 0.8, label % CLASSES, rng.integers(0, CLASSES, label.shape))
@@ -45,7 +45,7 @@ def mmsegmentation(pair: Pair) -> tuple[Callable[[], Any], Callable[[], np.ndarr
     sample = {"pred_sem_seg": {"data": pair[0][None]}, "gt_sem_seg": {"data": pair[1][None]}}
 
     def areas() -> np.ndarray:
-        """Return intersections, then by class what is predicted and what is labelled, as the matrix has them."""
+        """Return by class the intersection and the numbers of predicted and of labelled pixels."""
         shared, _, guessed, labelled = metric.results[-1]
         return np.stack([shared, guessed, labelled])
 
@@ -72,10 +72,10 @@ def detectron2(pair: Pair) -> tuple[Callable[[], Any], Callable[[], np.ndarray]]
     label = pair[1].numpy().astype(int)
     evaluator = evaluation.SemSegEvaluator("speed", distributed=False, sem_seg_loading_fn=lambda *_, **__: label)
     evaluator.input_file_to_gt_file = {"": ""}
-    evaluator.encode_json_sem_seg = lambda *_: []  # polygons for a file that nobody wants here
+    evaluator.encode_json_sem_seg = lambda *_: []  # skips the output file
     guess: Any = pair[0]
     scores: Any = torch.empty(0)
-    scores.argmax = lambda dim: guess  # counting alone is timed
+    scores.argmax = lambda dim: guess  # only counting is timed
 
     def count() -> None:
         evaluator.reset()

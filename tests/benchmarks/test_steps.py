@@ -1,4 +1,4 @@
-"""A training step of our loop beside one written from the method's formula, and beside full fine-tuning's."""
+"""Our training step compared with a plain implementation of the method, and with full fine-tuning."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.benchmarks.memory import beyond, peak
 
 CLASSES, ITERATIONS, ROUNDS = 19, 100, 5
 SIZES = {"vit-tiny-random": (2, 64), "dinov2-s": (2, 256), "dinov2-b": (2, 160)}
-"""Backbones, images in a batch, and their side."""
+"""Backbone: (images per batch, image side)."""
 METHODS = ("full", "freeze", "rein", "vpt", "lora", "adaptformer", "fishertune")
 
 
@@ -53,23 +53,24 @@ def parts(name: str, count: int) -> tuple[Protocol, Backbone, Decoder]:
 
 def made(name: str) -> Method:
     cls: type[Method] = registry.find("method", name)
-    given = {"fishertune": {"decoder_first": 0.0}, "freeze": {}}.get(name, {"lr": 3e-3})  # so that one update shows
+    # A large learning rate, so that one update changes the loss.
+    given = {"fishertune": {"decoder_first": 0.0}, "freeze": {}}.get(name, {"lr": 3e-3})
     return cls(cls.Settings(**given))
 
 
 def training(backbone: str, name: str) -> tuple[Trainer, int]:
-    """Return a run in the making, and the iteration from which on its method tunes."""
+    """Return a trainer, and the iteration at which its method starts to tune."""
     fixed, vfm, decoder = parts(backbone, SIZES.get(backbone, (1, 0))[0])
-    data: Any = []  # batches are given
+    data: Any = []  # batches are passed to the step
     trainer = Trainer(fixed, 0, Segmenter(vfm, decoder), made(name), data, make_accelerator("float32"))
     return trainer, next(t for t, phase in enumerate(trainer.timeline) if not phase.estimate)
 
 
 def ours(backbone: str, name: str) -> Callable[[Tensor, Tensor], float]:
-    """Return our loop's step of a method that tunes, whatever had to come before."""
+    """Return our loop's tuning step of a method, after its earlier phases."""
     trainer, tuning = training(backbone, name)
     if tuning:
-        for t in (0, tuning - 1, tuning):  # estimates, chooses, and tunes what is chosen
+        for t in (0, tuning - 1, tuning):  # estimate, select, and tune the selected weights
             trainer.progress.step = t
             trainer.step(*batch(backbone))
         trainer.progress.step += 1
@@ -83,7 +84,7 @@ def ours(backbone: str, name: str) -> Callable[[Tensor, Tensor], float]:
 
 
 def by_formula(backbone: str, name: str) -> Callable[[Tensor, Tensor], float]:
-    """Return the plain step of a method, from the same initial weights."""
+    """Return the plain implementation's step, from the same initial weights."""
     fixed, vfm, decoder = parts(backbone, SIZES[backbone][0])
     bare, method = deepcopy(vfm), made(name)
     method.attach(vfm, torch.Generator().manual_seed(derive_seed(0, "method")))
@@ -95,7 +96,7 @@ def by_formula(backbone: str, name: str) -> Callable[[Tensor, Tensor], float]:
 
 
 def by_peft(backbone: str, name: str) -> Callable[[Tensor, Tensor], float]:
-    """Return the plain step of peft's own LoRA, from the same initial weights."""
+    """Return a plain step with peft's LoRA, from the same initial weights."""
     from peft import LoraConfig, get_peft_model
 
     assert name == "lora"
@@ -129,7 +130,7 @@ def stepping(fixed: Protocol, training: reference.Training) -> Callable[[Tensor,
 
 
 def _copies(module: Any) -> tuple[dict[str, Tensor], dict[int, Tensor]]:
-    """Return copies of a module's parameters by name, and by the id of what they are copies of."""
+    """Return copies of a module's parameters by name, and by the id of the original."""
     named = {name: (p, p.detach().clone().requires_grad_()) for name, p in module.named_parameters()}
     return {name: copy for name, (_, copy) in named.items()}, {id(p): copy for p, copy in named.values()}
 
@@ -187,9 +188,9 @@ def backbone(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize(("name", "way"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def test_training_step(benchmark: BenchmarkFixture, backbone: str, name: str, way: str) -> None:
-    """A reference is seen to compute ours: the losses before and after an update are the same.
+    """A reference must give our losses before and after an update.
 
-    Then both take turns: steps that lie a minute apart differ by more than what is to be told apart.
+    Then both are timed in alternation: times measured a minute apart differ by more than the effect to be measured.
     """
     images, labels = batch(backbone)
     step, other = WAYS[way](backbone, name), ours(backbone, name)
@@ -213,7 +214,7 @@ def test_training_step(benchmark: BenchmarkFixture, backbone: str, name: str, wa
 
 
 def _run(backbone: str, name: str, part: str) -> None:
-    """Take the steps in which a run's memory peaks: two that estimate, of which the last chooses, and two updates."""
+    """Do the steps at which memory peaks: two of the estimate, the last of which selects, and two updates."""
     trainer, tuning = training(backbone, name)
     for t in (*((0, tuning - 1) if tuning else ()), tuning, tuning + 1):
         if part == "tuning" and t == tuning + 1:
@@ -226,5 +227,5 @@ def _run(backbone: str, name: str, part: str) -> None:
 @pytest.mark.parametrize("part", ["run", "tuning"])
 @pytest.mark.parametrize("name", ["full", "freeze", "fishertune"])
 def test_memory_on_a_vit_b(benchmark: BenchmarkFixture, name: str, part: str) -> None:
-    """Beyond what libraries take."""
+    """Peak memory without that of the libraries."""
     benchmark.extra_info["memory"] = benchmark.pedantic(beyond, (partial(_run, "dinov2-b", name, part),), rounds=1)

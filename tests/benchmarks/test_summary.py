@@ -1,4 +1,4 @@
-"""The committed page says what the committed measurements say, and each aim names a test that there is."""
+"""The committed page matches the committed measurements, and every target names an existing test."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import yaml
 from tests.benchmarks.aims import AIMS, GROWTH, Aim
 from tests.benchmarks.summary import MEASURED, PAGE, collected, met, page, ratio
 
-AGAIN = "write it again with: python -m tests.benchmarks.summary"
+AGAIN = "regenerate it with: python -m tests.benchmarks.summary"
 
 
-def test_the_page_is_what_was_measured() -> None:
+def test_the_page_matches_the_measurements() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(yaml.safe_load(MEASURED.read_text(encoding="utf-8"))), AGAIN
 
 
-def test_every_aim_was_measured_but_detectron2s() -> None:
+def test_every_target_was_measured_except_detectron2s() -> None:
     tests = yaml.safe_load(MEASURED.read_text(encoding="utf-8"))["tests"]
     missing = {aim.against for aim in AIMS if ratio(aim, tests) is None}
     assert missing <= {"detectron2"}
@@ -26,7 +26,7 @@ def test_every_aim_was_measured_but_detectron2s() -> None:
         assert all(f"{growth.test}[{size}]" in tests for size in growth.sizes)
 
 
-def test_a_missed_aim_says_what_bounds_it() -> None:
+def test_every_missed_target_has_a_note() -> None:
     tests = yaml.safe_load(MEASURED.read_text(encoding="utf-8"))["tests"]
     assert [aim.what for aim in AIMS if ratio(aim, tests) is not None and not met(aim, tests) and not aim.note] == []
 
@@ -35,7 +35,7 @@ def test_a_missed_aim_says_what_bounds_it() -> None:
     ("kind", "theirs", "expected", "reached"),
     [("at most", "b", 0.5, True), ("at least", "b", 2.0, True), ("seconds", "", 1.0, False), ("rate", "", 1.0, True)],
 )
-def test_a_ratio_is_read_as_the_aim_means_it(kind: str, theirs: str, expected: float, reached: bool) -> None:
+def test_ratios_of_every_kind(kind: str, theirs: str, expected: float, reached: bool) -> None:
     aim = Aim("", "", "a", theirs, 0.5 if kind in ("seconds", "at most") else 1.0, kind)  # type: ignore[arg-type]
     tests = {"a": {"seconds": 1.0, "median": 1.0}, "b": {"seconds": 2.0, "median": 2.0}}
     assert ratio(aim, tests) == expected
@@ -43,7 +43,7 @@ def test_a_ratio_is_read_as_the_aim_means_it(kind: str, theirs: str, expected: f
     assert ratio(aim, {}) is None
 
 
-def test_nothing_of_the_machine_is_kept_that_identifies_it(tmp_path: Path) -> None:
+def test_data_that_identify_the_machine_are_not_kept(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     one = {
         "name": "a",

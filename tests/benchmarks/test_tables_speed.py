@@ -1,4 +1,4 @@
-"""How long a thousand records take to become tables (compare runs with ``pytest-benchmark compare``)."""
+"""Time to build tables from a thousand records (compare runs with ``pytest-benchmark compare``)."""
 
 from __future__ import annotations
 

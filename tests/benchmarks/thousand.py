@@ -1,4 +1,4 @@
-"""As many records as long as true ones as are asked for."""
+"""Writes many records of realistic length."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ METHODS, BACKBONES, SEEDS = 20, 5, 10
 
 
 def written(root: Path, seeds: int = SEEDS) -> Path:
-    """Write 100 records for each seed, without their confusions, to a folder; return it."""
+    """Write 100 records per seed, without confusion files, to ``root``; return it."""
     losses = [(step, {"ce": 1.0 / step, "extra": 0.5}) for step in range(10, 1010, 10)]
     made = record(confusion(0.8, 0), losses=losses)
     fields = made.model_dump(mode="json") | {"protocol": "own"}

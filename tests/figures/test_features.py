@@ -1,4 +1,4 @@
-"""Figure 7: features of the run's own model, neighbours counted by hand, and what is missing said."""
+"""Figure 7: features of the run's model, nearest neighbours, and errors about missing weights or images."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def draw(found: list[Record], data_root: Path | None, *asked: str) -> Drawing:
     return drawn
 
 
-def test_a_panel_for_each_run_with_a_point_for_each_image(runs: list[Record], tiny_data: Path) -> None:
+def test_there_is_a_panel_per_run_with_a_point_per_image(runs: list[Record], tiny_data: Path) -> None:
     drawn = draw(runs, tiny_data, "freeze", "lora", "full")
     assert len(drawn.figure.axes) == 2
     for axes in drawn.figure.axes:
         assert [np.asarray(each.get_offsets()).shape[0] for each in axes.collections] == [2, 2, 3]
-    assert list(drawn.left_out) == ["full (no finished run with its weights)"]
+    assert list(drawn.left_out) == ["full (no finished run with saved weights)"]
 
 
-def test_features_are_those_of_the_run_s_own_model(runs: list[Record], tiny_data: Path) -> None:
+def test_features_are_those_of_the_runs_model(runs: list[Record], tiny_data: Path) -> None:
     (run,) = (each for each in runs if each.method == "lora")
     found = domain_features(run, tiny_data)
     assert {name: len(each) for name, each in found.items()} == {"source": 2, "dusk": 2, "elsewhere": 3}
@@ -65,7 +65,7 @@ def test_features_are_those_of_the_run_s_own_model(runs: list[Record], tiny_data
     assert found["dusk"][1] == pytest.approx(tokens.mean(0).numpy(), rel=1e-4, abs=1e-5)
 
 
-def test_neighbours_are_counted_as_by_hand() -> None:
+def test_neighbours_equal_a_brute_force_search() -> None:
     chance = np.random.default_rng(0)
     features = {name: chance.normal(place, 1, (20 + place, 3)).astype(np.float32) for place, name in enumerate("abc")}
     rows = np.concatenate(list(features.values()))
@@ -74,15 +74,15 @@ def test_neighbours_are_counted_as_by_hand() -> None:
     for place, row in enumerate(rows):
         distances = [(float(np.sum((row - other) ** 2)), at) for at, other in enumerate(rows) if at != place]
         same += [names[at] == names[place] for _, at in sorted(distances)[:NEIGHBOURS]]
-    share, by_chance = mixing(features)
-    assert share == pytest.approx(np.mean(same))
+    fraction, by_chance = mixing(features)
+    assert fraction == pytest.approx(np.mean(same))
     assert by_chance == pytest.approx((20 * 19 + 21 * 20 + 22 * 21) / (63 * 62))
     apart = {name: each + 100 * place for place, (name, each) in enumerate(features.items())}
     assert mixing(apart)[0] == 1.0
 
 
 def test_a_run_without_weights_or_images_is_not_drawn(runs: list[Record], tmp_path: Path) -> None:
-    with pytest.raises(NothingToDrawError, match=r"no finished run of .* with its weights .*run --methods freeze,full"):
+    with pytest.raises(NothingToDrawError, match=r"run of .* weights.*run --methods freeze,full"):
         draw([record(confusion(0.8, 0), "freeze")], None)
     with pytest.raises(NothingToDrawError, match="no folder camvid"):
         draw(runs, tmp_path, "freeze")

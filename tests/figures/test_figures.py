@@ -1,4 +1,4 @@
-"""What is drawn is what the records say: values are read back from the axes."""
+"""Figures show the values in the records: they are read back from the axes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def made(method: str = "lora", seed: int = 0, accuracy: float = 0.8, **changes: 
 
 
 def several() -> list[Record]:
-    """Three methods over three seeds, a fourth over one."""
+    """Three methods with three seeds, and a fourth with one."""
     found = [
         made(method, seed, 0.6 + 0.1 * place + 0.01 * seed, trainable={"backbone": place * 10**5, "decoder": 5})
         for place, method in enumerate(("freeze", "lora", "fishertune"))
@@ -61,7 +61,7 @@ def spread(runs: Sequence[Record]) -> float:
 
 
 def errorbars(axes: Axes) -> list[tuple[float, float, list[float], list[float]]]:
-    """Return for each error bar: x, y, the ends across and the ends upwards."""
+    """Return x, y, the ends of the horizontal bar and the ends of the vertical bar for each point."""
     found = []
     for container in axes.containers:
         if isinstance(container, ErrorbarContainer):
@@ -77,7 +77,7 @@ def errorbars(axes: Axes) -> list[tuple[float, float, list[float], list[float]]]
 
 
 def shown(axes: Axes) -> npt.NDArray[np.float64]:
-    """Return a map of cells as drawn, row by row from the top; NaN where it is empty."""
+    """Return the values of a heat map, row by row from the top; NaN for empty cells."""
     (mesh,) = (each for each in axes.collections if isinstance(each, QuadMesh))
     values: Any = mesh.get_array()
     return np.asarray(np.ma.filled(values, np.nan), np.float64)
@@ -86,7 +86,7 @@ def shown(axes: Axes) -> npt.NDArray[np.float64]:
 # -- every figure ------------------------------------------------------------------------------------------
 
 
-def test_a_method_looks_the_same_whoever_stands_beside_it() -> None:
+def test_a_method_has_the_same_mark_in_every_figure() -> None:
     everyone = _style.marks(ORDER)
     assert len(set(everyone.values())) == len(ORDER)
     assert _style.marks(["rein", "fishertune"]) == {name: everyone[name] for name in ("rein", "fishertune")}
@@ -99,16 +99,16 @@ def test_colours_are_those_of_okabe_and_ito() -> None:
 
 
 @pytest.mark.parametrize("name", ["classes", "cost", "domains", "vfms"])
-def test_captions_say_how_many_seeds(name: str) -> None:
+def test_captions_give_the_number_of_seeds(name: str) -> None:
     caption = draw(name, several()).caption
     assert "Protocol streets, backbone vit-tiny-streets, 500 iterations, fingerprint f1f1f1f1f1f1." in caption
-    assert "over n = 3 of the seeds 0, 1, 2 (Full: 1)." in caption
+    assert "over n = 3 of the seeds 0, 1, 2 (Full: n = 1)." in caption
     assert "n = 1 (seed 0)" in draw(name, [run for run in several() if run.seed == 0]).caption
     assert "over n = 3 seeds (0, 1, 2)." in draw(name, [run for run in several() if run.method != "full"]).caption
 
 
 @pytest.mark.parametrize("name", ["classes", "cost", "domains", "vfms"])
-def test_ablations_and_variants_stand_apart_and_can_be_asked_for(name: str) -> None:
+def test_ablations_and_variants_are_drawn_on_request_only(name: str) -> None:
     found = [*several(), made("lora[rank=4]"), made("fim", label="FIM")]
     drawn = draw(name, found, missing=(("vpt", "vpt seed 0 (failed)"), ("fim", "fim seed 1 (failed)")))
     assert list(drawn.left_out) == [
@@ -121,15 +121,15 @@ def test_ablations_and_variants_stand_apart_and_can_be_asked_for(name: str) -> N
 
 
 @pytest.mark.parametrize("name", sorted(registry.names("figure")))
-def test_nothing_to_draw_is_said_with_what_makes_it(name: str) -> None:
-    with pytest.raises(NothingToDrawError, match=r"no finished run of .+: python -m benchmark run --"):
+def test_an_empty_figure_is_an_error_with_the_command_to_run(name: str) -> None:
+    with pytest.raises(NothingToDrawError, match=r"run of .+: python -m benchmark run --"):
         draw(name, [made("childtune-d")] if name in ("estimators", "fraction", "sensitivity", "classes") else [])
 
 
 # -- one by one --------------------------------------------------------------------------------------------
 
 
-def test_domains_are_source_and_unseen_means_with_their_spread() -> None:
+def test_domains_shows_source_and_unseen_means_with_spread() -> None:
     found = several()
     (axes,) = draw("domains", found).figure.axes
     drawn = errorbars(axes)
@@ -144,7 +144,7 @@ def test_domains_are_source_and_unseen_means_with_their_spread() -> None:
             assert upwards == pytest.approx([y - spread(runs), y + spread(runs)])
 
 
-def test_the_line_of_equal_loss_runs_through_the_reference() -> None:
+def test_the_line_of_equal_drop_passes_through_the_reference() -> None:
     found = several()
     for reference in ("freeze", "lora"):
         drawn = draw("domains", found, reference=reference)
@@ -152,11 +152,11 @@ def test_the_line_of_equal_loss_runs_through_the_reference() -> None:
         _, y = line.get_xy1()  # type: ignore[attr-defined]
         assert y == pytest.approx(average(of(found, reference)))
         assert line.get_slope() == 1  # type: ignore[attr-defined]
-        assert f"the loss from source to unseen domains that {LABELS[reference]} has" in drawn.caption
+        assert f"drop from source to unseen domains as {LABELS[reference]};" in drawn.caption
     assert "Dashed" not in draw("domains", found, reference="vpt").caption
 
 
-def test_costs_are_parameters_processor_time_and_memory() -> None:
+def test_costs_are_parameters_cpu_time_and_memory() -> None:
     found = several()
     panels = draw("cost", found).figure.axes
     for axes, cost in zip(
@@ -174,23 +174,23 @@ def test_costs_are_parameters_processor_time_and_memory() -> None:
         ]
         assert [each[:2] for each in errorbars(axes)] == [pytest.approx(pair) for pair in wanted]
     left, right = panels[0].get_xlim()
-    assert left < 0 < 0.2 < right, "what trains nothing has its place"
+    assert left < 0 < 0.2 < right, "zero trainable parameters must be within the axis"
 
 
-def test_a_perturbed_method_is_no_method_of_the_main_comparison() -> None:
+def test_a_perturbed_method_is_not_in_the_main_comparison() -> None:
     found = [*several(), made("lora+perturbed", 0, 0.7)]
     assert "lora+perturbed" not in Selection(tuple(found)).methods()
     assert any("lora+perturbed" in line for line in Selection(tuple(found)).passed_over())
     assert Selection(tuple(found), asked=("lora+perturbed",)).methods() == ["lora+perturbed"]
 
 
-def test_a_method_far_below_the_others_does_not_make_them_one_spot() -> None:
+def test_a_method_far_below_the_others_is_drawn_on_the_lower_edge() -> None:
     methods = ("full", "freeze", "lora", "fishertune")
     near = [made(method, seed, 0.8 + 0.005 * seed) for method in methods for seed in range(3)]
     low = [made("vqt", seed, 0.3) for seed in range(3)]
-    assert "Far below" not in draw("cost", near).caption
+    assert "Below the axis" not in draw("cost", near).caption
     drawn = draw("cost", near + low)
-    assert "Far below the others, at the figure beside the arrow: vqt." in drawn.caption
+    assert "Below the axis, at the value next to the arrow: vqt." in drawn.caption
     others = [average(of(near, method)) for method in methods]
     for axes in drawn.figure.axes:
         bottom, top = axes.get_ylim()
@@ -223,7 +223,7 @@ def test_bars_by_foundation_model_and_their_mean() -> None:
         [(average(of(common, method)) + average(of(others, method))) / 2 for method in ("full", "freeze", "fishertune")]
     )
     assert list(drawn.left_out) == ["lora on eva02-l", "lora on Mean"]
-    assert all(axes.get_xlim()[0] == 0 for axes in panels.values()), "bars are compared by their length"
+    assert all(axes.get_xlim()[0] == 0 for axes in panels.values()), "bars must start at zero"
 
 
 def test_differences_by_class_are_paired_by_seed_and_averaged_over_domains() -> None:
@@ -250,7 +250,7 @@ def test_differences_by_class_are_paired_by_seed_and_averaged_over_domains() -> 
     assert shown(swapped) == pytest.approx(-np.array(wanted))
 
 
-def test_a_class_that_is_absent_stays_empty() -> None:
+def test_an_absent_class_is_empty() -> None:
     matrices = confusion(0.8, 1)
     for each in matrices.values():
         each[:, 2, :] = each[:, :, 2] = 0
@@ -259,7 +259,7 @@ def test_a_class_that_is_absent_stays_empty() -> None:
     assert np.isnan(shown(drawn.figure.axes[0])).tolist() == [[False], [False], [True]]
 
 
-def test_estimators_stand_by_criterion() -> None:
+def test_estimators_are_grouped_by_criterion() -> None:
     names = ("fim", "fim-variational", "delta-fim", "fishertune")
     found = [*(made(name, seed, 0.6 + 0.02 * seed) for name in names for seed in (0, 1)), made("freeze")]
     drawn = draw("estimators", found)
@@ -278,14 +278,14 @@ def test_estimators_stand_by_criterion() -> None:
     assert list(drawn.left_out) == ["delta-fim-variational (no finished run)", "dr-fim-variational (no finished run)"]
 
 
-def test_a_sweep_of_shares_is_a_line_per_method() -> None:
+def test_a_sweep_of_fractions_is_a_line_per_method() -> None:
     shares = {"fishertune[share=0.005,share_start=0.005]": 0.005, "fishertune": 0.05, "fishertune[share=0.2]": 0.2}
     found = [
         made(name, seed, 0.7 + share, settings={"share": share}) for name, share in shares.items() for seed in (0, 1)
     ]
     others = [
-        made("random", settings={"share": 0.05}),  # one share is no sweep
-        made("fishertune[lr=0.1,share=0.4]", settings={"share": 0.4}),  # differs in more than the share
+        made("random", settings={"share": 0.05}),  # a single fraction
+        made("fishertune[lr=0.1,share=0.4]", settings={"share": 0.4}),  # differs in another hyperparameter too
         made("fishertune[share=0.05,share_start=0.05]", settings={"share": 0.05}),
         made("freeze", settings={}),
     ]
@@ -294,7 +294,7 @@ def test_a_sweep_of_shares_is_a_line_per_method() -> None:
     assert axes.get_xscale() == "log"
     wanted = [(100 * share, average(of(found, name))) for name, share in shares.items()]
     assert sorted(each[:2] for each in errorbars(axes)) == [pytest.approx(pair) for pair in wanted]
-    assert list(drawn.left_out) == ["fishertune[share=0.05,share_start=0.05] (the same share as another)"]
+    assert list(drawn.left_out) == ["fishertune[share=0.05,share_start=0.05] (same fraction as another variant)"]
     assert axes.get_legend_handles_labels()[1] == ["Freeze", "FisherTune"]
 
 
@@ -312,16 +312,16 @@ def test_sensitivity_is_the_mean_over_seeds_by_layer_and_block() -> None:
     assert list(maps) == [
         "FIM: mean of F (log scale)",
         "DR-FIM: mean score",
-        "Chosen by FisherTune: share in % (log scale)",
+        "Selected by FisherTune: fraction in % (log scale)",
     ]
     rows = [np.array(list(report(seed)["sensitivity"]["drf"].values())) for seed in (0, 1)]
     assert maps["DR-FIM: mean score"] == pytest.approx((rows[0] + rows[1]) / 2)
     assert maps["FIM: mean of F (log scale)"] == pytest.approx((rows[0] + rows[1]) / 2)
     chosen = np.array([[place, 1, 2] for place in range(4)])
-    assert maps["Chosen by FisherTune: share in % (log scale)"] == pytest.approx(100 * chosen / chosen.sum())
+    assert maps["Selected by FisherTune: fraction in % (log scale)"] == pytest.approx(100 * chosen / chosen.sum())
     assert list(drawn.left_out) == ["dr-fim-variational (no finished run)"]
 
 
 def test_a_record_without_the_report_is_named() -> None:
-    with pytest.raises(UserError, match=r"fishertune/seed0: report: no fisher by block in it; run it again"):
+    with pytest.raises(UserError, match=r"fishertune/seed0: report: .*fisher.*--force"):
         draw("sensitivity", [made("fishertune", report={})])

@@ -1,4 +1,4 @@
-"""Figure 3: each cell is its part's runs less the frozen backbone's, and what is no part is left out."""
+"""Figure 3: each cell is the part's mIoU minus that of the frozen backbone; other variants are not shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def part(pair: str, third: int, seed: int, accuracy: float, more: str = "") -> R
     return made(f"parts[{more}pair={pair},third={third}]", seed, accuracy, settings=settings)
 
 
-def test_a_cell_is_the_mean_of_its_runs_beyond_the_frozen_backbones() -> None:
+def test_a_cell_is_the_mean_of_its_runs_minus_the_frozen_backbones() -> None:
     frozen = [made("freeze", seed, 0.7) for seed in range(2)]
     first = [part("q+k", 1, seed, 0.6) for seed in range(2)]
     last = [part("v+ffn", 3, 0, 0.9)]
@@ -37,11 +37,11 @@ def test_a_cell_is_the_mean_of_its_runs_beyond_the_frozen_backbones() -> None:
     assert f"{average(frozen):.1f} %" in drawn.caption
 
 
-def test_without_a_frozen_run_there_is_nothing_to_compare_with() -> None:
+def test_a_run_of_the_frozen_backbone_is_required() -> None:
     with pytest.raises(NothingToDrawError, match="--methods freeze"):
         draw("parts", [part("q+k", 1, 0, 0.6)])
 
 
-def test_rows_are_the_methods_grid() -> None:
+def test_rows_and_columns_are_the_methods_grid() -> None:
     assert PAIRS == parts.PAIRS
     assert parts.METHOD.grid["third"] == (1, 2, 3)

@@ -1,7 +1,8 @@
-"""Trainable parameters: counted on the papers' architectures, held to what the papers print."""
+"""Trainable parameters: counted on the papers' architectures and compared with published numbers."""
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -50,14 +51,14 @@ def count(method: str, backbone: str) -> int:
         ("layernorm", "mae-l", 100_352),
         ("layernorm", "clip-l", 102_400),
         ("layernorm", "eva02-l", 231_392),
-        ("layernorm", "sam-h", 164_864 - 1024),  # of the neck, which is left out
+        ("layernorm", "sam-h", 164_864 - 1024),  # without the neck
         ("rein", "mae-l", 2_990_081),
         ("rein", "sam-h", 4_510_721),
         ("bitfit", "clip-l", 272_384),
         ("bitfit", "mae-l", 272_384),
         ("bitfit", "eva02-l", 346_064),
-        ("bitfit", "sam-h", 452_352 - 512),  # of that neck
-        ("soma", "dinov2-l", 4_867_072 - 1024),  # of DINOv2's mask token, which is dead and which timm leaves out
+        ("bitfit", "sam-h", 452_352 - 512),  # without the neck
+        ("soma", "dinov2-l", 4_867_072 - 1024),  # without DINOv2's unused mask token, which timm omits
         ("fishertune", "dinov2-l", 15_209_933),
         ("fishertune", "sam-h", 31_608_768),
     ],
@@ -66,29 +67,29 @@ def test_counts_are_exact(method: str, backbone: str, number: int) -> None:
     assert count(method, backbone) == number
 
 
-def test_a_count_leaves_nothing_behind_for_the_next() -> None:
+def test_counts_are_independent() -> None:
     lora, full = (registry.find("method", name) for name in ("lora", "full"))
     assert counting.count(lora(), "dinov2-l") == counting.count(lora(), "dinov2-l")
     assert counting.count(full(), "dinov2-l") == 304_198_656
 
 
-# -- what papers print -------------------------------------------------------------------------------------
+# -- published numbers -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("each", published(), ids=lambda each: f"{each.source}-{each.method}-{each.backbone}")
-def test_a_difference_has_a_reason_and_a_reason_a_difference(each: Published) -> None:
+def test_every_difference_has_a_reason_and_vice_versa(each: Published) -> None:
     if each.method not in METHODS:
         assert each.method in AWAITED
         return
     try:
         agrees = each.agrees(count(each.method, each.backbone))
     except UserError:
-        assert not each.reason, "nothing is counted here, so nothing differs"
+        assert not each.reason, "a reason without a count"
         return
     assert agrees == (not each.reason)
 
 
-def test_the_file_names_what_exists() -> None:
+def test_the_file_refers_to_existing_sources_reasons_and_backbones() -> None:
     file = yaml.safe_load(FILE.read_text())
     reasons = [reason for entry in file["counts"] for reason in entry.get("differs", {}).values()]
     assert set(reasons) == set(file["reasons"])
@@ -100,8 +101,8 @@ def test_the_file_names_what_exists() -> None:
     assert len(keys) == len(set(keys))
 
 
-def test_the_papers_full_counts_are_explained_to_the_last_parameter() -> None:
-    """SAM-H lacks its neck and half of its position table, and 26.66 of MAE-L's 26.79 M are a decoder built here."""
+def test_the_papers_counts_of_full_fine_tuning_are_explained_exactly() -> None:
+    """SAM-H lacks the neck and part of the position embedding; 26.66 of MAE-L's 26.79 M excess are MAE's decoder."""
     with torch.device("meta"):
         sam = timm.create_model("samvit_huge_patch16", num_classes=0)
         blocks = torch.nn.TransformerEncoderLayer(512, 16, 2048, batch_first=True)
@@ -127,7 +128,7 @@ def test_rounding_is_to_the_printed_decimals() -> None:
 # -- the table ---------------------------------------------------------------------------------------------
 
 
-def test_the_table_marks_and_explains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_marks_and_explains_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(install(tmp_path))
     table = parameters.build(["sam-h", "eva02-l"], ["vpt", "vqt", "picky", "rein", "lora"])
     assert [row.method for row in table.rows] == ["lora", "vpt", "rein", "vqt", "picky"]
@@ -142,16 +143,17 @@ def test_the_table_marks_and_explains(tmp_path: Path, monkeypatch: pytest.Monkey
     notes = {note[:3]: note for note in table.notes}
     assert "repeats DINOv2-L's count" in notes["(1)"]
     assert "query link" in notes["(2)"]
-    assert "73 make 2.99 M" in notes["(3)"]
-    assert "picky cannot serve backbone 'sam-h'" in notes["(4)"]
-    assert not any(note.startswith("G:") for note in table.notes), "only papers that the cells name"
+    assert "73 give 2.99 M" in notes["(3)"]
+    assert "picky" in notes["(4)"]
+    assert "'sam-h'" in notes["(4)"]
+    assert not any(note.startswith("G:") for note in table.notes), "only papers cited in the cells"
 
 
-def test_every_method_has_a_row_and_every_backbone_can_be_asked_for() -> None:
+def test_every_method_has_a_row_and_every_backbone_can_be_shown() -> None:
     table = parameters.build(["vit-tiny-streets"])
     assert {row.method for row in table.rows} == set(registry.main_methods())
     assert {row.method for row in parameters.build(["vit-tiny-streets"], list(METHODS)).rows} == set(METHODS)
-    assert [column.head for column in table.columns] == ["vit-tiny-streets"], "nothing is printed about it"
+    assert [column.head for column in table.columns] == ["vit-tiny-streets"], "no published numbers for it"
     assert not table.notes
 
 
@@ -160,11 +162,11 @@ def test_perturbation_adds_no_parameters_and_no_row() -> None:
     assert [row.method for row in table.rows] == ["freeze", "lora"]
 
 
-def test_a_difference_without_a_reason_says_so() -> None:
+def test_a_difference_without_a_reason_is_called_unexplained() -> None:
     printed = Printed([Published("R", "freeze", "dinov2-l", "1.00", "")])
     _, cell = printed.beside(registry.find("method", "freeze")(), "freeze", "dinov2-l")
     assert cell.text == "R 1.00 ≠ (1)"
-    assert "nobody has explained" in printed.notes()[-1]
+    assert "unexplained" in printed.notes()[-1]
 
 
 def test_latex_of_every_cell_compiles(tmp_path: Path) -> None:
@@ -186,10 +188,10 @@ def test_the_command_prints_markdown_and_latex() -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--backbone", "dinov2-xl"], "unknown backbone 'dinov2-xl': did you mean 'dinov2-"),
-        (["--methods", "lora,fishertuned"], "unknown method 'fishertuned': did you mean 'fishertune'?"),
-        (["--format", "word"], "'word' is not one of"),
+        (["--backbone", "dinov2-xl"], "backbone 'dinov2-xl': .*'dinov2-"),
+        (["--methods", "lora,fishertuned"], "method 'fishertuned': .*'fishertune'"),
+        (["--format", "word"], "'word'"),
     ],
 )
-def test_a_mistake_ends_in_one_line_and_code_2(words: list[str], line: str) -> None:
-    assert line in refused(call("params", *words))
+def test_an_invalid_option_exits_with_code_2(words: list[str], line: str) -> None:
+    assert re.search(line, refused(call("params", *words)))

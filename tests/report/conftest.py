@@ -1,4 +1,4 @@
-"""Two methods' tiny runs on real files, and a reader of pages that believes nothing."""
+"""Fixtures: tiny runs of two methods, and a cache per test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.training.test_trainer import job_of
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
-    """The folder of the records of Freeze and BitFit on the tiny protocol, with what they predict."""
+    """Return the folder of records of Freeze and BitFit on the tiny protocol, with saved predictions."""
     folder = tmp_path_factory.mktemp("runs")
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY | {"iterations": 4}), encoding="utf-8")
@@ -26,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point the cache, in which rendered images would be found, at a folder of this test alone."""
+    """Point the cache, which may hold rendered images, at a folder of this test."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("DGSS_BENCHMARK_CACHE", str(folder))
     return folder

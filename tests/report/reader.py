@@ -1,4 +1,4 @@
-"""A page, read strictly: every element closed in its turn, every id once."""
+"""A strict HTML parser: elements must be closed in order, and ids must be unique."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ VOID = {"meta", "img", "input"}
 
 
 class Page(HTMLParser):
-    """What a page consists of; raises AssertionError where it is not well-formed.
+    """The content of a page; raises AssertionError if it is not well-formed.
 
     Attributes:
-        texts: of every element that has text, in order: (tag, text).
-        attributes: of every element, in order: (tag, attributes).
-        ids: every id.
+        texts: (tag, text) of every element with text, in order.
+        attributes: (tag, attributes) of every element, in order.
+        ids: all ids.
     """
 
     def __init__(self, html: str) -> None:
@@ -49,9 +49,9 @@ class Page(HTMLParser):
             self.texts.append((self.open[-1], data.strip()))
 
     def values(self, tag: str, name: str) -> list[str]:
-        """Return the attribute ``name`` of every element ``tag`` that has it."""
+        """Return the values of attribute ``name`` of elements ``tag``."""
         return [attributes[name] for each, attributes in self.attributes if each == tag and name in attributes]
 
     def all_of(self, tag: str) -> list[str]:
-        """Return the texts directly within elements ``tag``."""
+        """Return the texts directly inside elements ``tag``."""
         return [text for each, text in self.texts if each == tag]

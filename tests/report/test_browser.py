@@ -1,4 +1,4 @@
-"""The page in a real Chromium: sorted, toggled, on a phone, in the dark, and asking nobody for anything."""
+"""The page in Chromium: sorting, toggling, phone layout, dark mode, and no network requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmark.report.page import html
 from tests.records.made import stored
 
 KEEP = "DGSS_BENCHMARK_BROWSER"
-"""A folder to keep screenshots in, for a look at them; where it is set, a missing browser fails the test."""
+"""Environment variable: folder to keep screenshots in; if set, a missing browser fails the test."""
 HOSTILE = "<script>window.taken = 1</script><img src=http://127.0.0.1/x onerror='window.taken = 2'>"
 DESKTOP, PHONE = (1280, 900), (390, 844)
 Show = Callable[..., None]
@@ -25,7 +25,7 @@ Show = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:
-    """A headless Chromium that is driven over Selenium."""
+    """A headless Chromium, controlled through Selenium."""
     browser, service = shutil.which("chromium"), shutil.which("chromedriver")
     if not (browser and service and find_spec("selenium")):
         assert not os.environ.get(KEEP), f"{KEEP} is set, and selenium, chromium or chromedriver is missing"
@@ -45,7 +45,7 @@ def driver() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def page(driver: Any, runs: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of two real runs with their predictions, and of three made ones, one of which is hostile."""
+    """A page with two real runs with predictions and three synthetic methods, one with a malicious label."""
     root = tmp_path_factory.mktemp("page")
     shutil.copytree(runs, root / "records")
     for method, accuracy in (("freeze", 0.6), ("lora", 0.9), ("bitfit", 0.7)):
@@ -59,7 +59,7 @@ def page(driver: Any, runs: Path, tiny_data: Path, tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def show(driver: Any, page: Path, request: pytest.FixtureRequest) -> Iterator[Show]:
-    """Return what opens the page at a size, in the light or in the dark; a screenshot is kept at the end."""
+    """Return a function that opens the page with a window size and colour scheme; save a screenshot at the end."""
 
     def open_page(size: tuple[int, int] = DESKTOP, scheme: str = "light") -> None:
         width, height = size
@@ -76,7 +76,7 @@ def show(driver: Any, page: Path, request: pytest.FixtureRequest) -> Iterator[Sh
 
 
 def column(driver: Any, place: int) -> list[str]:
-    """Return the texts of a column of the first table, row by row."""
+    """Return the values of a column of the first table, row by row."""
     script = (
         "const table = document.querySelector('#part1 table');"
         "return [...table.tBodies[0].rows].map(row => row.cells[arguments[0]].dataset.value ?? '')"
@@ -89,7 +89,7 @@ def click(driver: Any, selector: str, place: int = 0) -> None:
     driver.find_elements("css selector", selector)[place].click()
 
 
-def test_a_click_sorts_a_second_turns_and_a_third_restores(driver: Any, show: Show) -> None:
+def test_clicks_on_a_heading_sort_reverse_and_restore(driver: Any, show: Show) -> None:
     show()
     head = "#part1 table thead button"
     before = column(driver, 6)
@@ -129,7 +129,7 @@ def test_predictions_and_errors_are_toggled(driver: Any, show: Show) -> None:
     assert grids[1].get_attribute("open") is not None
 
 
-def test_every_picture_is_decoded(driver: Any, show: Show) -> None:
+def test_every_picture_is_displayed(driver: Any, show: Show) -> None:
     show()
     widths = driver.execute_script("return [...document.images].map(each => each.naturalWidth)")
     assert len(widths) > 20
@@ -137,7 +137,7 @@ def test_every_picture_is_decoded(driver: Any, show: Show) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone_and_keeps_the_methods_in_sight(driver: Any, show: Show, scheme: str) -> None:
+def test_the_page_fits_a_phone_and_the_method_column_is_sticky(driver: Any, show: Show, scheme: str) -> None:
     show(PHONE, scheme)
     driver.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
     assert driver.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
@@ -152,16 +152,16 @@ def test_it_fits_a_phone_and_keeps_the_methods_in_sight(driver: Any, show: Show,
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_stand_out_from_the_paper(driver: Any, show: Show, scheme: str) -> None:
+def test_text_has_sufficient_contrast(driver: Any, show: Show, scheme: str) -> None:
     show(scheme=scheme)
-    paper, *inks = driver.execute_script(
+    background, *colors = driver.execute_script(
         "return ['body', 'h1', '.note', 'a', 'td small', 'thead th', 'dt'].map((each, place) => "
         "getComputedStyle(document.querySelector(each))[place ? 'color' : 'backgroundColor'])"
     )
-    assert (luminance(paper) > 0.5) == (scheme == "light")
-    for ink in inks:
-        darker, lighter = sorted((luminance(paper), luminance(ink)))
-        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, ink  # WCAG 2.1, AA
+    assert (luminance(background) > 0.5) == (scheme == "light")
+    for color in colors:
+        darker, lighter = sorted((luminance(background), luminance(color)))
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, color  # WCAG 2.1, AA
 
 
 def luminance(color: str) -> float:
@@ -171,7 +171,7 @@ def luminance(color: str) -> float:
     return sum(weight * each for weight, each in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_nobody_is_asked_and_nothing_foreign_runs(driver: Any, show: Show, page: Path) -> None:
+def test_there_are_no_requests_and_no_foreign_scripts(driver: Any, show: Show, page: Path) -> None:
     driver.get_log("performance")
     show()
     events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
@@ -181,7 +181,7 @@ def test_nobody_is_asked_and_nothing_foreign_runs(driver: Any, show: Show, page:
     assert HOSTILE in driver.find_element("css selector", "#part1 table").text
     complaints = [entry for entry in driver.get_log("browser") if "Content Security Policy" in entry["message"]]
     assert complaints == []
-    # And were there a way in, the policy would stop it.
+    # The policy blocks injected images, scripts and requests.
     stopped = driver.execute_async_script(
         "const done = arguments[0]; const seen = [];"
         "document.addEventListener('securitypolicyviolation', e => { seen.push(e.effectiveDirective);"

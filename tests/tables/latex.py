@@ -1,4 +1,4 @@
-"""A real pdfLaTeX, where one is installed."""
+"""Compiles documents with pdfLaTeX, if it is installed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 KEEP = "DGSS_BENCHMARK_LATEX"
-"""A folder to keep documents in, for a look at them; where it is set, a missing pdflatex fails the test."""
+"""Environment variable: folder to keep the documents in; if set, a missing pdflatex fails the test."""
 
 
 def compiled(texts: Sequence[str], folder: Path, name: str = "document") -> str:
-    """Compile one document of ``texts``, each on its page; return the log."""
+    """Compile one document with each of ``texts`` on its own page; return the log."""
     kept = os.environ.get(KEEP)
     if shutil.which("pdflatex") is None:
         assert not kept, f"{KEEP} is set, and pdflatex is not installed"

@@ -1,4 +1,4 @@
-"""Made records of the real protocols, as their readers would have them."""
+"""Synthetic records of the real protocols."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.records.made import confusion, names, record
 def kept(
     root: Path, name: str, backbone: str, method: str, seeds: int = 2, accuracy: float = 0.8, **changes: Any
 ) -> list[Record]:
-    """Write finished runs of a protocol as it is now, one per seed, and read them again."""
+    """Write records of finished runs under the current protocol, one per seed; return them as read back."""
     fixed = protocol.load(name)
     facts = {
         "protocol": fixed.name, "protocol_fields": fixed.fields(), "fingerprint": fixed.fingerprint(),

@@ -1,4 +1,4 @@
-"""``table``: what it refuses, and the formats that it writes."""
+"""``python -m benchmark table``: errors and output formats."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def run(
 
 
 def test_the_main_table_refuses_a_record_of_another_version_of_its_protocol(tmp_path: Path) -> None:
-    found = stored(tmp_path / "records")  # it says streets, and its fields are made up
-    with pytest.raises(UserError, match=r"not of protocol streets as it is now: \w+") as caught:
+    found = stored(tmp_path / "records")  # named streets, with other protocol fields
+    with pytest.raises(UserError, match=r"protocol streets: [\w.]+ is") as caught:
         run(tmp_path / "records")
     assert str(found.path) in str(caught.value)
 
 
-def test_an_ablation_of_another_version_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_an_ablation_of_another_version_is_ignored_unless_requested(tmp_path: Path) -> None:
     kept(tmp_path / "records", "streets", "vit-tiny-streets", "lora")
     stored(tmp_path / "records", "fim")
     text = run(tmp_path / "records")
     assert {each["method"] for each in csv.DictReader(text.splitlines())} == {"lora"}
-    with pytest.raises(UserError, match="not of protocol streets"):
+    with pytest.raises(UserError, match=r"fim/seed0\.json: .*protocol streets: [\w.]+ is"):
         run(tmp_path / "records", methods=("lora", "fim"))
 
 
-def test_published_figures_and_methods_are_switches(tmp_path: Path) -> None:
+def test_published_figures_and_methods_are_options(tmp_path: Path) -> None:
     for method in ("rein", "fishertune"):
         kept(tmp_path / "records", "gtav-to-cbm", "dinov2-l", method, 1)
     assert "66.5" not in run(tmp_path / "records")
@@ -56,8 +56,8 @@ def test_every_format_is_written(tmp_path: Path, output_format: str, sign: str, 
     assert sign in run(tmp_path / "records", which, output_format)
 
 
-def test_a_table_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_output_is_an_error(tmp_path: Path) -> None:
     kept(tmp_path / "records", "gtav-to-cbm", "dinov2-l", "rein", 1)
     (tmp_path / "table").mkdir()
-    with pytest.raises(UserError, match=r"cannot be written: .* give another --output"):
+    with pytest.raises(UserError, match=r"table: .*--output"):
         run(tmp_path / "records")

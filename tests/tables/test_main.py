@@ -1,4 +1,4 @@
-"""The suite's table: what stands in a cell, what may share a table, what may be bold."""
+"""The main table: cells, comparability of records, and significance marks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark.records import Record
 from benchmark.tables import Cell, Row, Table
 from tests.records.made import FIELDS, TARGETS, confusion, failed, names, record, stored
 
-HEADS = ["Trained (M)", "Source", "Cityscapes", "BDD100K", "Mapillary", "Avg.", "Oracle gap", "CPU-s", "n"]
+HEADS = ["Trainable (M)", "Source", "Cityscapes", "BDD100K", "Mapillary", "Avg.", "Oracle gap", "CPU-s", "n"]
 
 
 def made(method: str = "lora", seed: int = 0, accuracy: float = 0.8, **changes: Any) -> Record:
@@ -50,25 +50,25 @@ def test_a_cell_is_the_mean_over_seeds_with_its_spread() -> None:
         assert row[head].mean == pytest.approx(100 * statistics.mean(values), abs=1e-10)
         assert row[head].spread == pytest.approx(100 * statistics.stdev(values), abs=1e-10)
     assert (row["CPU-s"].mean, row["CPU-s"].spread) == pytest.approx((16.25, 1.0))
-    assert row["Trained (M)"].mean == pytest.approx(0.294912)
-    assert row["Trained (M)"].spread is None
+    assert row["Trainable (M)"].mean == pytest.approx(0.294912)
+    assert row["Trainable (M)"].spread is None
     assert row["n"] == Cell(3)
 
 
-def test_the_decoders_parameters_are_a_range_where_methods_change_them() -> None:
+def test_the_decoders_parameters_are_a_range_if_methods_change_them() -> None:
     one, other = made(), made("rein", trainable={"backbone": 1, "decoder": 364_592})
-    assert "the decoder's 0.35 M train" in noted(one_table([one]))
-    assert "the decoder's 0.35 to 0.36 M train" in noted(one_table([one, other]))
+    assert "(0.35 M, " in noted(one_table([one]))
+    assert "(0.35 to 0.36 M, " in noted(one_table([one, other]))
 
 
-def test_the_oracle_gap_is_the_best_scoring_less_the_last() -> None:
+def test_the_oracle_gap_is_the_best_minus_the_final_evaluation() -> None:
     last = made()
     assert last.average is not None
     assert last.oracle is not None
     best = last.oracle.model_copy(update={"iteration": 250, "average": last.average + 0.02})
     twice = made(oracle=best, evaluations=(best, last.oracle))
     assert cells(one_table([twice]))["Oracle gap"].mean == pytest.approx(2.0)
-    assert cells(one_table([last]))["Oracle gap"] == Cell()  # scored once: its best is its last
+    assert cells(one_table([last]))["Oracle gap"] == Cell()  # a single evaluation
 
 
 def test_one_seed_has_no_spread() -> None:
@@ -84,22 +84,22 @@ def test_the_caption_states_the_conditions() -> None:
         "backbone vit-tiny-streets",
         "500 iterations",
         "GTA5",
-        "seeds 0, 4",
+        "(0, 4)",
         "f1f1f1f1f1f1",
     ):
         assert part in caption
 
 
-def test_several_sources_and_images_that_were_trained_on_are_named() -> None:
-    assert "held-out images of the source" in noted(one_table([made()]))
+def test_several_sources_and_evaluation_on_training_images_are_named() -> None:
+    assert "held-out source images" in noted(one_table([made()]))
     source = [{"dataset": "gta5", "split": "all"}, {"dataset": "synthia", "split": "train"}]
     fields = {**FIELDS, "source": source, "validation": {"dataset": "gta5", "split": "all", "limit": 5}}
     table = one_table([made(protocol_fields=fields)])
     assert "on GTA5 + SYNTHIA," in table.caption
-    assert "trained-on images of the source" in noted(table)
+    assert "training source images" in noted(table)
 
 
-def test_rows_stand_in_a_fixed_order_whatever_the_records() -> None:
+def test_rows_are_in_a_fixed_order() -> None:
     wanted = [
         "full", "freeze", "lora", "lora[rank=4]", "vpt", "rein", "rein+perturbed", "bitfit", "random", "childtune-d",
         "fishertune", "another", "mine",
@@ -111,17 +111,17 @@ def test_rows_stand_in_a_fixed_order_whatever_the_records() -> None:
     assert table.rows[3].label == "Lora[rank=4]"
 
 
-def test_given_settings_are_shown_though_the_label_lacks_them() -> None:
+def test_given_hyperparameters_are_added_to_the_label() -> None:
     assert one_table([made("lora[rank=4]", label="LoRA")]).rows[0].label == "LoRA[rank=4]"
 
 
-def test_a_failed_run_is_noted_and_not_averaged() -> None:
+def test_a_failed_run_is_noted_and_excluded() -> None:
     table = one_table([made(seed=0), failed(seed=1, error="ce is nan\nat iteration 7."), failed("vpt", label="VPT")])
     lora, vpt = table.rows
     assert lora.cells[-1] == Cell(1)
     assert lora.cells[1].mean == pytest.approx(100 * made(seed=0).scores()["source"].miou)
     assert vpt == Row("vpt", "VPT", (*[Cell()] * 8, Cell(0)))
-    assert "Lora, seed 1, failed and is not averaged: ce is nan at iteration 7." in noted(table)
+    assert "Lora, seed 1, failed and is excluded: ce is nan at iteration 7." in noted(table)
     assert "VPT, seed 0, failed" in noted(table)
 
 
@@ -132,15 +132,15 @@ def test_different_numbers_of_seeds_are_shown() -> None:
     assert "Lora: seed" not in noted(table)
 
 
-def test_unequal_effort_in_finding_learning_rates_is_said() -> None:
+def test_rows_without_a_learning_rate_search_are_noted() -> None:
     searched, given = made("lora", origins={"lr": "search"}), made("full", origins={"lr": "paper"})
     free = made("freeze", origins={})
-    assert "not searched, unlike the others': Full." in noted(one_table([searched, given, free]))
+    assert "not searched, unlike for the other rows: Full." in noted(one_table([searched, given, free]))
     assert "not searched" not in noted(one_table([searched, free]))
     assert "not searched" not in noted(one_table([given, free]))
 
 
-def test_a_domain_that_was_not_scored_stays_empty_and_so_does_the_average() -> None:
+def test_a_domain_without_evaluation_is_empty_and_so_is_the_average() -> None:
     short = confusion(0.8, 0, targets=TARGETS[:2])
     table = one_table([record(short), made("full")])
     full, lora = cells(table, 0), cells(table, 1)
@@ -160,15 +160,15 @@ def test_one_table_per_protocol_and_backbone() -> None:
     ]  # fmt: skip
     (only,) = tables.build(found, protocol="streets", backbone="dinov2-l")
     assert only.name == "streets/dinov2-l"
-    with pytest.raises(UserError, match=r"no record of protocol 'street': did you mean 'streets'\?"):
+    with pytest.raises(UserError, match=r"protocol 'street': .*'streets'"):
         tables.build(found, protocol="street")
-    with pytest.raises(UserError, match="no record of backbone 'clip-l'"):
+    with pytest.raises(UserError, match="backbone 'clip-l'"):
         tables.build(found, backbone="clip-l")
     with pytest.raises(UserError, match="python -m benchmark run"):
         tables.build([])
 
 
-# -- what may share a table ----------------------------------------------------------------------------
+# -- comparability of records --------------------------------------------------------------------------
 
 
 def fields(**changes: Any) -> dict[str, Any]:
@@ -196,37 +196,37 @@ def fields(**changes: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_records_under_other_conditions_are_refused_by_the_field_that_differs(
+def test_records_under_different_conditions_are_an_error_that_names_the_field(
     changes: dict[str, Any], message: str
 ) -> None:
     vfm = {"options": {"drop_path_rate": 0.2}}
     found = [made("full", 0), made("full", 1, vfm=vfm), made("lora", 0), made("lora", 1, **{"vfm": vfm} | changes)]
     with pytest.raises(UserError, match=message) as caught:
         tables.build(found)
-    assert "streets/vit-tiny-streets/lora/seed1 cannot share a table" in str(caught.value)
+    assert "streets/vit-tiny-streets/lora/seed1 cannot share a table: " in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_stored_records_under_other_conditions_are_named_by_file(tmp_path: Path) -> None:
+def test_stored_records_under_different_conditions_are_named_by_file(tmp_path: Path) -> None:
     found = [stored(tmp_path, "full"), stored(tmp_path, "lora", data_hash="other")]
     with pytest.raises(UserError) as caught:
         tables.build(found)
     assert all(str(each.path) in str(caught.value) for each in found)
 
 
-def test_it_does_not_matter_where_the_same_weights_came_from() -> None:
+def test_the_origin_of_equal_weights_may_differ() -> None:
     origins: tuple[dict[str, str], ...] = ({"origin": "file"}, {"origin": "hub"}, {})
     assert len(one_table([made("lora", seed, vfm=vfm) for seed, vfm in enumerate(origins)]).rows) == 1
 
 
-def test_a_run_that_failed_before_its_data_were_read_does_not_block_the_table() -> None:
+def test_hashes_missing_from_a_run_that_failed_early_are_not_compared() -> None:
     early = failed("vpt", data_hash="", batches_hash="", decoder_hash="", weights_hash="")
     assert len(one_table([made(), early]).rows) == 2
     with pytest.raises(UserError, match="protocol field iterations"):
         tables.build([made(), failed("vpt", protocol_fields=fields(iterations=9))])
 
 
-# -- what may be bold ----------------------------------------------------------------------------------
+# -- significance marks --------------------------------------------------------------------------------
 
 
 def suite(root: Path, accuracies: dict[str, float], seeds: int = 3) -> list[Record]:
@@ -238,22 +238,22 @@ def bold(table: Table) -> dict[str, list[str]]:
     return {row.method: [h for h, cell in zip(heads, row.cells, strict=True) if cell.best] for row in table.rows}
 
 
-def test_the_best_is_bold_where_it_is_parted_from_all_others(tmp_path: Path) -> None:
+def test_the_best_is_bold_if_significantly_better_than_all_others(tmp_path: Path) -> None:
     table = one_table(suite(tmp_path, {"lora": 0.9, "full": 0.6, "freeze": 0.7}))
     assert bold(table) == {"full": [], "freeze": [], "lora": HEADS[1:6]}
     assert second(table) == {"full": [], "freeze": HEADS[1:6], "lora": []}
-    assert "by a paired bootstrap over images and seeds" in noted(table)
+    assert "paired bootstrap over images and seeds" in noted(table)
 
 
-def test_the_second_is_marked_only_where_it_is_parted_from_the_rest(tmp_path: Path) -> None:
+def test_the_second_is_marked_only_if_significantly_better_than_the_rest(tmp_path: Path) -> None:
     found = suite(tmp_path, {"lora": 0.9, "full": 0.6, "freeze": 0.6})
     table = one_table(found)
     assert bold(table)["lora"] == HEADS[1:6]
     assert not any(second(table).values())
-    assert not any(second(one_table(found[:6])).values())  # of two rows, the other one is no second
+    assert not any(second(one_table(found[:6])).values())  # with two rows, the lower one is not marked
 
 
-def test_an_ablation_of_one_seed_bears_on_no_other_table(tmp_path: Path) -> None:
+def test_an_ablation_with_one_seed_does_not_affect_the_default_table(tmp_path: Path) -> None:
     found = suite(tmp_path, {"lora": 0.9, "full": 0.6})
     found += [stored(tmp_path, "fim", 0, 0.99), stored(tmp_path, "rein+perturbed", 0, 0.99, data_hash="other")]
     table = one_table(found)
@@ -265,12 +265,12 @@ def test_an_ablation_of_one_seed_bears_on_no_other_table(tmp_path: Path) -> None
         tables.build(found[-2:])
 
 
-def test_what_was_worked_out_is_kept_by_content(tmp_path: Path, own_cache: Path) -> None:
+def test_resamples_are_cached_by_content(tmp_path: Path, own_cache: Path) -> None:
     found = suite(tmp_path, {"lora": 0.9, "full": 0.6}, seeds=2)
     first = one_table(found)
     kept = sorted(path for path in own_cache.rglob("*") if path.is_file())
     assert len(kept) == 4
-    kept[0].write_bytes(kept[0].read_bytes()[:-1] + b"x")  # damaged: worked out again
+    kept[0].write_bytes(kept[0].read_bytes()[:-1] + b"x")  # damaged: computed again
     kept[1].unlink()
     before = kept[2].stat().st_mtime_ns
     assert one_table(found) == first
@@ -281,7 +281,7 @@ def test_what_was_worked_out_is_kept_by_content(tmp_path: Path, own_cache: Path)
     assert not any(bold(again).values())
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, own_cache: Path) -> None:
+def test_an_unwritable_cache_is_no_error(tmp_path: Path, own_cache: Path) -> None:
     (own_cache / "resamples").write_text("in the way", encoding="utf-8")
     assert bold(one_table(suite(tmp_path, {"lora": 0.9, "full": 0.6})))["lora"]
 
@@ -291,7 +291,7 @@ def second(table: Table) -> dict[str, list[str]]:
     return {row.method: [h for h, cell in zip(heads, row.cells, strict=True) if cell.second] for row in table.rows}
 
 
-def test_nothing_is_bold_where_two_lead_together(tmp_path: Path) -> None:
+def test_nothing_is_bold_if_the_best_two_do_not_differ(tmp_path: Path) -> None:
     found = suite(tmp_path, {"full": 0.6})
     for method in ("lora", "vpt"):
         for seed in range(3):
@@ -300,14 +300,14 @@ def test_nothing_is_bold_where_two_lead_together(tmp_path: Path) -> None:
             found.append(records.read(path))
     table = one_table(found)
     assert not any(bold(table).values())
-    assert "no best is parted from every other row" in noted(table)
+    assert "No bold: " in noted(table)
 
 
-def test_the_same_run_twice_is_never_better_than_itself(tmp_path: Path) -> None:
+def test_equal_runs_are_not_significantly_different(tmp_path: Path) -> None:
     assert not any(bold(one_table(suite(tmp_path, {"lora": 0.9, "vpt": 0.9}))).values())
 
 
-def test_nothing_is_bold_on_one_seed(tmp_path: Path) -> None:
+def test_nothing_is_bold_with_one_seed(tmp_path: Path) -> None:
     table = one_table(suite(tmp_path, {"lora": 0.9, "full": 0.6}, seeds=1))
     assert not any(bold(table).values())
     assert "at least two seeds of every method (each has one)" in noted(table)
@@ -319,10 +319,10 @@ def test_nothing_is_bold_without_confusions(tmp_path: Path) -> None:
     found[4].path.with_suffix(".npz").unlink()
     table = one_table(found)
     assert not any(bold(table).values())
-    assert "Nothing is bold: Full, seed 1, has no per-image confusions beside it." in noted(table)
+    assert "No bold: the per-image confusions of Full, seed 1, are missing." in noted(table)
 
 
-def test_confusions_that_are_not_the_records_stop_the_table(tmp_path: Path) -> None:
+def test_a_confusion_file_that_does_not_belong_to_its_record_is_an_error(tmp_path: Path) -> None:
     found = suite(tmp_path, {"lora": 0.9, "full": 0.6})
     assert found[0].path is not None
     found[0].path.with_suffix(".npz").write_bytes(b"something else")
@@ -330,22 +330,22 @@ def test_confusions_that_are_not_the_records_stop_the_table(tmp_path: Path) -> N
         tables.build(found)
 
 
-def test_runs_scored_on_different_images_are_not_paired(tmp_path: Path) -> None:
+def test_runs_evaluated_on_different_images_are_an_error(tmp_path: Path) -> None:
     found = suite(tmp_path, {"full": 0.6}, seeds=2)
     for seed in range(2):
         matrices = confusion(0.9, seed)
         ids = {**names(matrices), "bdd100k": [f"other-{i}" for i in range(12)]}
         found.append(records.read(records.write(record(matrices, "lora", seed), matrices, ids, tmp_path)))
-    with pytest.raises(UserError, match="scored on different images of bdd100k"):
+    with pytest.raises(UserError, match="different images of bdd100k"):
         tables.build(found)
 
 
-def test_a_lone_method_is_not_called_best(tmp_path: Path) -> None:
+def test_a_single_method_is_not_marked(tmp_path: Path) -> None:
     table = one_table(suite(tmp_path, {"lora": 0.9}))
     assert not any(bold(table).values())
     assert "bold" not in noted(table).lower()
 
 
-def test_a_table_made_twice_is_the_same(tmp_path: Path) -> None:
+def test_rebuilt_tables_are_identical(tmp_path: Path) -> None:
     found = suite(tmp_path, {"lora": 0.8, "full": 0.78, "freeze": 0.79})
     assert tables.build(found) == tables.build(records.read_all(tmp_path)) == tables.build(reversed(found))

@@ -1,4 +1,4 @@
-"""The figures that papers print: typed in right, as far as they check themselves, and found where they belong."""
+"""Published figures: consistent with themselves, and found for the right protocol, backbone and method."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from benchmark.tables import published as papers
 from benchmark.tables.paper import NUMBERS
 
 ODD = {(1, "CLIP (ViT-L)", "vqt")}
-"""Printed averages that are not the mean of what they stand behind; an erratum says so."""
+"""Printed averages that are not the mean of their row; each has an erratum."""
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_printed_averages_are_those_of_the_printed_figures(number: int) -> None:
+def test_printed_averages_are_the_means_of_the_printed_figures(number: int) -> None:
     table = papers.layout(number)
     for group in table.groups:
         for method, figures in group.rows.items():
@@ -27,7 +27,7 @@ def test_printed_averages_are_those_of_the_printed_figures(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_every_row_is_a_method_and_every_cell_has_its_figure(number: int) -> None:
+def test_every_row_is_a_method_with_a_figure_per_column(number: int) -> None:
     table = papers.layout(number)
     for group in table.groups:
         for method, figures in group.rows.items():
@@ -36,12 +36,12 @@ def test_every_row_is_a_method_and_every_cell_has_its_figure(number: int) -> Non
             assert len(figures) == table.trained + len(table.columns)
 
 
-def test_classes_are_the_protocols() -> None:
+def test_classes_are_those_of_cityscapes() -> None:
     scored = [column.scored.removeprefix("class ") for column in papers.layout(2).columns]
     assert scored == [*FACTS["cityscapes"]["names"], "average"]
 
 
-def test_trained_parameters_are_those_that_params_compares() -> None:
+def test_trainable_parameters_equal_those_of_the_parameter_table() -> None:
     elsewhere = {(each.method, each.backbone): float(each.millions) for each in parameters.published()
                  if each.source == "F"}  # fmt: skip
     for group in papers.layout(1).groups:
@@ -70,10 +70,10 @@ def test_a_figure_is_found_with_its_source(wanted: tuple[str, str, str, str], va
 @pytest.mark.parametrize(
     "wanted",
     [
-        ("gtav-to-cbm@rein-test", "dinov2-l", "geco", "cityscapes"),  # printed at the other size of test images
+        ("gtav-to-cbm@rein-test", "dinov2-l", "geco", "cityscapes"),  # published for another test image size
         ("gtav-to-cbm@rein-test", "dinov2-l", "lora[rank=4]", "average"),
         ("streets", "vit-tiny-streets", "full", "average"),
     ],
 )
-def test_no_figure_stands_where_it_does_not_belong(wanted: tuple[str, str, str, str]) -> None:
+def test_no_figure_is_found_for_other_runs(wanted: tuple[str, str, str, str]) -> None:
     assert papers.find(*wanted) is None

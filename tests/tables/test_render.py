@@ -1,4 +1,4 @@
-"""Tables in print: golden text, escaping, and a real LaTeX."""
+"""Rendered tables: golden text, escaping, and compiling with pdfLaTeX."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.tables.latex import compiled
 SMALL = Table(
     name="streets@quick/vit_tiny",
     caption="mIoU in %, mean ± spread",
-    columns=(Column("Trained (M)", 3), Column("Avg.", 1), Column("n", 0)),
+    columns=(Column("Trainable (M)", 3), Column("Avg.", 1), Column("n", 0)),
     rows=(
         Row("full", "Full", (Cell(2.8), Cell(41.26, 0.44), Cell(3))),
         Row("lora[rank=4]", "LoRA[rank=4]", (Cell(0.06), Cell(45.0, 1.0, best=True), Cell(3))),
         Row("my_own", "my_own", (Cell(), Cell(), Cell(0))),
     ),
-    notes=("Trained: 100 % of it.", "my_own failed: a < b & c."),
+    notes=("Trainable: 100 % of it.", "my_own failed: a < b & c."),
 )
 LATEX = r"""% needs \usepackage{booktabs,graphicx}
 \begin{table}
@@ -35,25 +35,25 @@ LATEX = r"""% needs \usepackage{booktabs,graphicx}
   \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
   \begin{tabular}{@{}lrrr@{}}
     \toprule
-    Method & Trained (M) & Avg. & n \\
+    Method & Trainable (M) & Avg. & n \\
     \midrule
     Full & 2.800 & 41.3{\scriptsize$\pm$0.4} & 3 \\
     LoRA{[}rank=4{]} & 0.060 & \textbf{45.0}{\scriptsize$\pm$1.0} & 3 \\
     my\_own &  &  & 0 \\
     \bottomrule
   \end{tabular}}
-  \par\smallskip\raggedright\scriptsize Trained: 100 \% of it. my\_own failed: a \textless{} b \& c.\par
+  \par\smallskip\raggedright\scriptsize Trainable: 100 \% of it. my\_own failed: a \textless{} b \& c.\par
 \end{table}
 """
 MARKDOWN = r"""mIoU in %, mean ± spread
 
-| Method         |   Trained (M) |           Avg. |   n |
-|:---------------|--------------:|---------------:|----:|
-| Full           |         2.800 |     41.3 ± 0.4 |   3 |
-| LoRA\[rank=4\] |         0.060 | **45.0** ± 1.0 |   3 |
-| my\_own        |               |                |   0 |
+| Method         |   Trainable (M) |           Avg. |   n |
+|:---------------|----------------:|---------------:|----:|
+| Full           |           2.800 |     41.3 ± 0.4 |   3 |
+| LoRA\[rank=4\] |           0.060 | **45.0** ± 1.0 |   3 |
+| my\_own        |                 |                |   0 |
 
-Trained: 100 % of it.
+Trainable: 100 % of it.
 my\_own failed: a \< b \& c.
 """
 NASTY = [
@@ -76,7 +76,7 @@ def test_markdown_is_golden() -> None:
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_latex_text_holds_no_live_sign(text: str) -> None:
+def test_latex_text_has_no_active_characters(text: str) -> None:
     escaped = escape_latex(text)
     rest = re.sub(r"\$\\[A-Za-z]+\$|\\(?:text)?[A-Za-z]+\{\}|\\[{}$&#%_]|\{[][*]\}|-\{\}|'\{\}", "", escaped)
     rest = re.sub(r"\{\[\}U\+[0-9A-F]{4,5}\{\]\}", "", rest)
@@ -87,7 +87,7 @@ def test_markdown_text_cannot_leave_its_cell() -> None:
     assert escape_markdown("a|b *c* _d_ <e> `f`\ng \\") == r"a\|b \*c\* \_d\_ \<e\> \`f\` g \\"
 
 
-def test_every_text_compiles_wherever_it_stands(tmp_path: Path) -> None:
+def test_every_text_compiles_in_every_part_of_a_table(tmp_path: Path) -> None:
     table = Table(
         name="nasty & name",
         caption=" ".join(NASTY),

@@ -23,7 +23,7 @@ SMALL = Table(
 
 
 class Read(HTMLParser):
-    """Text by cell, and whether every tag that has to be closed was."""
+    """Collects the text of each cell; fails if a tag is closed out of order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Read(HTMLParser):
             self.cells[-1][-1] += data
 
 
-def test_csv_has_a_line_per_number() -> None:
+def test_csv_has_one_line_per_number() -> None:
     read = list(csv.DictReader(io.StringIO(tables.comma_separated([SMALL, SMALL]))))
     assert len(read) == 6
     assert tuple(read[0]) == FIELDS
@@ -59,7 +59,7 @@ def test_csv_has_a_line_per_number() -> None:
     assert [each["mean"] for each in read if each["method"] == "full"] == ["0", "0"]
 
 
-def test_html_is_one_whole_page_that_asks_for_nothing() -> None:
+def test_html_is_a_self_contained_page() -> None:
     text = tables.html([SMALL])
     page = Read()
     page.feed(text)
