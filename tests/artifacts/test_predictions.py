@@ -23,6 +23,17 @@ from tests.records.made import stored
 from tests.training.test_trainer import job_of
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """A folder with records of Freeze and BitFit on the tiny protocol."""
+    folder = tmp_path_factory.mktemp("runs")
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY | {"iterations": 4}), encoding="utf-8")
+    for method in ("freeze", "bitfit"):
+        execute(job_of(path, tiny_data, folder, method))
+    return folder
+
+
 def test_maps_and_labels_give_the_confusions_of_the_record(runs: Path, tiny_data: Path) -> None:
     for record in read_all(runs):
         maps, (matrices, ids) = examples(record), confusions(record)
