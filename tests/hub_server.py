@@ -1,4 +1,4 @@
-"""A server on this machine that stands for the hub: it speaks what the hub's own client asks of it."""
+"""A local server that implements the parts of the hub's API that ``huggingface_hub`` uses here."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from huggingface_hub import constants
 
 OLD, NEW = "1" * 40, "2" * 40
 LFS = ".safetensors"
-"""How files end that are uploaded apart from the commit."""
+"""Suffix of files that are uploaded separately from the commit."""
 
 
 @dataclass
 class Hub:
-    """What the server offers, by repository, commit and file, and what it was asked for.
+    """State of the server and a log of its requests.
 
     Attributes:
-        files: its content.
-        repositories: known names with their latest commit, ``main`` where none is given.
-        main: the commit of every other repository's main branch.
-        cut: how many bytes every download lacks.
-        refusal: status, error code and message that answer everything, to play a hub that refuses.
+        files: contents by repository, commit and file name.
+        repositories: latest commit of repositories.
+        main: latest commit of all other repositories.
+        cut: number of bytes missing at the end of every download.
+        refusal: status, error code and message of every response, to simulate errors.
         asked: requests, as ``GET /path``.
-        tokens: what came as Authorization.
-        created: what repositories were asked for.
-        uploads: what was uploaded apart, by its SHA-256.
-        endpoint: where it is.
+        tokens: ``Authorization`` headers.
+        created: requests to create repositories.
+        uploads: separately uploaded files, by SHA-256.
+        endpoint: URL of the server.
     """
 
     files: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Hub:
         return {name: data for (known, at, name), data in self.files.items() if (known, at) == (repository, commit)}
 
     def commit(self, repository: str, files: dict[str, bytes]) -> str:
-        """Make these the repository's files; return the commit."""
+        """Replace the files of the repository; return the commit."""
         listed = json.dumps({name: hashlib.sha256(data).hexdigest() for name, data in files.items()}, sort_keys=True)
         commit = hashlib.sha1(listed.encode()).hexdigest()
         self.files |= {(repository, commit, name): data for name, data in files.items()}
@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
-    """Serve a hub, make it the client's, and give it an empty cache."""
+    """Start a server and point the client to it, with an empty cache."""
     offer = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"offer": offer}))
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -183,7 +183,7 @@ def serving(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, port: int, cache: Path) -> None:
-    """Point the client, which read its environment when it was imported, to a port of this machine."""
+    """Point the client to a local port; the client reads its environment only when imported."""
     endpoint = f"http://127.0.0.1:{port}"
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")

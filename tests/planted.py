@@ -1,7 +1,7 @@
-"""Bugs as they happen, planted to see whether a check finds them.
+"""Typical bugs, planted to test whether a check finds them.
 
-``python -m tests.planted`` plants each at the size of a real check and writes what was found to
-``results/streets@check/planted.yaml``; ``tests/test_planted.py`` does so at the smallest size.
+``python -m tests.planted`` plants each bug in a full-size check and writes the findings to
+``results/streets@check/planted.yaml``; ``tests/test_planted.py`` does the same with tiny runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SOURCES = ("gta5", "camvid")
 
 
 def wrong_label_map(patch: pytest.MonkeyPatch) -> None:
-    """The source's reader takes two classes for each other."""
+    """The reader of the source swaps two classes."""
     true, swap = Reader.read, np.arange(256, dtype=np.uint8)
     swap[[0, 2]] = [2, 0]
 
@@ -48,14 +48,14 @@ def wrong_label_map(patch: pytest.MonkeyPatch) -> None:
 
 
 def frozen_weights_that_move(patch: pytest.MonkeyPatch) -> None:
-    """Freeze trains its backbone at a rate of 1e-4, and still says that it trains nothing."""
+    """Freeze trains its backbone with learning rate 1e-4 but reports no trainable parameters."""
     patch.setattr(Freeze, "attach", lambda self, backbone, rng: self.begin(backbone, train_pretrained=True))
     patch.setattr(Freeze, "parameter_groups", lambda self: [{"params": self.backbone.parameters(), "lr": 1e-4}])
     patch.setattr(Freeze, "trainable", lambda self: 0)
 
 
 def frozen_weights_that_decay(patch: pytest.MonkeyPatch) -> None:
-    """Each step takes a millionth off every weight of the backbone, whether it trains or not."""
+    """Each step decays every backbone weight by a factor of 1 - 1e-6, also frozen ones."""
     true = trainer.Trainer.step
 
     def wrong(self: trainer.Trainer, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -69,13 +69,13 @@ def frozen_weights_that_decay(patch: pytest.MonkeyPatch) -> None:
 
 
 def halved_learning_rate(patch: pytest.MonkeyPatch) -> None:
-    """The schedule is half of what it should be."""
+    """The learning rate is half of the schedule."""
     true = trainer.schedule
     patch.setattr(trainer, "schedule", lambda protocol, step: true(protocol, step) / 2)
 
 
 def shuffled_targets(patch: pytest.MonkeyPatch) -> None:
-    """Within each batch, images get each other's labels."""
+    """Labels are permuted within each batch."""
     true = trainer.Losses.forward
     patch.setattr(
         trainer.Losses, "forward", lambda self, images, labels, *rest: true(self, images, labels.flip(0), *rest)
@@ -83,9 +83,9 @@ def shuffled_targets(patch: pytest.MonkeyPatch) -> None:
 
 
 class _Smooth:
-    """OpenCV, but for labels that are interpolated linearly, as if class numbers were quantities.
+    """OpenCV, except that labels are resized with linear interpolation.
 
-    Numbers that the label did not have are ignored: most of them stand for no class, which training refuses.
+    Interpolated values that are not in the label become 255 (ignored), since training rejects invalid classes.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -102,7 +102,7 @@ def mis_resized_labels(patch: pytest.MonkeyPatch) -> None:
 
 
 def mis_resized_labels_when_scoring(patch: pytest.MonkeyPatch) -> None:
-    """Scored labels went through half their size."""
+    """Evaluation labels are downsampled to half their size and upsampled again."""
     true = EvaluationSet.__getitem__
 
     def wrong(self: EvaluationSet, index: int) -> EvaluationItem:
@@ -129,7 +129,7 @@ BUGS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 
 def found(bug: str, reference: Reference, planned: list[Job]) -> Comparison:
-    """Run with a bug and compare; runs already in the jobs' folder are taken from there."""
+    """Run with a bug and compare; reuse runs that are already in the folder of the jobs."""
     now: dict[tuple[str, int], Record] = {}
     with pytest.MonkeyPatch.context() as patch:
         BUGS[bug](patch)
@@ -141,11 +141,11 @@ def found(bug: str, reference: Reference, planned: list[Job]) -> Comparison:
 
 
 def main() -> None:
-    """Plant every bug at the size of a real check."""
-    parser = argparse.ArgumentParser(description="Plant every bug; write what a check finds of each.")
-    parser.add_argument("--methods", default="", help="only these; default: all of the reference")
-    parser.add_argument("--seeds", default="", help="only these; default: all of the reference")
-    parser.add_argument("--records", type=Path, help="keep the runs here, and resume; default: a temporary folder")
+    """Plant every bug in a full-size check."""
+    parser = argparse.ArgumentParser(description="Plant every bug and write what a check finds.")
+    parser.add_argument("--methods", default="", help="default: all of the reference")
+    parser.add_argument("--seeds", default="", help="default: all of the reference")
+    parser.add_argument("--records", type=Path, help="folder of the runs, to resume later; default: a temporary folder")
     given = parser.parse_args()
     fixed = load("streets", command.VARIANT)
     reference = command.references(RESULTS, fixed)
@@ -164,11 +164,11 @@ def main() -> None:
 
 
 def _row(comparison: Comparison) -> dict[str, Any]:
-    """Return what a check says of a bug: code, regressed rows with their drop in mIoU, changed runs."""
+    """Return the findings on a bug: whether mIoU or the runs reveal it, changes in mIoU, changed runs."""
     return {
         "found by mIoU": any(row.regressed for row in comparison.rows),
         "mIoU": {
-            f"{row.label}, {row.score}": f"{100 * (row.now - row.before):+.2f}, may fall by {100 * row.tolerance:.2f}"
+            f"{row.label}, {row.score}": f"{100 * (row.now - row.before):+.2f}, tolerance {100 * row.tolerance:.2f}"
             for row in comparison.rows
         },
         "found by what runs compute": bool(comparison.changes or comparison.failures),

@@ -1,8 +1,7 @@
-"""docs/: what they show is what happens. Every block of code is taken from the pages and executed,
-but for commands that need another machine, whose options are checked.
+"""docs/: execute every code block, except commands that need other machines, whose options are checked.
 
-The pages make one package outside the repository; it is installed once, as they say, into a folder of the test, and
-found through its entry points. Only where a page trains does the test use a smaller protocol than the page.
+The pages create one package outside the repository. It is installed once into a temporary folder and found by its entry
+points. Where a page trains, the test uses a smaller protocol.
 """
 
 from __future__ import annotations
@@ -49,14 +48,14 @@ BLOCKS = [
 
 
 def lines(page: str) -> list[str]:
-    """Return the commands of a page, without those that install."""
+    """Return the commands of a page, except installation."""
     texts = [block.text.splitlines() for block in BLOCKS if (block.page, block.kind) == (page, "run")]
     return [line for text in texts for line in text if line != INSTALL]
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package that the pages make, and beside it in ``site`` its installation."""
+    """The package that the pages create; it is installed in its folder ``site``."""
     folder = tmp_path_factory.mktemp("my-dgss")
     (folder / "my_dgss").mkdir()
     (folder / "my_dgss" / "__init__.py").touch()
@@ -65,7 +64,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with (folder / block.name).open("x" if block.kind == "file" else "a", encoding="utf-8") as file:
                 file.write(block.text)
     where = ["--target", str(folder / "site"), "--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
-    # An editable installation would reach beyond the folder.
+    # An editable installation would write outside the folder.
     words = [sys.executable, *shlex.split(INSTALL.replace(" -e", ""))[1:], *where]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -74,7 +73,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installed(package: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The package's folder as working directory, its installation on the path of this process and its children."""
+    """The folder of the package as working directory, its installation on the path of this process and its children."""
     site = str(package / "site")
     monkeypatch.syspath_prepend(site)
     importlib.invalidate_caches()
@@ -83,14 +82,14 @@ def installed(package: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return package
 
 
-def said(line: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return what a command prints; it ends well."""
+def output(line: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command, assert success and return its output."""
     assert line.startswith(BENCHMARK)
     assert not app(shlex.split(line.removeprefix(BENCHMARK)), standalone_mode=False)
     return capsys.readouterr().out
 
 
-def test_no_block_of_code_is_left_out() -> None:
+def test_every_code_block_is_marked_and_every_link_and_path_exists() -> None:
     for path in DOCS.glob("*.md"):
         text = path.read_text(encoding="utf-8")
         assert text.count("```") == 2 * len(BLOCK.findall(text)), path
@@ -100,14 +99,20 @@ def test_no_block_of_code_is_left_out() -> None:
             assert (ROOT / place).exists(), (path, place)
 
 
+def test_the_index_describes_every_folder_of_the_code() -> None:
+    rows = re.findall(r"^\| `benchmark/(\w+)/` \| \S", (DOCS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    folders = [path.name for path in (ROOT / "benchmark").iterdir() if (path / "__init__.py").is_file()]
+    assert sorted(rows) == sorted(folders)
+
+
 @pytest.mark.parametrize("page", ["scale", "cluster"])
-def test_commands_for_other_machines_are_understood(page: str) -> None:
-    """They need GPUs, data or a cluster; which options there are is known here, too."""
+def test_commands_for_other_machines_have_valid_options(page: str) -> None:
+    """The commands need GPUs, data or a cluster; only their options are checked."""
     texts = [block.text.replace("\\\n", " ") for block in BLOCKS if (block.page, block.kind) == (page, "command")]
     words = re.findall(r"-m benchmark (.*)", "\n".join(texts))
     assert len(words) >= 2
     for line in words:
-        done = call(*shlex.split(line), "--help")  # what precedes --help is still read, and refused if unknown
+        done = call(*shlex.split(line), "--help")  # unknown options before --help are errors
         assert done.returncode == 0, done.stderr
 
 
@@ -115,7 +120,7 @@ def test_the_method_is_found_run_and_recorded(
     installed: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listing, run = lines("method")
-    assert re.search(r"^ *scale-shift\b", said(listing, capsys), re.MULTILINE)
+    assert re.search(r"^ *scale-shift\b", output(listing, capsys), re.MULTILINE)
     assert registry.names("method")["scale-shift"] == "my_dgss.scale_shift:ScaleShift"
     path = installed / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY | {"variants": {"quick": {"iterations": 4}}}), encoding="utf-8")
@@ -129,7 +134,7 @@ def test_the_method_is_found_run_and_recorded(
     assert (record.state, record.label, record.origins["lr"]) == ("finished", "ScaleShift", "ours")
 
 
-def test_the_methods_own_test_passes(installed: Path) -> None:
+def test_the_test_of_the_method_passes(installed: Path) -> None:
     (block,) = [block for block in BLOCKS if block.name == "test_scale_shift.py"]
     names: dict[str, object] = {}
     exec(compile(block.text, block.name, "exec"), names)
@@ -139,7 +144,7 @@ def test_the_methods_own_test_passes(installed: Path) -> None:
         each()
 
 
-def test_the_data_set_is_read(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_data_set_is_found_and_read(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chance = np.random.default_rng(0)
     for split in ("train", "val", "night"):
         place = installed / "DIR" / "snow" / split
@@ -149,18 +154,18 @@ def test_the_data_set_is_read(installed: Path, capsys: pytest.CaptureFixture[str
             Image.fromarray(image).save(place / f"{number}.png")
             Image.fromarray(np.full((48, 64), 7, np.uint8)).save(place / f"{number}_labelIds.png")
     listing, check, show = lines("dataset")
-    assert re.search(r"^ *snow\b", said(listing, capsys), re.MULTILINE)
-    report = said(check, capsys)
+    assert re.search(r"^ *snow\b", output(listing, capsys), re.MULTILINE)
+    report = output(check, capsys)
     assert "road 100" in " ".join(report.split())
-    assert "3 domains" in said(show, capsys)
+    assert "3 domains" in output(show, capsys)
     assert (installed / "sheet.png").is_file()
 
 
-def test_the_backbone_is_counted(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parameters_on_the_backbone_are_counted(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listing, count = lines("backbone")
-    assert re.search(r"^ *dino-s8\b", said(listing, capsys), re.MULTILINE)
-    table = said(count, capsys)
-    # A factor and an addend for each of 384 channels behind 12 blocks.
+    assert re.search(r"^ *dino-s8\b", output(listing, capsys), re.MULTILINE)
+    table = output(count, capsys)
+    # Scale and shift for each of 384 channels after each of 12 blocks.
     assert re.search(rf"^\| ScaleShift +\| +{2 * 384 * 12 / 1e6:.6f}\b", table, re.MULTILINE), table
 
 

@@ -1,4 +1,4 @@
-"""LICENCES.md tells the truth, and nothing the project needs forbids what its own licence allows."""
+"""LICENCES.md is current, and every dependency has a licence compatible with that of the project."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import pytest
 
 from tests.licences import COMPATIBLE, dependencies, licences, rows
 
-AGAIN = "write it again with: python -m tests.licences"
+AGAIN = "update it with: python -m tests.licences"
 
 
-def test_every_direct_dependency_has_a_row_and_nothing_else() -> None:
+def test_the_table_lists_exactly_the_direct_dependencies() -> None:
     assert set(rows()) == set(dependencies()), AGAIN
 
 
 @pytest.mark.parametrize("package", sorted(dependencies()))
-def test_a_licence_is_as_the_package_states_it_and_compatible(package: str) -> None:
-    """A newer version may state parts of its licence that an older one left out."""
+def test_each_licence_is_current_and_compatible(package: str) -> None:
+    """The installed version may list fewer licences than the table, but no others."""
     listed, installed = rows()[package], licences(package)
     assert listed
     assert listed <= COMPATIBLE
@@ -26,7 +26,7 @@ def test_a_licence_is_as_the_package_states_it_and_compatible(package: str) -> N
 
 
 @pytest.mark.parametrize("stated", ["GPL-3.0-only", "GPLv3", "CC-BY-NC-4.0", "Proprietary", "UNKNOWN"])
-def test_other_licences_are_not_taken_for_compatible_ones(stated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incompatible_licences_are_recognised(stated: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from email.message import Message
 
     package = Message()

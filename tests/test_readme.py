@@ -1,4 +1,4 @@
-"""README holds what it promises: its commands exist, its table is the one that the committed records make."""
+"""README: its commands exist, its tables and its figure match the committed records."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("line", commands())
-def test_every_command_is_understood(line: str) -> None:
-    done = call(*shlex.split(line), "--help")  # what precedes --help is still read, and refused if unknown
+def test_every_command_is_valid(line: str) -> None:
+    done = call(*shlex.split(line), "--help")  # unknown options before --help are errors
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
 
@@ -46,33 +46,33 @@ def test_set_up_takes_one_command_each_for_run_and_tests() -> None:
 
 def test_a_table_is_shown_for_every_protocol_with_committed_results() -> None:
     assert SHOWN
-    tools = ("@tune", "@check")  # a search's tries, a check's references
+    tools = ("@tune", "@check")  # learning-rate searches and references of check
     folders = {path.name for path in (ROOT / "results").iterdir() if path.is_dir() and not path.name.endswith(tools)}
     assert folders - {"stability", "figures", "performance"} == {name for name, _ in SHOWN}
 
 
 @pytest.mark.parametrize(("name", "shown"), SHOWN)
-def test_the_tables_are_those_of_the_records(name: str, shown: str) -> None:
+def test_the_tables_match_the_records(name: str, shown: str) -> None:
     (made,) = tables.build(read_all(ROOT / "results" / name))
     assert shown.strip() == tables.markdown(made).strip(), (
         "python -m benchmark table --records results --format markdown"
     )
 
 
-def test_the_figure_is_that_of_the_records(tmp_path: Path) -> None:
+def test_the_figure_matches_the_records(tmp_path: Path) -> None:
     (shown,) = (ROOT / place for place in re.findall(r"!\[.*?\]\((results/figures/\S+\.png)\)", README))
     command = ["figure", shown.stem, "--records", "results", "--protocol", "streets", "--out"]
     assert f"python -m benchmark {' '.join(command)} results/figures" in README
     assert call(*command, str(tmp_path)).returncode == 0
-    anew = tmp_path / shown.relative_to(ROOT / "results" / "figures")
-    assert shown.with_suffix(".txt").read_text() == anew.with_suffix(".txt").read_text()
-    by = [Image.open(path).info["Software"] for path in (shown, anew)]
-    tolerance = 0.0 if by[0] == by[1] else 10.0  # root mean square; another matplotlib draws letters otherwise
-    assert compare_images(str(shown), str(anew), tolerance) is None, "README names the command"
+    drawn = tmp_path / shown.relative_to(ROOT / "results" / "figures")
+    assert shown.with_suffix(".txt").read_text() == drawn.with_suffix(".txt").read_text()
+    by = [Image.open(path).info["Software"] for path in (shown, drawn)]
+    tolerance = 0.0 if by[0] == by[1] else 10.0  # root mean square; text rendering differs between matplotlib versions
+    assert compare_images(str(shown), str(drawn), tolerance) is None, "README names the command"
 
 
 def test_committed_records_are_whole() -> None:
-    """Every score is computed again from the per-image confusions that lie beside the record."""
+    """Computes every score again from the per-image confusion matrices."""
     records = read_all(ROOT / "results", verify=True)
     assert {record.state for record in records} == {"finished"}
-    assert all(record.commit for record in records), "a committed record says of which commit"
+    assert all(record.commit for record in records), "a committed record must name its commit"

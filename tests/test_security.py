@@ -1,4 +1,4 @@
-"""No input runs code: a pickle that would leave a file behind is put wherever something is read, and none goes off."""
+"""No input executes code: a pickle that would create a file replaces each input in turn, and none is executed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ UNSAFE = ("pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 
 
 class Bomb:
-    """Unpickled, it makes a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = str(mark)
@@ -88,7 +88,7 @@ def as_archive(bomb: Bomb) -> bytes:
 
 
 def as_json(bomb: Bomb) -> bytes:
-    """In the place of a number or name; for readers that would hand a string on to be evaluated or unpickled."""
+    """Code as a JSON string, for readers that would evaluate or unpickle strings."""
     return json.dumps({"schema_version": 1, "labels": f"__import__('pathlib').Path({bomb.mark!r}).touch()"}).encode()
 
 
@@ -109,17 +109,17 @@ def content(request: pytest.FixtureRequest, mark: Path) -> bytes:
 
 
 def harmless(mark: Path, use: Callable[[], object], refused: bool = True) -> None:
-    """Assert that ``use`` ends in one line, or with ``refused=False`` goes on without the file, and runs nothing."""
+    """Assert that ``use`` raises a one-line error (with ``refused=False``: no error) and executes nothing."""
     if refused:
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as caught:
             use()
-        assert str(told.value).isprintable()
+        assert str(caught.value).isprintable()
     else:
         use()
     assert not mark.exists()
 
 
-def test_the_bomb_goes_off_where_something_is_unpickled(mark: Path) -> None:
+def test_unpickling_the_bomb_creates_the_file(mark: Path) -> None:
     for form in ("pickle", "torch", "npy"):
         planted = io.BytesIO(FORMS[form](Bomb(mark)))
         loaders: dict[str, Callable[[Any], object]] = {
@@ -169,7 +169,7 @@ def test_a_checkpoint(tmp_path: Path, mark: Path, content: bytes) -> None:
 
 
 def test_a_folder_of_records(tmp_path: Path, mark: Path, content: bytes) -> None:
-    """In the place of a record, of the files beside it under the record's own hash of them, and of a checkpoint."""
+    """Replaces a record, each of its files (with matching hashes in the record), and a checkpoint."""
     whole = stored(tmp_path / "runs", "full", weights={"delta": b"delta", "decoder": b"decoder"}).path
     assert whole is not None
     fields = json.loads(whole.read_text())
@@ -189,7 +189,7 @@ def test_a_folder_of_records(tmp_path: Path, mark: Path, content: bytes) -> None
 
 
 def use_everything(runs: Path, mark: Path, record: Path) -> None:
-    """List these records, make a table of them, and export one, which is refused."""
+    """List the records, print a table, and export one, which is rejected."""
     options: dict[str, Any] = {"name": None, "backbone": None, "methods": (), "published": False}
     harmless(mark, lambda: export(str(record), runs, runs.parent / "out.safetensors", True))
     listing.show("runs", runs)
@@ -211,7 +211,7 @@ def test_a_folder_of_the_search(tmp_path: Path, mark: Path, content: bytes, monk
 
 
 def test_files_of_a_data_set(tmp_path: Path, mark: Path, content: bytes) -> None:
-    """Pictures under the names that readers look for, and the lists that they read."""
+    """Replaces images and labels that readers open, and the lists that they read."""
     for name, reader in (("camvid-segnet", camvid.READER), ("mapillary", mapillary.READER)):
         tree = TREES[name](tmp_path / name)
         sample = tree.reader.samples(tree.root, tree.split)[0]
@@ -243,14 +243,14 @@ def test_tags_of_yaml_in_protocols_and_settings(tmp_path: Path, mark: Path, tag:
     assert not mark.exists()
 
 
-def test_nothing_in_the_code_unpickles_or_evaluates() -> None:
-    """Whoever adds a reader meets this; runs' own processes talk through pipes of theirs, which nobody else fills."""
-    found, looked = [], 0
+def test_no_code_unpickles_or_evaluates() -> None:
+    """Worker processes do exchange pickles, but only through their own pipes."""
+    found, count = [], 0
     for path in (each for package in ("benchmark", "methods", "baselines") for each in (ROOT / package).rglob("*.py")):
-        looked += 1
+        count += 1
         tree = ast.parse(path.read_text(encoding="utf-8"))
         found += [f"{path.name}: {ast.unparse(node)}" for node in ast.walk(tree) if unsafe(node)]
-    assert looked > 100
+    assert count > 100
     assert not found
 
 
@@ -261,12 +261,12 @@ def test_nothing_in_the_code_unpickles_or_evaluates() -> None:
         "torch.load(p, weights_only=False)", "yaml.load(t)", "yaml.unsafe_load(t)", "np.load(p, allow_pickle=True)",
     ],
 )  # fmt: skip
-def test_that_look_sees(code: str) -> None:
+def test_unsafe_code_is_recognised(code: str) -> None:
     assert any(map(unsafe, ast.walk(ast.parse(code))))
 
 
 def unsafe(node: ast.AST) -> bool:
-    """Return whether a piece of code reads an input in a way that can run what is in it."""
+    """Return whether a syntax node reads input in a way that can execute code."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         modules = [each.name for each in node.names] if isinstance(node, ast.Import) else [node.module or ""]
         return any(

@@ -1,8 +1,9 @@
-"""Tuned weights of a method that does not choose single ones: what it trained and what it added, whole.
+"""Weights of methods that train or add whole tensors, as one file.
 
-Such a file is safetensors, too: tensors by their names within the backbone with the method attached
-(:meth:`benchmark.method.Method.trained`). Its metadata says which pre-trained weights they belong to, with which method
-and settings they were made, and what the whole must be (``tuned_hash``). Of full fine-tuning it is the backbone.
+The file is safetensors: tensors by their names in the backbone with the method attached
+(:meth:`benchmark.method.Method.trained`). Its metadata contains the hash of the pre-trained weights, the method, its
+hyperparameters and seed, and the hash of the tuned backbone (``tuned_hash``). For full fine-tuning, the file contains
+the whole backbone. See :mod:`benchmark.artifacts.delta` for methods that select single weights.
 """
 
 from __future__ import annotations
@@ -28,32 +29,30 @@ NEEDED = ("weights_hash", "tuned_hash", "backbone", "method", "settings", "seed"
 
 
 def apply_tuned(backbone: Backbone, file: Path) -> Method:
-    """Attach the run's method to the pre-trained ``backbone`` and load what it trained; return the method.
+    """Attach the run's method to the pre-trained ``backbone``, load the trained tensors and return the method.
 
-    Where that cannot be, the backbone is left as it was.
+    On error, the backbone is unchanged.
 
     Args:
-        backbone: as built, without a method attached.
-        file: a run's file, or an exported one; a decoder inside is left to
+        backbone: without a method attached.
+        file: from a run or from ``export``. A decoder in it is ignored; load it with
             :func:`benchmark.artifacts.delta.load_decoder`.
 
     Raises:
-        UserError: another kind of file, a damaged one, one that was made on other pre-trained weights or that does not
-            fit its own method.
+        UserError: another kind of file, a damaged file, other pre-trained weights than those it was trained from, or
+            tensors that do not fit its method.
     """
     tensors, facts = opened(file, backbone, "file of tuned weights", NEEDED)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(DECODER)}
     try:
         settings, seed = json.loads(facts["settings"]), int(facts["seed"])
     except ValueError:
-        raise UserError(f"{file}: settings and seed in its metadata cannot be read; export the file again") from None
+        raise UserError(f"{file}: settings or seed in its metadata are invalid; export the file again") from None
     method = attached(facts["method"], settings, seed, backbone, str(file))
     try:
         check(tensors, method.trained(), str(file))
         if tensors_hash({**backbone.state_dict(), **tensors}) != facts["tuned_hash"]:
-            raise UserError(
-                f"{file}: does not make the weights that it was made of (tuned_hash); export the file again"
-            )
+            raise UserError(f"{file}: the tuned backbone does not match its hash (tuned_hash); export the file again")
     except UserError:
         method.detach()
         raise
@@ -62,17 +61,17 @@ def apply_tuned(backbone: Backbone, file: Path) -> Method:
 
 
 def attached(name: str, settings: Mapping[str, Any], seed: int, backbone: Backbone, origin: str) -> Method:
-    """Attach a method as a run had it, without the perturbation that it may have trained with.
+    """Attach the method of a run to ``backbone``, without feature perturbation.
 
     Args:
         name: as recorded: ``lora``, ``lora[rank=4]``, ``lora+perturbed``.
-        settings: as recorded, resolved.
-        seed: the run's.
-        backbone: what to attach it to.
-        origin: names the source of all this in messages.
+        settings: resolved hyperparameters, as recorded.
+        seed: of the run.
+        backbone: without a method attached.
+        origin: name of the source, for messages.
 
     Raises:
-        UserError: a method that is not installed, settings that it does not have or a backbone that it cannot serve.
+        UserError: a method that is not installed, invalid hyperparameters, or a backbone that it does not support.
     """
     kind: type[Method] = registry.find("method", base(name))
     try:
@@ -80,10 +79,10 @@ def attached(name: str, settings: Mapping[str, Any], seed: int, backbone: Backbo
         method = kind(kind.Settings(**own))
     except (AttributeError, ValidationError) as error:
         text = explain(error, kind.Settings) if isinstance(error, ValidationError) else "no settings"
-        raise UserError(f"{origin}: method {name!r}: {text}; use the program that made it") from None
+        raise UserError(f"{origin}: method {name!r}: {text}; use the version of the program that created it") from None
     try:
         method.attach(backbone, torch_rng(seed, "method"))
-    except (MemoryError, RuntimeError) as error:  # such as a rank that no memory holds
+    except (MemoryError, RuntimeError) as error:  # such as a rank too large for memory
         text = str(error).partition("\n")[0]
         raise UserError(f"{origin}: method {name!r} cannot be attached with its settings: {text}") from None
     return method

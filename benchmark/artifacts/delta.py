@@ -1,10 +1,9 @@
-"""A finished run's weights as files: of a method that chooses single weights, only these, and the decoder apart.
+"""Weights of methods that select single weights (a delta), and the decoder, as safetensors files.
 
-What other methods train is kept by :mod:`benchmark.artifacts.adapter`. A delta is a safetensors file. For each
-changed tensor of the backbone, ``NAME/index`` holds flat positions (ascending, int32 where they fit) and
-``NAME/value`` the values there; the header's metadata says which pre-trained weights it belongs to
-(``weights_hash``) and what it must make of them (``tuned_hash``). A decoder's
-tensors are ``decoder.NAME``, whole; whoever brings a head of their own needs only the backbone's.
+For each changed tensor of the backbone, a delta contains ``NAME/index``, flat positions (ascending, int32 if they
+fit), and ``NAME/value``, the new values. Its metadata contains the hash of the pre-trained weights (``weights_hash``)
+and of the tuned backbone (``tuned_hash``). The decoder is a separate file with tensors ``decoder.NAME``, so that a
+delta can be used with another head. Other methods use :mod:`benchmark.artifacts.adapter`.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ SHORT = 12
 
 
 def apply_delta(backbone: Backbone, file: Path) -> None:
-    """Make the pre-trained ``backbone`` the tuned one, bit for bit; where that cannot be it is left as it was.
+    """Turn the pre-trained ``backbone`` into the tuned one, bit for bit. On error, it is unchanged.
 
     Args:
-        backbone: as built, without a method attached.
-        file: a run's delta, or an exported one.
+        backbone: without a method attached.
+        file: delta from a run or from ``export``.
 
     Raises:
-        UserError: no delta, a damaged one, or one that was made on other pre-trained weights.
+        UserError: not a delta, a damaged one, or other pre-trained weights than those it was trained from.
     """
     tensors, facts = opened(file, backbone, "delta", ("weights_hash", "tuned_hash", "backbone"))
     tuned = dict(backbone.state_dict())
@@ -47,17 +46,17 @@ def apply_delta(backbone: Backbone, file: Path) -> None:
         except (KeyError, IndexError, RuntimeError) as error:
             raise UserError(f"{file}: {name} does not fit the backbone ({error}); export the file again") from None
     if tensors_hash(tuned) != facts["tuned_hash"]:
-        raise UserError(f"{file}: does not make the weights that it was made of (tuned_hash); export the file again")
+        raise UserError(f"{file}: the tuned backbone does not match its hash (tuned_hash); export the file again")
     backbone.load_state_dict(tuned)
 
 
 def opened(
     file: Path, backbone: Backbone, kind: str, needed: tuple[str, ...]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return tensors and metadata of a file of weights that were tuned from those of ``backbone``.
+    """Return tensors and metadata of a file with weights tuned from those of ``backbone``.
 
     Raises:
-        UserError: a damaged file, one of another kind, or one that was made on other pre-trained weights.
+        UserError: a damaged file, another kind of file, or other pre-trained weights than those it was trained from.
     """
     tensors = load_safetensors(file)
     with safe_open(file, "pt") as header:  # reads no tensor
@@ -65,36 +64,36 @@ def opened(
     for name in needed:
         if name not in facts:
             raise UserError(
-                f"{file}: not a {kind} (no {name} in its metadata); make one with: python -m benchmark export"
+                f"{file}: not a {kind} (no {name} in its metadata); create one with: python -m benchmark export"
             )
     found = weight_hash(backbone)
     if found != facts["weights_hash"]:
         raise UserError(
-            f"{file}: belongs to pre-trained weights {facts['weights_hash'][:SHORT]} of backbone "
-            f"{facts['backbone']!r}, and these are {found[:SHORT]}; build that backbone, with the weights of the run"
+            f"{file}: needs pre-trained weights {facts['weights_hash'][:SHORT]} of backbone "
+            f"{facts['backbone']!r}, got {found[:SHORT]}; build that backbone with the weights of the run"
         )
     return tensors, facts
 
 
 def load_decoder(decoder: nn.Module, file: Path) -> None:
-    """Fill a decoder built for the same protocol and backbone with the weights that were trained beside them.
+    """Load trained weights into a decoder built for the same protocol and backbone.
 
     Args:
-        decoder: of :func:`benchmark.models.decoders.build_decoder`.
-        file: a run's decoder file, or one exported with ``--decoder``.
+        decoder: from :func:`benchmark.models.decoders.build_decoder`.
+        file: decoder file of a run, or a file exported with ``--decoder``.
 
     Raises:
-        UserError: a file without a decoder, or with another architecture's.
+        UserError: no decoder in the file, or one of another architecture.
     """
     tensors = load_safetensors(file)
     own = {name.removeprefix(DECODER): tensor for name, tensor in tensors.items() if name.startswith(DECODER)}
     if not own:
-        raise UserError(f"{file}: holds no decoder; export it again with --decoder")
+        raise UserError(f"{file}: contains no decoder; export it again with --decoder")
     load_into(decoder, own, str(file))
 
 
 def files(method: Method, segmenter: Segmenter, record: Record) -> dict[str, bytes]:
-    """Return the contents of a finished run's files of weights: ``delta`` or else ``tuned``, and ``decoder``."""
+    """Return the weight files of a finished run as bytes: ``delta`` or ``tuned``, and ``decoder``."""
     facts = {
         "record": record.name,
         "method": record.method,
@@ -116,11 +115,11 @@ def files(method: Method, segmenter: Segmenter, record: Record) -> dict[str, byt
 
 
 def moved(method: Method, pretrained: Backbone) -> int:
-    """Return how many pre-trained values (parameters and buffers) a finished run has changed; detaches the method.
+    """Return how many pre-trained values (parameters and buffers) a finished run changed; detaches the method.
 
     Args:
-        method: as it was trained.
-        pretrained: the same backbone, built anew.
+        method: after training.
+        pretrained: the same backbone with its pre-trained weights.
     """
     method.detach()
     after = method.backbone.state_dict()
@@ -128,7 +127,7 @@ def moved(method: Method, pretrained: Backbone) -> int:
 
 
 def packed(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
-    """Return a safetensors file; equal input gives equal bytes, which safetensors alone does not promise."""
+    """Return a safetensors file; equal input gives equal bytes, which safetensors does not guarantee."""
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(facts))
     header = json.dumps(_header(content), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
@@ -137,7 +136,7 @@ def packed(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
 
 
 def metadata(content: bytes) -> dict[str, str]:
-    """Return what a safetensors file says of itself; the library tells only of files on disk."""
+    """Return the metadata of a safetensors file in memory; the library reads it only from files."""
     return {key: str(value) for key, value in _header(content).get("__metadata__", {}).items()}
 
 

@@ -1,8 +1,7 @@
-"""What a finished run predicts on a few fixed images of each domain, kept beside its record to be looked at.
+"""Example predictions of a finished run: class maps of a few images per domain, saved next to its record.
 
-The images are the first of each domain in the order of their ids, so every method is seen on the same ones. Kept are
-whole class maps at the label's size, and nothing of the images themselves: whoever has the data can hold a map
-against the record, since with the label it makes that image's confusion matrix again.
+The images are the first of each domain by id, the same for every method. Class maps have the size of the label; the
+images themselves are not saved. With the label, a class map gives the confusion matrix of that image in the record.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ IMAGES = 2
 
 
 class Examples:
-    """The first predictions of every domain's latest scoring: uint8 (H, W) each, by domain."""
+    """The first predictions of the latest evaluation of each domain: uint8 (H, W), by domain."""
 
     def __init__(self) -> None:
         self.maps: dict[str, list[Bytes]] = {}
 
     def of(self, domain: str) -> Look:
-        """Return what keeps the first predictions of the scoring of ``domain`` that begins now."""
+        """Return a callback that saves the first predictions of a new evaluation of ``domain``."""
         kept = self.maps[domain] = []
 
         def see(sample: EvaluationItem, scores: torch.Tensor) -> None:
@@ -44,7 +43,7 @@ class Examples:
         return see
 
     def packed(self) -> bytes:
-        """Return the file that :func:`examples` reads; equal maps give equal bytes."""
+        """Return the file that :func:`examples` reads, as bytes; equal maps give equal bytes."""
         arrays: dict[str, NDArray[Any]] = {
             f"{domain}/{place}": each for domain, maps in self.maps.items() for place, each in enumerate(maps)
         }
@@ -54,22 +53,22 @@ class Examples:
 
 
 def kept(record: Record) -> bool:
-    """Return whether a stored run's predictions lie beside its record; a run that was shared comes without."""
+    """Return whether the file of predictions exists; shared runs have none."""
     path = record.path
     return record.examples is not None and path is not None and path.with_name(record.examples.file).exists()
 
 
 def examples(record: Record) -> Mapping[str, list[Bytes]]:
-    """Return a stored run's predictions by domain, uint8 (H, W) each, in the order of the images' ids.
+    """Return the predictions of a stored run by domain: uint8 (H, W), in the order of image ids.
 
     Raises:
-        UserError: the run kept none, or the file beside its record is not the one that it was written with.
+        UserError: the run has none, the file does not match its hash in the record, or an array is not a class map.
     """
     found: dict[str, list[Bytes]] = {}
     with np.load(io.BytesIO(content(record, "examples")), allow_pickle=False) as arrays:
         for key in arrays.files:
             each = arrays[key]
             if each.dtype != np.uint8 or each.ndim != 2 or each.max(initial=0) >= len(record.classes):
-                raise UserError(f"{record.path}: examples: {key} is no map of the record's classes; run it again")
+                raise UserError(f"{record.path}: examples: {key} is not a class map of this record; run it again")
             found.setdefault(key.rpartition("/")[0], []).append(each)
     return found

@@ -1,4 +1,4 @@
-"""A finished run's model, from its record and the weights that lie beside it."""
+"""Restore the model of a finished run from its record and weight files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EMBEDDED = "embedded weights "
 
 
 def restore(source: Record | Path, weights: Path | None = None) -> Segmenter:
-    """Build a run's model with the weights that it ended with, in eval mode.
+    """Build the model of a run with its final weights, in eval mode.
 
     Args:
-        source: a record that was read, or its file; its files of weights lie beside it.
-        weights: the backbone's pre-trained weights, where the run had them from ``--weights``.
+        source: a record, or its file; the weight files must be in the same folder.
+        weights: file with the pre-trained weights of the backbone, if the run used ``--weights``.
 
     Raises:
-        UserError: no weights were kept; files that are not the record's; other pre-trained weights than the run's.
+        UserError: no weight files; files that do not match the record; other pre-trained weights than the run used.
     """
     record = source if isinstance(source, Record) else read(source)
     require_weights(record)
@@ -40,11 +40,13 @@ def restore(source: Record | Path, weights: Path | None = None) -> Segmenter:
     found, facts = weight_hash(backbone), {name: fact for name, fact in backbone.facts().items() if name != "origin"}
     if found != record.weights_hash:
         raise UserError(
-            f"{record.path}: was run on pre-trained weights {record.weights_hash[:SHORT]}"
-            f"{_origin(record)}, and these are {found[:SHORT]}; give those with --weights FILE"
+            f"{record.path}: the run used pre-trained weights {record.weights_hash[:SHORT]}"
+            f"{_origin(record)}, got {found[:SHORT]}; give those of the run with --weights FILE"
         )
     if record.vfm and {**record.vfm, "origin": ""} != {**facts, "origin": ""}:
-        raise UserError(f"{record.path}: vfm: {record.backbone} was another then; use the program that made the record")
+        raise UserError(
+            f"{record.path}: vfm: {record.backbone} has changed since; use the program version that wrote the record"
+        )
     decoder = build_decoder(protocol.decoder, backbone.embed_dim, len(record.classes), record.seed)
     if record.delta is not None:
         apply_delta(backbone, _verified(record, "delta"))
@@ -59,21 +61,21 @@ def restore(source: Record | Path, weights: Path | None = None) -> Segmenter:
 
 
 def require_weights(record: Record) -> None:
-    """Check that a run has kept its weights.
+    """Check that a record names weight files.
 
     Raises:
-        UserError: it has not.
+        UserError: it does not.
     """
     if record.decoder is None or (record.delta is None and record.tuned is None):
-        why = "the run failed" if record.state == "failed" else "the record is older than they are; run it with --force"
-        raise UserError(f"{record.path}: no weights beside it: {why}")
+        why = "the run failed" if record.state == "failed" else "older records have none; run it again with --force"
+        raise UserError(f"{record.path}: no weight files: {why}")
 
 
 def protocol_of(record: Record) -> Protocol:
-    """Return the protocol that a record was made under, from the record alone.
+    """Return the protocol of a run from its record.
 
     Raises:
-        UserError: fields that make no protocol, or another one than the fingerprint says.
+        UserError: invalid protocol fields, or fields that do not match the fingerprint.
     """
     fields: dict[str, Any] = {**record.protocol_fields, "title": record.protocol, "backbone": record.backbone}
     try:
@@ -81,12 +83,12 @@ def protocol_of(record: Record) -> Protocol:
     except ValidationError as error:
         raise UserError(f"{record.path}: protocol_fields: {explain(error, Protocol)}") from None
     if protocol.fingerprint() != record.fingerprint:
-        raise UserError(f"{record.path}: protocol_fields: not those of the fingerprint; run it again with --force")
+        raise UserError(f"{record.path}: protocol_fields: do not match the fingerprint; run it again with --force")
     return protocol
 
 
 def arguments(record: Record, weights: Path | None = None) -> dict[str, Any]:
-    """Return how to build a run's backbone: the arguments of ``build_backbone``, the hub's revision pinned."""
+    """Return the arguments of ``build_backbone`` for a run, with the hub revision pinned."""
     given = record.protocol_fields.get("vfm")
     how: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     if weights is not None:
@@ -96,14 +98,14 @@ def arguments(record: Record, weights: Path | None = None) -> dict[str, Any]:
 
 
 def weights_file(record: Record) -> str | None:
-    """Return the name of the file that a run had its pre-trained weights from; None for embedded ones and the hub's."""
+    """Return the name of the ``--weights`` file of a run; None for bundled weights and those of the hub."""
     text = _text(record)
     file = None if HUB.fullmatch(text) or text.startswith(EMBEDDED) else FILE.fullmatch(text)
     return file["file"] if file else None
 
 
 def repository(record: Record) -> str | None:
-    """Return the hub's repository that a run had its pre-trained weights from, if it is from there."""
+    """Return the hub repository of the pre-trained weights of a run; None if they are not from the hub."""
     hub = HUB.fullmatch(_text(record))
     return hub["repository"] if hub else None
 
@@ -117,7 +119,7 @@ def _origin(record: Record) -> str:
 
 
 def _verified(record: Record, field: str) -> Path:
-    """Return where a file beside a record lies, once its hash is known to be the record's."""
+    """Return the path of a file of a record after checking its hash."""
     content(record, field)
     assert record.path is not None
     return record.path.with_name(Path(getattr(record, field).file).name)

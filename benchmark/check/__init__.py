@@ -1,1 +1,1 @@
-"""``python -m benchmark check``: run a short fixed set again and compare with its committed records."""
+"""``python -m benchmark check``: repeat a few short runs and compare them with their committed records."""

@@ -1,6 +1,6 @@
-"""``python -m benchmark check``: run a short fixed set again; red where it lost mIoU or computes something else.
+"""``python -m benchmark check``: repeat a few short runs; fails if a change lowers mIoU or changes losses or scores.
 
-What is run are the methods and seeds of the reference records, under a protocol's variant ``check``.
+The runs are the methods and seeds of the reference records, under the variant ``check`` of a protocol.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def run(
     workers: int | None,
     miou_only: bool,
 ) -> None:
-    """Make the runs, compare them and print what was found.
+    """Execute the runs, compare them with the reference and print the result.
 
     Raises:
-        UserError: anything that the user can mend.
-        SystemExit: code 1 where a run broke off, lost mIoU or, unless ``miou_only``, computes something else.
+        UserError: invalid options or data, missing or unusable reference records.
+        SystemExit: code 1 if a run failed, mIoU dropped or, unless ``miou_only``, losses or scores changed.
     """
     console = Console(stderr=True)
     fixed = protocol.load(name, VARIANT)
@@ -63,7 +63,7 @@ def run(
 
 
 def table(found: Comparison, name: str, before: Runs, now: Runs) -> Table:
-    """Return mIoU before and now by method and score, with what may be lost and what would be found."""
+    """Return mIoU before and now by method and score, with the tolerance and the detectable drop."""
     old, new = (_commits(runs) for runs in (before, now))
     rows = [
         Row(
@@ -75,9 +75,9 @@ def table(found: Comparison, name: str, before: Runs, now: Runs) -> Table:
     ]  # fmt: skip
     heads = ("Before", "Now", "Change", "Tolerance", "Detects")
     notes = (
-        f"Tolerance: by how much a row may fall; derived from the spread over seeds so that all rows together raise a "
-        f"false alarm with a probability of about {FALSE_ALARMS:g}. Detects: the smallest drop that is found four "
-        "times out of five. Source: held-out images of the source; unseen: mean over the unseen domains.",
+        "Tolerance: the largest drop that passes; derived from the spread over seeds so that the probability of a "
+        f"false alarm over all rows is about {FALSE_ALARMS:g}. Detects: the smallest drop that is found four times out "
+        "of five. Source: held-out source images; unseen: mean over the unseen domains.",
     )
     seeds = sorted({seed for _, seed in now})
     return Table(
@@ -93,7 +93,7 @@ def _end(found: Comparison, miou_only: bool, console: Console) -> None:
     lines = [f"failed: {line}" for line in found.failures]
     lines += [
         f"regressed: {row.label}, {row.score}: {100 * row.now:.2f}, was {100 * row.before:.2f}, "
-        f"may fall by {100 * row.tolerance:.2f}"
+        f"tolerance {100 * row.tolerance:.2f}"
         for row in found.rows
         if row.regressed
     ]
@@ -103,29 +103,29 @@ def _end(found: Comparison, miou_only: bool, console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if lines:
         sys.exit(1)
-    console.print("as before: no run lost mIoU" + ("" if miou_only else " or computes something else"))
+    console.print("passed: mIoU within tolerance" + ("" if miou_only else ", losses and scores within rounding"))
 
 
 def measure_rounding(
     name: str, *, data_root: Path | None, records: Path | None, reference: Path, workers: int | None
 ) -> None:
-    """Make the reference runs again under other rounding, and keep beside them what that moves.
+    """Repeat the reference runs with different rounding, and write the differences next to their records.
 
     Raises:
-        UserError: anything that the user can mend.
+        UserError: invalid options or data, missing or unusable reference records.
         SystemExit: a run was refused or crashed.
     """
     console = Console(stderr=True)
     fixed = protocol.load(name, VARIANT)
     runs = _runs(reference / fixed.name)
-    os.environ.update(rounding.ENVIRONMENT)  # runs have processes of their own, which read it as they start
+    os.environ.update(rounding.ENVIRONMENT)  # read by the worker processes when they start
     with place(records) as folder:
         planned = plan(
             fixed, list(runs), data_root=place_for(fixed, data_root), folder=folder / f"{worktree.key()}-rounding",
             threads=rounding.THREADS,
         )  # fmt: skip
         path = rounding.write(reference / fixed.name, runs, _here(planned, workers, console))
-    console.print(f"what rounding moves: {path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"effect of rounding written to {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _runs(folder: Path) -> dict[tuple[str, int], Record]:
@@ -135,10 +135,10 @@ def _runs(folder: Path) -> dict[tuple[str, int], Record]:
 
 
 def references(folder: Path, fixed: protocol.Protocol) -> Reference:
-    """Return a protocol's reference records below ``folder``, and what rounding moves in them.
+    """Return the reference records of a protocol below ``folder``, with the effect of rounding on them.
 
     Raises:
-        UserError: there are none, or they were made under other conditions; see also :class:`Reference` and
+        UserError: no records, or records of another version of the protocol; see also :class:`Reference` and
             :func:`benchmark.check.rounding.read`.
     """
     runs = _runs(folder / fixed.name)
@@ -147,23 +147,23 @@ def references(folder: Path, fixed: protocol.Protocol) -> Reference:
 
 
 def chosen(runs: Runs, methods: str, seeds: str) -> list[tuple[str, int]]:
-    """Return which of the reference runs to make again; all unless told otherwise.
+    """Return the reference runs to repeat; all by default.
 
     Raises:
-        UserError: one that is not among them.
+        UserError: a method or seed without a reference record.
     """
     names = set(request.parse_methods(methods)) if methods else {method for method, _ in runs}
     numbers = set(request.parse_seeds(seeds)) if seeds else {seed for _, seed in runs}
     chosen = [key for key in runs if key[0] in names and key[1] in numbers]
     missing = [*sorted(names - {method for method, _ in runs}), *sorted(numbers - {seed for _, seed in runs})]
     if missing or not chosen:
-        raise UserError(f"no reference record of {', '.join(map(str, missing)) or 'these together'}; leave it out")
+        raise UserError(f"no reference record of {', '.join(map(str, missing)) or 'this combination'}; leave it out")
     return chosen
 
 
 @contextmanager
 def place(given: Path | None) -> Iterator[Path]:
-    """Yield the folder for the runs: the given one, or a temporary one."""
+    """Yield the given folder, or a temporary one."""
     if given is not None:
         yield given
         return
@@ -192,7 +192,7 @@ def _here(planned: list[Job], workers: int | None, console: Console) -> dict[tup
 def _there(
     ref: str, name: str, data_root: Path | None, planned: Sequence[Job], folder: Path, workers: int | None
 ) -> dict[tuple[str, int], Record]:
-    """Make the same runs in a worktree of ``ref``, under its own protocol if it has one for checks, else under this."""
+    """Execute the same runs in a worktree of ``ref``, with its own protocol if that has the variant ``check``."""
     with worktree.checkout(ref) as tree:
         own = (folder / worktree.key(tree)).resolve()
         words: list[object] = [
@@ -207,15 +207,15 @@ def _there(
         ]
         code = worktree.call(tree, words)
         if code != 0:
-            raise UserError(f"--against {ref}: its runs ended with code {code}, for the reason given above")
+            raise UserError(f"--against {ref}: its runs ended with code {code}; see the message above")
         return _runs(own / planned[0].spec.protocol.name)
 
 
 def _protocol_file(name: str, tree: Path) -> Path:
-    """Return a protocol's file; of one that comes with the benchmark the tree's own, if it has the variant."""
+    """Return the file of a protocol; for a bundled one that of the tree, if it has the variant."""
     if name.endswith((".yaml", ".yml")):
         return Path(name).resolve()
-    for folder in ("protocol", "protocols"):  # the second in commits before the folder was renamed
+    for folder in ("protocol", "protocols"):  # "protocols" in older commits
         own = tree / "benchmark" / folder / f"{name}.yaml"
         if own.is_file() and VARIANT in (yaml.safe_load(own.read_text(encoding="utf-8")).get("variants") or {}):
             return own
@@ -223,6 +223,6 @@ def _protocol_file(name: str, tree: Path) -> Path:
 
 
 def _commits(runs: Runs) -> str:
-    """Return of which commits runs are, shortened; changed ones say so."""
+    """Return the abbreviated commits of runs, marked if there were uncommitted changes."""
     found = {record.commit or "no commit" for record in runs.values()}
     return ", ".join(sorted(name[:12] + ("+changes" if name.endswith("+changes") else "") for name in found))

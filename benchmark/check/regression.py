@@ -1,20 +1,20 @@
-"""What a change of the code did to runs: whether it costs mIoU, and whether they still compute what they did.
+"""Compare runs of two versions of the code: did mIoU drop, did losses or scores change, did frozen weights change?
 
-Three questions are asked of the same runs (methods, seeds) made by two states of the code.
+The same runs (methods, seeds) of both versions are compared in three ways.
 
-*mIoU.* A row's mean over seeds may fall by as much as chance allows: a one-sided t-test whose error is the spread
-over seeds in the reference records, pooled over methods, as if every random number had been drawn anew, and what
-rounding adds on another machine. All rows together raise a false alarm once in twenty times where rows are
-independent; methods of one seed see the same batches and move together, which with four rows and three seeds can
-make that once in twelve.
+*mIoU.* The mean over seeds of each row may drop within chance: a one-sided t-test. Its standard error is the spread
+over seeds in the reference records, pooled over methods, as if all random numbers were drawn again, plus the effect
+of rounding on another machine. For independent rows, the probability of a false alarm over all rows is 1/20. Methods
+with the same seed see the same batches and are correlated; with four rows and three seeds, the probability can rise
+to 1/12.
 
-*What they compute.* Half a learning rate hides in that spread. But a seed fixes data, order and initial weights, so
-what is left between two runs of one seed is rounding, which the reference records were repeated to measure: with two
-threads and narrower vector instructions, as on another processor. Losses and scores that leave it by far have
-another cause. Conditions (settings, hashes, true pixels by class) have to be equal.
+*Losses and scores.* A halved learning rate is within that spread. But a seed fixes data, order and initial weights,
+so two runs of one seed differ by rounding only. The reference records include a measurement of rounding: the same
+runs with two threads and narrower vector instructions, as on another CPU. Losses and scores that differ by far more
+have another cause. Conditions (hyperparameters, hashes, true pixels by class) must be equal.
 
-*What they moved.* A little weight decay on frozen weights hides even there. But a run counts the pre-trained values
-that it changed, and there are no more of them than the reference trains; none where the reference moved none.
+*Changed weights.* A small weight decay on frozen weights is within rounding. But each run counts the pre-trained values
+that it changed; there may be no more than the reference trains, and none if the reference changed none.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from benchmark.records import SOURCE, Record, confusions
 
 FALSE_ALARMS = 0.05
 FACTOR = 10.0
-"""So many times what rounding did in a few repetitions must be left before it is no longer called rounding."""
+"""Differences up to this multiple of the measured effect of rounding count as rounding."""
 FLOOR = 1e-6
-AGAIN = "make the references again: tox -e check-reference"
+AGAIN = "compute the references again: tox -e check-reference"
 SCORES = (SOURCE, UNSEEN)
 CONDITIONS = ("trainable", "weights_hash", "classes")
 LIBRARIES = ("data_hash", "batches_hash", "decoder_hash")
-"""Equal wherever libraries and processor are; elsewhere a pixel or an initial weight may be another."""
+"""Equal for equal libraries and CPU; otherwise single pixels or initial weights may differ."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ class Row:
 
     @property
     def regressed(self) -> bool:
-        """Whether the drop is more than chance allows."""
+        """Whether the drop exceeds the tolerance."""
         return self.before - self.now > self.tolerance
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found.
+    """Result of a comparison.
 
     Attributes:
         rows: mIoU by method and score.
-        failures: runs that broke off now, in a line each.
-        changes: runs that compute something else now, in a line each.
-        notes: what could not be compared, in a line each.
+        failures: runs that fail now, one line each.
+        changes: runs with other conditions, losses or scores, or too many changed weights, one line each.
+        notes: comparisons that were not possible, one line each.
     """
 
     rows: tuple[Row, ...]
@@ -80,14 +80,14 @@ class Comparison:
 
 
 class Reference:
-    """What the committed records tell about chance: the spread over seeds, and what rounding moves.
+    """Committed records that measure chance: the spread over seeds and the effect of rounding.
 
     Args:
         runs: the committed records.
-        moved: what other rounding moves in each of them.
+        moved: effect of different rounding on each of them.
 
     Raises:
-        UserError: a run that did not finish.
+        UserError: a run did not finish.
     """
 
     def __init__(self, runs: Runs, moved: Moved) -> None:
@@ -118,20 +118,20 @@ class Reference:
 
 
 def value(record: Record, score: str) -> float:
-    """Return a finished run's mIoU (a fraction) on one of :data:`SCORES`."""
+    """Return the mIoU (fraction) of a finished run on one of :data:`SCORES`."""
     return numbers(record)[miou_on(score)]
 
 
 def compare(reference: Reference, before: Runs, now: Runs) -> Comparison:
-    """Compare runs by two states of the code.
+    """Compare runs of two versions of the code.
 
     Args:
-        reference: what chance is measured by.
-        before: finished runs by the older state; those in ``now`` are compared.
-        now: the same runs by the newer one.
+        reference: measures chance.
+        before: finished runs of the older version; those in ``now`` are compared.
+        now: the same runs of the newer version.
 
     Raises:
-        UserError: runs under different protocols, or confusions that are not their record's.
+        UserError: runs of different protocols, or confusion matrices that do not match their record.
     """
     failures, changes, notes, finished = [], [], [], []
     for key, record in now.items():
@@ -147,7 +147,7 @@ def compare(reference: Reference, before: Runs, now: Runs) -> Comparison:
             found += _beyond(reference.limits[record.method], numbers(before[key]), numbers(record))
             changes += [f"{title}: {line}" for line in found]
         else:
-            notes.append(f"{title}: mIoU alone is compared, since other libraries or another processor made {found[0]}")
+            notes.append(f"{title}: only mIoU is compared: libraries or CPU differ, and so do {found[0]}")
     return Comparison(_rows(reference, before, now, finished), tuple(failures), tuple(changes), tuple(notes))
 
 
@@ -156,19 +156,19 @@ def _require_one_protocol(before: Record, now: Record) -> None:
         found = tables.difference(before.protocol_fields, now.protocol_fields)
         place, old, new = found or ("fingerprint", before.fingerprint, now.fingerprint)
         raise UserError(
-            f"protocol {now.protocol}: field {place} is {new}, and was {old} at commit {before.commit}: runs under "
-            "other conditions cannot be compared; give --against a commit since the protocol changed"
+            f"protocol {now.protocol}: field {place} is {new}, was {old} at commit {before.commit}; runs of different "
+            "protocols cannot be compared; give --against a commit after the protocol changed"
         )
 
 
 def _conditions(before: Record, now: Record) -> tuple[list[str], bool]:
-    """Return in which conditions two runs differ, and whether what they computed can be compared."""
-    old, new = before.settings, now.settings  # one that is new or gone is judged by what it does
+    """Return the conditions in which two runs differ, and whether losses and scores can be compared."""
+    old, new = before.settings, now.settings  # an added or removed one counts only by its effect
     found = [f"setting {name} is {new[name]}, was {old[name]}" for name in old if new.get(name, old[name]) != old[name]]
     found += [f"{name} differs" for name in CONDITIONS if getattr(before, name) != getattr(now, name)]
     moved = [name for name in LIBRARIES if getattr(before, name) != getattr(now, name)]
     if moved and _stack(before) != _stack(now):
-        return ["another " + " and ".join(moved), *found], False
+        return [" and ".join(moved), *found], False
     found += [f"{name} differs" for name in moved]
     if "data_hash" not in moved:
         found += _other_truth(before, now)
@@ -176,43 +176,43 @@ def _conditions(before: Record, now: Record) -> tuple[list[str], bool]:
 
 
 def _overstepped(reference: Record, now: Record) -> list[str]:
-    """Return by how much a run moved more pre-trained values than the reference trains, in a line; else nothing."""
+    """Return a line if a run changed more pre-trained values than the reference trains."""
     if reference.moved is None or reference.trainable is None:
         return []
     allowed = reference.trainable.backbone if reference.moved else 0
     if now.moved is not None and now.moved <= allowed:
         return []
     found = "an unknown number" if now.moved is None else f"{now.moved:,}"
-    return [f"{found} of the backbone's pre-trained values moved; {allowed:,} may"]
+    return [f"{found} of the backbone's pre-trained values changed; {allowed:,} may change"]
 
 
 def _stack(record: Record) -> dict[str, Any]:
-    """Return the libraries and the processor that a run's numbers come from."""
+    """Return the libraries, system and CPU of a run, which determine rounding."""
     versions = {name: version for name, version in record.versions.items() if name != "dgss-benchmark"}
     return versions | {name: record.machine.get(name) for name in ("system", "processor")}
 
 
 def _other_truth(before: Record, now: Record) -> list[str]:
-    """Return the domains whose labels were not read alike: other images, or other pixel counts by true class."""
+    """Return a line per domain whose labels differ: other images, or other pixel counts by true class."""
     (old, old_ids), (new, new_ids) = confusions(before), confusions(now)
     return [
-        f"the labels of {domain} are other ones"
+        f"the labels of {domain} differ"
         for domain in new
         if old_ids.get(domain) != new_ids[domain] or not np.array_equal(old[domain].sum(-1), new[domain].sum(-1))
     ]
 
 
 def _beyond(limits: Mapping[str, float], before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
-    """Return the first loss and the first score that left the reach of rounding, and how many did."""
+    """Return a line with the first loss or score that differs by more than rounding, and how many do."""
     left = [name for name in before if name not in now or not abs(now[name] - before[name]) <= limits[name]]
     left += [name for name in now if name not in before]
     if not left:
         return []
     name = left[0]
-    limit = f"{limits[name]:.1g}" if name in limits else "nothing"
+    limit = f"{limits[name]:.1g}" if name in limits else "0"
     more = f" (and {len(left) - 1} more of {len(now)})" if len(left) > 1 else ""
     old, new = (f"{values[name]:.6f}" if name in values else "absent" for values in (before, now))
-    return [f"{name} is {new}, was {old}; rounding is allowed {limit}{more}"]
+    return [f"{name} is {new}, was {old}; tolerance {limit}{more}"]
 
 
 def _rows(reference: Reference, before: Runs, now: Runs, finished: Sequence[tuple[str, int]]) -> tuple[Row, ...]:

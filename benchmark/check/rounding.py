@@ -1,7 +1,7 @@
-"""What rounding alone moves in the reference runs of a check: measured once, kept beside their records.
+"""The effect of rounding on the reference runs of a check: measured once, saved next to their records.
 
-The same runs are made again with two threads and narrower vector instructions, as on another processor. The file is
-YAML, and not a record: its runs are no results.
+The same runs are repeated with two threads and narrower vector instructions, as on another CPU. The file is YAML, not a
+record, since the repetitions are not results.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from benchmark.records import Record
 FILE = "rounding.yaml"
 THREADS = 2
 ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-"""Read by torch's own kernels, oneDNN and MKL as they start; a processor without wider instructions ignores them."""
+"""Read by torch, oneDNN and MKL at start-up; no effect on a CPU without wider instructions."""
 UNSEEN = "unseen"
-"""The mean over the unseen domains, among the scores."""
+"""Name of the mean over the unseen domains."""
 
 Runs = Mapping[tuple[str, int], Record]
 """Records by method and seed."""
 Moved = Mapping[tuple[str, int], Mapping[str, float]]
-"""By method and seed: how much larger each of :func:`numbers` is under other rounding."""
+"""By method and seed: difference of each of :func:`numbers` with different rounding."""
 
 
 class _Repetition(BaseModel):
@@ -48,7 +48,7 @@ class _File(BaseModel):
 
 
 def numbers(record: Record) -> dict[str, float]:
-    """Return what a run computed, by name: each recorded loss, each domain's mIoU and the mean of the unseen ones."""
+    """Return losses and scores of a run by name: each loss, the mIoU of each domain and the unseen mean."""
     found = {
         f"{name} at iteration {step}": math.nan if loss is None else loss
         for step, losses in record.losses
@@ -59,26 +59,26 @@ def numbers(record: Record) -> dict[str, float]:
 
 
 def score(domain: str) -> str:
-    """Return how :func:`numbers` calls a domain's mIoU."""
+    """Return the name of a domain's mIoU in :func:`numbers`."""
     return f"mIoU on {domain}"
 
 
 def write(folder: Path, runs: Runs, repeated: Runs) -> Path:
-    """Keep what rounding moved; return the file.
+    """Write the effect of rounding; return the file.
 
     Args:
-        folder: of the reference records' protocol.
+        folder: of the reference records.
         runs: the reference records.
-        repeated: the same runs, made under other rounding.
+        repeated: the same runs with different rounding.
 
     Raises:
-        UserError: a repetition broke off, or the folder cannot be written.
+        UserError: a repeated run failed, or the folder cannot be written.
     """
     found = {}
     for key, record in runs.items():
         before, after = numbers(record), numbers(repeated[key])
         if before.keys() != after.keys():
-            raise UserError(f"{record.name}: repeated under other rounding, it broke off: {repeated[key].error}")
+            raise UserError(f"{record.name}: failed when repeated with different rounding: {repeated[key].error}")
         moved = {name: after[name] - value for name, value in before.items()}
         found[record.name] = _Repetition(checksum=record.checksum, moved=moved)
     made = _File(threads=THREADS, environment=ENVIRONMENT, commit=machine.commit(), runs=found)
@@ -89,10 +89,10 @@ def write(folder: Path, runs: Runs, repeated: Runs) -> Path:
 
 
 def read(folder: Path, runs: Runs, remedy: str) -> Moved:
-    """Return what rounding moved in each of the reference records.
+    """Return the effect of rounding on each of the reference records.
 
     Raises:
-        UserError: no such file, a damaged one, or one that was made of other records; the line ends in ``remedy``.
+        UserError: no such file, a damaged one, or one of other records; the message ends with ``remedy``.
     """
     path = folder / FILE
     try:

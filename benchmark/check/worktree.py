@@ -1,4 +1,4 @@
-"""Another state of this project, and what makes two states the same."""
+"""Another commit in a git worktree, and a hash that identifies a version of the code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("benchmark", "methods", "baselines")
 
 
 def key(root: Path = ROOT) -> str:
-    """Return a hash of a tree's packages, code and data: runs by equal ones are one state's."""
+    """Return a hash of all files of the packages; equal hashes mean equal versions of the code."""
     digest = hashlib.sha256()
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*")):
@@ -30,10 +30,10 @@ def key(root: Path = ROOT) -> str:
 
 @contextmanager
 def checkout(ref: str) -> Iterator[Path]:
-    """Yield a temporary git worktree of ``ref``; it is removed afterwards.
+    """Yield a temporary git worktree of ``ref``, which is removed afterwards.
 
     Raises:
-        UserError: no git, no repository here, or no such commit in it.
+        UserError: git is not installed, this is not a repository, or it has no such commit.
     """
     commit = _git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}", what=f"--against {ref}")
     with tempfile.TemporaryDirectory(prefix="dgss-against-") as folder:
@@ -46,7 +46,7 @@ def checkout(ref: str) -> Iterator[Path]:
 
 
 def call(root: Path, words: Sequence[object]) -> int:
-    """Run this command line as the tree below ``root`` has it; return its exit code. What it prints goes unseen."""
+    """Run the command line of the tree at ``root`` and return its exit code; discards its standard output."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmark", *map(str, words)],
         cwd=root,

@@ -1,6 +1,6 @@
-"""Import paths of earlier versions that model cards and notebooks still use; each module says where its names are now.
+"""Import paths of earlier versions, for existing model cards and notebooks; each module warns and names the new path.
 
-``benchmark/__init__.py`` puts this folder on the package's path: ``benchmark.delta`` is ``moved/delta.py``.
+``benchmark/__init__.py`` adds this folder to the path of the package: ``benchmark.delta`` is ``moved/delta.py``.
 """
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ import warnings
 
 
 def warn(old: str, new: str) -> None:
-    """Warn the module that imports ``old`` that its names are in ``new`` now."""
+    """Warn the importing module that ``old`` has moved to ``new``."""
     warnings.warn(f"{old} has moved to {new}", FutureWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""What a record holds, and what has to be true of it."""
+"""The fields of a record and their validation."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from benchmark.common import statistics
 
 SCHEMA_VERSION = 1
 SOURCE = "source"
-"""The key of the held-out source images among the confusions; no target may bear this name."""
+"""Key of the held-out source images among the confusion matrices; no target may have this name."""
 TOLERANCE = 1e-9
 LONGEST = 200
-"""Bytes of a folder's name; file systems have room for 255."""
+"""Maximum length of a folder name in bytes; file systems allow 255."""
 SECTIONS: dict[str, tuple[type, ...]] = {
     "source": (dict, list), "validation": (dict,), "targets": (dict,), "iterations": (int,), "decoder": (dict,),
     "vfm": (dict,),
 }  # fmt: skip
-"""What tables, figures and cards read of a protocol's fields."""
+"""Protocol fields that tables, figures and cards read, with their types."""
 HASHES = ("data_hash", "batches_hash", "decoder_hash", "weights_hash")
 
 
 def _finite(value: Any) -> Any:
-    """Turn a loss that overflowed into None: JSON knows neither infinity nor NaN."""
+    """Replace a non-finite loss by None: JSON has neither infinity nor NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -51,7 +51,7 @@ class _Model(BaseModel):
 
 
 class Score(_Model):
-    """mIoU and per-class IoU (fractions) over a domain's images; IoU is None for a class that is absent."""
+    """mIoU and per-class IoU (fractions) over the images of a domain; IoU is None for an absent class."""
 
     miou: Fraction
     iou: tuple[Fraction | None, ...]
@@ -59,10 +59,10 @@ class Score(_Model):
 
     @classmethod
     def of(cls, confusion: npt.NDArray[Any]) -> Score:
-        """Return the score of per-image confusions: (images, C, C) pixel counts by [truth, prediction].
+        """Return the score of per-image confusion matrices: (images, C, C) pixel counts, [truth, prediction].
 
         Raises:
-            ValueError: no image, or no labelled pixel in any.
+            ValueError: no images or no labelled pixels.
         """
         total = confusion.sum(0, dtype=np.int64)
         each = [None if math.isnan(value) else float(value) for value in statistics.iou(total)]
@@ -70,14 +70,14 @@ class Score(_Model):
 
 
 class Trainable(_Model):
-    """How many values train on either side."""
+    """Number of trainable values in the backbone and in the decoder."""
 
     backbone: Count
     decoder: Count
 
 
 class Evaluation(_Model):
-    """One scoring during training, mIoU as fractions; ``average`` is the targets'."""
+    """One evaluation during training, mIoU as fractions; ``average`` is over the targets."""
 
     iteration: Count
     average: Fraction
@@ -86,50 +86,50 @@ class Evaluation(_Model):
 
 
 class Sidecar(_Model):
-    """A file beside the record, by name and content."""
+    """A file in the folder of the record: its name and its hash."""
 
     file: Annotated[str, Field(pattern=r"^seed\d+(\.[a-z]+)+$")]
     sha256: str
 
 
 class Record(_Model):
-    """All that is known of one run. Sidecars, ``digests`` and ``checksum`` are filled when it is written.
+    """The record of one run. Sidecars, ``digests`` and ``checksum`` are filled in when it is written.
 
     Attributes:
         protocol: its name, with the variant if any (``streets@quick``).
-        protocol_fields: the protocol as resolved, JSON-ready.
+        protocol_fields: the resolved protocol, JSON-ready.
         fingerprint: hash of ``protocol_fields``.
-        data_hash: of the data's files; the same for every seed.
-        data_notes: what readers had to say about the files of each domain, where anything.
-        batches_hash: of the first batches' pixels; the same for every method of one seed.
-        decoder_hash: of the decoder's initial weights; the same for every method of one seed.
-        classes: their names, in the order of every score's ``iou``.
-        weights_hash: of the backbone's pre-trained weights.
-        vfm: timm's name and options of the backbone, its taps, the mean and standard deviation of what it is fed, and
-            where its weights are from, with commit and hash; empty in records from before it was noted.
-        method: registered name, with the given settings if any (``lora[rank=4]``).
+        data_hash: hash of the data files; equal for all seeds.
+        data_notes: notes of the readers on the files of each domain, if any.
+        batches_hash: hash of the pixels of the first batches; equal for all methods of one seed.
+        decoder_hash: hash of the initial weights of the decoder; equal for all methods of one seed.
+        classes: their names, in the order of every ``iou``.
+        weights_hash: hash of the pre-trained weights of the backbone.
+        vfm: timm's name and options of the backbone, its out indices (key ``taps``), the mean and standard deviation
+            that normalise its input, and the origin of its weights, with commit and hash; empty in older records.
+        method: registered name, with the given hyperparameters if any (``lora[rank=4]``).
         label: as printed in tables.
-        settings: the method's, as resolved, JSON-ready.
-        origins: of every setting's value.
-        state: a finished run has scores; a failed one says in ``error`` what stopped it.
-        losses: (iteration, losses by name); None stands for a loss that was not finite.
-        source: the last iterate's score on held-out source images.
-        targets: the last iterate's score on each target domain, in the protocol's order.
+        settings: the resolved hyperparameters of the method, JSON-ready.
+        origins: origin of each hyperparameter's value.
+        state: a finished run has scores; a failed one has an ``error``.
+        losses: (iteration, losses by name); None for a loss that was not finite.
+        source: score of the final iterate on held-out source images.
+        targets: score of the final iterate on each target domain, in the order of the protocol.
         average: mean of the targets' mIoU (fraction).
-        oracle: the evaluation that was best on the targets: stated apart, never in the score's place.
-        moved: how many of the backbone's pre-trained values the run has changed, bit for bit; None for a failed run,
-            and in records from before they were counted.
-        second_evaluator: of one that confirmed every mIoU, by name and version, its largest difference from ours.
+        oracle: the evaluation that was best on the targets; reported separately, never used as the score.
+        moved: how many pre-trained values of the backbone differ bitwise after the run; None for a failed run and in
+            older records.
+        second_evaluator: largest mIoU difference to a second evaluator, by its name and version, if one ran.
         seconds: wall time by phase.
-        cpu_seconds: processor time of the run, all threads.
-        report: what the method itself has to say.
-        confusion: the file of every evaluated image's confusion matrix.
-        examples: the file of the class maps predicted on a few images; None in records from before they were kept.
-        delta: the file of the backbone's chosen weights; None where the method does not choose single weights,
-            and in records from before there was one.
-        tuned: else the file of the tensors that the method trained or added, whole; None in older records.
-        decoder: the file of the decoder trained with them; there where one of the two is.
-        digests: a short hash of each field, to name the one that was edited.
+        cpu_seconds: CPU time of the run, all threads.
+        report: facts reported by the method.
+        confusion: the file with the confusion matrix of every evaluated image.
+        examples: the file with predicted class maps of a few images; None in older records.
+        delta: the file with the selected weights of the backbone; None if the method does not select single weights,
+            and in older records.
+        tuned: otherwise, the file with the tensors that the method trained or added; None in older records.
+        decoder: the file with the trained decoder; present if ``delta`` or ``tuned`` is.
+        digests: a short hash of each field, to name an edited one.
         checksum: SHA-256 of all other fields in canonical JSON.
     """
 
@@ -181,50 +181,50 @@ class Record(_Model):
 
     @model_validator(mode="after")
     def _whole(self) -> Record:
-        """Hold every run to its place, a failed one to its reason, a finished one to its scores."""
+        """Check names and protocol fields, the error of a failed run and the scores of a finished one."""
         for kind in ("protocol", "backbone", "method"):
             if fault := misplaced(kind, getattr(self, kind)):
                 raise ValueError(fault)
         for field, kinds in SECTIONS.items():
             if not isinstance(self.protocol_fields.get(field, kinds[0]()), kinds):
-                raise ValueError(f"protocol_fields.{field}: not what a protocol holds")
+                raise ValueError(f"protocol_fields.{field}: wrong type for this field of a protocol")
         if self.state == "failed":
             if not self.error:
-                raise ValueError("error: a failed run says what stopped it")
+                raise ValueError("error: missing from a failed run")
             return self
         for name in (*HASHES, "trainable", "source", "targets"):
             if not getattr(self, name):
                 raise ValueError(f"{name}: missing from a finished run")
         if SOURCE in self.targets:
-            raise ValueError(f"targets: no target may be called {SOURCE!r}")
+            raise ValueError(f"targets: {SOURCE!r} is reserved, no target may have this name")
         if self.average is None or abs(self.average - mean_miou(self.targets)) > TOLERANCE:
-            raise ValueError(f"average: {self.average}, where the targets' mean is {mean_miou(self.targets)}")
+            raise ValueError(f"average: {self.average}, but the mean of the targets is {mean_miou(self.targets)}")
         for domain, score in self.scores().items():
             if len(score.iou) != len(self.classes):
-                raise ValueError(f"{domain}: {len(score.iou)} classes have an IoU, {len(self.classes)} a name")
+                raise ValueError(f"{domain}: iou has {len(score.iou)} values for {len(self.classes)} classes")
         return self
 
     @property
     def path(self) -> Path | None:
-        """Where the record was read from; None for one that was just made."""
+        """The file that the record was read from; None for a new record."""
         return self._path
 
     @property
     def name(self) -> str:
-        """The record's place below the root, without its ending: the words to call it by."""
+        """The path of the record below the root, without suffix."""
         return f"{self.protocol}/{self.backbone}/{self.method}/seed{self.seed}"
 
     def scores(self) -> dict[str, Score]:
-        """Return every score by its domain's key, the source's first."""
+        """Return all scores by domain, the source first."""
         return ({SOURCE: self.source} if self.source else {}) | self.targets
 
 
 def misplaced(kind: str, name: str) -> str:
-    """Return why a protocol's, backbone's or method's ``name`` cannot be a folder's of records; empty if it can."""
+    """Return why the ``name`` of a protocol, backbone or method cannot be a folder name, or an empty string."""
     if not name or name.startswith(".") or any(c in "/\\" or not c.isprintable() for c in name):
-        return f"{kind} {name!r} cannot name a folder of records; leave out slashes"
+        return f"{kind} {name!r} cannot be a folder name; remove slashes, leading dots and control characters"
     if len(name.encode()) > LONGEST:
-        return f"{kind} {name[:40]!r}… cannot name a folder of records; make it shorter, {LONGEST} bytes at most"
+        return f"{kind} {name[:40]!r}… cannot be a folder name; shorten it to {LONGEST} bytes"
     return ""
 
 

@@ -1,6 +1,6 @@
-"""How a run's method is written in names of folders and records: ``NAME``, ``NAME+perturbed``, ``NAME[rank=4]``.
+"""Names of methods in records and folders: ``NAME``, ``NAME+perturbed``, ``NAME[rank=4]``.
 
-Needs no torch, unlike :mod:`benchmark.method.perturbation`, which implements what the suffix stands for.
+Imports no torch, unlike :mod:`benchmark.method.perturbation`, which implements the suffix.
 """
 
 from __future__ import annotations

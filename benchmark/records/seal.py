@@ -1,4 +1,4 @@
-"""How a record shows that it was edited, and where."""
+"""Checksums that detect an edited record and name the edited fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SHORT = 12
 
 
 def sealed(fields: dict[str, Any]) -> bytes:
-    """Return the file's content, one field per line, closed by a digest of each and the checksum of all."""
+    """Return the content of the file: one field per line, then a digest of each field and a checksum of all."""
     fields = {name: value for name, value in fields.items() if name not in ("digests", "checksum")}
     fields["digests"] = {name: _sha256(value)[:SHORT] for name, value in fields.items()}
     fields["checksum"] = _sha256(fields)
@@ -19,9 +19,9 @@ def sealed(fields: dict[str, Any]) -> bytes:
 
 
 def edited(fields: dict[str, Any]) -> list[str]:
-    """Return the names of the fields that are not as they were sealed; empty for an untouched record.
+    """Return the names of the fields that were edited; empty if the record is unchanged.
 
-    A number that JSON does not know (``NaN``, which Python reads all the same) was never sealed.
+    ``NaN``, which is not JSON but which Python parses, counts as an edit.
     """
     rest = {name: value for name, value in fields.items() if name != "checksum"}
     if fields.get("checksum") == _sha256(rest):
@@ -35,6 +35,6 @@ def edited(fields: dict[str, Any]) -> list[str]:
 
 
 def _sha256(value: Any) -> str:
-    """Return the hash of a value's canonical JSON: keys sorted, no blanks."""
+    """Return the SHA-256 of a value as canonical JSON: sorted keys, no whitespace."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Where records lie, how they get there, and the checks before one is believed."""
+"""Write, find, read and verify records."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ SIDECARS = {
     "tuned": ".tuned.safetensors",
     "decoder": ".decoder.safetensors",
 }
-"""Files beside a record, by its fields."""
+"""Suffixes of the files in the folder of a record, by its fields."""
 UNREADABLE = (
     AttributeError, EOFError, KeyError, MemoryError, NotImplementedError, OSError, TypeError, ValueError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What NumPy raises for an archive of something else than plain arrays."""
+"""Exceptions that NumPy raises for an archive of anything but plain arrays."""
 STABILITY = ".stability.json"
-"""How the files of :mod:`benchmark.stability` end, which lie among records and are none."""
+"""Suffix of the files of :mod:`benchmark.stability`, which are in the same folders but are not records."""
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
 def path_of(root: Path, protocol: str, backbone: str, method: str, seed: int) -> Path:
-    """Return where the record of one run lies.
+    """Return the path of a run's record.
 
     Raises:
-        UserError: a name that cannot be a folder's (a setting given with a slash in its value), or is too long.
+        UserError: a name that cannot be a folder name (such as a hyperparameter value with a slash) or is too long.
     """
     for kind, name in (("protocol", protocol), ("backbone", backbone), ("method", method)):
         if fault := misplaced(kind, name):
@@ -55,7 +55,7 @@ def path_of(root: Path, protocol: str, backbone: str, method: str, seed: int) ->
 
 
 def paths(root: Path) -> Iterator[Path]:
-    """Yield every JSON file below ``root``, sorted; left out are hidden ones, checkpoints' and those of stability."""
+    """Yield every JSON file below ``root``, sorted, except hidden files and those of checkpoints and stability."""
     for folder, below, files in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith(".") and Path(name).suffix != ".checkpoint")
         for name in sorted(files):
@@ -67,22 +67,22 @@ def paths(root: Path) -> Iterator[Path]:
 
 
 def write(record: Record, confusion: Matrices, ids: Ids, root: Path, more: Mapping[str, bytes] | None = None) -> Path:
-    """Write a record and the files beside it; return the record's path.
+    """Write a record and its files; return the path of the record.
 
-    The record appears last, and an older one goes first: killed anywhere, no record stands beside files that
-    are not its own.
+    An older record is removed first and the new one is written last: even if the process is killed, a record never
+    refers to files of another run.
 
     Args:
         record: of a finished or failed run.
         confusion: (images, C, C) pixel counts, [truth, prediction], of ``source`` and every target; empty for
             a failed run.
-        ids: the images' names, in the same order.
+        ids: image names, in the same order.
         root: the folder of all records.
-        more: a finished run's further files, by field: ``examples``; ``delta`` or ``tuned``, and ``decoder``.
+        more: further files of a finished run, by field: ``examples``; ``delta`` or ``tuned``, and ``decoder``.
 
     Raises:
-        UserError: no permission or no space; an older record is untouched.
-        ValueError: a score in the record is not what the confusions say.
+        UserError: no permission or no space; an older record is kept.
+        ValueError: a score in the record differs from the confusion matrices.
     """
     path = path_of(root, record.protocol, record.backbone, record.method, record.seed)
     contents: dict[str, bytes] = {}
@@ -111,7 +111,7 @@ def _pack(confusion: Matrices, ids: Ids) -> bytes:
     arrays: dict[str, npt.NDArray[Any]] = {}
     for domain, matrices in confusion.items():
         if matrices.max(initial=0) > np.iinfo(np.int32).max:
-            raise ValueError(f"{domain}: an image has more pixels than an int32 counts")
+            raise ValueError(f"{domain}: a pixel count of an image exceeds int32")
         arrays[f"{domain}/confusion"] = matrices.astype(np.int32)
         arrays[f"{domain}/ids"] = np.array(list(ids[domain]), dtype=np.str_)
     buffer = io.BytesIO()
@@ -123,11 +123,11 @@ def _pack(confusion: Matrices, ids: Ids) -> bytes:
 
 
 def read(path: Path, *, verify: bool = True) -> Record:
-    """Read one record and check it; with ``verify``, also against its per-image confusions.
+    """Read and check one record; with ``verify``, also compute its scores from the per-image confusion matrices.
 
     Raises:
-        UserError: unreadable, truncated, of another schema, edited, or at odds with its confusions; the
-            line names the file, the field and the remedy.
+        UserError: unreadable, truncated, of another schema version, edited, or scores that differ from the confusion
+            matrices; the message names the file, the field and the remedy.
     """
     path = Path(path)
     record = unsealed(path, Record)
@@ -136,22 +136,22 @@ def read(path: Path, *, verify: bool = True) -> Record:
         try:
             disagreement = _disagreement(record, *confusions(record))
         except ValueError:
-            disagreement = "confusion: counts of which no score can be made"
+            disagreement = "confusion: no score can be computed from these counts"
         if disagreement:
             raise UserError(f"{path}: {disagreement}; {AGAIN}")
     return record
 
 
 def unsealed(path: Path, kind: type[Kind]) -> Kind:
-    """Read what :func:`benchmark.records.seal.sealed` made of a model of this kind.
+    """Read a file written by :func:`benchmark.records.seal.sealed` as a model of this kind.
 
     Raises:
-        UserError: unreadable, truncated, of another schema, edited, or not of this kind.
+        UserError: unreadable, truncated, of another schema version, edited, or not of this kind.
     """
     fields = _parse(path)
     wrong = edited(fields)
     if wrong:
-        raise UserError(f"{path}: {', '.join(wrong)}: edited after the run, not to be trusted; {AGAIN}")
+        raise UserError(f"{path}: {', '.join(wrong)}: edited after the run; {AGAIN}")
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
@@ -162,48 +162,48 @@ def unsealed(path: Path, kind: type[Kind]) -> Kind:
 
 
 def read_all(root: Path, *, verify: bool = False) -> list[Record]:
-    """Read every record below ``root``, sorted by path. Each ``*.json`` has to be one; other files are ignored.
+    """Read every record below ``root``, sorted by path. Each ``*.json`` must be a record; other files are ignored.
 
     Args:
-        root: a folder of records, or a part of one.
-        verify: also compute every score again from the confusions, which takes far longer.
+        root: a folder of records, or one of its subfolders.
+        verify: also compute every score from the confusion matrices, which takes far longer.
 
     Raises:
-        UserError: as :func:`read`; no record at all; one run recorded twice.
+        UserError: as :func:`read`; no records; two records of the same run.
     """
     found: dict[str, Record] = {}
     for path in paths(root):
         record = read(path, verify=verify)
         twin = found.setdefault(record.name, record)
         if twin is not record:
-            raise UserError(f"{path}: seed: the same run is recorded in {twin.path}; remove the copy")
+            raise UserError(f"{path}: seed: same run as {twin.path}; remove the copy")
     if not found:
-        raise UserError(f"{root}: no records here; make some with: python -m benchmark run")
+        raise UserError(f"{root}: no records here; create some with: python -m benchmark run")
     return list(found.values())
 
 
 def find(which: str, records: Path) -> Record:
-    """Return the record of that path, name or unmistakable part of a name.
+    """Return the record with this path, name or unique part of a name.
 
     Raises:
-        UserError: none, or several.
+        UserError: no such record, or several.
     """
-    if os.path.isfile(which):  # unlike Path.is_file, no error where a name is too long
+    if os.path.isfile(which):  # unlike Path.is_file, raises no error for a name that is too long
         return read(Path(which))
     known = {str(path.relative_to(records).with_suffix("")): path for path in paths(records)}
     found = [name for name in known if f"/{which}/" in f"/{name}/"]
     if len(found) > 1:
-        raise UserError(f"{which!r} is the name of {len(found)} records; say which: {', '.join(sorted(found))}")
+        raise UserError(f"{which!r} matches {len(found)} records; give one of: {', '.join(sorted(found))}")
     if not found:
         raise UserError(f"no record {which!r} in {records}: {nearest(which, known)}")
     return read(known[found[0]])
 
 
 def confusions(record: Record) -> tuple[dict[str, npt.NDArray[np.int32]], dict[str, list[str]]]:
-    """Return a stored record's per-image confusions, (images, C, C) by domain, and the images' names.
+    """Return the per-image confusion matrices of a stored record, (images, C, C) by domain, and the image names.
 
     Raises:
-        UserError: the file is absent, not the one that the record was written with, or of another kind.
+        UserError: the file is missing, its hash differs from the record, or it does not contain plain arrays.
     """
     packed = content(record, "confusion")
     try:
@@ -212,37 +212,37 @@ def confusions(record: Record) -> tuple[dict[str, npt.NDArray[np.int32]], dict[s
             matrices = {domain: _counts(arrays[f"{domain}/confusion"]) for domain in domains}
             ids = {domain: np.atleast_1d(arrays[f"{domain}/ids"]).tolist() for domain in domains}
     except UNREADABLE as error:
-        raise UserError(f"{record.path}: confusion: no archive of plain arrays ({error}); {AGAIN}") from None
+        raise UserError(f"{record.path}: confusion: not an archive of plain arrays ({error}); {AGAIN}") from None
     return matrices, ids
 
 
 def _counts(matrices: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return matrices that are counts.
+    """Return the matrices if they are counts.
 
     Raises:
-        ValueError: they are not.
+        ValueError: negative or not integers.
     """
     if matrices.dtype.kind not in "iu" or matrices.min(initial=0) < 0:
-        raise ValueError("these are no counts of pixels")
+        raise ValueError("not pixel counts")
     return matrices
 
 
 def content(record: Record, field: str) -> bytes:
-    """Return the file beside a stored record that ``field`` (of :data:`SIDECARS`) names.
+    """Return the content of the file that ``field`` (of :data:`SIDECARS`) of a stored record names.
 
     Raises:
-        UserError: the file is absent, or not the one that the record was written with.
+        UserError: the file is missing, or its hash differs from the record.
     """
     sidecar: Sidecar | None = getattr(record, field)
     if record.path is None or sidecar is None:
-        raise UserError(f"{record.path or record.name}: {field}: none stored; run it again with --force")
+        raise UserError(f"{record.path or record.name}: {field}: not stored; run it again with --force")
     path = record.path.with_name(Path(sidecar.file).name)
     try:
         packed = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: {record.path.name} needs it: {error.strerror or error}; {AGAIN}") from error
+        raise UserError(f"{path}: needed by {record.path.name}: {error.strerror or error}; {AGAIN}") from error
     if hashlib.sha256(packed).hexdigest() != sidecar.sha256:
-        raise UserError(f"{path}: not the file of {record.path.name} ({field}.sha256 differs); {AGAIN}")
+        raise UserError(f"{path}: does not match {record.path.name} ({field}.sha256 differs); {AGAIN}")
     return packed
 
 
@@ -252,35 +252,35 @@ def _parse(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON, truncated perhaps ({error}); {AGAIN}") from error
+        raise UserError(f"{path}: not JSON, perhaps truncated ({error}); {AGAIN}") from error
     if not isinstance(fields, dict) or "schema_version" not in fields:
-        raise UserError(f"{path}: schema_version: missing, so this is no record; move the file elsewhere")
+        raise UserError(f"{path}: schema_version: missing, so this is not a record; move the file elsewhere")
     version = fields["schema_version"]
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"{path}: schema_version: {version!r}, where this program reads {SCHEMA_VERSION}; "
-            "use the program that wrote it, or run it again with --force"
+            f"{path}: schema_version: {version!r}, expected {SCHEMA_VERSION}; "
+            "use the version of the program that wrote it, or run it again with --force"
         )
     return fields
 
 
 def _disagreement(record: Record, confusion: Matrices, ids: Ids) -> str | None:
-    """Return in what the record's scores differ from those that its confusions give, if in anything."""
+    """Return the first difference between the recorded scores and those of the confusion matrices, or None."""
     scores = record.scores()
     if not set(scores) == set(confusion) == set(ids):
-        return f"confusion: of {', '.join(sorted(confusion))}, the scores of {', '.join(sorted(scores))}"
+        return f"confusion: domains {', '.join(sorted(confusion))}, but scores of {', '.join(sorted(scores))}"
     for domain, score in scores.items():
         field = SOURCE if domain == SOURCE else f"targets.{domain}"
         classes = len(score.iou)
         if confusion[domain].shape != (len(ids[domain]), classes, classes):
             shape = "x".join(map(str, confusion[domain].shape))
-            return f"{field}: confusion of shape {shape}, for {len(ids[domain])} images and {classes} classes"
+            return f"{field}: confusion of shape {shape}, but {len(ids[domain])} images and {classes} classes"
         truth = Score.of(confusion[domain])
         if score.images != truth.images:
-            return f"{field}.images: {score.images}, where there are confusions of {truth.images}"
+            return f"{field}.images: {score.images}, but {truth.images} confusion matrices"
         if abs(score.miou - truth.miou) > TOLERANCE:
-            return f"{field}.miou: {score.miou:.9f}, where the confusions give {truth.miou:.9f}"
+            return f"{field}.miou: {score.miou:.9f}, but {truth.miou:.9f} from the confusion matrices"
         for name, stated, computed in zip(record.classes, score.iou, truth.iou, strict=True):
             if (stated is None) != (computed is None) or abs((stated or 0) - (computed or 0)) > TOLERANCE:
-                return f"{field}.iou of {name}: {stated}, where the confusions give {computed}"
+                return f"{field}.iou of {name}: {stated}, but {computed} from the confusion matrices"
     return None

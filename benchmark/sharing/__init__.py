@@ -1,7 +1,8 @@
-"""Runs for others: a folder that holds one whole (:mod:`.bundle`), its card, and the way to the hub and back.
+"""Share runs: pack one into a folder with a card (:mod:`.bundle`), push it to the hub, pull it back.
 
-What comes from elsewhere is believed after its checks alone: files of known names, sizes and hashes as in the
-manifest, a sealed record that its own confusions confirm, plain arrays, and tensors of just the names, shapes and
-types that the run's method, backbone and decoder have. Nothing is unpickled, and nothing is placed before all of it is
-checked. The manifest tells damage; who made a run is told by the repository and the commit that it is from.
+A pulled run is not trusted before it is checked: known file names, sizes and hashes as in the manifest, a sealed
+record whose scores match its confusion matrices, plain arrays, and tensors with exactly the names, shapes and types
+of the run's method, backbone and decoder. Nothing is unpickled, and no file is written among the records before all
+checks pass. The manifest detects damage, not forgery; the origin of a run is the repository and commit that it was
+pulled from.
 """

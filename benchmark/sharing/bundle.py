@@ -1,4 +1,4 @@
-"""One run as a folder of few files, and such a folder as a run among the records."""
+"""Pack a run into a folder, and unpack such a folder into the records."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from benchmark.records.store import SIDECARS, unsealed
 from benchmark.sharing import manifest
 from benchmark.sharing.card import card
 from benchmark.sharing.manifest import AGAIN, CARD, FIELDS, MANIFEST, MOST, RECORD
-from benchmark.sharing.structure import hold
+from benchmark.sharing.structure import check_weights
 
 Fetch = Callable[[str, int], bytes]
-"""Returns the file of that name, or refuses one of more bytes than that."""
+"""Returns the content of a file by name; raises :class:`UserError` if it has more than the given number of bytes."""
 ARRAY = 4096
-"""Bytes of an image's name and, once, of an array's header, at most."""
+"""Maximum size in bytes of an image name, and of an array header."""
 
 
 def contents(record: Record, source: str) -> dict[str, bytes]:
-    """Return the files of a run to share, by name: record, confusions, weights, manifest and card.
+    """Return the files of a run to share, by name: record, confusion matrices, weights, manifest and card.
 
     Args:
-        record: a finished run's, read from its file.
-        source: where it will be had from, a repository or a folder; the card says so.
+        record: of a finished run, read from its file.
+        source: repository or folder that it will be pulled from, for the card.
 
     Raises:
-        UserError: a run without weights; files that are not the record's.
+        UserError: a run without weights; files that do not match the record.
     """
     require_weights(record)
     assert record.path is not None
     files = {FIELDS[field]: content(record, field) for field in FIELDS if getattr(record, field) is not None}
     files[RECORD] = record.path.read_bytes()
-    return {CARD: card(record, source).encode(), **files, MANIFEST: manifest.made(record.name, files)}
+    return {CARD: card(record, source).encode(), **files, MANIFEST: manifest.build(record.name, files)}
 
 
 def read_folder(folder: Path) -> Fetch:
-    """Return what fetches from an exported folder; links are not followed."""
+    """Return a function that reads files of an exported folder; it does not follow links."""
 
     def fetch(name: str, most: int) -> bytes:
         path = folder / name
         try:
             if path.is_symlink() or not path.is_file():
-                raise UserError(f"{path}: {'no plain file' if path.is_symlink() else 'missing'}; {AGAIN}")
+                raise UserError(f"{path}: {'must not be a link' if path.is_symlink() else 'missing'}; {AGAIN}")
             if path.stat().st_size > most:
-                raise UserError(f"{path}: larger than the {most} bytes that it may have; {AGAIN}")
+                raise UserError(f"{path}: larger than {most} bytes; {AGAIN}")
             return path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -60,26 +60,26 @@ def read_folder(folder: Path) -> Fetch:
 
 
 def unpack(fetch: Fetch, origin: str, root: Path) -> Record:
-    """Check a shared run and place it among the records below ``root``; return its record.
+    """Check a shared run, write it to the records below ``root`` and return its record.
 
     Args:
-        fetch: gives its files.
-        origin: names the source in messages.
+        fetch: returns its files.
+        origin: name of the source, for messages.
         root: folder of records.
 
     Raises:
-        UserError: anything in it is not as it must be, or another run is recorded in its place; nothing is written.
+        UserError: a check failed, or ``root`` has another record of this run; nothing is written.
     """
     listed = manifest.parsed(fetch(MANIFEST, MOST), origin)
     packed = {name: fetch(name, entry.bytes) for name, entry in listed.files.items()}
     for name, entry in listed.files.items():
         manifest.confirm(name, packed[name], entry, origin)
     fields = {field: packed[name] for field, name in FIELDS.items() if name in packed}
-    record = _believed(packed[RECORD], fields["confusion"], listed, origin)
-    hold(record, {field: data for field, data in fields.items() if field != "confusion"}, origin)
+    record = _verified(packed[RECORD], fields["confusion"], listed, origin)
+    check_weights(record, {field: data for field, data in fields.items() if field != "confusion"}, origin)
     path = path_of(root, record.protocol, record.backbone, record.method, record.seed)
     if path.exists() and read(path).checksum != record.checksum:
-        raise UserError(f"{path}: another run is recorded here; give another --records folder")
+        raise UserError(f"{path}: another record of this run exists; give another --records folder")
     with writing(path):
         write_files(
             {path.with_suffix(SIDECARS[field]): data for field, data in fields.items()} | {path: packed[RECORD]}
@@ -87,28 +87,28 @@ def unpack(fetch: Fetch, origin: str, root: Path) -> Record:
     return read(path)
 
 
-def _believed(packed: bytes, confusion: bytes, listed: manifest.Manifest, origin: str) -> Record:
-    """Return the record, once it is whole, agrees with its confusions, and names only what it may."""
-    with tempfile.TemporaryDirectory() as folder, _called(folder, origin):
+def _verified(packed: bytes, confusion: bytes, listed: manifest.Manifest, origin: str) -> Record:
+    """Return the record after checking its seal, its confusion matrices and the names of its files."""
+    with tempfile.TemporaryDirectory() as folder, _named(folder, origin):
         stage = Path(folder)
         (stage / RECORD).write_bytes(packed)
         record = unsealed(stage / RECORD, Record)
         if record.state != "finished" or record.name != listed.record:
-            raise UserError(f"{origin}: {RECORD}: not of the finished run {listed.record!r}; {AGAIN}")
+            raise UserError(f"{origin}: {RECORD}: not the record of a finished run {listed.record!r}; {AGAIN}")
         place = path_of(stage, record.protocol, record.backbone, record.method, record.seed)
         for field, name in FIELDS.items():
             sidecar, entry = getattr(record, field), listed.files.get(name)
             wanted = None if entry is None else (place.with_suffix(SIDECARS[field]).name, entry.sha256)
             if (None if sidecar is None else (sidecar.file, sidecar.sha256)) != wanted:
-                raise UserError(f"{origin}: {RECORD}: {field}: not the file in the manifest; {AGAIN}")
+                raise UserError(f"{origin}: {RECORD}: {field}: does not match the manifest; {AGAIN}")
         protocol_of(record)
-        _refuse_swollen(confusion, record, f"{origin}: {FIELDS['confusion']}")
+        _check_arrays(confusion, record, f"{origin}: {FIELDS['confusion']}")
         write_files({place.with_suffix(SIDECARS["confusion"]): confusion, place: packed})
         return read(place)
 
 
-def _refuse_swollen(confusion: bytes, record: Record, place: str) -> None:
-    """Refuse an archive of other arrays than the record's, or of larger ones than it can have, before it is opened."""
+def _check_arrays(confusion: bytes, record: Record, place: str) -> None:
+    """Check names and sizes of the arrays in an archive before any is loaded."""
     most, classes = {}, len(record.classes)
     for domain, score in record.scores().items():
         most[f"{domain}/confusion.npy"] = ARRAY + score.images * classes**2 * 4
@@ -116,19 +116,19 @@ def _refuse_swollen(confusion: bytes, record: Record, place: str) -> None:
     try:
         sizes = {entry.filename: entry.file_size for entry in zipfile.ZipFile(io.BytesIO(confusion)).infolist()}
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise UserError(f"{place}: no archive of arrays ({error}); {AGAIN}") from None
+        raise UserError(f"{place}: not an archive of arrays ({error}); {AGAIN}") from None
     if set(sizes) != set(most) or any(sizes[name] > most[name] for name in most):
-        raise UserError(f"{place}: holds other or larger arrays than the record's; {AGAIN}")
+        raise UserError(f"{place}: arrays do not match the domains and images of the record; {AGAIN}")
 
 
 @contextmanager
-def _called(folder: str, origin: str) -> Iterator[None]:
-    """Call a file by where it came from, and not by the temporary folder that it is checked in."""
+def _named(folder: str, origin: str) -> Iterator[None]:
+    """Replace the temporary folder in messages by the origin of the files."""
     try:
         yield
     except UserError as error:
         text = str(error).replace(f"{folder}/", "")
         if text.startswith(origin):
             raise
-        fault = text.rpartition("; ")[0] or text  # what would mend a file that was made here does not mend this one
+        fault = text.rpartition("; ")[0] or text  # the remedy for a local file does not apply
         raise UserError(f"{origin}: {fault}; {AGAIN}") from None

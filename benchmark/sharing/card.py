@@ -1,4 +1,4 @@
-"""What a person has to know of a shared run, generated from its record; as a hub's model card, too."""
+"""The model card of a shared run, generated from its record; in the format of the hub."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ A segmentation model for domain generalisation: {protocol}.
 
 - Run: `{record.name}`, protocol fingerprint `{record.fingerprint}`
 - Pre-trained weights: `{record.weights_hash}` (weights_hash){origin}
-- Licence: {licence}. The images that it was trained on have terms of their own.
+- Licence: {licence}. The training images have their own terms.
 
 ```bash
 python -m benchmark pull {source}
-python -m benchmark evaluate {record.name} --records pulled  # scores it again and compares with the record
+python -m benchmark evaluate {record.name} --records pulled  # compares the scores with the record
 ```
 
 ```python
@@ -41,19 +41,19 @@ classes = segmenter.predict(images{window}).argmax(1)  # images: (B, 3, H, W) fl
 ```
 """
 KEPT = {
-    "delta": "Beside the decoder it holds the single weights of the backbone that {label} chose and changed.",
-    "tuned": "Beside the decoder it holds the tensors that {label} trains or adds; other weights are as pre-trained.",
+    "delta": "It contains the decoder and the single weights of the backbone that {label} selected and changed.",
+    "tuned": "It contains the decoder and the tensors that {label} trained or added; others are as pre-trained.",
 }
 SPDX = ("apache-2.0", "cc-by-nc-4.0", "mit")
-"""Licences that the hub knows by the names that timm gives them."""
+"""Licences that have the same name in timm and on the hub."""
 
 
 def card(record: Record, source: str) -> str:
-    """Return the card, in markdown.
+    """Return the card in markdown.
 
     Args:
-        record: a finished run's, with weights.
-        source: what ``pull`` takes to get it, a repository or a folder.
+        record: of a finished run with weights.
+        source: argument of ``pull``, a repository or a folder.
     """
     kept = KEPT["tuned" if record.delta is None else "delta"].format(label=record.label)
     (table,) = tables.build([record], methods=[record.method.partition("[")[0]])
@@ -63,14 +63,14 @@ def card(record: Record, source: str) -> str:
     return CARD.format(
         front=_front(record, licence), record=record, protocol=_conditions(protocol), kept=kept,
         table=tables.markdown(table).strip(), origin=origin_of(record), source=source,
-        licence=f"`{licence}`, that of the pre-trained weights" if licence else "whoever shares this has to say",
+        licence=f"`{licence}`, that of the pre-trained weights" if licence else "to be stated by the author",
         weights=f", weights=Path({json.dumps(file)})" if file else "",
         window=sliding if evaluation.mode == "slide" else "",
     )  # fmt: skip
 
 
 def build_call(record: Record) -> str:
-    """Return the line of code that builds a run's backbone, with the very weights that it had."""
+    """Return the line of code that builds the backbone of a run with its pre-trained weights."""
     given = {name: json.dumps(value) for name, value in arguments(record).items()}
     if file := weights_file(record):
         given["weights"] = f"Path({json.dumps(file)})"
@@ -79,12 +79,12 @@ def build_call(record: Record) -> str:
 
 
 def origin_of(record: Record) -> str:
-    """Return where the pre-trained weights are from, as the end of a sentence; empty where the record says nothing."""
+    """Return the origin of the pre-trained weights as the end of a sentence; empty if it is not recorded."""
     return f", from {record.vfm['origin']}" if record.vfm else ""
 
 
 def licence_of(record: Record) -> str | None:
-    """Return the licence of the pre-trained weights as timm states it, this project's of embedded ones, or None."""
+    """Return the licence of the pre-trained weights: from timm, that of this project for bundled weights, or None."""
     spec = find_backbone(record.backbone)
     if spec.weights == "embedded":
         return "apache-2.0"
@@ -97,7 +97,7 @@ def licence_of(record: Record) -> str | None:
 
 
 def _front(record: Record, licence: str | None) -> str:
-    """Return what the hub reads of the card."""
+    """Return the YAML front matter that the hub reads."""
     front: dict[str, Any] = {
         "pipeline_tag": "image-segmentation",
         "tags": ["dgss-benchmark", "semantic-segmentation", "domain-generalization", record.method.partition("[")[0]],
@@ -116,5 +116,5 @@ def _conditions(protocol: Protocol) -> str:
     targets = ", ".join(f"{split.dataset} ({split.split})" for split in protocol.targets.values())
     return (
         f"trained on {source} for {protocol.iterations} iterations of {protocol.batch} crops of "
-        f"{protocol.augmentation.crop} px with decoder {protocol.decoder.name}, scored on {targets}, which it never saw"
+        f"{protocol.augmentation.crop} px with decoder {protocol.decoder.name}, evaluated on the unseen {targets}"
     )

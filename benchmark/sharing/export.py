@@ -1,4 +1,4 @@
-"""``python -m benchmark export``: a run's tuned weights as one file to give away, with a card, or the whole run."""
+"""``python -m benchmark export``: the tuned weights of a run as one file with a card, or the whole run as a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmark.sharing.card import build_call, origin_of
 SUFFIX = ".safetensors"
 CARD = """# {record.label}, {record.backbone}
 
-What {record.label} made of the pre-trained backbone `{record.backbone}`: {kept}; every other weight is as pre-trained.
+{record.label} changed the pre-trained backbone `{record.backbone}`: {kept}; all other weights are as pre-trained.
 {decoder}
 
 - Run: `{record.name}`, protocol fingerprint `{record.fingerprint}`
@@ -37,11 +37,11 @@ from pathlib import Path
 from benchmark.models.backbone import build_backbone
 
 backbone = {build}
-{apply}(backbone, Path("{file}"))  # refuses other pre-trained weights
+{apply}(backbone, Path("{file}"))  # raises UserError for other pre-trained weights
 {load}```
 """
-DECODER_INSIDE = "The decoder trained with it is inside, whole (`decoder.NAME`)."
-DECODER_APART = "The decoder trained with it is not inside (`export --decoder` adds it)."
+DECODER_INSIDE = "The file includes the trained decoder (`decoder.NAME`)."
+DECODER_APART = "The file does not include the trained decoder (`export --decoder` adds it)."
 DECODER_LOAD = """
 from benchmark.artifacts.delta import load_decoder
 from benchmark.models.decoders import build_decoder
@@ -57,20 +57,20 @@ LINK = """if (queries := method.queries()) is not None:
 
 
 def export(which: str, records: Path, output: Path | None, decoder: bool) -> list[Path]:
-    """Write what a run made of its backbone as one file, with a card beside it, or the whole run into a folder.
+    """Write the tuned backbone weights of a run as one file with a card, or the whole run as a folder.
 
     Args:
-        which: a record's path, its name below ``records`` or a part of it that only one has (``fishertune``).
+        which: path of a record, its name below ``records`` or a unique part of the name (``fishertune``).
         records: folder of records.
-        output: the ``.safetensors`` file to write (default: named after the run, in the current folder), or the
-            folder for the whole run: record, confusions, weights, manifest and card.
-        decoder: whether the decoder goes into the file as well; in a folder it always is.
+        output: the ``.safetensors`` file to write (default: named after the run, in the current folder), or a
+            folder for the whole run: record, confusion matrices, weights, manifest and card.
+        decoder: include the decoder in the file; a folder always includes it.
 
     Returns:
         the paths written.
 
     Raises:
-        UserError: no such record or several; no weights beside it; ``output`` cannot be written.
+        UserError: no such record or several; no weight files; ``output`` cannot be written.
     """
     record = find(which, records)
     require_weights(record)
@@ -78,8 +78,8 @@ def export(which: str, records: Path, output: Path | None, decoder: bool) -> lis
     if place.suffix == SUFFIX:
         files = _single(record, place, decoder)
     elif decoder or (place.suffix and not place.is_dir()):
-        what = "--decoder: a folder has it anyway" if decoder else f"must end in {SUFFIX}"
-        raise UserError(f"--output {place}: {what}, or name a folder")
+        fault = "leave out --decoder, which a folder includes" if decoder else f"must end in {SUFFIX} or be a folder"
+        raise UserError(f"--output {place}: {fault}")
     else:
         files = {place / name: data for name, data in bundle.contents(record, place.name).items()}
     with writing(place, "give another --output"):
@@ -88,7 +88,7 @@ def export(which: str, records: Path, output: Path | None, decoder: bool) -> lis
 
 
 def _single(record: Record, place: Path, decoder: bool) -> dict[Path, bytes]:
-    """Return the one file, and its card before it."""
+    """Return the card and the file of weights."""
     field = "tuned" if record.delta is None else "delta"
     weights = content(record, field)
     tensors = parsed(weights, f"{record.path}: {field}")
@@ -99,7 +99,7 @@ def _single(record: Record, place: Path, decoder: bool) -> dict[Path, bytes]:
 
 
 def _card(record: Record, tensors: Mapping[str, Tensor], file: str) -> str:
-    """Return what a person has to know of the file, in markdown."""
+    """Return the card of the file, in markdown."""
     scores = "\n".join(f"| {domain} | {100 * score.miou:.1f} |" for domain, score in record.scores().items())
     whole = any(name.startswith(DECODER) for name in tensors)
     spec = protocol_of(record).decoder
@@ -129,8 +129,8 @@ def _kept(record: Record, tensors: Mapping[str, Tensor]) -> str:
         values = [tensor for name, tensor in own.items() if name.endswith(VALUE)]
         count = sum(tensor.numel() for tensor in values)
         return (
-            f"new values for {count:,} single weights in\n{len(values)} tensors (`NAME/index`: flat positions, "
+            f"{count:,} single weights in\n{len(values)} tensors have new values (`NAME/index`: flat positions, "
             "`NAME/value`: values)"
         )
     count = sum(tensor.numel() for tensor in own.values())
-    return f"the {len(own)} tensors that it\ntrains or adds, {count:,} values by their names in the backbone"
+    return f"it trained or\nadded {len(own)} tensors with {count:,} values, stored by their names in the backbone"

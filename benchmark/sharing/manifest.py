@@ -1,4 +1,4 @@
-"""The list of a shared run's files, with their sizes and hashes."""
+"""The manifest of a shared run: its files with sizes and hashes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FIELDS = {
     "tuned": "tuned.safetensors",
     "decoder": "decoder.safetensors",
 }
-"""The files beside a record by its fields. The card is not listed: people may edit it, and nothing reads it."""
+"""File names by the fields of the record. The card is not listed: it may be edited, and no code reads it."""
 MOST = 65536
-"""Bytes of a manifest, at most."""
-AGAIN = "refused: fetch it again, or ask whoever shared it"
+"""Maximum size of a manifest in bytes."""
+AGAIN = "refused: fetch it again, or ask its author"
 
 
 class _Part(BaseModel):
@@ -36,15 +36,15 @@ class Entry(_Part):
 
 
 class Manifest(_Part):
-    """A run's files by name; ``record`` is the run's own name."""
+    """Files of a run by name; ``record`` is the name of the run."""
 
     format: Literal[1] = 1
     record: str
     files: dict[str, Entry]
 
 
-def made(record: str, files: Mapping[str, bytes]) -> bytes:
-    """Return the manifest of a run's files."""
+def build(record: str, files: Mapping[str, bytes]) -> bytes:
+    """Return the manifest of a run's files as JSON."""
     entries = {name: Entry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
     return (Manifest(record=record, files=entries).model_dump_json(indent=1) + "\n").encode()
 
@@ -53,7 +53,7 @@ def parsed(packed: bytes, origin: str) -> Manifest:
     """Read a manifest.
 
     Raises:
-        UserError: damaged, of another form, or of other files than a run has; ``origin`` names the source.
+        UserError: damaged, another format, or unexpected files; the message starts with ``origin``.
     """
     try:
         manifest = Manifest.model_validate_json(packed)
@@ -64,7 +64,7 @@ def parsed(packed: bytes, origin: str) -> Manifest:
     known = {RECORD, *FIELDS.values()}
     for name in manifest.files:
         if name not in known:
-            raise UserError(f"{origin}: {MANIFEST}: {json.dumps(name)} is no file of a run; {AGAIN}")
+            raise UserError(f"{origin}: {MANIFEST}: {json.dumps(name)} is not a file of a run; {AGAIN}")
     side = {FIELDS["delta"], FIELDS["tuned"]} & set(manifest.files)
     missing = sorted(known - {FIELDS["delta"], FIELDS["tuned"]} - set(manifest.files))
     if missing or len(side) != 1:
@@ -74,13 +74,13 @@ def parsed(packed: bytes, origin: str) -> Manifest:
 
 
 def confirm(name: str, packed: bytes, entry: Entry, origin: str) -> None:
-    """Hold a file to its manifest.
+    """Check size and hash of a file.
 
     Raises:
-        UserError: another size or hash.
+        UserError: they differ from the manifest.
     """
     if len(packed) != entry.bytes:
-        raise UserError(f"{origin}: {name}: {len(packed)} bytes, where the manifest has {entry.bytes}; {AGAIN}")
+        raise UserError(f"{origin}: {name}: {len(packed)} bytes, but {entry.bytes} in the manifest; {AGAIN}")
     found = hashlib.sha256(packed).hexdigest()
     if found != entry.sha256:
-        raise UserError(f"{origin}: {name}: SHA-256 is {found}, where the manifest has {entry.sha256}; {AGAIN}")
+        raise UserError(f"{origin}: {name}: SHA-256 is {found}, but {entry.sha256} in the manifest; {AGAIN}")

@@ -1,4 +1,4 @@
-"""``python -m benchmark evaluate``: a finished run scored again from its weights, against its record."""
+"""``python -m benchmark evaluate``: evaluate a finished run from its weights and compare with its record."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from benchmark.records import SOURCE, Record, confusions, find
 
 @dataclass(frozen=True)
 class Row:
-    """One domain, scored again: mIoU (fractions) as recorded and as found, images, and how many of them differ."""
+    """One domain: recorded and computed mIoU (fractions), images, and how many of them differ."""
 
     domain: str
     recorded: float
@@ -36,22 +36,22 @@ class Row:
 
     @property
     def equal(self) -> bool:
-        """Whether every image's confusion matrix is the recorded one."""
+        """Whether the confusion matrix of every image equals the recorded one."""
         return self.differing == 0
 
 
 def run(which: str, records: Path, data_root: Path | None, weights: Path | None) -> None:
-    """Score a run again and print what its record says beside what was found.
+    """Evaluate a run again and print recorded and computed scores.
 
     Args:
-        which: as :func:`benchmark.records.find` takes it.
+        which: as in :func:`benchmark.records.find`.
         records: folder of records.
-        data_root: holds one folder per data set; rendered ones need none.
-        weights: the backbone's pre-trained weights, where the run had them from a file.
+        data_root: contains one folder per data set; rendered ones need none.
+        weights: file with the pre-trained weights of the backbone, if the run used ``--weights``.
 
     Raises:
-        UserError: no such run; one without weights; other pre-trained weights or other images.
-        SystemExit: code 1 where a confusion matrix differs.
+        UserError: no such run; no weight files; other pre-trained weights or other images.
+        SystemExit: code 1 if a confusion matrix differs.
     """
     console, record = Console(stderr=True), find(which, records)
     require_weights(record)
@@ -62,10 +62,10 @@ def run(which: str, records: Path, data_root: Path | None, weights: Path | None)
         task = bars.add_task(record.name, total=sum(score.images for score in record.scores().values()))
         rows = rescore(record, place, weights, lambda: bars.advance(task))
     cells = [(row.domain, 100 * row.recorded, 100 * row.found, row.images, row.differing) for row in rows]
-    headers = ("domain", "recorded mIoU", "found mIoU", "images", "that differ")
+    headers = ("domain", "recorded mIoU", "computed mIoU", "images", "differing")
     print(tabulate(cells, headers, "github", floatfmt=".4f"))
     if all(row.equal for row in rows):
-        console.print(f"{record.name}: equal to the pixel", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{record.name}: identical to its record", highlight=False, markup=False, soft_wrap=True)
         return
     names = ", ".join(row.domain for row in rows if not row.equal)
     console.print(
@@ -78,16 +78,16 @@ def run(which: str, records: Path, data_root: Path | None, weights: Path | None)
 def rescore(
     record: Record, data_root: Path, weights: Path | None = None, tick: Callable[[], None] = lambda: None
 ) -> list[Row]:
-    """Score a run again on the held-out source images and every target, with as many threads as it had.
+    """Evaluate a run again on the held-out source images and every target, with its number of threads.
 
     Args:
-        record: a finished run's, its weights beside it.
-        data_root: holds one folder per data set. The training images are not needed.
-        weights: as for :func:`benchmark.artifacts.restore.restore`.
+        record: of a finished run with weight files.
+        data_root: contains one folder per data set. The training images are not needed.
+        weights: as in :func:`benchmark.artifacts.restore.restore`.
         tick: called after each image.
 
     Raises:
-        UserError: as :func:`benchmark.artifacts.restore.restore`; the data are not the images that were scored.
+        UserError: as :func:`benchmark.artifacts.restore.restore`; other images than those of the record.
     """
     protocol, (known, ids) = protocol_of(record), confusions(record)
     threads = record.machine.get("threads")
@@ -99,7 +99,7 @@ def rescore(
     for name, split in {SOURCE: protocol.validation, **protocol.targets}.items():
         domain = Domain.find(split, data_root)
         if [sample.id for sample in domain.samples] != ids[name]:
-            raise UserError(f"{data_root / split.dataset}: other images of {name} than {record.path} was scored on")
+            raise UserError(f"{data_root / split.dataset}: images of {name} are not those of {record.path}")
         data = EvaluationSet(domain.samples, domain.reader, test_size=domain.test_size)
         items = (data[index] for index in range(len(data)))
         found = evaluate(segmenter, items, len(record.classes), protocol.evaluation, device, tick)
@@ -110,7 +110,7 @@ def rescore(
 
 
 def _elsewhere(record: Record) -> str:
-    """Return what of this machine is not as it was when the run was made, which may round otherwise."""
+    """Return how this machine differs from that of the run; such differences may change rounding."""
     here = {**machine.versions(), **machine.describe(1)}
     then = {**record.versions, **record.machine}
     known = ("torch", "timm", "processor", "accelerator")

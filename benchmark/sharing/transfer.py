@@ -1,6 +1,7 @@
-"""``push`` and ``pull``: a run to a repository of the hub, and back from there or from an exported folder.
+"""``push`` a run to a repository of the hub; ``pull`` one from there or from an exported folder.
 
-The hub's own client does the work and finds the user's token (``hf auth login``, ``HF_TOKEN``); here nobody handles it.
+``huggingface_hub`` transfers the files and finds the user's token (``hf auth login``, ``HF_TOKEN``); no code here reads
+the token.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ REMEDY = "connect and try again"
 
 
 def push(which: str, repository: str, records: Path, private: bool) -> str:
-    """Put a run into a repository of the hub, in one commit, and return the commit. What else is there stays.
+    """Push a run to a repository of the hub in one commit; return the commit. Other files there are kept.
 
     Args:
-        which: as :func:`benchmark.records.find` takes it.
-        repository: ``OWNER/NAME``; made where there is none.
+        which: as in :func:`benchmark.records.find`.
+        repository: ``OWNER/NAME``; created if it does not exist.
         records: folder of records.
-        private: whether one that is made is private.
+        private: create it as a private repository.
 
     Raises:
-        UserError: no such run, or without weights; the hub is offline, silent or refuses.
+        UserError: no such run; no weight files; the hub cannot be reached or refuses.
     """
     record = find(which, records)
     _require_name(repository)
@@ -39,19 +40,19 @@ def push(which: str, repository: str, records: Path, private: bool) -> str:
     try:
         return _publish(repository, files, private, f"{record.label}, {record.name}")
     except Exception as error:  # network and hub each raise their own kinds
-        raise UserError(f"{repository}: cannot be pushed to ({hub.reason(error, None)}); {REMEDY}") from error
+        raise UserError(f"{repository}: push failed ({hub.reason(error, None)}); {REMEDY}") from error
 
 
 def pull(source: str, records: Path, revision: str | None) -> tuple[Record, str]:
-    """Fetch a run, check all of it, and place it among the records; return its record and where exactly it is from.
+    """Fetch a run, check it and write it to the records; return its record and its origin (``OWNER/NAME@COMMIT``).
 
     Args:
         source: a repository, ``OWNER/NAME``, or an exported folder.
         records: folder of records.
-        revision: commit, tag or branch of the repository; by default its main branch as it is now.
+        revision: commit, tag or branch of the repository (default: the current main branch).
 
     Raises:
-        UserError: it cannot be had, or is not as it must be.
+        UserError: it cannot be fetched, or a check failed.
     """
     with writing(records):
         records.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def pull(source: str, records: Path, revision: str | None) -> tuple[Record, str]
     def fetch(name: str, most: int) -> bytes:
         path = hub.fetch(source, commit, name, most=most, remedy=REMEDY)
         if path.stat().st_size > most:
-            raise UserError(f"{origin}: {name}: larger than the {most} bytes that it may have; {REMEDY}")
+            raise UserError(f"{origin}: {name}: larger than {most} bytes; {REMEDY}")
         return path.read_bytes()
 
     return bundle.unpack(fetch, origin, records), origin
@@ -81,11 +82,11 @@ def _require_name(repository: str) -> None:
     except HFValidationError:
         repository = ""
     if "/" not in repository:
-        raise UserError("name the hub's repository as OWNER/NAME, in letters, digits and . _ -, or an exported folder")
+        raise UserError("give a hub repository as OWNER/NAME (letters, digits and . _ -) or an exported folder")
 
 
 def _commit(repository: str, revision: str | None) -> str:
-    """Return the commit that a revision names now, so that all files come from the same one."""
+    """Return the commit that a revision names now, so that all files are fetched from the same commit."""
     if revision is not None and COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, constants
@@ -96,12 +97,12 @@ def _commit(repository: str, revision: str | None) -> str:
         said = hub.reason(error, revision)
         raise UserError(f"{repository}: cannot be fetched from the hub ({said}); {REMEDY}") from error
     if not COMMIT.fullmatch(str(found.sha)):
-        raise UserError(f"{repository}: the hub names no commit; give one with --revision")
+        raise UserError(f"{repository}: the hub returned no commit; give one with --revision")
     return str(found.sha)
 
 
 def _publish(repository: str, files: Mapping[str, bytes], private: bool, message: str) -> str:
-    """Commit the files, and take away those of a run that was there before and had others."""
+    """Commit the files and delete obsolete ones of a previously pushed run."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.utils import disable_progress_bars
 

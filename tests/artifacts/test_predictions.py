@@ -1,4 +1,4 @@
-"""What a run keeps of its predictions: little, the same each time, and what it was scored by."""
+"""Example predictions of a run: consistent with its confusion matrices, reproducible and small."""
 
 from __future__ import annotations
 
@@ -23,7 +23,18 @@ from tests.records.made import stored
 from tests.training.test_trainer import job_of
 
 
-def test_kept_maps_and_labels_make_the_confusions_of_the_record(runs: Path, tiny_data: Path) -> None:
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """A folder with records of Freeze and BitFit on the tiny protocol."""
+    folder = tmp_path_factory.mktemp("runs")
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY | {"iterations": 4}), encoding="utf-8")
+    for method in ("freeze", "bitfit"):
+        train_and_record(job_of(path, tiny_data, folder, method))
+    return folder
+
+
+def test_maps_and_labels_give_the_confusions_of_the_record(runs: Path, tiny_data: Path) -> None:
     for record in read_all(runs):
         maps, (matrices, ids) = examples(record), confusions(record)
         assert {name: len(each) for name, each in maps.items()} == {SOURCE: 2, "dusk": 2, "elsewhere": IMAGES}
@@ -35,7 +46,7 @@ def test_kept_maps_and_labels_make_the_confusions_of_the_record(runs: Path, tiny
                 np.testing.assert_array_equal(made, matrices[name][place])
 
 
-def test_a_repeated_run_keeps_the_same_bytes_and_few(runs: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_a_repeated_run_saves_identical_and_small_files(runs: Path, tiny_data: Path, tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY | {"iterations": 4}), encoding="utf-8")
     train_and_record(job_of(path, tiny_data, tmp_path, "freeze"))
@@ -45,7 +56,7 @@ def test_a_repeated_run_keeps_the_same_bytes_and_few(runs: Path, tiny_data: Path
     assert len(content) < 10_000
 
 
-def test_only_the_latest_scoring_is_kept() -> None:
+def test_only_the_latest_evaluation_is_saved() -> None:
     kept = Examples()
     for fill in (1, 2):
         see = kept.of("dusk")
@@ -71,21 +82,21 @@ def packed(**arrays: np.ndarray) -> bytes:
         packed(**{"source/0": np.full((4, 4), 3, np.uint8)}),
     ],
 )
-def test_what_is_no_class_map_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_an_array_that_is_not_a_class_map_is_rejected(tmp_path: Path, content: bytes) -> None:
     record = stored(tmp_path, weights={"examples": content})
     assert record.examples is not None
     assert record.examples.sha256 == hashlib.sha256(content).hexdigest()
-    with pytest.raises(UserError, match=r"seed0\.json: examples: source/0 is no map of the record's classes"):
+    with pytest.raises(UserError, match=r"seed0\.json: examples: source/0 "):
         examples(record)
 
 
-def test_a_record_without_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="examples: none stored"):
+def test_a_record_without_examples_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="examples: not stored"):
         examples(stored(tmp_path))
     assert records.read(tmp_path / "streets/vit-tiny-streets/lora/seed0.json").examples is None
 
 
-def test_several_looks_see_every_image() -> None:
+def test_several_callbacks_receive_every_image() -> None:
     seen: list[str] = []
     kept = Examples()
     look = each_of(kept.of("dusk"), lambda sample, scores: seen.append(sample["id"]))

@@ -1,7 +1,8 @@
-"""A check stays green on what chance does, turns red on what it does not, and says how much it would find."""
+"""The check passes on chance differences, fails on others, and reports the drop that it can detect."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,7 +31,7 @@ RESULTS = ROOT / "results"
 
 
 def made(root: Path, loss: float = 0.0, accuracy: float = 0.8, **changes: Any) -> dict[tuple[str, int], Record]:
-    """Return two methods' runs over three seeds: seeds move the accuracy by a hundredth, ``loss`` their losses."""
+    """Return runs of two methods and three seeds; each seed adds 0.01 to the accuracy, ``loss`` is added to losses."""
     runs = {}
     for method in METHODS:
         for seed in SEEDS:
@@ -46,7 +47,7 @@ def differences(folder: Path, runs: Runs, repeated: Runs) -> Moved:
 
 @pytest.fixture
 def reference(tmp_path: Path) -> Reference:
-    """Runs that rounding moves by 1e-5 at iteration 10, by 3e-5 at iteration 20, and in no score."""
+    """Runs whose rounding is 1e-5 at iteration 10, 3e-5 at iteration 20, and zero in all scores."""
     runs = made(tmp_path / "reference")
     return Reference(runs, differences(tmp_path / "reference", runs, made(tmp_path / "rounding", ROUNDED)))
 
@@ -55,14 +56,16 @@ def again(reference: Reference, root: Path, **changes: Any) -> Comparison:
     return compare(reference, reference.runs, made(root, **changes))
 
 
-def test_the_same_runs_are_as_before(reference: Reference, tmp_path: Path) -> None:
+def test_identical_runs_pass(reference: Reference, tmp_path: Path) -> None:
     found = again(reference, tmp_path / "now")
     assert not (found.failures + found.changes + found.notes)
     assert [(row.label, row.score) for row in found.rows] == [(m.capitalize(), s) for m in METHODS for s in SCORES]
     assert all(row.now == row.before and not row.regressed for row in found.rows)
 
 
-def test_the_tolerance_is_a_pooled_t_test_and_what_it_detects_lies_above(reference: Reference, tmp_path: Path) -> None:
+def test_the_tolerance_is_a_pooled_t_test_and_the_detectable_drop_has_power_80(
+    reference: Reference, tmp_path: Path
+) -> None:
     for row in again(reference, tmp_path / "now").rows:
         seeds = [[value(reference.runs[method, seed], row.score) for seed in SEEDS] for method in METHODS]
         error = np.sqrt(np.mean(np.var(seeds, axis=1, ddof=1)) * 2 / 3)
@@ -71,15 +74,15 @@ def test_the_tolerance_is_a_pooled_t_test_and_what_it_detects_lies_above(referen
         assert power == pytest.approx(0.8, abs=1e-9)
 
 
-def test_a_drop_beyond_the_tolerance_is_a_regression_of_that_row_alone(reference: Reference, tmp_path: Path) -> None:
+def test_a_drop_beyond_the_tolerance_is_a_regression_of_that_row_only(reference: Reference, tmp_path: Path) -> None:
     now = dict(reference.runs) | {key: run for key, run in made(tmp_path, accuracy=0.7).items() if key[0] == "lora"}
     found = compare(reference, reference.runs, now)
     assert [(row.label, row.score) for row in found.rows if row.regressed] == [("Lora", s) for s in SCORES]
-    assert not any(row.regressed for row in compare(reference, now, reference.runs).rows), "a gain is no regression"
+    assert not any(row.regressed for row in compare(reference, now, reference.runs).rows), "a gain is not a regression"
 
 
 @pytest.mark.parametrize(("times", "lines"), [(0.9, 0), (1.1, 6)])
-def test_losses_may_leave_their_reach_by_ten_times_what_rounding_does(
+def test_losses_may_differ_by_ten_times_the_rounding(
     reference: Reference, tmp_path: Path, times: float, lines: int
 ) -> None:
     found = again(reference, tmp_path / "now", loss=times * FACTOR * ROUNDED)
@@ -92,8 +95,8 @@ def test_losses_may_leave_their_reach_by_ten_times_what_rounding_does(
     ("changes", "line"),
     [
         ({"settings": {"lr": 5e-4}}, "setting lr is 0.0005, was 0.001"),
-        ({"moved": 1234}, "1,234 of the backbone's pre-trained values moved; 0 may"),
-        ({"moved": None}, "an unknown number of the backbone's pre-trained values moved; 0 may"),
+        ({"moved": 1234}, "1,234 of the backbone's pre-trained values"),
+        ({"moved": None}, "an unknown number of the backbone's pre-trained values"),
         ({"trainable": {"backbone": 1, "decoder": 350000}}, "trainable differs"),
         ({"weights_hash": "0" * 64}, "weights_hash differs"),
         ({"batches_hash": "0" * 64}, "batches_hash differs"),
@@ -111,12 +114,12 @@ def test_other_conditions_and_other_losses_are_named(
     assert all(line in each for each in found.changes)
 
 
-def test_a_setting_that_is_new_or_gone_is_judged_by_what_it_does(reference: Reference, tmp_path: Path) -> None:
+def test_an_added_setting_without_effect_is_no_change(reference: Reference, tmp_path: Path) -> None:
     assert not again(reference, tmp_path / "now", settings={"lr": 1e-3, "own": True}).changes
 
 
 @pytest.mark.parametrize(("before", "now", "lines"), [(7, 294912, 0), (7, 294913, 6), (None, 9, 0)])
-def test_what_trains_may_move_and_old_records_count_nothing(
+def test_trainable_values_may_change_and_old_records_have_no_count(
     tmp_path: Path, before: int | None, now: int, lines: int
 ) -> None:
     runs = made(tmp_path / "reference", moved=before)
@@ -124,69 +127,66 @@ def test_what_trains_may_move_and_old_records_count_nothing(
     assert len(again(chance, tmp_path / "now", moved=now).changes) == lines
 
 
-def test_other_libraries_may_make_other_pixels_and_scores_are_compared_all_the_same(
-    reference: Reference, tmp_path: Path
-) -> None:
+def test_with_other_libraries_only_miou_is_compared(reference: Reference, tmp_path: Path) -> None:
     other = {"batches_hash": "0" * 64, "versions": {"opencv-python": "5"}}
     found = again(reference, tmp_path / "now", loss=1.0, accuracy=0.7, **other)
     assert not found.changes
-    assert "another batches_hash" in found.notes[0]
+    assert "batches_hash" in found.notes[0]
     assert all(row.regressed for row in found.rows)
 
 
-def test_labels_read_in_another_way_are_named_by_domain(reference: Reference, tmp_path: Path) -> None:
+def test_changed_labels_are_named_by_domain(reference: Reference, tmp_path: Path) -> None:
     record = reference.runs["lora", 0]
     matrices, ids = confusions(record)
-    matrices["bdd100k"] = matrices["bdd100k"][:, [1, 0, 2]][:, :, [1, 0, 2]]  # a swap of two classes leaves mIoU
+    matrices["bdd100k"] = matrices["bdd100k"][:, [1, 0, 2]][:, :, [1, 0, 2]]  # swapping two classes keeps mIoU
     iou = list(record.targets["bdd100k"].iou)
     score = record.targets["bdd100k"].model_copy(update={"iou": (iou[1], iou[0], iou[2])})
     swapped = record.model_copy(update={"targets": record.targets | {"bdd100k": score}})
     now = read(write(swapped, matrices, ids, tmp_path / "now"))
     found = compare(reference, reference.runs, {("lora", 0): now})
-    assert found.changes == ("Lora, seed 0: the labels of bdd100k are other ones",)
+    (line,) = found.changes
+    assert re.search("^Lora, seed 0: .*labels of bdd100k", line)
 
 
-def test_a_run_that_broke_off_is_a_failure(reference: Reference) -> None:
+def test_a_failed_run_is_a_failure(reference: Reference) -> None:
     found = compare(reference, reference.runs, {("lora", 0): failed()})
     assert found.failures == ("Lora, seed 0: ce is nan",)
     assert not found.rows
 
 
-def test_what_cannot_be_compared_is_refused(reference: Reference, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="protocol streets: field iterations is 9, and was 500"):
+def test_runs_that_cannot_be_compared_are_rejected(reference: Reference, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"protocol streets: .*iterations is 9, .*500"):
         again(reference, tmp_path / "now", fingerprint="0" * 64, protocol_fields=FIELDS | {"iterations": 9})
-    with pytest.raises(UserError, match=r"streets/vit-tiny-streets/lora/seed0: not finished"):
+    with pytest.raises(UserError, match="streets/vit-tiny-streets/lora/seed0: not finished"):
         Reference({("lora", 0): failed()}, {})
     one = {key: run for key, run in reference.runs.items() if key[1] == 0}
     with pytest.raises(UserError, match="two of them"):
         compare(Reference(one, reference.moved), one, one)
 
 
-def test_rounding_is_that_of_the_records_beside_it(reference: Reference, tmp_path: Path) -> None:
+def test_the_rounding_file_belongs_to_its_records(reference: Reference, tmp_path: Path) -> None:
     runs, folder = reference.runs, tmp_path / "reference"
     assert reference.moved["lora", 2]["ce at iteration 20"] == pytest.approx(3 * ROUNDED)
     assert reference.moved["lora", 2]["mIoU on unseen"] == 0
-    with pytest.raises(
-        UserError, match=r"rounding.yaml: runs.streets/vit-tiny-streets/freeze/seed0: of another record"
-    ):
+    with pytest.raises(UserError, match=r"rounding\.yaml: runs\.streets/vit-tiny-streets/freeze/seed0: .*; again"):
         rounding.read(folder, made(tmp_path / "others", 0.5), "again")
     with pytest.raises(UserError, match=r"lora/seed7: missing; again"):
         rounding.read(folder, {**runs, ("lora", 7): stored(tmp_path, "lora", 7)}, "again")
-    with pytest.raises(UserError, match="broke off: ce is nan"):
+    with pytest.raises(UserError, match=r"lora/seed0: .*: ce is nan"):
         rounding.write(folder, runs, dict(runs) | {("lora", 0): failed()})
     (folder / rounding.FILE).write_text("threads: 2")
-    with pytest.raises(UserError, match=r"rounding.yaml: damaged \(.*\); again"):
+    with pytest.raises(UserError, match=r"rounding\.yaml: damaged .*; again"):
         rounding.read(folder, runs, "again")
-    with pytest.raises(UserError, match=r"rounding.yaml: cannot be read: No such file or directory; again"):
+    with pytest.raises(UserError, match=r"rounding\.yaml: .*No such file or directory; again"):
         rounding.read(tmp_path / "nowhere", runs, "again")
 
 
-# -- as a user meets it ----------------------------------------------------------------------------------
+# -- the command ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def words(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> list[str | Path]:
-    """A check of the tiny protocol, whose references were just made, and repeated under other rounding."""
+    """Command line of a check of the tiny protocol, with new reference records and their rounding file."""
     path, reference = tiny_protocol(variants={"check": {"evaluation": {"times": 1}}}), tmp_path / "reference"
     fixed = load(str(path), "check")
     for seed in (0, 1):
@@ -201,10 +201,10 @@ def test_check_on_the_command_line(words: list[str | Path], tmp_path: Path) -> N
     kept: list[str | Path] = ["--records", tmp_path / "kept"]
     done = call(*words, *kept, "--workers", "1")
     assert done.returncode == 0, done.stderr + done.stdout
-    assert "as before: no run lost mIoU or computes something else" in done.stderr
+    assert "passed: " in done.stderr
     assert "| Freeze, unseen |" in done.stdout
     (place,) = (tmp_path / "kept").iterdir()
-    assert place.name == worktree.key(), "runs of another state of the code are never taken for this one's"
+    assert place.name == worktree.key(), "runs of another version of the code are not reused"
 
     edited = {}
     for record in read_all(tmp_path / "reference" / "tiny@check"):
@@ -214,25 +214,23 @@ def test_check_on_the_command_line(words: list[str | Path], tmp_path: Path) -> N
     rounding.write(tmp_path / "reference" / "tiny@check", edited, edited)
     done = call(*words, *kept, "--seeds", "1")
     assert done.returncode == 1
-    assert "1 of 1 runs are finished already" in done.stderr
+    assert re.search("1 of 1 runs .*finished", done.stderr)
     assert "changed: Freeze, seed 1: ce at iteration 10 is" in done.stderr
     assert "seed 0" not in done.stderr
 
 
 @pytest.mark.parametrize(("miou_only", "code"), [(False, 1), (True, 0)])
-def test_with_miou_only_a_run_may_compute_something_else(
-    reference: Reference, tmp_path: Path, miou_only: bool, code: int
-) -> None:
+def test_with_miou_only_losses_may_change(reference: Reference, tmp_path: Path, miou_only: bool, code: int) -> None:
     found = again(reference, tmp_path / "now", loss=1.0)
     assert found.changes
     with pytest.raises(SystemExit) if code else nullcontext():
         command._end(found, miou_only, Console(stderr=True))
 
 
-def test_bad_input_is_refused_in_a_line(reference: Reference, tmp_path: Path) -> None:
-    assert "no folder nowhere" in refused(call("check", "--reference", "nowhere"))
-    assert "--rounding compares nothing" in refused(call("check", "--rounding", "--seeds", "0"))
-    with pytest.raises(UserError, match="protocol streets: "):
+def test_invalid_input_is_rejected(reference: Reference, tmp_path: Path) -> None:
+    assert re.search("--reference: .*nowhere", refused(call("check", "--reference", "nowhere")))
+    assert "--rounding" in refused(call("check", "--rounding", "--seeds", "0"))
+    with pytest.raises(UserError, match="protocol streets"):
         command.references(tmp_path / "reference", load("streets"))
     with pytest.raises(UserError, match="no reference record of 7"):
         command.chosen(reference.runs, "", "7")
@@ -242,10 +240,10 @@ def test_bad_input_is_refused_in_a_line(reference: Reference, tmp_path: Path) ->
         load("camvid", command.VARIANT)
 
 
-# -- another commit --------------------------------------------------------------------------------------
+# -- another commit -------------------------------------------------------------------------------------
 
 
-def test_a_state_of_the_code_is_known_by_its_files(tmp_path: Path) -> None:
+def test_the_key_depends_on_file_names_and_contents(tmp_path: Path) -> None:
     for package in worktree.PACKAGES:
         (tmp_path / package / "__pycache__").mkdir(parents=True)
         (tmp_path / package / "a.py").write_text("1")
@@ -259,7 +257,7 @@ def test_a_state_of_the_code_is_known_by_its_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git repository")
-def test_another_commit_runs_its_own_code_in_a_tree_that_goes_away() -> None:
+def test_another_commit_runs_its_own_code_in_a_temporary_worktree() -> None:
     with worktree.checkout("HEAD") as tree:
         assert (tree / "benchmark" / "cli" / "__init__.py").is_file()
         (tree / "benchmark" / "cli" / "__init__.py").write_text("def main():\n    raise SystemExit(7)\n")
@@ -270,7 +268,7 @@ def test_another_commit_runs_its_own_code_in_a_tree_that_goes_away() -> None:
         pass
 
 
-def test_a_protocol_is_the_commits_own_where_it_has_the_variant(tmp_path: Path) -> None:
+def test_the_protocol_of_the_commit_is_used_if_it_has_the_variant(tmp_path: Path) -> None:
     own = tmp_path / "benchmark" / "protocols" / "streets.yaml"
     own.parent.mkdir(parents=True)
     own.write_text("title: old")
@@ -279,10 +277,10 @@ def test_a_protocol_is_the_commits_own_where_it_has_the_variant(tmp_path: Path) 
     assert command._protocol_file("streets", tmp_path) == own
 
 
-# -- what is committed -----------------------------------------------------------------------------------
+# -- committed references -------------------------------------------------------------------------------
 
 
-def test_the_committed_references_tell_what_a_check_can_see() -> None:
+def test_the_committed_references_are_current_and_sensitive() -> None:
     fixed = load("streets", command.VARIANT)
     chance = command.references(RESULTS, fixed)
     assert {run.fingerprint for run in chance.runs.values()} == {fixed.fingerprint()}, "tox -e check-reference"

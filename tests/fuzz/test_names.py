@@ -1,4 +1,4 @@
-"""Names that come from files and become folders: none leads out of the folder of records, or of figures."""
+"""Names from files that become folder names: none leaves the folder of records or figures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_protocol_files_name(tmp_path: Path, stem: str) -> None:
     path = tmp_path / f"{stem.replace('/', '_')[:180]}.yaml"
     try:
         path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    except (OSError, ValueError):  # no name for a file
+    except (OSError, ValueError):  # not a valid file name
         return
     outcome(lambda: planned(protocol.load(str(path))))
 
@@ -54,13 +54,13 @@ def planned(fixed: protocol.Protocol) -> None:
 @given(kind=st.sampled_from(["protocol", "backbone", "method"]), name=paths)
 @example(kind="protocol", name="../../x")
 def test_a_recorded_name(tmp_path: Path, kind: str, name: str) -> None:
-    """What a record says of itself names files elsewhere, as figures' folders; so it is held to its place when made."""
+    """Names in a record become folders of figures, for example, so they are validated when a record is created."""
     try:
         changed: dict[str, Any] = {kind: name}
         made = failed(**changed)
     except ValidationError:
         places = {"protocol": "x", "backbone": "x", "method": "x", kind: name}
-        with pytest.raises(UserError, match="cannot name a folder"):
+        with pytest.raises(UserError, match="cannot be a folder name"):
             records.path_of(tmp_path, **places, seed=0)
         return
     inside(RUNS / f"{made.name}.json")
@@ -78,7 +78,7 @@ def test_a_revision_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 @given(file=paths)
 @example(file="../../x")
 @example(file="")
-def test_a_name_of_a_file_beside_a_record(tmp_path: Path, file: str) -> None:
+def test_a_file_name_in_a_record(tmp_path: Path, file: str) -> None:
     found = stored(tmp_path)
     assert found.confusion is not None
     with pytest.raises(ValidationError):

@@ -1,4 +1,4 @@
-"""Records that were edited, damaged, or forged down to their seal: detected, or good for whatever reads records."""
+"""Edited, damaged and forged records: rejected, or harmless to all code that reads records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TABLE: dict[str, Any] = {"name": None, "backbone": None, "methods": (), "publish
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two records, of which the tests below forge the first."""
+    """A folder of two records; the tests forge the first."""
     root = tmp_path_factory.mktemp("runs")
     stored(root, "full", weights={"delta": b"delta", "decoder": b"decoder"})
     stored(root, "freeze")
@@ -59,7 +59,7 @@ def files(folder: Path) -> set[Path]:
 
 @given(data=st.data())
 def test_a_damaged_file(folder: Path, whole: bytes, data: st.DataObject) -> None:
-    """Whatever bytes change, the record is refused, or says what it said before."""
+    """If any bytes change, the record is rejected or has the same content."""
     content = data.draw(damaged(whole))
     place(folder).write_bytes(content)
     found = outcome(lambda: records.read(place(folder)))
@@ -68,7 +68,7 @@ def test_a_damaged_file(folder: Path, whole: bytes, data: st.DataObject) -> None
 
 @given(data=st.data())
 def test_an_edited_record(folder: Path, fields: dict[str, Any], data: st.DataObject) -> None:
-    """An edit of any value, such as an mIoU or a hash, without a new seal is found."""
+    """An edit of any value without a new seal is detected."""
     changed = data.draw(edited(fields))
     place(folder).write_text(json.dumps(changed), encoding="utf-8")
     found = outcome(lambda: records.read(place(folder)))
@@ -77,7 +77,7 @@ def test_an_edited_record(folder: Path, fields: dict[str, Any], data: st.DataObj
 
 
 @pytest.mark.parametrize("content", [b'{"schema_version": 1, "seed": NaN, "checksum": ""}', b"[" * 10**5])
-def test_what_only_a_lax_reader_takes_for_json(tmp_path: Path, content: bytes) -> None:
+def test_input_that_only_a_lenient_json_parser_accepts(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "seed0.json"
     path.write_bytes(content)
     for reader in (records.read, read_stability):
@@ -86,7 +86,7 @@ def test_what_only_a_lax_reader_takes_for_json(tmp_path: Path, content: bytes) -
 
 @given(data=st.data())
 def test_a_forged_record(folder: Path, fields: dict[str, Any], data: st.DataObject) -> None:
-    """With a new seal, an edit may pass as a run that never was; it must not break what reads records."""
+    """A newly sealed edit may pass as a valid record, but must not crash code that reads records."""
     place(folder).write_bytes(sealed(data.draw(edited(fields, jsons))))
     for verify in (False, True):
         outcome(lambda: records.read(place(folder), verify=verify))  # noqa: B023
@@ -114,7 +114,7 @@ def test_forged_confusions(
     names: list[int],
     packed: bytes | None,
 ) -> None:
-    """Beside a record that has their very hash."""
+    """Forged confusion matrices with a matching hash in the record."""
     buffer = io.BytesIO()
     with np.errstate(all="ignore"):
         matrices = np.full(shape, value).astype(dtype)
@@ -148,7 +148,7 @@ def test_figures_and_exports_of_a_forged_record(folder: Path, fields: dict[str, 
 
 
 def printed(call: Callable[[], None]) -> str:
-    """Return what ``call`` prints, which a pipe that takes UTF-8 must be able to take."""
+    """Return what ``call`` prints; it must be encodable as UTF-8."""
     with redirect_stdout(io.StringIO()) as out:
         call()
     return out.getvalue().encode().decode()

@@ -1,4 +1,4 @@
-"""Small true records, made as the harness makes them: scores computed from confusions."""
+"""Small valid records with scores computed from random confusion matrices."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ Confusions = dict[str, npt.NDArray[np.int32]]
 
 
 def confusion(accuracy: float, seed: int, images: int = 12, targets: tuple[str, ...] = TARGETS) -> Confusions:
-    """Return per-image confusions of the source and ``targets``, of about this share of right pixels."""
+    """Return per-image confusion matrices of the source and ``targets`` with about this pixel accuracy."""
     classes = len(CLASSES)
     rng = np.random.default_rng(seed)
     wrong = (1 - accuracy) / (classes - 1)
-    shares = np.full((classes, classes), wrong) + np.eye(classes) * (accuracy - wrong)
+    probabilities = np.full((classes, classes), wrong) + np.eye(classes) * (accuracy - wrong)
     found = {}
     for name in ("source", *targets):
         rows = rng.integers(200, 400, (images, classes))
-        found[name] = rng.multinomial(rows, shares).astype(np.int32)
+        found[name] = rng.multinomial(rows, probabilities).astype(np.int32)
     return found
 
 
 def names(matrices: Confusions) -> dict[str, list[str]]:
-    """Return image names for every domain."""
+    """Return image names of every domain."""
     return {domain: [f"{domain}-{i:03}" for i in range(len(each))] for domain, each in matrices.items()}
 
 
 def record(matrices: Confusions, method: str = "lora", seed: int = 0, **changes: Any) -> Record:
-    """Return a finished run's record with the scores of ``matrices``."""
+    """Return the record of a finished run with the scores of ``matrices``."""
     scores = {domain: Score.of(each) for domain, each in matrices.items()}
     source = scores.pop("source")
     average = sum(score.miou for score in scores.values()) / len(scores)
@@ -65,7 +65,7 @@ def record(matrices: Confusions, method: str = "lora", seed: int = 0, **changes:
 
 
 def failed(method: str = "lora", seed: int = 0, **changes: Any) -> Record:
-    """Return the record of a run that broke off."""
+    """Return the record of a failed run."""
     none: dict[str, Any] = {"source": None, "targets": {}, "average": None, "oracle": None, "evaluations": ()}
     return record(confusion(0.5, seed), method, seed, **none | {"state": "failed", "error": "ce is nan"} | changes)
 
@@ -78,7 +78,7 @@ def stored(
     weights: dict[str, bytes] | None = None,
     **changes: Any,
 ) -> Record:
-    """Write a finished run's record below ``root`` and read it again."""
+    """Write the record of a finished run below ``root`` and read it again."""
     matrices = confusion(accuracy, seed)
     made = record(matrices, method, seed, **changes)
     return records.read(records.write(made, matrices, names(matrices), root, weights))

@@ -1,4 +1,4 @@
-"""Records and misfortune: real kills, real limits, several writers at once."""
+"""Writing records under faults: killed processes, file size limits, concurrent writers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.records.made import stored
 fatal = int(sys.argv[2])
 def watch(event, arguments):
     global fatal
-    if event in ("os.rename", "os.remove"):  # each change of a name; the interpreter tells just before it
+    if event in ("os.rename", "os.remove"):  # the audit event precedes the operation
         fatal -= 1
         if fatal < 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -39,12 +39,12 @@ FILES = ["seed0.decoder.safetensors", "seed0.delta.safetensors", "seed0.json", "
 
 
 def _write_and_die(root: Path, changes: int) -> int:
-    """Write a record in a process that is killed before it changes more names than ``changes``."""
+    """Write a record in a process that is killed after ``changes`` renames and removals."""
     return subprocess.run([sys.executable, "-c", WRITE, str(root), str(changes)], cwd=ROOT, check=False).returncode
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_killed_anywhere_no_half_record_is_left(tmp_path: Path, older: bool) -> None:
+def test_a_killed_writer_leaves_no_partial_record(tmp_path: Path, older: bool) -> None:
     states = []
     for changes in range(20):
         root = tmp_path / str(changes)
@@ -66,11 +66,11 @@ def test_killed_anywhere_no_half_record_is_left(tmp_path: Path, older: bool) -> 
             break
         assert code == KILLED
     assert states[-1] == "new"
-    assert "none" in states  # between confusions and record
+    assert "none" in states  # killed between confusion matrices and record
     assert not older or states[0] == "old"
 
 
-def test_a_record_appears_only_when_its_confusions_are_there(tmp_path: Path) -> None:
+def test_the_record_is_written_after_its_confusions(tmp_path: Path) -> None:
     assert _write_and_die(tmp_path, 4) == KILLED
     left = [path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith(".tmp")]
     assert sorted(left) == [name for name in FILES if name != "seed0.json"]
@@ -78,7 +78,7 @@ def test_a_record_appears_only_when_its_confusions_are_there(tmp_path: Path) -> 
         records.read_all(tmp_path)
 
 
-def test_writers_of_one_run_do_not_mix_their_files(tmp_path: Path) -> None:
+def test_concurrent_writers_of_one_run_do_not_mix_files(tmp_path: Path) -> None:
     drafts = [confusion(accuracy, 0) for accuracy in (0.5, 0.6, 0.7, 0.9)]
     with ThreadPoolExecutor(len(drafts)) as pool:
         for _ in range(40):
@@ -89,13 +89,13 @@ def test_writers_of_one_run_do_not_mix_their_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [10, 2000])
-def test_a_full_disk_changes_nothing(tmp_path: Path, limit: int) -> None:
+def test_a_full_disk_keeps_the_old_record(tmp_path: Path, limit: int) -> None:
     before = stored(tmp_path, accuracy=0.7)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     matrices = confusion(0.9, 0)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-        with pytest.raises(UserError, match=r"seed0\.json: cannot be written: File too large; allow"):
+        with pytest.raises(UserError, match=r"seed0\.json: .*File too large"):
             records.write(record(matrices), matrices, names(matrices), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -107,35 +107,35 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, limit: int) -> None:
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "streets").write_text("in the way")
-    with pytest.raises(UserError, match="cannot be written: Not a directory; move the file"):
+    with pytest.raises(UserError, match=r"streets.*: .*Not a directory"):
         records.write(failed(), {}, {}, tmp_path)
 
 
 @pytest.fixture
 def read_only() -> Iterator[Path]:
-    """A folder that everybody can enter and nobody but root can write."""
+    """A folder that only root can write to."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o555)
         yield Path(name)
         os.chmod(name, 0o755)
 
 
-def test_no_permission_is_one_clear_line(read_only: Path) -> None:
-    child = os.fork()  # root may write anywhere, so the attempt is made by somebody else
+def test_missing_permission_is_reported(read_only: Path) -> None:
+    child = os.fork()  # root can write anywhere, so the child drops its privileges
     if child == 0:
         try:
             if os.geteuid() == 0:
                 os.setuid(65534)
             records.write(failed(), {}, {}, read_only)
         except UserError as error:
-            os._exit(0 if "Permission denied; make the folder writable" in str(error) else 1)
+            os._exit(0 if "Permission denied" in str(error) else 1)
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert list(read_only.iterdir()) == []
 
 
-def test_files_get_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+def test_files_have_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     atomic.write_file(tmp_path / "whole", b"content")
     assert (tmp_path / "whole").read_bytes() == b"content"

@@ -1,4 +1,4 @@
-"""Records: what is written is what is read, and nothing else is believed."""
+"""Records: round trip, and detection of edited, damaged or inconsistent files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILLED = {"confusion", "examples", "delta", "decoder", "digests", "checksum"}
 Forgery = Callable[[dict[str, Any]], Any]
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_write_and_read_round_trip(tmp_path: Path) -> None:
     matrices = confusion(0.8, 0)
     made = record(matrices, "lora[rank=4]", 3)
     path = records.write(made, matrices, names(matrices), tmp_path)
@@ -42,7 +42,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read[domain], each)
 
 
-def test_the_same_run_makes_the_same_bytes_and_leaves_two_files(tmp_path: Path) -> None:
+def test_writing_the_same_run_again_gives_identical_files(tmp_path: Path) -> None:
     path = stored(tmp_path).path
     assert path is not None
     before = {each.name: each.read_bytes() for each in path.parent.iterdir()}
@@ -60,22 +60,22 @@ JSON = st.recursive(
 
 @settings(max_examples=50, deadline=None)
 @given(value=JSON)
-def test_any_json_survives_the_seal(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_json_value_round_trips(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("records")
     path = records.write(failed(report={"value": value}), {}, {}, root)
     assert records.read(path).report == {"value": value}
 
 
-def test_a_loss_that_overflowed_is_kept_as_a_gap() -> None:
+def test_a_non_finite_loss_becomes_none() -> None:
     made = record(confusion(0.8, 0), losses=[(1, {"ce": float("nan")}), (2, {"ce": float("inf")}), (3, {"ce": 2.0})])
     assert [row[1]["ce"] for row in made.losses] == [None, None, 2.0]
 
 
-# -- what is not believed ------------------------------------------------------------------------------
+# -- rejected records ----------------------------------------------------------------------------------
 
 
 def _changed(value: Any) -> Any:
-    """Return another value of the same kind, as a hand would leave it."""
+    """Return another value of the same type, as in a manual edit."""
     if isinstance(value, dict):
         return {**value, "more": 1}
     if isinstance(value, list):
@@ -89,7 +89,7 @@ def test_an_edit_is_named(tmp_path: Path, field: str) -> None:
     assert path is not None
     fields = json.loads(path.read_text())
     path.write_text(json.dumps({**fields, field: _changed(fields[field])}))
-    with pytest.raises(UserError, match=rf"seed0\.json: {field}: edited after the run") as caught:
+    with pytest.raises(UserError, match=rf"seed0\.json: {field}: edited") as caught:
         records.read(path, verify=False)
     assert str(path) in str(caught.value)
     assert "--force" in str(caught.value)
@@ -107,11 +107,11 @@ def test_an_edit_is_named(tmp_path: Path, field: str) -> None:
         (lambda fields: fields.pop("digests"), "digests: edited"),
         (lambda fields: fields.update(digests={}), "digests: edited"),
         (lambda fields: fields.pop("schema_version"), "schema_version: missing"),
-        (lambda fields: fields.update(schema_version=0), "schema_version: 0, where this program reads 1"),
-        (lambda fields: fields.update(schema_version=2), "schema_version: 2, where this program reads 1"),
+        (lambda fields: fields.update(schema_version=0), "schema_version: 0, .*1"),
+        (lambda fields: fields.update(schema_version=2), "schema_version: 2, .*1"),
     ],
 )
-def test_an_edit_of_the_frame_is_named(tmp_path: Path, forgery: Forgery, message: str) -> None:
+def test_edits_of_keys_seal_and_version_are_named(tmp_path: Path, forgery: Forgery, message: str) -> None:
     path = stored(tmp_path).path
     assert path is not None
     fields = json.loads(path.read_text())
@@ -121,7 +121,7 @@ def test_an_edit_of_the_frame_is_named(tmp_path: Path, forgery: Forgery, message
         records.read(path)
 
 
-def test_reformatting_is_no_edit(tmp_path: Path) -> None:
+def test_reformatting_is_not_an_edit(tmp_path: Path) -> None:
     path = stored(tmp_path).path
     assert path is not None
     path.write_text(json.dumps(json.loads(path.read_text()), indent=4, sort_keys=True))
@@ -136,17 +136,19 @@ def test_reformatting_is_no_edit(tmp_path: Path) -> None:
         (lambda f: f["targets"]["bdd100k"]["iou"].__setitem__(0, None), r"targets\.bdd100k\.iou of road: None"),
         (lambda f: f["targets"]["bdd100k"].update(images=11), r"targets\.bdd100k\.images: 11"),
         (lambda f: f["targets"]["bdd100k"].update(miou=1.5), r"targets\.bdd100k\.miou"),
-        (lambda f: f["targets"]["bdd100k"]["iou"].pop(), "bdd100k: 2 classes"),
+        (lambda f: f["targets"]["bdd100k"]["iou"].pop(), "bdd100k: .*2 .*3 classes"),
         (lambda f: f.update(average=f["average"] + 1e-6), "average"),
-        (lambda f: f.update(classes=["road"]), "source: 3 classes have an IoU, 1 a name"),
+        (lambda f: f.update(classes=["road"]), "source: .*3 .*1 classes"),
         (lambda f: f.update(state="fnished"), "state"),
         (lambda f: f.update(seed="one"), "seed"),
         (lambda f: f.update(started="2025-01-01T00:00:00"), "started"),
-        (lambda f: f.update(confusion=None), "confusion: none stored"),
+        (lambda f: f.update(confusion=None), "confusion: not stored"),
         (lambda f: f.update(batches_hash=""), "batches_hash: missing"),
     ],
 )
-def test_a_forgery_with_a_good_checksum_is_found(tmp_path: Path, forgery: Forgery, message: str) -> None:
+def test_an_inconsistent_record_with_a_valid_checksum_is_rejected(
+    tmp_path: Path, forgery: Forgery, message: str
+) -> None:
     path = stored(tmp_path).path
     assert path is not None
     fields = json.loads(path.read_text())
@@ -158,7 +160,7 @@ def test_a_forgery_with_a_good_checksum_is_found(tmp_path: Path, forgery: Forger
     assert "\n" not in str(caught.value)
 
 
-def test_an_average_raised_with_its_targets_is_found_in_the_confusions(tmp_path: Path) -> None:
+def test_consistently_raised_scores_are_rejected_by_the_confusions(tmp_path: Path) -> None:
     path = stored(tmp_path).path
     assert path is not None
     fields = json.loads(path.read_text())
@@ -174,24 +176,24 @@ def test_an_average_raised_with_its_targets_is_found_in_the_confusions(tmp_path:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": 1}'])
-def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_record_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "seed0.json"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"seed0\.json: \S"):
         records.read(path)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_truncated_record_is_refused(tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
+def test_a_truncated_record_is_rejected(tmp_path: Path, fraction: float) -> None:
     path = stored(tmp_path).path
     assert path is not None
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
+    path.write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(UserError, match="truncated"):
         records.read(path)
 
 
-def test_confusions_that_are_not_the_records_are_refused(tmp_path: Path) -> None:
+def test_confusions_of_another_record_are_rejected(tmp_path: Path) -> None:
     found = stored(tmp_path)
     assert found.path is not None
     sidecar = found.path.with_suffix(".npz")
@@ -201,31 +203,31 @@ def test_confusions_that_are_not_the_records_are_refused(tmp_path: Path) -> None
         with pytest.raises(UserError, match=r"seed0\.npz: .*sha256 differs"):
             records.read(found.path)
     sidecar.unlink()
-    with pytest.raises(UserError, match=r"seed0\.npz: seed0\.json needs it: No such file"):
+    with pytest.raises(UserError, match=r"seed0\.npz: .*seed0\.json: No such file"):
         records.read(found.path)
     assert records.read(found.path, verify=False).average == found.average
 
 
-def test_files_of_weights_are_the_records_and_no_part_of_its_belief(tmp_path: Path) -> None:
+def test_weight_files_are_verified_but_a_record_is_valid_without_them(tmp_path: Path) -> None:
     found = stored(tmp_path, weights={"delta": b"delta", "decoder": b"decoder"})
     assert found.path is not None
     assert [records.content(found, field) for field in ("delta", "decoder")] == [b"delta", b"decoder"]
     sidecar = found.path.with_name("seed0.delta.safetensors")
     sidecar.write_bytes(b"other")
-    with pytest.raises(UserError, match=r"seed0\.delta\.safetensors: not the file of seed0\.json \(delta\.sha256"):
+    with pytest.raises(UserError, match=r"seed0\.delta\.safetensors: .*seed0\.json .*delta\.sha256"):
         records.content(found, "delta")
     sidecar.unlink()
-    with pytest.raises(UserError, match=r"seed0\.delta\.safetensors: seed0\.json needs it: No such file"):
+    with pytest.raises(UserError, match=r"seed0\.delta\.safetensors: .*seed0\.json: No such file"):
         records.content(found, "delta")
     assert records.read(found.path).average == found.average
     again = stored(tmp_path)
     assert again.delta is None
     assert sorted(each.name for each in found.path.parent.iterdir()) == ["seed0.json", "seed0.npz"]
-    with pytest.raises(UserError, match=r"seed0\.json: delta: none stored; run it again with --force"):
+    with pytest.raises(UserError, match=r"seed0\.json: delta: .*--force"):
         records.content(again, "delta")
 
 
-def test_a_record_from_before_there_were_deltas_is_read(tmp_path: Path) -> None:
+def test_an_old_record_without_the_delta_field_is_read(tmp_path: Path) -> None:
     path = stored(tmp_path).path
     assert path is not None
     fields = json.loads(path.read_text())
@@ -235,18 +237,18 @@ def test_a_record_from_before_there_were_deltas_is_read(tmp_path: Path) -> None:
     assert records.read(path).delta is None
 
 
-# -- what may be written -------------------------------------------------------------------------------
+# -- validation when writing ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("field", ["average", "source", "targets", "trainable", "data_hash", "weights_hash"])
-def test_a_finished_run_has_all_its_figures(field: str) -> None:
+def test_a_finished_run_needs_every_field(field: str) -> None:
     empty: Any = {"targets": {}, "data_hash": "", "weights_hash": ""}.get(field)
     with pytest.raises(ValidationError, match=field):
         record(confusion(0.8, 0), **{field: empty})
 
 
-def test_a_failed_run_says_why_and_drops_older_confusions(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="says what stopped it"):
+def test_a_failed_run_needs_an_error_and_removes_older_files(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="error: missing"):
         failed(error=None)
     assert stored(tmp_path, weights={"delta": b"delta", "decoder": b"decoder"}).state == "finished"
     path = records.write(failed(), {}, {}, tmp_path)
@@ -254,13 +256,13 @@ def test_a_failed_run_says_why_and_drops_older_confusions(tmp_path: Path) -> Non
     assert records.read(path).error == "ce is nan"
 
 
-def test_scores_that_the_confusions_do_not_give_are_not_written(tmp_path: Path) -> None:
+def test_scores_that_differ_from_the_confusions_are_not_written(tmp_path: Path) -> None:
     matrices = confusion(0.8, 0)
     with pytest.raises(ValueError, match=r"source\.miou"):
         records.write(record(matrices), {**matrices, "source": confusion(0.7, 1)["source"]}, names(matrices), tmp_path)
     with pytest.raises(ValueError, match="12 images"):
         records.write(record(matrices), {**matrices, "source": matrices["source"][:5]}, names(matrices), tmp_path)
-    with pytest.raises(ValueError, match="confusion: of"):
+    with pytest.raises(ValueError, match=r"confusion: .*source.*bdd100k"):
         records.write(record(matrices), {"source": matrices["source"]}, names(matrices), tmp_path)
     huge: dict[str, Any] = {**matrices, "source": matrices["source"].astype(np.int64) * 2**32}
     with pytest.raises(ValueError, match="int32"):
@@ -268,7 +270,7 @@ def test_scores_that_the_confusions_do_not_give_are_not_written(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_score_is_that_of_summed_confusions_and_knows_absent_classes() -> None:
+def test_a_score_sums_confusions_and_skips_absent_classes() -> None:
     one, two = np.diag([10, 0, 0]), np.diag([0, 5, 0])
     two[1, 0] = 5
     score = Score.of(np.stack([one, two]))
@@ -280,15 +282,15 @@ def test_a_score_is_that_of_summed_confusions_and_knows_absent_classes() -> None
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "lora[x=a/b]", "a\\b", "a\nb"])
-def test_a_name_that_leaves_its_folder_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match="cannot name a folder"):
+def test_a_name_that_leaves_its_folder_is_rejected(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="cannot be a folder name"):
         records.path_of(tmp_path, "streets", "vit", name, 0)
 
 
-# -- a folder of them ----------------------------------------------------------------------------------
+# -- folders of records --------------------------------------------------------------------------------
 
 
-def test_all_records_are_found_and_nothing_else(tmp_path: Path) -> None:
+def test_read_all_finds_records_only(tmp_path: Path) -> None:
     for seed, method in ((1, "lora"), (0, "lora"), (0, "full"), (0, "lora[rank=4]")):
         stored(tmp_path, method, seed)
     (tmp_path / "notes.txt").write_text("ignored")
@@ -304,24 +306,24 @@ def test_all_records_are_found_and_nothing_else(tmp_path: Path) -> None:
     assert {each.classes for each in found} == {CLASSES}
 
 
-def test_a_foreign_json_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_another_json_file_is_rejected_by_name(tmp_path: Path) -> None:
     stored(tmp_path)
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(UserError, match=r"other\.json: schema_version: missing"):
         records.read_all(tmp_path)
 
 
-def test_a_copied_record_does_not_count_twice(tmp_path: Path) -> None:
+def test_a_copied_record_is_rejected(tmp_path: Path) -> None:
     path = stored(tmp_path).path
     assert path is not None
     path.with_name("seed1.json").write_bytes(path.read_bytes())
-    with pytest.raises(UserError, match=r"seed1\.json: seed: the same run is recorded in .*seed0\.json"):
+    with pytest.raises(UserError, match=r"seed1\.json: seed: .*seed0\.json"):
         records.read_all(tmp_path)
 
 
 @pytest.mark.parametrize("folder", ["", "absent"])
-def test_a_folder_without_records_says_how_to_make_some(tmp_path: Path, folder: str) -> None:
-    with pytest.raises(UserError, match="no records here; make some with: python -m benchmark run"):
+def test_a_folder_without_records_names_the_command_to_run(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(UserError, match="python -m benchmark run"):
         records.read_all(tmp_path / folder)
 
 

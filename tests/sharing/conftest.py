@@ -1,4 +1,4 @@
-"""Two tiny runs to share, one kept as a delta and one as tuned tensors, and a hub on this machine."""
+"""Two tiny runs to share, one with a delta and one with tuned tensors, and a local hub server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPOSITORY = "someone/some-run"
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
-    """A folder with the records of LoRA and Random."""
+    """A folder with records of LoRA and Random."""
     folder = tmp_path_factory.mktemp("runs")
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
@@ -35,7 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def weighed(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> tuple[Record, Path]:
-    """A run of Freeze on pre-trained weights from a file, and that file."""
+    """A run of Freeze with pre-trained weights from a file, and that file."""
     folder = tmp_path_factory.mktemp("weighed")
     path, weights = folder / "tiny.yaml", folder / "mine.safetensors"
     fixed = {**TINY, "evaluation": {"mode": "slide", "crop": 32, "stride": 16}, "iterations": 4}
@@ -48,7 +48,7 @@ def weighed(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> tuple[
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A hub for a user who is logged in."""
+    """A local hub with a logged-in user."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with serving(monkeypatch, tmp_path / "cache") as offer:
         yield offer
