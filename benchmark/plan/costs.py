@@ -180,8 +180,8 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     memory = _features(job, backbone, decoder, processes)
     memory += 4.0 * total + 4 * (tunable + decoder.parameters) * (2 if processes > 1 else 1)
     # Estimates are gone when moments come; while they grow, a batch's share of them stands where gradients do.
-    estimates = method.estimates()
-    memory += max((8 if dense else 12) * trained, 4 * method.estimates_in_memory()) + 8 * decoder.parameters
+    estimates = method.stored_values()
+    memory += max((8 if dense else 12) * trained, 4 * method.peak_values()) + 8 * decoder.parameters
     return Cost(
         trained, phases, training, _scoring(protocol, architecture, decoder, images), memory,
         checkpoint=checkpoints.size(total, decoder.parameters, trained, tunable, estimates),

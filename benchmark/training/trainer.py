@@ -28,7 +28,7 @@ from benchmark.common.microbatch import MicroBatch
 from benchmark.common.rng import derive_seed, torch_rng
 from benchmark.data import loading
 from benchmark.data.loader import TrainingItem
-from benchmark.method import Decoding, Estimation, Method, Perturbation, Phase
+from benchmark.method import Decoding, EstimationBatch, Method, Perturbation, Phase
 from benchmark.models import compiled
 from benchmark.models.backbone import checkpoint_blocks
 from benchmark.models.segmenter import Segmenter
@@ -157,9 +157,9 @@ class Trainer:
         if phase.estimate:
             # Estimates watch single operations, which compiled blocks do not show.
             with compiled.uncompiled() if self.runtime.compile else nullcontext():
-                self.method.estimate(self.estimation(images, labels, self.seed, t - first, phase.iterations))
+                self.method.observe_batch(self.estimation(images, labels, self.seed, t - first, phase.iterations))
             if t - first == phase.iterations - 1:
-                self.method.estimated()
+                self.method.select()
             self.model.zero_grad(set_to_none=True)
             return {}
         named = self._named(self._gradients(images, labels, phase, t - first))
@@ -296,10 +296,10 @@ class Trainer:
         for parameter in self.tunable:
             parameter.requires_grad_(phase.backbone or phase.estimate)
 
-    def estimation(self, images: Tensor, labels: Tensor, seed: int, step: int, steps: int) -> Estimation:
+    def estimation(self, images: Tensor, labels: Tensor, seed: int, step: int, steps: int) -> EstimationBatch:
         """Return what a method may look at in iteration ``step`` of an estimate whose chance comes from ``seed``."""
         rng = torch_rng(seed, "estimation", step)
-        return Estimation(images, labels, self.segmenter, self._loss, rng, step, steps, self.micro_batch)
+        return EstimationBatch(images, labels, self.segmenter, self._loss, rng, step, steps, self.micro_batch)
 
     def _decoding(self, phase: Phase, step: int, micro_batch: MicroBatch) -> Decoding:
         rng = torch_rng(self.seed, "decoding", self.progress.step, 0)
