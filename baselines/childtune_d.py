@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.method import Estimation, Method, Phase, Settings, SparseAdamW, UserError, averaged, setting, top_k
+from benchmark.method import EstimationBatch, Method, Phase, Settings, SparseAdamW, UserError, averaged, setting, top_k
 from benchmark.models.backbone import Backbone
 
 
@@ -101,25 +101,25 @@ class ChildTuneD(Method):
         self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps, names=self._parameters)
         return self._optimizer
 
-    def estimate(self, estimation: Estimation) -> None:
+    def observe_batch(self, batch: EstimationBatch) -> None:
         """Add one batch's squared gradients to the scores.
 
         Raises:
             UserError: a gradient is NaN or infinite.
         """
-        loss = estimation.loss(estimation.images, estimation.labels)
+        loss = batch.loss(batch.images, batch.labels)
         # A block behind the last tap has no part in the loss.
         gradients = torch.autograd.grad(loss, list(self._parameters.values()), materialize_grads=True)
         for name, gradient in zip(self._parameters, gradients, strict=True):
-            squared = _clipped(averaged(gradient), self.settings.clip).square() / estimation.steps
+            squared = _clipped(averaged(gradient), self.settings.clip).square() / batch.steps
             if not bool(squared.isfinite().all()):
                 raise UserError(
-                    f"childtune-d: the gradient of {name} is not finite at estimation step {estimation.step}; lower "
+                    f"childtune-d: the gradient of {name} is not finite at estimation step {batch.step}; lower "
                     "the decoder's learning rate"
                 )
             self._scores[name] = self._scores[name] + squared if name in self._scores else squared
 
-    def estimated(self) -> None:
+    def select(self) -> None:
         """Choose.
 
         Raises:
@@ -138,7 +138,7 @@ class ChildTuneD(Method):
         """Return how many weights are chosen."""
         return self._count
 
-    def estimates(self) -> int:
+    def stored_values(self) -> int:
         """Return how many scores there are: one per weight of the blocks."""
         return sum(parameter.numel() for parameter in self._parameters.values())
 

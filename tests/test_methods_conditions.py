@@ -1,7 +1,6 @@
-"""What every registered method must keep under conditions that its own file knows nothing of.
+"""Contract tests with bfloat16, activation checkpointing, DINOv3's and SAM's blocks, and feature perturbation.
 
-These are bfloat16, activation checkpointing, DINOv3's and SAM's blocks, and feature perturbation; collected from the
-registry like the rest of the contract. Drop path and dropout are on in all of them.
+They run for the same methods as tests/test_methods.py. Drop path and dropout are always on.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def perturbation(**settings: Any) -> Perturbation:
 
 
 class Logged(OneBatch):
-    """Notes which samples are asked for, in order."""
+    """Records the requested samples in order."""
 
     def __init__(self, batch: int) -> None:
         super().__init__(batch=batch)
@@ -62,18 +61,18 @@ def trainer(
     return Trainer(spec, 0, segmenter, method(name), Logged(batch), accelerator, carried)
 
 
-def trained(begun: Trainer, **options: Any) -> list[float]:
+def trained(started: Trainer, **options: Any) -> list[float]:
     """Run to the end; return the loss of each iteration that had one."""
     losses: list[float] = []
-    begun.run(
+    started.run(
         lambda step: {}, tick=lambda step, named: losses.extend([sum(named.values())] if named else []), **options
     )
-    begun.segmenter.eval()
+    started.segmenter.eval()
     return losses
 
 
-def state(begun: Trainer) -> dict[str, Tensor]:
-    return {name: bits(tensor) for name, tensor in begun.segmenter.state_dict().items()}
+def state(started: Trainer) -> dict[str, Tensor]:
+    return {name: bits(tensor) for name, tensor in started.segmenter.state_dict().items()}
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -87,20 +86,20 @@ Plain = Callable[[str], tuple[Trainer, list[float]]]
 def plain() -> Plain:
     @cache
     def finished(name: str) -> tuple[Trainer, list[float]]:
-        begun = trainer(name)
-        return begun, trained(begun)
+        started = trainer(name)
+        return started, trained(started)
 
     return finished
 
 
-# -- the protocol's side -----------------------------------------------------------------------------------
+# -- defined by the protocol -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_reads_the_same_samples_and_meets_the_same_decoder(name: str, plain: Plain) -> None:
-    begun, _ = plain(name)
-    assert isinstance(begun.data, Logged)
-    assert begun.data.positions == list(range(2 * ITERATIONS))
+def test_every_method_gets_the_same_samples_and_the_same_decoder(name: str, plain: Plain) -> None:
+    started, _ = plain(name)
+    assert isinstance(started.data, Logged)
+    assert started.data.positions == list(range(2 * ITERATIONS))
     decoder = trainer(name).segmenter.decoder.state_dict()
     assert all(torch.equal(bits(decoder[key]), bits(tensor)) for key, tensor in Head().state_dict().items())
 
@@ -108,18 +107,18 @@ def test_every_method_reads_the_same_samples_and_meets_the_same_decoder(name: st
 @pytest.mark.parametrize(
     ("name", "kind"), [*((name, "dinov3") for name in METHODS), *((name, "sam") for name in METHODS)]
 )
-def test_frozen_weights_stand_still_with_one_odd_image(name: str, kind: str) -> None:
-    """DINOv3's registers and SAM's windows beside the kinds that the rest of the contract has."""
+def test_frozen_weights_do_not_change_with_one_odd_image(name: str, kind: str) -> None:
+    """Adds DINOv3's registers and SAM's windows to the backbones of the other contract tests."""
     stated, vit, data = EXPECTED[name], backbone(kind), OneBatch(size=(37, 51), batch=1)
     tensors = dict(vit.named_parameters())
     before = {key: bits(tensor) for key, tensor in tensors.items()}
     fields = registry.find("method", name).Settings.model_fields
     made = method(name, **{key: 0.1 for key in ("weight_decay", "dropout") if key in fields})
-    begun = Trainer(protocol(4, 1), 0, Segmenter(vit, Head()), made, data, Accelerator(cpu=True))
-    losses = trained(begun)
+    started = Trainer(protocol(4, 1), 0, Segmenter(vit, Head()), made, data, Accelerator(cpu=True))
+    losses = trained(started)
     assert losses
     assert all(torch.isfinite(torch.tensor(losses)))
-    assert logits(begun.segmenter, data).shape == (1, CLASSES, 37, 51)
+    assert logits(started.segmenter, data).shape == (1, CLASSES, 37, 51)
     moved = {key for key, tensor in tensors.items() if not torch.equal(bits(tensor), before[key])}
     assert all(re.fullmatch(stated.whole, key) or re.fullmatch(stated.part, key) for key in moved)
 
@@ -129,7 +128,7 @@ def test_frozen_weights_stand_still_with_one_odd_image(name: str, kind: str) -> 
 
 @pytest.fixture
 def other_precision(plain: Plain, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Accelerate allows one precision per process, and keeps it: first make the run in float32, then forget it."""
+    """Accelerate fixes one precision per process: finish the float32 run first, then reset its state."""
     plain(request.getfixturevalue("name"))
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
@@ -137,16 +136,16 @@ def other_precision(plain: Plain, request: pytest.FixtureRequest) -> Iterator[No
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_bfloat16_autocast_trains_alike(name: str, plain: Plain, other_precision: None) -> None:
+def test_bfloat16_autocast_trains_similarly(name: str, plain: Plain, other_precision: None) -> None:
     exact, losses = plain(name)
     coarse = trainer(name, precision="bf16")
-    begun = state(coarse)
+    started = state(coarse)
     found = trained(coarse)
     assert found != losses, "bfloat16 was on"
     assert found == pytest.approx(losses, rel=0.03)
     assert {tensor.dtype for tensor in coarse.segmenter.parameters()} == {torch.float32}
     assert all(bool(tensor.isfinite().all()) for tensor in coarse.segmenter.parameters())
-    moved = [{key for key in begun if not torch.equal(state(each)[key], begun[key])} for each in (exact, coarse)]
+    moved = [{key for key in started if not torch.equal(state(each)[key], started[key])} for each in (exact, coarse)]
     assert moved[0] == moved[1]
 
 
@@ -155,12 +154,12 @@ def test_bfloat16_autocast_trains_alike(name: str, plain: Plain, other_precision
 
 @pytest.mark.parametrize("name", METHODS)
 def test_activation_checkpointing_changes_no_bit(name: str, plain: Plain) -> None:
-    """Blocks are computed a second time in the backward pass, with the hooks on them and the chance in them."""
+    """Blocks are recomputed in the backward pass, including their hooks and random numbers."""
     straight, losses = plain(name)
-    begun = trainer(name)
-    begun.segmenter.backbone.vit.set_grad_checkpointing(True)
-    assert trained(begun) == losses
-    assert same(state(begun), state(straight))
+    started = trainer(name)
+    started.segmenter.backbone.vit.set_grad_checkpointing(True)
+    assert trained(started) == losses
+    assert same(state(started), state(straight))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ def test_gradients_are_the_same_with_activation_checkpointing(name: str, kind: s
         loss = segmenter.losses(data.images, torch.stack([data.label] * 2))["ce"]
         if trains:
             found.append(torch.autograd.grad(loss, list(trains.values()), materialize_grads=True))
-    assert calls[-1] == (3 if trains else 2), "blocks were computed again"
+    assert calls[-1] == (3 if trains else 2), "blocks must be recomputed"
     for key, *gradients in zip(trains, *found, strict=True):
         assert torch.equal(*gradients), key
 
@@ -189,19 +188,19 @@ def test_gradients_are_the_same_with_activation_checkpointing(name: str, kind: s
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_perturbation_acts_in_training_steps_alone(name: str, plain: Plain) -> None:
+def test_perturbation_acts_only_in_training_steps(name: str, plain: Plain) -> None:
     unperturbed, losses = plain(name)
     perturbed = trainer(name, perturbation())
     found = trained(perturbed)
     assert all(one != other for one, other in zip(found, losses, strict=True))
 
-    # What is chosen is chosen on features as they are, before the first training step.
+    # Weights are selected on unperturbed features, before the first training step.
     chosen, also = unperturbed.method.delta(), perturbed.method.delta()
     assert (chosen is None) == (also is None)
     for key, (index, _) in (chosen or {}).items():
         assert torch.equal(index, (also or {})[key][0])
 
-    # Scored, the weights say what they say without it.
+    # In evaluation, the model computes the same as without the perturbation.
     bare = trainer(name)
     bare.segmenter.load_state_dict(perturbed.segmenter.state_dict())
     assert torch.equal(logits(bare.segmenter.eval()), logits(perturbed.segmenter))
@@ -213,20 +212,20 @@ def test_a_perturbed_run_resumes_bit_identically(name: str, tmp_path: Path) -> N
         if step == 4:
             raise KeyboardInterrupt
 
-    undisturbed, broken, resumed = (trainer(name, perturbation(probability=0.7)) for _ in range(3))
-    trained(undisturbed)
+    uninterrupted, interrupted, resumed = (trainer(name, perturbation(probability=0.7)) for _ in range(3))
+    trained(uninterrupted)
     with pytest.raises(KeyboardInterrupt):
-        broken.run(lambda step: {}, tmp_path / "checkpoint", "key", stop)
+        interrupted.run(lambda step: {}, tmp_path / "checkpoint", "key", stop)
     torch.rand(5)
     resumed.run(lambda step: {}, tmp_path / "checkpoint", "key")
-    assert not same(state(broken), state(undisturbed)) or EXPECTED[name] == Expected()
-    assert same(state(resumed), state(undisturbed))
+    assert not same(state(interrupted), state(uninterrupted)) or EXPECTED[name] == Expected()
+    assert same(state(resumed), state(uninterrupted))
 
 
 @pytest.mark.parametrize(
     ("name", "kind"), [*((name, "dinov2") for name in METHODS), *((name, "sam") for name in METHODS)]
 )
-def test_perturbation_goes_when_its_method_is_detached(name: str, kind: str) -> None:
+def test_detaching_a_method_removes_its_perturbation(name: str, kind: str) -> None:
     segmenter = Segmenter(tiny_backbone(kind), Head()).eval()
     start, made = logits(segmenter), _without_dropout(name)
     modules = [key for key, _ in segmenter.named_modules()]
@@ -234,7 +233,7 @@ def test_perturbation_goes_when_its_method_is_detached(name: str, kind: str) -> 
     attached = logits(segmenter)
     parameters = [key for key, _ in segmenter.named_parameters()]
     perturbation(place=1).join(made)
-    assert [key for key, _ in segmenter.named_parameters()] == parameters, "it trains nothing"
+    assert [key for key, _ in segmenter.named_parameters()] == parameters, "the perturbation has no parameters"
     assert torch.equal(logits(segmenter), attached)
     made.train_mode()
     assert not torch.allclose(logits(segmenter), attached)
@@ -249,7 +248,7 @@ def _without_dropout(name: str) -> Method:
 
 
 @pytest.mark.parametrize(("place", "prefix"), [("embedding", 0), (1, 1)])  # prefix: the class token
-def test_what_is_perturbed_has_the_statistics_of_eq_6(place: str | int, prefix: int) -> None:
+def test_perturbed_features_have_the_statistics_of_eq_6(place: str | int, prefix: int) -> None:
     made, seen = method("freeze"), list[Tensor]()
     vit = tiny_backbone("dinov2")
     made.attach(vit, torch_rng(0, "method"))
@@ -269,7 +268,7 @@ def test_what_is_perturbed_has_the_statistics_of_eq_6(place: str | int, prefix: 
 
 
 def test_place_and_probability_change_the_training(plain: Plain) -> None:
-    """With nothing that trains, an iteration's loss tells whether it was perturbed."""
+    """With Freeze, the loss of an iteration shows whether it was perturbed."""
     _, never = plain("freeze")
     always, later = (trained(trainer("freeze", perturbation(place=place))) for place in ("embedding", 0))
     assert always[0] != pytest.approx(later[0], rel=1e-6)
@@ -288,7 +287,7 @@ def test_the_common_warm_up_is_not_perturbed() -> None:
     assert [one == other for one, other in zip(*found, strict=True)] == [True] * 2 + [False] * 4
 
 
-def test_a_batch_of_one_and_a_place_nobody_reads_are_refused() -> None:
+def test_a_batch_of_one_and_an_unused_position_are_refused() -> None:
     with pytest.raises(UserError, match="a batch of one has no spread"):
         trained(trainer("lora", perturbation(), batch=1))
     with pytest.raises(UserError, match="perturbation: place=3 lies behind block 2"):

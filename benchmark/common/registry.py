@@ -1,5 +1,7 @@
 """How methods, datasets and backbones are found: by file name here, by entry point elsewhere.
 
+A file with several methods lists them in a dict ``METHODS = {"name": class, ...}`` instead of one ``METHOD``.
+
 A folder of ablations holds methods like any other; they stand apart only where all methods are meant at once.
 
 A name is known without importing anything, so that listing and spelling mistakes cost no time.
@@ -7,6 +9,8 @@ A name is known without importing anything, so that listing and spelling mistake
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -36,7 +40,9 @@ def names(kind: str) -> dict[str, str]:
                 continue
             is_module = path.suffix == ".py" or (path / "__init__.py").is_file()
             if is_module and not path.name.startswith("_"):
-                _claim(found, kind, path.stem.replace("_", "-"), f"{package}.{path.stem}:{attribute}")
+                several = _table(path, f"{attribute}S")
+                for name in several or [path.stem.replace("_", "-")]:
+                    _claim(found, kind, name, f"{package}.{path.stem}:{attribute}{'S' if several else ''}")
     for point in entry_points(group=f"dgss_benchmark.{kind}s"):
         _claim(found, kind, point.name, point.value)
     return found
@@ -71,7 +77,18 @@ def find(kind: str, name: str) -> Any:
         UserError: no such name; the message suggests the nearest.
     """
     module, _, attribute = require(kind, name).partition(":")
-    return getattr(import_module(module), attribute)
+    found = getattr(import_module(module), attribute)
+    return found[name] if isinstance(found, Mapping) else found
+
+
+def _table(path: Path, variable: str) -> list[str]:
+    """Return the keys of a module's ``METHODS = {"name": ..., ...}``, if any, without importing it."""
+    source = (path / "__init__.py" if path.is_dir() else path).read_text(encoding="utf-8")
+    for node in ast.parse(source).body if f"\n{variable} = {{" in source else []:
+        match node:
+            case ast.Assign([ast.Name(id)], ast.Dict(keys)) if id == variable:
+                return [ast.literal_eval(key) for key in keys if key]
+    return []
 
 
 def _claim(found: dict[str, str], kind: str, name: str, place: str) -> None:

@@ -6,7 +6,7 @@ This package is all of the harness that a method may import.
 from benchmark.common.errors import UserError
 from benchmark.common.microbatch import WHOLE, MicroBatch
 from benchmark.method.candidates import GROUPS, Candidate, Group, candidates, matrices
-from benchmark.method.interface import Decoding, Estimation, Method, Phase, Settings, setting
+from benchmark.method.interface import Decoding, EstimationBatch, Method, Phase, Settings, setting
 from benchmark.method.perturbation import Perturbation, PerturbationSettings, features_at, on_patches, restyle
 from benchmark.method.processes import averaged, gathered, processes, summed
 from benchmark.method.sparse import SparseAdamW, top_k, top_k_masks
@@ -16,7 +16,7 @@ __all__ = [
     "WHOLE",
     "Candidate",
     "Decoding",
-    "Estimation",
+    "EstimationBatch",
     "Group",
     "Method",
     "MicroBatch",

@@ -1,17 +1,17 @@
-"""The interface that every fine-tuning method fills.
+"""The interface that every fine-tuning method implements.
 
-A method decides what happens to the *backbone*: which weights train, what is added, with which optimizer.
-All else (data, order, augmentation, decoder and its initial weights, iterations, batch, schedule, decoder
-learning rate, evaluation) belongs to the protocol, and a method has no handle on it.
+A method controls the *backbone*: which weights train, which modules are added, and the optimizer. Everything else
+(data and its order, augmentation, decoder and its initial weights, iterations, batch size, schedule, decoder learning
+rate, evaluation) is defined by the protocol; methods cannot change it.
 
 The training loop calls, in this order::
 
-    attach(backbone, rng)                       once, on pre-trained weights
-    phases(iterations, warmed)                  once: the method's share of the protocol's iterations
-    queries()                                   once: object queries for a decoder that takes some
-    optimizer()                                 once, for the backbone's side only
-    estimate(estimation)                        per iteration of an estimating phase: look, update nothing
-    estimated()                                 after the last of them: choose
+    attach(backbone, rng)                       once, on the pre-trained backbone
+    phases(iterations, warmed)                  once: divide the protocol's iterations into phases
+    queries()                                   once: object queries, for decoders that use them
+    optimizer()                                 once: decoder parameters excluded
+    observe_batch(batch)                        per iteration of an estimation phase: update nothing
+    select()                                    after the last of them: choose what to train
     losses(decoding) -> backward -> before_step(t, T)   per iteration of any other phase
 """
 
@@ -30,23 +30,30 @@ from benchmark.common.microbatch import WHOLE, MicroBatch
 from benchmark.models.backbone import Backbone
 
 Origin = Literal["paper", "ours"]
+# Former method names, which subclasses must no longer define.
+RENAMED = {
+    "estimate": "observe_batch",
+    "estimated": "select",
+    "estimates": "stored_values",
+    "estimates_in_memory": "peak_values",
+}
 
 
 def setting(default: Any, origin: Origin, why: str, **limits: Any) -> Any:
-    """Declare one setting: its default, whether a paper states it or we chose it, and why.
+    """Declare a hyperparameter: its default, whether the paper states it or we chose it, and the reason.
 
-    ``limits`` are pydantic's (``gt``, ``ge``, ``lt``, ``le``), checked when the setting is given.
+    ``limits`` are pydantic's (``gt``, ``ge``, ``lt``, ``le``); every value is validated against them.
     """
     return Field(default=default, description=why, json_schema_extra={"origin": origin}, **limits)
 
 
 class Settings(BaseModel):
-    """A method's hyper-parameters, validated when made; a misspelt or impossible one is refused."""
+    """A method's hyperparameters, validated on construction: unknown names and values out of range are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def origins(self) -> dict[str, str]:
-        """Return, for each setting, where its value comes from: ``paper``, ``ours`` or ``given``."""
+        """Return the origin of each value: ``paper``, ``ours`` or ``given`` (by the user)."""
         origins = {}
         for name, field in type(self).model_fields.items():
             extra = field.json_schema_extra
@@ -57,15 +64,15 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of iterations in which the same things happen.
+    """A number of consecutive iterations in which the same parameters train.
 
     Attributes:
-        name: as it stands in the record's times.
-        iterations: its length; a method's phases sum to the iterations it was offered.
+        name: key of the phase's duration in the record.
+        iterations: its length; the phases of a method must add up to the iterations passed to :meth:`Method.phases`.
         backbone: whether the method's optimizer steps.
         decoder: whether the decoder's optimizer steps.
-        estimate: whether :meth:`Method.estimate` replaces the training step altogether.
-        start: the iteration at which it begins; set by the harness.
+        estimate: whether each iteration calls :meth:`Method.observe_batch` instead of a training step.
+        start: the iteration at which the phase begins; set by the harness.
     """
 
     name: str
@@ -82,19 +89,19 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Estimation:
-    """What a method may look at in one iteration of an estimating phase.
+class EstimationBatch:
+    """The input of one iteration of an estimation phase.
 
     Attributes:
-        images: (B, 3, H, W) float, RGB in 0..255, the protocol's own next batch, or this process's portion of it.
-        labels: (B, H, W) int64, 255 where nothing applies.
-        logits: maps images to (B, C, H, W) class logits through backbone and decoder; whichever decoder it is,
-            their softmax is the model's distribution of each pixel's class.
-        loss: maps (images, labels) to the training loss, a scalar; its mean over processes is the whole batch's.
-        rng: the method's own stream for this iteration (CPU), the same on every process.
+        images: (B, 3, H, W) float, RGB in 0..255: the next training batch, or this rank's micro-batch of it.
+        labels: (B, H, W) int64, 255 for unlabelled pixels.
+        logits: maps images to (B, C, H, W) class logits through backbone and decoder; for every decoder, their
+            softmax is the predicted class distribution of each pixel.
+        loss: maps (images, labels) to the scalar training loss; its mean over ranks is the loss of the whole batch.
+        rng: the method's generator for this iteration (CPU), the same on every rank.
         step: iteration within the phase, from 0.
         steps: length of the phase.
-        portion: which of the batch's images these are; what is drawn for images is drawn through it.
+        micro_batch: which images of the batch these are; use it to draw random numbers per image.
     """
 
     images: Tensor
@@ -109,18 +116,17 @@ class Estimation:
 
 @dataclass(frozen=True)
 class Decoding:
-    """What a method may look at in a training step once the forward pass is made.
+    """Access to the decoder in a training step, after the forward pass.
 
-    It exists for regularisers that ask how predictions answer to a change of features, which cannot be told
-    from the backbone's side. The decoder is there to be called; how it trains is the protocol's affair.
+    For regularisers that need predictions for modified features. How the decoder trains is defined by the protocol.
 
     Attributes:
         decode: maps block outputs, as the backbone returns them, to the decoder's class logits (B, C, h, w);
-            their softmax is a distribution, as above.
-        rng: the method's own stream for this iteration (CPU), the same on every process.
+            their softmax is the predicted class distribution.
+        rng: the method's generator for this iteration (CPU), the same on every rank.
         step: iteration within the phase, from 0.
         steps: length of the phase.
-        portion: as above, of the images of this forward pass.
+        micro_batch: which images of the batch are in this forward pass.
     """
 
     decode: Callable[[list[Tensor]], Tensor]
@@ -131,17 +137,32 @@ class Decoding:
 
 
 class Method(ABC):
-    """One fine-tuning method; its module's name is its name everywhere (``childtune_d.py``: ``childtune-d``)."""
+    """A fine-tuning method.
+
+    Its registered name is that of its module (``childtune_d.py``: ``childtune-d``) or its key in the module's
+    ``METHODS``.
+    """
 
     label: ClassVar[str]
-    """As printed in tables."""
+    """Name in tables and figures."""
     source: ClassVar[str]
-    """The paper, as author, title, venue."""
+    """The paper: author, title, venue."""
     Settings: ClassVar[type[Settings]]
     arm_of: ClassVar[str] = ""
-    """For an ablation: the method whose searched settings it takes, so that only what it states differs."""
+    """For an ablation: the method whose tuned hyperparameters it uses, so that it differs only in its own defaults."""
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
-    """For an ablation that is many rows: settings and their values, each combination a run unless one is given."""
+    """For an ablation with several rows: hyperparameters and their values; each combination is one run."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse methods written for an older interface.
+
+        Raises:
+            TypeError: the class defines a method under its former name.
+        """
+        super().__init_subclass__(**kwargs)
+        for old, new in RENAMED.items():
+            if old in vars(cls):
+                raise TypeError(f"{cls.__module__}.{cls.__qualname__}: {old}() is now called {new}(); rename it")
 
     def __init__(self, settings: Any = None) -> None:
         self.settings: Any = settings if settings is not None else self.Settings()
@@ -149,87 +170,93 @@ class Method(ABC):
         self._added: dict[str, nn.Module] = {}
         self._hooks: list[Any] = []
 
-    # -- what a method must say ------------------------------------------------------------------------
+    # -- required ----------------------------------------------------------------------------------------
 
     @abstractmethod
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Prepare the pre-trained ``backbone`` in place: freeze, hook, add modules.
+        """Prepare the pre-trained ``backbone`` in place: freeze parameters, add modules, register hooks.
 
-        An implementation first calls :meth:`begin`. New weights are drawn from ``rng`` alone.
+        Implementations call :meth:`begin` first and draw new weights only from ``rng``.
         """
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the backbone side's optimizer groups (``params``, ``lr``, ``weight_decay``); may be empty."""
+        """Return the parameter groups (``params``, ``lr``, ``weight_decay``), decoder excluded; may be empty."""
 
-    # -- what a method may say -------------------------------------------------------------------------
+    # -- optional ----------------------------------------------------------------------------------------
 
     def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
-        """Divide the iterations that the protocol leaves after the common decoder warm-up, which took ``warmed``."""
+        """Divide the protocol's iterations into phases.
+
+        Args:
+            iterations: those left after the decoder warm-up that all methods share.
+            warmed: length of that warm-up.
+        """
         return (Phase("tune", iterations),)
 
     def optimizer(self, betas: tuple[float, float], eps: float) -> torch.optim.Optimizer | None:
-        """Return the optimizer of the backbone's side; None where nothing trains."""
+        """Return the optimizer of the trainable parameters, decoder excluded; None if there are none."""
         groups = self.parameter_groups()
         return torch.optim.AdamW(groups, betas=betas, eps=eps, fused=True) if groups else None
 
-    def estimate(self, estimation: Estimation) -> None:
-        """Look at one batch's gradients; called in phases that estimate."""
-        raise NotImplementedError(f"{type(self).__name__} has an estimating phase but does not estimate")
+    def observe_batch(self, batch: EstimationBatch) -> None:
+        """Accumulate statistics of one batch, such as its gradients; called in estimation phases."""
+        raise NotImplementedError(f"{type(self).__name__} has an estimation phase but no observe_batch()")
 
     def losses(self, decoding: Decoding) -> dict[str, Tensor]:
-        """Return extra named losses of the forward pass just made; they are added to the decoder's.
+        """Return additional named losses of the last forward pass; they are added to the decoder's losses.
 
-        Each is a mean over the images of the pass: portions of a batch are equal, and the mean of theirs is its own.
+        Each is a mean over the images of that pass. Micro-batches have equal size, so the mean over them is that of the
+        batch.
         """
         return {}
 
     def queries(self) -> Callable[[], Tensor] | None:
-        """Return what computes object queries (m, d) for a decoder that takes some; None offers none.
+        """Return a function that computes object queries (m, d) for the decoder; None keeps the decoder's own.
 
-        Such a decoder reads them in each forward pass in place of its own, so they get gradients; m and d must be
-        its own. Asked once, after :meth:`attach`. A decoder without queries lets the offer pass.
+        A decoder with object queries calls it in each forward pass, so the queries get gradients; m and d must match
+        the decoder's. Called once, after :meth:`attach`. A decoder without object queries ignores it.
         """
         return None
 
-    def estimated(self) -> None:
-        """End the estimate, after the last iteration of its phase and before any other gradient is made."""
+    def select(self) -> None:
+        """Choose what to train; called after the last batch of the estimation phase, before any other backward pass."""
 
     def before_step(self, step: int, steps: int) -> None:
-        """Act between backward and step; ``step`` counts from 0 to ``steps`` - 1 within the phase."""
+        """Run between backward and optimizer step; ``step`` counts from 0 to ``steps`` - 1 within the phase."""
 
     def trainable(self) -> int:
-        """Return how many backbone-side values the method trains (the decoder is never counted)."""
+        """Return the number of trainable parameters, decoder excluded."""
         return sum(p.numel() for group in self.parameter_groups() for p in group["params"])
 
-    def estimates(self) -> int:
-        """Return how many values the estimates of an estimating phase hold at its end; a checkpoint has them, too."""
+    def stored_values(self) -> int:
+        """Return how many values an estimation phase has stored at its end; checkpoints include them."""
         return 0
 
-    def estimates_in_memory(self) -> int:
-        """Return how many such values are in memory at most, beside a gradient; the others lie in a file."""
-        return self.estimates()
+    def peak_values(self) -> int:
+        """Return how many of the stored values are in memory at once, gradients excluded; the others are in a file."""
+        return self.stored_values()
 
     def report(self) -> dict[str, Any]:
-        """Return JSON-ready facts about the finished run that belong into its record."""
+        """Return JSON-serialisable facts about the finished run, to be stored in its record."""
         return {}
 
     def delta(self) -> dict[str, tuple[Tensor, Tensor]] | None:
-        """Return which single pre-trained weights the finished run has written; None if it is not so sparse.
+        """Return the individual pre-trained weights that the run has changed; None if the method is not sparse.
 
-        Every other weight of the backbone is then the pre-trained one, bit for bit, and no module is added.
+        All other weights of the backbone are bit-identical to the pre-trained ones, and no module is added.
 
         Returns:
-            the parameter's name within the backbone to flat positions (ascending, int32 or int64) and the
-            values there.
+            parameter name within the backbone to flat positions (ascending, int32 or int64) and values.
         """
         return None
 
     def trained(self) -> dict[str, Tensor]:
-        """Return what the finished run needs beyond pre-trained weights, by name within the backbone.
+        """Return the tensors that the finished model needs besides the pre-trained weights.
 
-        That is whatever trains, and added modules whole. Attached anew to the same pre-trained weights, with the
-        same settings, the method computes the same once these are loaded.
+        These are, by name within the backbone, all trainable parameters and the full state of added modules. Loading
+        them after attaching the method again, with the same hyperparameters and the same pre-trained weights, restores
+        the model.
         """
         tunes = {id(parameter) for group in self.parameter_groups() for parameter in group["params"]}
         names = {name for name, parameter in self.backbone.named_parameters() if id(parameter) in tunes}
@@ -238,34 +265,34 @@ class Method(ABC):
         return {name: tensor for name, tensor in state.items() if name in names or name.startswith(added)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs beyond weights and optimizer: tensors, numbers, nested dicts."""
+        """Return the state needed to resume, besides weights and optimizer: tensors, numbers, nested dicts."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
 
-    # -- what every method can rely on -----------------------------------------------------------------
+    # -- provided ----------------------------------------------------------------------------------------
 
     def begin(self, backbone: Backbone, *, train_pretrained: bool = False) -> None:
-        """Take hold of the backbone, with all of its pre-trained parameters frozen or all trainable."""
+        """Store the backbone and freeze all its pre-trained parameters, or make all trainable."""
         self.backbone = backbone
         self._train_pretrained = train_pretrained
         backbone.requires_grad_(train_pretrained)
 
     def add(self, name: str, module: nn.Module) -> None:
-        """Register a new trainable module on the backbone, in its mode, so that checkpoints and DDP see it."""
+        """Register a new trainable module on the backbone, so that checkpoints and DDP include it."""
         if hasattr(self.backbone, name):
-            raise ValueError(f"the backbone has a {name!r} already")
+            raise ValueError(f"the backbone already has an attribute {name!r}")
         parameter = next(self.backbone.parameters())
         self.backbone.add_module(name, module.to(parameter.device).train(self.backbone.training))
         self._added[name] = module
 
     def hook(self, handle: Any) -> None:
-        """Remember a hook's handle, to be removed by :meth:`detach`."""
+        """Store the handle of a hook, which :meth:`detach` removes."""
         self._hooks.append(handle)
 
     def detach(self) -> None:
-        """Undo :meth:`attach`: the backbone computes what its own weights say, all of them trainable."""
+        """Undo :meth:`attach`: remove hooks and added modules, and make all parameters trainable."""
         while self._hooks:
             self._hooks.pop().remove()
         while self._added:
@@ -273,7 +300,7 @@ class Method(ABC):
         self.backbone.requires_grad_(True)
 
     def train_mode(self) -> None:
-        """Set the backbone's side for a training step: what is frozen stays in eval mode (no drop path)."""
+        """Set train mode for a training step; frozen parts stay in eval mode (no drop path)."""
         self.backbone.train(self._train_pretrained)
         for module in self._added.values():
             module.train()

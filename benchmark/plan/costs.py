@@ -187,8 +187,8 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     memory = _features(job, backbone, decoder, processes)
     memory += 4.0 * total + 4 * (tunable + decoder.parameters) * (2 if processes > 1 else 1)
     # Estimates are freed before optimizer moments are allocated; a batch's part of them takes the place of gradients.
-    estimates = method.estimates()
-    memory += max((8 if dense else 12) * trainable, 4 * method.estimates_in_memory()) + 8 * decoder.parameters
+    estimates = method.stored_values()
+    memory += max((8 if dense else 12) * trainable, 4 * method.peak_values()) + 8 * decoder.parameters
     return Cost(
         trainable, phases, training, _evaluation(protocol, architecture, decoder, images), memory,
         checkpoint=checkpoints.size(total, decoder.parameters, trainable, tunable, estimates),

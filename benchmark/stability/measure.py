@@ -141,7 +141,7 @@ class Bench:
         for step, (images, labels) in enumerate(self._batches(which)):
             estimation = self.trainer.estimation(images, labels, derive_seed(self.seed, which), step, steps)
             began = time.perf_counter(), time.process_time()
-            method.estimate(estimation)
+            method.observe_batch(estimation)
             wall, cpu = wall + time.perf_counter() - began[0], cpu + time.process_time() - began[1]
             self._tick({})
             if (step + 1) * batch in self.images:

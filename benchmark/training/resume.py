@@ -47,7 +47,7 @@ class TrainingState:
             sum(parameter.numel() for parameter in side.parameters())
             for side in (self.segmenter.backbone, self.segmenter.decoder)
         )
-        trained, estimates = self.method.trainable(), self.method.estimates()
+        trained, estimates = self.method.trainable(), self.method.stored_values()
         return checkpoint.size(backbone + decoder, decoder, trained, self.tunable, estimates)
 
     def save(self, path: Path, key: str, progress: Progress) -> None:

@@ -28,7 +28,7 @@ from benchmark.common.microbatch import MicroBatch
 from benchmark.common.rng import derive_seed, torch_rng
 from benchmark.data import loading
 from benchmark.data.loader import TrainingItem
-from benchmark.method import Decoding, Estimation, Method, Perturbation, Phase
+from benchmark.method import Decoding, EstimationBatch, Method, Perturbation, Phase
 from benchmark.models import compiled
 from benchmark.models.backbone import checkpoint_blocks
 from benchmark.models.segmenter import Segmenter
@@ -164,9 +164,9 @@ class Trainer:
         # Estimates watch single operations, which compiled blocks do not show.
         with compiled.uncompiled() if self.runtime.compile else nullcontext():
             for part in self._micro_batches(images, labels, 1):
-                self.method.estimate(self.estimation(part.images, part.labels, self.seed, step, phase.iterations))
+                self.method.observe_batch(self.estimation(part.images, part.labels, self.seed, step, phase.iterations))
         if step == phase.iterations - 1:
-            self.method.estimated()
+            self.method.select()
         self.model.zero_grad(set_to_none=True)
         return {}
 
@@ -210,10 +210,10 @@ class Trainer:
         for parameter in self.tunable:
             parameter.requires_grad_(phase.backbone or phase.estimate)
 
-    def estimation(self, images: Tensor, labels: Tensor, seed: int, step: int, steps: int) -> Estimation:
+    def estimation(self, images: Tensor, labels: Tensor, seed: int, step: int, steps: int) -> EstimationBatch:
         """Return what a method observes in iteration ``step`` of an estimate with the RNG streams of ``seed``."""
         rng = torch_rng(seed, "estimation", step)
-        return Estimation(images, labels, self.segmenter, self._loss, rng, step, steps, self.rows)
+        return EstimationBatch(images, labels, self.segmenter, self._loss, rng, step, steps, self.rows)
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         losses = self.segmenter.losses(images, labels, self._normaliser(labels), self.rows)

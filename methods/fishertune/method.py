@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.method import Estimation, Method, Phase, SparseAdamW, UserError, candidates
+from benchmark.method import EstimationBatch, Method, Phase, SparseAdamW, UserError, candidates
 from benchmark.models.backbone import Backbone
 from methods.fishertune.choice import Choice
 from methods.fishertune.computed import Computed
@@ -103,7 +103,7 @@ class FisherTune(Method):
         self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps, names=self._matrices)
         return self._optimizer
 
-    def estimate(self, estimation: Estimation) -> None:
+    def observe_batch(self, batch: EstimationBatch) -> None:
         """Learn from one batch as it is (x) and as an unseen domain might have it (x').
 
         Raises:
@@ -111,15 +111,15 @@ class FisherTune(Method):
         """
         if not self._seen:
             self._seen, self._shifted = self._estimators(), self._estimators()
-        half = estimation.step % HALVES
+        half = batch.step % HALVES
         # Common to x and x': what a pixel's label is drawn with, and what the estimator draws.
-        uniforms = estimation.micro_batch.drawn(torch.rand, estimation.labels.shape, estimation.rng)
-        noise = int(torch.randint(2**62, (), generator=estimation.rng))
-        self._look(self._seen[half], estimation, uniforms, noise, shifted=False)
-        self._look(self._shifted[half], estimation, uniforms, noise, shifted=True)
+        uniforms = batch.micro_batch.drawn(torch.rand, batch.labels.shape, batch.rng)
+        noise = int(torch.randint(2**62, (), generator=batch.rng))
+        self._look(self._seen[half], batch, uniforms, noise, shifted=False)
+        self._look(self._shifted[half], batch, uniforms, noise, shifted=True)
         self._dampings.append(self._domain.damping(self.settings.damping))
 
-    def estimated(self) -> None:
+    def select(self) -> None:
         """Choose, note what the record shall say, and let go of the estimates.
 
         Raises:
@@ -177,11 +177,11 @@ class FisherTune(Method):
         """Return how many weights the widest choice holds."""
         return self._count(self.settings.share)
 
-    def estimates(self) -> int:
+    def stored_values(self) -> int:
         """Return how many values the estimates hold: of each half, on x and x', one per weight of the matrices."""
         return HALVES * 2 * sum(matrix.numel() for matrix in self._matrices.values())
 
-    def estimates_in_memory(self) -> int:
+    def peak_values(self) -> int:
         """Return 0: they lie in a file, as scores do while it is chosen."""
         return 0
 
@@ -232,25 +232,25 @@ class FisherTune(Method):
         return round(share * self._size)
 
     def _look(
-        self, estimator: Estimator, estimation: Estimation, uniforms: Tensor, noise: int, *, shifted: bool
+        self, estimator: Estimator, batch: EstimationBatch, uniforms: Tensor, noise: int, *, shifted: bool
     ) -> None:
         """Show one batch to an estimator."""
-        labels = estimation.labels if self.settings.labels == "ground-truth" else None
+        labels = batch.labels if self.settings.labels == "ground-truth" else None
 
         def losses() -> Tensor:
             nonlocal labels
-            self._evaluations += estimation.images.shape[0] * estimation.micro_batch.of
-            logits = estimation.logits(self._domain.images(estimation.images) if shifted else estimation.images)
+            self._evaluations += batch.images.shape[0] * batch.micro_batch.of
+            logits = batch.logits(self._domain.images(batch.images) if shifted else batch.images)
             if labels is None:  # drawn in the first pass, and the same in any further one
                 labels = sample_labels(logits, uniforms)
             return sample_losses(logits, labels)
 
         try:
-            with self._domain.entered(estimation.rng, estimation.micro_batch) if shifted else nullcontext():
+            with self._domain.entered(batch.rng, batch.micro_batch) if shifted else nullcontext():
                 estimator.update(losses, noise)
         except NotFiniteError as error:
             raise UserError(
-                f"fishertune: {error} at estimation step {estimation.step} on {'x' + chr(39) * shifted}; lower "
+                f"fishertune: {error} at estimation step {batch.step} on {'x' + chr(39) * shifted}; lower "
                 "the decoder's learning rate, or move x' with place"
             ) from None
 

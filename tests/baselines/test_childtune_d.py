@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from baselines.childtune_d import ChildTuneD
 from benchmark.common.errors import UserError
 from benchmark.common.rng import torch_rng
-from benchmark.method import Estimation, Phase
+from benchmark.method import EstimationBatch, Phase
 from benchmark.models.backbone import Backbone
 from methods.fishertune import FisherTune
 from tests.backbones import tiny_backbone
@@ -33,12 +33,12 @@ def feed(made: ChildTuneD, backbone: Backbone, steps: range) -> None:
     for step in steps:
         x, y = batches()[step]
         loss = square_loss(backbone)
-        made.estimate(Estimation(x, y, lambda z: z, loss, torch_rng(0, "estimation", step), step, 4))
+        made.observe_batch(EstimationBatch(x, y, lambda z: z, loss, torch_rng(0, "estimation", step), step, 4))
 
 
 def masks_of(made: ChildTuneD, backbone: Backbone) -> dict[str, Tensor]:
     optimizer = made.optimizer((0.9, 0.999), 1e-8)
-    made.estimated()
+    made.select()
     return {name: optimizer.selected(p) for name, p in backbone.named_parameters() if "blocks" in name}
 
 
@@ -94,7 +94,7 @@ def two_processes(rank: int, meeting: str, results: str) -> None:
     for step, (x, y) in enumerate(batches()):
         half = slice(2 * rank, 2 * rank + 2)
         rng = torch_rng(0, "estimation", step)
-        made.estimate(Estimation(x[half], y[half], lambda z: z, square_loss(backbone), rng, step, 4))
+        made.observe_batch(EstimationBatch(x[half], y[half], lambda z: z, square_loss(backbone), rng, step, 4))
     torch.save(made.state_dict()["scores"], f"{results}{rank}.pt")
     torch.distributed.destroy_process_group()
 

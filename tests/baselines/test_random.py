@@ -1,4 +1,4 @@
-"""The random choice: even over candidates, from its own stream, within its groups."""
+"""Random selection: uniform over candidates, from its own RNG stream, within the given groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from baselines.random import Random
 from benchmark.common.errors import UserError
-from benchmark.method import candidates
+from benchmark.method import Group, candidates
 from benchmark.models.backbone import Backbone
 from tests.backbones import tiny_backbone
 from tests.baselines.numerics import attach
@@ -21,7 +21,7 @@ def chosen(made: Random, backbone: Backbone) -> dict[str, Tensor]:
     return {c.name: optimizer.selected(c.parameter) for c in candidates(backbone)}
 
 
-def test_random_spreads_evenly_over_candidates_and_follows_its_stream() -> None:
+def test_random_is_uniform_over_candidates_and_depends_on_its_seed() -> None:
     backbone = tiny_backbone("dinov2")
     masks = chosen(attach(Random(), backbone), backbone)
     share = sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
@@ -34,12 +34,19 @@ def test_random_spreads_evenly_over_candidates_and_follows_its_stream() -> None:
     assert any(not torch.equal(masks[name], other[name]) for name in masks)
 
 
-def test_random_keeps_to_its_groups() -> None:
-    backbone = tiny_backbone("dinov2")
-    made = attach(Random(Random.Settings(groups=("k",))), backbone)
+@pytest.mark.parametrize("group", ["q", "k", "v"])
+@pytest.mark.parametrize("kind", ["dinov2", "eva02", "eva02-fused", "sam"])
+def test_random_selects_only_from_its_groups(kind: str, group: Group) -> None:
+    backbone = tiny_backbone(kind)
+    made = attach(Random(Random.Settings(groups=(group,))), backbone)
     optimizer = made.optimizer((0.9, 0.999), 1e-8)
     for candidate in candidates(backbone):
-        mask = candidate.share(optimizer.selected(candidate.parameter)) if candidate.group != "ffn" else None
-        assert mask is None or bool(mask.any()) == (candidate.group == "k")
-    with pytest.raises(UserError, match=r"random: share 0\.9 of backbone 'tiny-dinov2' .* but q hold 6,912"):
-        attach(Random(Random.Settings(groups=("q",), share=0.9)), backbone)
+        mask = candidate.share(optimizer.selected(candidate.parameter))
+        assert bool(mask.any()) == (candidate.group == group)
+    total = sum(int(optimizer.selected(each).sum()) for each in optimizer.param_groups[0]["params"])
+    assert total == made.trainable() == round(0.05 * sum(each.numel() for each in backbone.parameters()))
+
+
+def test_more_weights_than_the_groups_have_are_refused() -> None:
+    with pytest.raises(UserError, match=r"random: share 0\.9 of backbone 'tiny-dinov2' .* q .*6,912"):
+        attach(Random(Random.Settings(groups=("q",), share=0.9)), tiny_backbone("dinov2"))

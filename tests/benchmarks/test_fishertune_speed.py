@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmark import protocol
 from benchmark.common.rng import torch_rng
 from benchmark.data.location import data_root_for
-from benchmark.method import Estimation, SparseAdamW, matrices, top_k
+from benchmark.method import EstimationBatch, SparseAdamW, matrices, top_k
 from benchmark.models.backbone import build_backbone
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
@@ -95,7 +95,7 @@ def test_an_iteration_that_estimates(benchmark: BenchmarkFixture, how: str) -> N
         optimizer.zero_grad()
 
     def estimate() -> None:
-        method.estimate(Estimation(images, labels, segmenter, loss, torch_rng(0, "estimation"), 0, 1))
+        method.observe_batch(EstimationBatch(images, labels, segmenter, loss, torch_rng(0, "estimation"), 0, 1))
 
     if how != "training step":
         segmenter.eval()

@@ -18,7 +18,22 @@ def test_every_file_is_a_method_under_its_own_name() -> None:
     found = registry.names("method")
     assert set(found) >= FIRST_NINE
     for name, place in found.items():
-        assert place.partition(":")[0].rpartition(".")[2].replace("_", "-") == name
+        module, _, attribute = place.partition(":")
+        assert attribute == "METHODS" or module.rpartition(".")[2].replace("_", "-") == name
+
+
+def test_a_file_may_declare_several_methods_and_is_not_imported_for_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("methods/ablations", "baselines"):
+        (tmp_path / package).mkdir(parents=True)
+    source = 'raise ImportError\nMETHODS = {\n    "one": object(),\n    "two-b": object(),\n}\n'
+    (tmp_path / "methods" / "ablations" / "several.py").write_text(source, encoding="utf-8")
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    place = "methods.ablations.several:METHODS"
+    assert {name: registry.names("method").get(name) for name in ("one", "two-b")} == {"one": place, "two-b": place}
+    assert "several" not in registry.names("method")
+    assert not {"one", "two-b"} & set(registry.main_methods())
 
 
 def test_the_main_comparison_is_every_method_but_the_ablations() -> None:
@@ -37,7 +52,9 @@ def test_unknown_names_suggest_the_nearest() -> None:
 
 
 def test_listing_imports_no_torch() -> None:
-    code = "import sys; from benchmark import registry; registry.names('method'); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from benchmark.common import registry; registry.names('method'); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

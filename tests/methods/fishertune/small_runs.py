@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.common.rng import torch_rng
-from benchmark.method import Estimation, Method, SparseAdamW
+from benchmark.method import EstimationBatch, Method, SparseAdamW
 from benchmark.models.backbone import Backbone
 from benchmark.models.catalogue import BackboneSpec
 from benchmark.models.decoder import Decoder
@@ -70,12 +70,12 @@ def labels(step: int, size: int = 4) -> Tensor:
     return found
 
 
-def estimation(segmenter: Segmenter, step: int, steps: int, seed: int = 0) -> Estimation:
+def estimation(segmenter: Segmenter, step: int, steps: int, seed: int = 0) -> EstimationBatch:
     def loss(x: Tensor, y: Tensor) -> Tensor:
         return segmenter.losses(x, y)["ce"]
 
     rng = torch_rng(seed, "estimation", step)
-    return Estimation(images(step), labels(step), segmenter, loss, rng, step, steps)
+    return EstimationBatch(images(step), labels(step), segmenter, loss, rng, step, steps)
 
 
 class Run:
@@ -99,10 +99,10 @@ class Run:
                     break
                 first += phase.iterations
             if phase.estimate:
-                self.method.estimate(estimation(self.segmenter, self.step, phase.iterations, self.seed))
+                self.method.observe_batch(estimation(self.segmenter, self.step, phase.iterations, self.seed))
             else:
                 if self.step == first and any(phase.estimate for phase in self.phases):
-                    self.method.estimated()  # so late that a test can look at the estimates before
+                    self.method.select()  # so late that a test can look at the estimates before
                 self.segmenter.losses(images(self.step), labels(self.step))["ce"].backward()
                 self.method.before_step(self.step - first, phase.iterations)
                 self.optimizer.step()

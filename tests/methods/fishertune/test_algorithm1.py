@@ -272,7 +272,7 @@ def test_x_and_its_shift_share_all_noise_but_the_shift(estimator: str) -> None:
     segmenter = build()
     method.attach(segmenter.backbone, torch.Generator())
     given = estimation(segmenter, 0, 1)
-    method.estimate(replace(given, images=given.images[:1], labels=given.labels[:1]))
+    method.observe_batch(replace(given, images=given.images[:1], labels=given.labels[:1]))
     state = method.state_dict()
     key = "log" if estimator == "variational" else "sums"
     for name, value in state["seen"][0][key].items():
@@ -306,7 +306,7 @@ def test_estimates_look_at_images_alone_unless_told() -> None:
             method.attach(segmenter.backbone, torch.Generator())
             given = estimation(segmenter, 0, 1)
             given.labels.add_(shift).remainder_(5)
-            method.estimate(given)
+            method.observe_batch(given)
             found[labels, shift] = next(iter(method.state_dict()["seen"][0]["sums"].values()))
     assert torch.equal(found["sampled", 0], found["sampled", 1])
     assert not torch.equal(found["ground-truth", 0], found["ground-truth", 1])
