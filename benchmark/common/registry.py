@@ -10,7 +10,9 @@ A name is known without importing anything, so that listing and spelling mistake
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,23 +30,29 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def names(kind: str) -> dict[str, str]:
-    """Return every known name of ``kind`` (method, dataset, figure) with where it is: ``module:ATTRIBUTE``.
+    """Return every known name of ``kind`` (method, dataset, figure) and its location, ``module:ATTRIBUTE``.
 
     Raises:
-        UserError: two places claim one name.
+        UserError: two locations define one name.
     """
+    return dict(_scan(kind, ROOT, tuple(sys.path)))
+
+
+@cache
+def _scan(kind: str, root: Path, path: tuple[str, ...]) -> dict[str, str]:
+    """Scan the packages in ``root`` and the entry points on ``path``; once per process."""
     found: dict[str, str] = {}
     for package, attribute in PLACES[kind]:
-        for path in sorted(ROOT.joinpath(*package.split(".")).iterdir()):
-            if f"{package}.{path.stem}" == ABLATIONS:
+        for file in sorted(root.joinpath(*package.split(".")).iterdir()):
+            if f"{package}.{file.stem}" == ABLATIONS:
                 continue
-            is_module = path.suffix == ".py" or (path / "__init__.py").is_file()
-            if is_module and not path.name.startswith("_"):
-                several = _table(path, f"{attribute}S")
-                for name in several or [path.stem.replace("_", "-")]:
-                    _claim(found, kind, name, f"{package}.{path.stem}:{attribute}{'S' if several else ''}")
+            is_module = file.suffix == ".py" or (file / "__init__.py").is_file()
+            if is_module and not file.name.startswith("_"):
+                several = _table(file, f"{attribute}S")
+                for name in several or [file.stem.replace("_", "-")]:
+                    _add(found, kind, name, f"{package}.{file.stem}:{attribute}{'S' if several else ''}")
     for point in entry_points(group=f"dgss_benchmark.{kind}s"):
-        _claim(found, kind, point.name, point.value)
+        _add(found, kind, point.name, point.value)
     return found
 
 
@@ -91,7 +99,7 @@ def _table(path: Path, variable: str) -> list[str]:
     return []
 
 
-def _claim(found: dict[str, str], kind: str, name: str, place: str) -> None:
+def _add(found: dict[str, str], kind: str, name: str, place: str) -> None:
     if name in found:
         raise UserError(f"{kind} {name!r} is defined twice: {found[name]} and {place}; rename one of them")
     found[name] = place
