@@ -107,7 +107,7 @@ class _State:
 
 def path_of(record: Path) -> Path:
     """Return the path of the lock file of a record's run."""
-    return record.with_suffix(".claim")
+    return record.with_suffix(".lock")
 
 
 class RunLock:
@@ -115,13 +115,13 @@ class RunLock:
 
     Attributes:
         lost: the process that has taken the lock over because heartbeats timed out; None while it is held.
-        remade: whether the lock file was deleted, for example with its folder, and has been created again.
+        recreated: whether the lock file was deleted, for example with its folder, and has been created again.
     """
 
     def __init__(self, record: Path) -> None:
         self.path, self.owner = path_of(record), Owner.new()
         self.lost: Owner | None = None
-        self.remade = False
+        self.recreated = False
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._send_heartbeats, daemon=True)
 
@@ -164,7 +164,7 @@ class RunLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 _create(self.path, self.owner)
-                self.remade = True
+                self.recreated = True
             except LockedError as error:
                 self.lost = error.owner
         elif state.owner.token == self.owner.token:

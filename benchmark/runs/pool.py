@@ -120,8 +120,8 @@ def check_lock(held: lock.RunLock, notify: Notify, event: Event) -> None:
     """
     if held.lost is not None:
         raise UserError(f"{held.path}: lock lost to {held.lost}: heartbeat timed out")
-    if held.remade:
-        held.remade = False
+    if held.recreated:
+        held.recreated = False
         notify(Note(f"{held.path.parent} was deleted or moved during the run, and is created again"))
     notify(event)
 

@@ -132,17 +132,17 @@ def test_a_deleted_lock_is_created_again(record: Path) -> None:
     with RunLock(record) as held:
         before = held.path.stat().st_mtime_ns
         held.heartbeat()
-        assert (held.remade, held.path.stat().st_mtime_ns > before) == (False, True)
+        assert (held.recreated, held.path.stat().st_mtime_ns > before) == (False, True)
         held.path.unlink()
         held.heartbeat()
-        assert held.remade
+        assert held.recreated
         assert Watch().owner(record) == held.owner
     assert not held.path.exists()
 
 
 def test_locking_deletes_temporary_files_of_killed_processes(record: Path) -> None:
-    kept = {"seed0.json", "seed0.checkpoint", ".seed00.json.x.tmp", "seed00.claim", ".seed1.npz.x.tmp"}
-    deleted = {".seed0.checkpoint.x.tmp", ".seed0.delta.safetensors.x.tmp", "seed0.claim.0123"}
+    kept = {"seed0.json", "seed0.checkpoint", ".seed00.json.x.tmp", "seed00.lock", ".seed1.npz.x.tmp"}
+    deleted = {".seed0.checkpoint.x.tmp", ".seed0.delta.safetensors.x.tmp", "seed0.lock.0123"}
     for name in kept | deleted:
         (record.parent / name).touch()
     with RunLock(record):
@@ -152,5 +152,5 @@ def test_locking_deletes_temporary_files_of_killed_processes(record: Path) -> No
 
 def test_an_error_names_the_lock_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"seed0\.claim: .*; move the file"):
+    with pytest.raises(UserError, match=r"seed0\.lock: .*; move the file"):
         RunLock(tmp_path / "file" / "seed0.json").__enter__()

@@ -81,7 +81,7 @@ def test_a_full_disk_is_reported_in_one_line_and_the_run_resumes_when_there_is_s
     folder = small / "tiny" / "vit-tiny-random" / "layernorm"
     assert os.listdir(folder) == ["seed0.checkpoint"], "the last complete one"
     assert warm.wait(warm.start(sweep("small", "layernorm", "--seeds", "1"), output)) == 2
-    assert re.search(r"seed1\.claim: .*No space left on device; free", one_line(output, "refused"))
+    assert re.search(r"seed1\.lock: .*No space left on device; free", one_line(output, "refused"))
     (small / "filler").unlink()
     assert warm.wait(warm.start(sweep("small", "layernorm"), output)) == 0
     name = "tiny/vit-tiny-random/layernorm/seed0.json"
@@ -114,7 +114,7 @@ def test_a_folder_that_is_moved_away_is_created_again(tmp_path: Path, warm: Warm
     assert re.search("runs/tiny/vit-tiny-random/full .*moved", output.read_text()), "the user is notified"
     record = read(tmp_path / "runs" / "tiny" / "vit-tiny-random" / "full" / "seed0.json")
     assert confusions(record)
-    assert not any(name.endswith((".claim", ".tmp")) for name in files(tmp_path / "runs"))
+    assert not any(name.endswith((".lock", ".tmp")) for name in files(tmp_path / "runs"))
 
 
 def test_a_clock_that_runs_backwards_changes_no_result(tmp_path: Path, warm: Warm, sweep: Sweep) -> None:

@@ -36,8 +36,8 @@ def test_a_killed_run_is_reported_the_sweep_continues_and_the_run_resumes(
     output, folder = tmp_path / "output", tmp_path / "runs" / FOLDER
     assert warm.wait(warm.start(sweep("straight", "full"), output)) == 0
     pid = warm.start(sweep("runs", "full,freeze,layernorm", "--workers", "2"), output, EVERY_STEP + SLOW)
-    until(folder / "full" / "seed0.claim", "}")
-    worker = json.loads((folder / "full" / "seed0.claim").read_text())["pid"]
+    until(folder / "full" / "seed0.lock", "}")
+    worker = json.loads((folder / "full" / "seed0.lock").read_text())["pid"]
     until(output, "full seed 0: ")
     os.kill(worker, signal.SIGKILL)
     assert warm.wait(pid) == 1
