@@ -1,1 +1,1 @@
-"""Rivals of FisherTune: one file, one fine-tuning method."""
+"""Baselines of FisherTune, one fine-tuning method per file."""

@@ -1,4 +1,4 @@
-"""What several methods need of single layers: drawn from a method's own stream, or called as modules."""
+"""Helpers for single layers: reproducible initialisation, and projections that are called as modules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.utils import skip_init
 
 
 def drawn_linear(inputs: int, outputs: int, rng: torch.Generator) -> nn.Linear:
-    """Return a linear layer as torch initialises it, weight and bias uniform in ±1/√in, drawn from ``rng``."""
+    """Return a linear layer with torch's initialisation (weight and bias uniform in ±1/√in), drawn from ``rng``."""
     layer = skip_init(nn.Linear, inputs, outputs)
     bound = inputs**-0.5
     with torch.no_grad():
@@ -20,10 +20,10 @@ def drawn_linear(inputs: int, outputs: int, rng: torch.Generator) -> nn.Linear:
 
 
 def call_projection(block: Any) -> bool:
-    """Make an attention that reads ``qkv.weight`` itself call the module; return whether it did not before.
+    """Make an attention layer call its ``qkv`` module; return whether this changed anything.
 
-    timm's EVA reads it where a fused projection's biases stand apart (EVA02-S), and has this switch. Hooks on
-    the projection, or a module in its place, are without effect otherwise.
+    timm's EVA reads ``qkv.weight`` directly if the biases of the fused projection are separate parameters (EVA02-S);
+    hooks on the projection and replacements of it would then have no effect. This attribute of timm's turns that off.
     """
     attention = block.attn
     reads_weight = getattr(attention, "q_bias", None) is not None and not attention.qkv_bias_separate

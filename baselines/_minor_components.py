@@ -1,4 +1,4 @@
-"""Minor singular components as trainable pairs beside frozen matrices: what SoMA and its descendants share."""
+"""Trainable low-rank pairs from the minor singular components of frozen matrices: shared by SoMA and GeCo."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ NAME = "minor_components"
 
 
 class MinorComponentSettings(Settings):
-    """SoMA's, for GTA5; its released configuration has the same."""
+    """SoMA's values for GTA5, the same in the paper and in the released configuration."""
 
-    rank: int = setting(16, "paper", "r, components per matrix; alpha = r, so the pair's scale is 1", ge=1)
-    lr: float = setting(5e-5, "paper", "adapter's and biases' (half the decoder's)", gt=0, le=1)
-    weight_decay: float = setting(0.05, "paper", "at the start, on pairs and biases alike", ge=0, lt=1)
-    weight_decay_end: float = setting(1e-5, "paper", "that the cosine falls to at the end", ge=0, lt=1)
+    rank: int = setting(16, "paper", "r, components per matrix; alpha = r, so the scale is 1", ge=1)
+    lr: float = setting(5e-5, "paper", "of pairs and biases (half the decoder's)", gt=0, le=1)
+    weight_decay: float = setting(0.05, "paper", "initial value, for pairs and biases", ge=0, lt=1)
+    weight_decay_end: float = setting(1e-5, "paper", "final value of the cosine schedule", ge=0, lt=1)
 
 
 def minor_components(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Return the last ``rank`` singular components of a matrix W = U S Vᵀ as a pair (A, B).
 
-    A = √S Vᵀ (rank, in) and B = U √S (out, rank), singular values descending, so that B A is their part of W.
-    The decomposition is made on the CPU in float64 and each component's sign is fixed (the largest entry of
-    its row of A is positive), so that machines agree to float32's rounding unless singular values coincide.
+    A = √S Vᵀ (rank, in) and B = U √S (out, rank) with singular values in descending order, so that B A is the
+    contribution of these components to W. The decomposition runs on the CPU in float64, and signs are fixed (the
+    largest entry of each row of A is positive), so that results agree between machines up to float32 rounding unless
+    singular values coincide.
     """
     matrix = weight.detach().double()
     matrix = matrix if matrix.is_meta else matrix.cpu()
-    wide = matrix.shape[0] < matrix.shape[1]  # LAPACK takes thrice as long for these as for their transposes
+    wide = matrix.shape[0] < matrix.shape[1]  # LAPACK is three times faster on the transpose
     u, s, vt = torch.linalg.svd(matrix.T if wide else matrix, full_matrices=False)
     u, s, vt = (vt.T, s, u.T) if wide else (u, s, vt)
     u, s, vt = u[:, -rank:], s[-rank:], vt[-rank:]
@@ -45,14 +46,14 @@ def minor_components(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 class Pair(nn.Module):
-    """A trained product B A beside one frozen matrix W, from the minor components of ``weight``.
+    """A trainable product B A added to a frozen matrix W, initialised from the minor components of ``weight``.
 
     Args:
-        weight: (out, in), what is decomposed.
+        weight: (out, in), the matrix to decompose.
         rank: of A (rank, in) and B (out, rank).
-        in_place: whether B A stands in the place of what it was in W: W - B₀A₀ + B A. W itself stays as it is
-            and the initial pair is subtracted from what the trained one yields, which is the same sum, and
-            exactly zero at the start. Otherwise B A comes on top of W.
+        in_place: whether B A replaces its initial value within W: W - B₀A₀ + B A. W itself is not modified; the output
+            of the initial pair is subtracted from that of the trained one, which is exactly zero at the start.
+            Otherwise the result is W + B A.
     """
 
     start_a: Tensor | None
@@ -66,7 +67,7 @@ class Pair(nn.Module):
         self.register_buffer("start_b", b.clone() if in_place else None)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return what is to be added to W x, (..., out), for inputs x (..., in)."""
+        """Return the term to add to W x, (..., out), for inputs x (..., in)."""
         change = F.linear(F.linear(inputs, self.a), self.b)
         if self.start_a is None or self.start_b is None:
             return change
@@ -74,28 +75,28 @@ class Pair(nn.Module):
 
 
 class MinorComponents(Method):
-    """Pairs on query, key, value, output projection and feed-forward matrices of the blocks from L // 3 on.
+    """Pairs for the query, key, value, output-projection and feed-forward matrices of all blocks from L // 3 on.
 
-    That is 8 of a ViT-L's 24 blocks frozen, as the paper has it; the same share of other depths is ours. A fused
-    qkv matrix counts as three, each with its own pair. The biases of these layers train, too (EVA02's fused
-    query and value biases included); all else is frozen, in eval mode. Weight decay falls along a cosine over
-    the method's iterations.
+    The first 8 of a ViT-L's 24 blocks are frozen, as in the paper; using the same fraction for other depths is our
+    choice. A fused qkv matrix counts as three matrices, each with its own pair. The biases of these layers also train
+    (including EVA02's separate query and value biases). Everything else is frozen and in eval mode. Weight decay
+    follows a cosine schedule over the iterations.
 
-    peft cannot carry it: PiSSA takes the largest components, MiCA freezes B and starts from A = 0, and neither
-    splits a fused matrix.
+    peft has no equivalent: PiSSA uses the largest components, MiCA freezes B and starts from A = 0, and neither splits
+    a fused matrix.
     """
 
     Settings = MinorComponentSettings
 
     def pair(self, weight: Tensor, rng: torch.Generator) -> Pair:
-        """Return the pair beside a pre-trained ``weight`` (out, in)."""
+        """Return the pair for a pre-trained ``weight`` (out, in)."""
         return Pair(weight, self.settings.rank, in_place=True)
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze the backbone; add pairs and the hooks that add their outputs; let the layers' biases train.
+        """Freeze the backbone, add the pairs with their hooks, and make the biases of these layers trainable.
 
         Raises:
-            UserError: a rank beyond a matrix's; blocks whose layers we do not know.
+            UserError: the rank exceeds that of a matrix, or the blocks have unknown layers.
         """
         shares = _shares(backbone)
         weights = {name: [backbone.get_parameter(f"{name}.weight")[rows] for rows in shares[name]] for name in shares}
@@ -103,9 +104,9 @@ class MinorComponents(Method):
         self.begin(backbone)
         pairs = nn.ModuleDict()
         for name, parts in weights.items():
-            beside = nn.ModuleList(self.pair(weight, rng) for weight in parts)
-            pairs[name.removeprefix("vit.blocks.").replace(".", "_")] = beside
-            self.hook(backbone.get_submodule(name).register_forward_hook(partial(_add, beside)))
+            layer_pairs = nn.ModuleList(self.pair(weight, rng) for weight in parts)
+            pairs[name.removeprefix("vit.blocks.").replace(".", "_")] = layer_pairs
+            self.hook(backbone.get_submodule(name).register_forward_hook(partial(_add, layer_pairs)))
         self._biases = _biases(backbone, list(shares))
         self.add(NAME, pairs)
         for bias in self._biases:
@@ -118,21 +119,21 @@ class MinorComponents(Method):
             if self.settings.rank > components:
                 raise UserError(
                     f"{self.label}: rank {self.settings.rank} exceeds the {components} singular components of "
-                    f"{name}; lower rank"
+                    f"{name}; use a lower rank"
                 )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return all pairs and the biases."""
+        """Return one group of all pairs and biases."""
         params = [*self._added[NAME].parameters(), *self._biases]
         return [{"params": params, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
     def optimizer(self, betas: tuple[float, float], eps: float) -> torch.optim.Optimizer | None:
-        """Return AdamW, whose weight decay each step sets anew."""
+        """Return AdamW; :meth:`before_step` sets its weight decay."""
         self._optimizer = super().optimizer(betas, eps)
         return self._optimizer
 
     def before_step(self, step: int, steps: int) -> None:
-        """Set the iteration's weight decay, from ``weight_decay`` along half a cosine to ``weight_decay_end``."""
+        """Set the weight decay of this step: cosine from ``weight_decay`` to ``weight_decay_end``."""
         start, end = self.settings.weight_decay, self.settings.weight_decay_end
         decay = end + (start - end) * (1 + math.cos(math.pi * step / steps)) / 2
         for group in self._optimizer.param_groups if self._optimizer else []:
@@ -146,7 +147,7 @@ class MinorComponents(Method):
 
 
 def _shares(backbone: Backbone) -> dict[str, list[slice]]:
-    """Return, for each layer that gets pairs, the rows of its weight that are matrices of their own."""
+    """Return, for each layer with pairs, the row ranges of its weight that are separate matrices."""
     first = backbone.depth // 3
     shares: dict[str, list[slice]] = {}
     for candidate in candidates(backbone):
@@ -156,7 +157,7 @@ def _shares(backbone: Backbone) -> dict[str, list[slice]]:
 
 
 def _biases(backbone: Backbone, layers: list[str]) -> list[nn.Parameter]:
-    """Return the layers' biases, those that timm keeps beside a fused projection included."""
+    """Return the biases of the layers, including those that timm stores next to a fused projection."""
     names = {f"{layer}.bias" for layer in layers}
     for layer in layers:
         attention, _, projection = layer.rpartition(".")

@@ -1,4 +1,4 @@
-"""AdaptFormer: a small bottleneck beside each block's feed-forward layers."""
+"""AdaptFormer: a bottleneck adapter parallel to the feed-forward layers of each block."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from benchmark.models.backbone import Backbone
 
 
 class AdaptFormerSettings(Settings):
-    """The adapter is its paper's; how to train it for DGSS nobody has published, though FisherTune has the row."""
+    """Adapter as in its paper; FisherTune reports AdaptFormer for DGSS, but its training is unpublished."""
 
-    bottleneck: int = setting(64, "paper", "3.17 M parameters on a ViT-L, as FisherTune's Table 1", ge=1)
+    bottleneck: int = setting(64, "paper", "3.17 M parameters on a ViT-L, as in FisherTune's Table 1", ge=1)
     scale: float = setting(0.1, "paper", "s, fixed", gt=0)
     dropout: float = setting(0.1, "paper", "between the two layers (released code)", ge=0, lt=1)
-    lr: float = setting(1e-4, "ours", "unpublished for DGSS; that of Rein's adapter", gt=0, le=1)
+    lr: float = setting(1e-4, "ours", "unpublished for DGSS; same as Rein's adapter", gt=0, le=1)
     weight_decay: float = setting(
-        0.05, "ours", "unpublished for DGSS; that of linear layers, biases included, in Rein's adapter", ge=0, lt=1
+        0.05, "ours", "unpublished for DGSS; same as the linear layers (with biases) of Rein's adapter", ge=0, lt=1
     )
 
 
 class Adapter(nn.Module):
     """Maps tokens x (..., D) to s · (U · drop(ReLU(Dn · x + b)) + c), of the same shape.
 
-    Dn is uniform in ±1/√D (Kaiming, a = √5), drawn from ``rng``; U, b and c are zero.
+    Dn is initialised uniformly in ±1/√D (Kaiming, a = √5) from ``rng``; U, b and c with zeros.
     """
 
     def __init__(self, dim: int, bottleneck: int, scale: float, dropout: float, rng: torch.Generator) -> None:
@@ -43,15 +43,15 @@ class Adapter(nn.Module):
                 zero.zero_()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return what the block adds for these tokens."""
+        """Return the term that is added to the output of the block."""
         return self.scale * self.up(self.dropout(self.down(tokens).relu()))
 
 
 class AdaptFormer(Method):
     """y = x + FFN(LN2(x)) + adapter(x), with x the tokens after attention and before the second norm.
 
-    There is no norm in the adapter, and none of the block's LayerScale or drop path applies to it. The
-    backbone is frozen in eval mode, and the function at the start is the pre-trained one.
+    The adapter has no norm, and the LayerScale and drop path of the block do not apply to it. The backbone is frozen
+    and in eval mode. At the start, the model computes the same as the pre-trained one.
     """
 
     label = "AdaptFormer"
@@ -59,15 +59,15 @@ class AdaptFormer(Method):
     Settings = AdaptFormerSettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze the backbone; add the adapters and the hooks that feed and apply them.
+        """Freeze the backbone and add the adapters with their hooks.
 
         Raises:
-            UserError: blocks that do not norm what their feed-forward layers read.
+            UserError: the blocks are not pre-norm.
         """
         for index, block in enumerate(backbone.blocks):
             if not _is_pre_norm(block):
                 raise UserError(
-                    f"adaptformer cannot serve backbone {backbone.name!r}: block {index} has no norm2 before "
+                    f"adaptformer does not support backbone {backbone.name!r}: block {index} has no norm2 before "
                     "its mlp; choose a backbone with pre-norm blocks"
                 )
         self.begin(backbone)
@@ -81,13 +81,13 @@ class AdaptFormer(Method):
             self.hook(block.register_forward_hook(partial(_add, addition)))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return all adapters."""
+        """Return one group of all adapters."""
         adapters = self._added["adaptformer"].parameters()
         return [{"params": list(adapters), "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
 
 def _is_pre_norm(block: nn.Module) -> bool:
-    # timm registers a block's parts in the order in which it calls them.
+    # timm registers the parts of a block in the order in which it calls them.
     parts = [name for name, _ in block.named_children() if name in ("norm2", "mlp")]
     return parts == ["norm2", "mlp"]
 
@@ -97,7 +97,7 @@ def _adapt(adapter: Adapter, addition: list[Tensor], norm: nn.Module, args: tupl
 
 
 def _add(addition: list[Tensor], block: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-    return output + addition.pop().reshape(output.shape)  # SAM feeds norm2 a sequence and returns a map
+    return output + addition.pop().reshape(output.shape)  # SAM passes a sequence to norm2 and returns a map
 
 
 METHOD = AdaptFormer

@@ -1,4 +1,4 @@
-"""BitFit: only the bias vectors train."""
+"""BitFit: train only the biases."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from benchmark.models.backbone import Backbone
 
 
 class BitFitSettings(Settings):
-    """No paper states BitFit's values for segmentation with a VFM."""
+    """No paper states values of BitFit for segmentation with a VFM."""
 
-    lr: float = setting(1e-3, "ours", "unpublished for DGSS; few values need larger steps than matrices", gt=0, le=1)
+    lr: float = setting(
+        1e-3, "ours", "unpublished for DGSS; few parameters need larger steps than matrices", gt=0, le=1
+    )
     weight_decay: float = setting(
-        0.0, "ours", "unpublished for DGSS; decay would pull pre-trained biases to zero", ge=0, lt=1
+        0.0, "ours", "unpublished for DGSS; decay would pull pre-trained biases towards zero", ge=0, lt=1
     )
 
 
 class BitFit(Method):
-    """Every bias of the backbone trains, those of norms and patch embedding included.
+    """Trains every bias of the backbone, including those of norms and patch embedding.
 
-    The backbone stays in eval mode. EVA02 has no key bias and keeps fused query and value biases under names of
-    their own (``q_bias``, ``v_bias``), which count. The last norm's bias is counted and gets no gradient, since
-    block outputs are read before it.
+    The backbone is in eval mode. EVA02 has no key bias; its separate query and value biases (``q_bias``, ``v_bias``)
+    are included. The bias of the last norm is counted but gets no gradient, since block outputs are read before it.
     """
 
     label = "BitFit"
@@ -32,14 +33,14 @@ class BitFit(Method):
     Settings = BitFitSettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze all but the biases."""
+        """Freeze everything except the biases."""
         self.begin(backbone)
         self._biases = [p for name, p in backbone.named_parameters() if name.endswith((".bias", "_bias"))]
         for bias in self._biases:
             bias.requires_grad_(True)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the biases."""
+        """Return one group of all biases."""
         return [{"params": self._biases, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
 

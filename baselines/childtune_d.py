@@ -1,4 +1,4 @@
-"""ChildTuning-D: the weights that the task asks for, chosen once by squared gradients before training."""
+"""ChildTuning-D: train the weights with the largest squared gradients, selected once before training."""
 
 from __future__ import annotations
 
@@ -12,39 +12,47 @@ from benchmark.models.backbone import Backbone
 
 
 class ChildTuneDSettings(Settings):
-    """The paper's and its released script's where they say, for language models."""
+    """Values of the paper and its released script (for language models) where they state them."""
 
-    share: float = setting(0.3, "paper", "p, of the blocks' parameters (released script)", gt=0, le=1)
+    share: float = setting(0.3, "paper", "p, fraction of the parameters of the blocks (released script)", gt=0, le=1)
     estimation: float = setting(
-        0.1, "ours", "of the iterations, for the choice; the paper reads all data once", gt=0, lt=1
+        0.1,
+        "ours",
+        "fraction of the iterations for the estimation phase; the paper uses one pass over the data",
+        gt=0,
+        lt=1,
     )
     decoder_first: float = setting(
         0.1,
         "ours",
-        "of the iterations, where the protocol (as Rein's) has no decoder warm-up; as long as FisherTune's",
+        "fraction of the iterations that train only the decoder, for protocols without decoder warm-up (Rein's); same "
+        "as FisherTune",
         ge=0,
         lt=1,
     )
-    clip: float = setting(1.0, "paper", "largest norm of a tensor's gradient (released code)", gt=0)
-    lr: float = setting(1e-4, "ours", "unpublished for DGSS; that of adapters in Rein", gt=0, le=1)
-    weight_decay: float = setting(0.05, "ours", "unpublished for DGSS; that of Rein", ge=0, lt=1)
+    clip: float = setting(1.0, "paper", "maximum gradient norm per tensor (released code)", gt=0)
+    lr: float = setting(1e-4, "ours", "unpublished for DGSS; same as Rein's adapter", gt=0, le=1)
+    weight_decay: float = setting(0.05, "ours", "unpublished for DGSS; same as Rein", ge=0, lt=1)
 
 
 class ChildTuneD(Method):
-    """The child network: the share p of the blocks' parameters with the largest Fisher scores.
+    """Trains the child network: the fraction p of the blocks' parameters with the largest Fisher scores.
 
-    Score = mean over batches of the squared gradient of a *batch's* loss on true labels, each tensor's
-    gradient first clipped to norm 1; all scores compete in one ranking, and the choice is fixed. The child network then
-    trains in train mode, as released.
+    The score of a weight is the mean over batches of the squared gradient of the *batch* loss on true labels, with the
+    gradient of each tensor clipped to norm 1. All weights are ranked together, and the selection is fixed. The child
+    network trains in train mode, as in the released code.
 
-    Five differences from the released code. There, decoupled weight decay still shrinks the weights that
-    are not chosen, and all that lies outside the encoder's layers is not masked at all and trains fully;
-    here, as the paper has it, nothing but the child network is ever written. There, the choice costs a pass
-    over the training set of its own, in train mode; here it is part of the iterations that every method has,
-    in eval mode, and so free of chance. There, the gradients come through a head as it was initialised, one linear
-    layer; here, through a decoder that has been trained for a while on the frozen backbone, by the protocol or, where
-    that has no warm-up, first of all: an untrained Mask2Former (20.6 M weights) would rank the backbone's by chance,
-    and in protocols with a warm-up both methods that estimate meet a trained decoder.
+    Differences from the released code:
+
+    - There, decoupled weight decay also shrinks weights that are not selected. Here, as in the paper, only the child
+      network is written.
+    - There, parameters outside the encoder layers are not masked and train fully. Here, they are frozen.
+    - There, selection takes an extra pass over the training set. Here, it is part of the iterations that every method
+      has.
+    - There, gradients are computed in train mode. Here, in eval mode, so they are deterministic.
+    - There, gradients come through an untrained linear head. Here, the decoder has been trained on the frozen backbone,
+      by the warm-up of the protocol or else in a phase of its own: an untrained Mask2Former (20.6 M weights) would make
+      the ranking of the backbone's weights random.
     """
 
     label = "ChildTune-D"
@@ -52,10 +60,10 @@ class ChildTuneD(Method):
     Settings = ChildTuneDSettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze all but the blocks.
+        """Freeze everything except the blocks.
 
         Raises:
-            UserError: no weight to choose.
+            UserError: no weight would be selected.
         """
         self.begin(backbone, train_pretrained=True)
         inside = {id(parameter) for parameter in backbone.blocks.parameters()}
@@ -66,24 +74,24 @@ class ChildTuneD(Method):
         self._count = round(self.settings.share * sum(p.numel() for p in self._parameters.values()))
         if self._count == 0:
             raise UserError(
-                f"childtune-d: share {self.settings.share} of the blocks of backbone {backbone.name!r} is no weight "
-                "at all; raise share"
+                f"childtune-d: share {self.settings.share} of the blocks of backbone {backbone.name!r} selects no "
+                "weight; raise share"
             )
 
     def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
-        """Return a phase that scores the weights and one that trains the chosen, after one of an untrained decoder.
+        """Return an estimation and a tuning phase; if the decoder is untrained, a decoder phase comes first.
 
         Raises:
-            UserError: too few iterations for one of each.
+            UserError: too few iterations for all phases.
         """
         share = 0.0 if warmed else self.settings.decoder_first
         alone = max(1, round(share * iterations)) if share else 0
         estimation = max(1, round(self.settings.estimation * iterations))
         if alone + estimation >= iterations:
-            before = f"{alone} of the decoder alone, " if alone else ""
+            before = f"decoder phase ({alone}), " if alone else ""
             raise UserError(
-                f"childtune-d: {iterations} iterations cannot hold {before}{estimation} of estimation and tuning; give "
-                "more, or lower estimation"
+                f"childtune-d: {iterations} iterations are too few for {before}estimation phase ({estimation}) and "
+                "tuning; use more iterations, or lower estimation"
             )
         phases = (
             Phase("estimate", estimation, backbone=False, decoder=False, estimate=True),
@@ -92,72 +100,72 @@ class ChildTuneD(Method):
         return (Phase("decoder", alone, backbone=False), *phases) if alone else phases
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the blocks' parameters; of these, only chosen weights are ever updated."""
+        """Return one group of the blocks' parameters, of which only selected weights are updated."""
         params = list(self._parameters.values())
         return [{"params": params, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
     def optimizer(self, betas: tuple[float, float], eps: float) -> SparseAdamW:
-        """Return an optimizer in which nothing is chosen yet."""
+        """Return the optimizer, with no weight selected yet."""
         self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps, names=self._parameters)
         return self._optimizer
 
     def observe_batch(self, batch: EstimationBatch) -> None:
-        """Add one batch's squared gradients to the scores.
+        """Add the squared gradients of one batch to the scores.
 
         Raises:
             UserError: a gradient is NaN or infinite.
         """
         loss = batch.loss(batch.images, batch.labels)
-        # A block behind the last tap has no part in the loss.
+        # Blocks after the last out index do not contribute to the loss.
         gradients = torch.autograd.grad(loss, list(self._parameters.values()), materialize_grads=True)
         for name, gradient in zip(self._parameters, gradients, strict=True):
             squared = _clipped(averaged(gradient), self.settings.clip).square() / batch.steps
             if not bool(squared.isfinite().all()):
                 raise UserError(
-                    f"childtune-d: the gradient of {name} is not finite at estimation step {batch.step}; lower "
-                    "the decoder's learning rate"
+                    f"childtune-d: the gradient of {name} is not finite at estimation step {batch.step}; lower the "
+                    "learning rate of the decoder"
                 )
             self._scores[name] = self._scores[name] + squared if name in self._scores else squared
 
     def select(self) -> None:
-        """Choose.
+        """Select the weights with the largest scores.
 
         Raises:
-            UserError: no gradient told one weight from another.
+            UserError: all gradients were 0.
         """
         if not any(bool(score.any()) for score in self._scores.values()):
             raise UserError(
-                "childtune-d: every gradient was 0 in every estimation step, so the loss does not depend on the "
-                "backbone; warm the decoder up for longer (protocol: decoder.warmup)"
+                "childtune-d: all gradients were 0 in all estimation steps, so the loss does not depend on the "
+                "backbone; use a longer decoder warm-up (protocol: decoder.warmup)"
             )
         for name, mask in top_k(self._scores, self._count).items():
             self._optimizer.select(self._parameters[name], mask)
         self._scores = {}
 
     def trainable(self) -> int:
-        """Return how many weights are chosen."""
+        """Return the number of selected weights."""
         return self._count
 
     def stored_values(self) -> int:
-        """Return how many scores there are: one per weight of the blocks."""
+        """Return the number of scores: one per weight of the blocks."""
         return sum(parameter.numel() for parameter in self._parameters.values())
 
     def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the chosen weights as they are now."""
+        """Return the current values of the selected weights."""
         return self._optimizer.changes()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the scores so far; once the choice is made, it is the optimizer's."""
+        """Return the scores so far; after selection there are none, and the optimizer stores the selected weights."""
         return {"scores": self._scores}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the scores back."""
+        """Restore the scores."""
         scores: dict[str, Tensor] = state["scores"]
         self._scores = {name: score.to(self._parameters[name].device) for name, score in scores.items()}
 
 
 def _clipped(gradient: Tensor, largest: float) -> Tensor:
-    """Return the gradient, shrunk to norm ``largest`` where it is longer."""
+    """Return the gradient, clipped to norm ``largest``."""
     return gradient * (largest / (gradient.norm() + 1e-6)).clamp(max=1)
 
 

@@ -1,4 +1,4 @@
-"""ChildTuning-F: at every step a random share of the gradient's entries, whatever the task."""
+"""ChildTuning-F: at every step, train a random fraction of the gradient entries."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ from benchmark.models.backbone import Backbone
 
 
 class ChildTuneFSettings(Settings):
-    """The released script has one value of p for both variants, and runs D."""
+    """The released script has one value of p for both variants, but only runs D."""
 
-    share: float = setting(0.3, "ours", "p of the released script, whose one run is of D, not of F", gt=0, le=1)
-    lr: float = setting(
-        1e-5, "ours", "unpublished for DGSS; the blocks move as a whole, as in Rein's full fine-tuning", gt=0, le=1
+    share: float = setting(
+        0.3, "ours", "p, fraction kept at each step; from the released script, which only runs D", gt=0, le=1
     )
-    weight_decay: float = setting(0.05, "ours", "unpublished for DGSS; that of Rein", ge=0, lt=1)
+    lr: float = setting(
+        1e-5,
+        "ours",
+        "unpublished for DGSS; all weights of the blocks train, so same as full fine-tuning in Rein",
+        gt=0,
+        le=1,
+    )
+    weight_decay: float = setting(0.05, "ours", "unpublished for DGSS; same as Rein", ge=0, lt=1)
 
 
 class ChildTuneF(Method):
-    """Gradients g of the blocks' parameters become g · M / p, with M ~ Bernoulli(p) anew at each step.
+    """Replaces gradients g of the blocks' parameters by g · M / p, with a new M ~ Bernoulli(p) at each step.
 
-    The mask stands before Adam, as released: its moments see zeros, and a weight that is left out once still moves
-    by its momentum. Every weight of the blocks thus trains, and decoupled weight decay shrinks every one at
-    every step, unscaled: that is the released code's, and unlike D there is no weight that must stay as it is.
-    As in D, the backbone trains in train mode, and what lies outside the blocks is frozen (in the released
-    code it trains, under the mask).
+    As in the released code, the mask is applied before Adam: the moments include the zeros, and a masked weight still
+    moves by its momentum. Every weight of the blocks therefore trains, and decoupled weight decay applies to all of
+    them at every step. As in ChildTuning-D, the backbone trains in train mode and parameters outside the blocks are
+    frozen (in the released code, they train under the mask).
 
-    A step's mask is a function of the seed and the step alone, so a resumed run needs no random state and all
-    processes of a distributed run draw the same one. It is drawn on the gradient's device, whose generator
-    differs from the CPU's.
+    The mask depends only on the seed and the step, so a resumed run needs no RNG state and all ranks draw the same
+    mask. It is drawn on the device of the gradients, whose generator differs from the CPU's.
     """
 
     label = "ChildTune-F"
@@ -39,7 +43,7 @@ class ChildTuneF(Method):
     Settings = ChildTuneFSettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze all but the blocks; draw the number from which every mask follows."""
+        """Freeze everything except the blocks; draw the seed of the masks."""
         self.begin(backbone, train_pretrained=True)
         self._parameters = list(backbone.blocks.parameters())
         inside = {id(parameter) for parameter in self._parameters}
@@ -48,14 +52,14 @@ class ChildTuneF(Method):
         self._seed = int(torch.randint(2**62, (), generator=rng))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the blocks' parameters."""
+        """Return one group of the blocks' parameters."""
         return [{"params": self._parameters, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
     def before_step(self, step: int, steps: int) -> None:
         """Mask and rescale the gradients."""
         generator = torch.Generator(self._parameters[0].device).manual_seed(self._seed + step)
         for parameter in self._parameters:
-            if parameter.grad is not None:  # a block behind the last tap has none
+            if parameter.grad is not None:  # None for blocks after the last out index
                 mask = torch.empty_like(parameter.grad).bernoulli_(self.settings.share, generator=generator)
                 parameter.grad.mul_(mask).div_(self.settings.share)
 

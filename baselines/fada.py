@@ -1,4 +1,4 @@
-"""FADA, reimplemented: learnt tokens refine low and high frequencies of the patch map behind each block."""
+"""FADA (reimplementation): learnt tokens refine low and high frequencies of the patch features after each block."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from benchmark.method import Method, Settings, setting
 from benchmark.models.backbone import Backbone
 
 HAAR = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
-"""LL, LH, HL, HH (twice) from a square's corners in reading order; symmetric, and twice its own inverse."""
+"""2 × (LL, LH, HL, HH) from the 2 × 2 corners in reading order; half of it is symmetric and its own inverse."""
 
 
 class FADASettings(Settings):
-    """The paper's where it could be read, by way of those who cite it; Rein's elsewhere."""
+    """Values of the paper as quoted by papers that cite it; Rein's otherwise."""
 
-    tokens: int = setting(100, "paper", "m of the low frequencies; the high ones have 3m", ge=2)
+    tokens: int = setting(100, "paper", "m for low frequencies; high frequencies have 3m", ge=2)
     rank: int = setting(16, "paper", "r of T = A B", ge=1)
-    lr: float = setting(1e-4, "ours", "not to be read; that of Rein, on which the code is said to build", gt=0, le=1)
+    lr: float = setting(1e-4, "ours", "not available; same as Rein, on which the code is said to build", gt=0, le=1)
     weight_decay: float = setting(
-        0.05, "ours", "not to be read; Rein's, of the linear layers with their biases; tokens are exempt", ge=0, lt=1
+        0.05, "ours", "not available; same as Rein: linear layers with biases, tokens exempt", ge=0, lt=1
     )
 
 
@@ -36,25 +36,24 @@ def haar(tokens: Tensor) -> Tensor:
 
 
 def inverse_haar(bands: Tensor) -> Tensor:
-    """Return the map (B, 2h, 2w, D) of which ``bands`` (B, 4, h, w, D) are the Haar bands."""
+    """Return the map (B, 2h, 2w, D) with Haar bands ``bands`` (B, 4, h, w, D)."""
     corners = torch.einsum("ij,bjhwd->bihwd", bands.new_tensor(HAAR) / 2, bands)
     return corners.unflatten(1, (2, 2)).permute(0, 3, 1, 4, 2, 5).flatten(3, 4).flatten(1, 2)
 
 
 class Frequencies(nn.Module):
-    """FADA's tokens and layers, by this reading. Per block, on its patch map's Haar bands::
+    """FADA's tokens and layers as we read the paper. Per block, on the Haar bands of its patch map::
 
         LL:           f ← f + W₂ (S W₁(T_L) + f),   S = softmax(f T_Lᵀ / √D)
         [LH; HL; HH]: f ← f + W₄ (N W₃(T_H) + f),   N = InstanceNorm(softmax(f T_Hᵀ / √D))
 
-    followed by the inverse transform. T = A B are low-rank: m tokens for LL, 3m for the three high bands, which
-    are one sequence of 3hw features. W₁..W₄ (with biases) are shared by all blocks. As in Rein, the first token
-    takes its share of the softmax and gives nothing. InstanceNorm takes, for each image and token, mean and
-    variance over the 3hw features, and learns nothing. A map with an odd side repeats its last row or column
-    for the transform.
+    followed by the inverse transform. T = A B is low-rank, with m tokens for LL and 3m for the three high bands, which
+    form one sequence of 3hw features. W₁..W₄ (with biases) are shared by all blocks. As in Rein, the first token takes
+    part in the softmax but its value is dropped. InstanceNorm normalises each image and token over the 3hw features,
+    without learnt parameters. Maps with an odd side repeat their last row or column for the transform.
 
-    The equations have no scale, so W₂ and W₄ start at zero (Rein's own form without one): the start is the
-    pre-trained function. A and B are uniform in ±√(6 / (3p² + √(rD))) for patch size p.
+    The equations have no scale, so W₂ and W₄ are initialised with zeros (as in Rein without a scale): at the start, the
+    model computes the same as the pre-trained one. A and B are uniform in ±√(6 / (3p² + √(rD))) for patch size p.
 
     Args:
         depth: number of blocks.
@@ -62,7 +61,7 @@ class Frequencies(nn.Module):
         rank: r.
         dim: D.
         patch: p.
-        rng: of all initial weights.
+        rng: generator for the initial weights.
     """
 
     def __init__(self, depth: int, tokens: int, rank: int, dim: int, patch: int, rng: torch.Generator) -> None:
@@ -77,7 +76,7 @@ class Frequencies(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, grid: Tensor, block: int) -> Tensor:
-        """Return one block's refined patch map, (B, h, w, D) as given."""
+        """Return the refined patch map of one block, with the shape of ``grid`` (B, h, w, D)."""
         height, width = grid.shape[1:3]
         bands = haar(_even(grid))
         low, high = bands[:, 0].flatten(1, 2), bands[:, 1:].flatten(1, 3)
@@ -86,18 +85,18 @@ class Frequencies(nn.Module):
         low_change = self.low(similarity @ self.low_tokens(low_tokens[1:]) + low)
         similarity = F.instance_norm(_similarity(high, high_tokens).transpose(1, 2)).transpose(1, 2)[..., 1:]
         high_change = self.high(similarity @ self.high_tokens(high_tokens[1:]) + high)
-        # The transform is linear: to add what changes, transformed back, is to transform back what is changed.
+        # The transform is linear, so it is enough to transform the change back and add it.
         change = inverse_haar(torch.cat([low_change, high_change], dim=1).view(bands.shape))
         return grid + change[:, :height, :width]
 
 
 class FADA(Method):
-    """A reimplementation from the equations as others cite them; the official repository holds no code.
+    """Reimplementation from the equations quoted by other papers; the official repository contains no code.
 
-    After each block the patch map is refined (see :class:`Frequencies`); prefix tokens pass untouched, the
-    backbone is frozen in eval mode. A ViT-L: 5,138,432 parameters, without Rein's query link (459,264 more with
-    it). The published 11.65 M fit neither this reading nor any other that was tried (four independent Reins
-    would be 11.96 M), so rows under this name must not be taken for the authors'.
+    The patch map is refined after each block (see :class:`Frequencies`); prefix tokens are unchanged. The backbone is
+    frozen and in eval mode. On a ViT-L there are 5,138,432 parameters, or 459,264 more with Rein's query link, which
+    is not included. The published 11.65 M match neither this reading nor others we tried (four independent Reins have
+    11.96 M), so results under this name are not the authors'.
     """
 
     label = "FADA (reimplemented)"
@@ -105,7 +104,7 @@ class FADA(Method):
     Settings = FADASettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze the backbone; add tokens and layers, a hook behind each block, and one that sees image sizes."""
+        """Freeze the backbone; add tokens, layers, a hook on each block, and one for the patch grid's size."""
         self.begin(backbone)
         s = self.settings
         made = Frequencies(backbone.depth, s.tokens, s.rank, backbone.embed_dim, backbone.patch_size, rng)
@@ -115,7 +114,7 @@ class FADA(Method):
             self.hook(block.register_forward_hook(partial(self._refine, made, index)))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the linear layers with weight decay, tokens without."""
+        """Return a group of linear layers with weight decay and one of tokens without."""
         made = self._added["fada"]
         linear = [p for child in made.children() for p in child.parameters()]
         lr = self.settings.lr
@@ -130,7 +129,7 @@ class FADA(Method):
         self._grid = height, width
 
     def _refine(self, made: Frequencies, index: int, block: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        if output.dim() == 4:  # SAM's tokens are a map already
+        if output.dim() == 4:  # SAM's tokens already form a map
             return made(output, index)
         prefix = self.backbone.prefix_tokens
         grid = output[:, prefix:].unflatten(1, self._grid)
@@ -138,7 +137,7 @@ class FADA(Method):
 
 
 def _even(grid: Tensor) -> Tensor:
-    """Return a map (B, h, w, D) with even sides, its last row and column repeated where they are odd."""
+    """Pad a map (B, h, w, D) to even sides by repeating its last row and column."""
     height, width = grid.shape[1:3]
     if height % 2:
         grid = torch.cat([grid, grid[:, -1:]], dim=1)

@@ -1,4 +1,4 @@
-"""Freeze: the foundation model stays as pre-trained; only the decoder learns."""
+"""Freeze: frozen backbone; only the decoder trains."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from benchmark.models.backbone import Backbone
 
 
 class Freeze(Method):
-    """Nothing of the backbone trains: no gradient, no weight decay, eval mode."""
+    """Freezes the whole backbone: no gradients, no weight decay, eval mode."""
 
     label = "Freeze"
     source = "Wei et al., Stronger, Fewer, & Superior (Rein), CVPR 2024, Table 1"
     Settings = Settings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze all of the backbone."""
+        """Freeze the backbone."""
         self.begin(backbone)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return no group."""
+        """Return no groups."""
         return []
 
 

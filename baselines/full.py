@@ -1,4 +1,4 @@
-"""Full fine-tuning: every pre-trained weight trains, position embedding included."""
+"""Full fine-tuning: train every pre-trained weight, including the position embedding."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from benchmark.models.backbone import Backbone
 
 
 class FullSettings(Settings):
-    """Rein's, whose comparison with full fine-tuning the field quotes."""
+    """Rein's values; its comparison with full fine-tuning is the one commonly cited."""
 
-    lr: float = setting(1e-5, "paper", "Rein's paper; its released code has 1e-4", gt=0, le=1)
-    weight_decay: float = setting(0.05, "paper", "Rein; norms are exempt, as there", ge=0, lt=1)
+    lr: float = setting(1e-5, "paper", "Rein's paper; the released code has 1e-4", gt=0, le=1)
+    weight_decay: float = setting(0.05, "paper", "Rein; norms are exempt", ge=0, lt=1)
 
 
 class Full(Method):
-    """Every weight trains, in train mode, so that the backbone's drop path is on.
+    """Trains every weight in train mode, so that drop path is on.
 
-    The last norm belongs to the backbone and is counted, but block outputs are read before it: it gets no
-    gradient and stays as it is.
+    The last norm is counted but gets no gradient, since block outputs are read before it.
     """
 
     label = "Full"
@@ -30,11 +29,11 @@ class Full(Method):
     Settings = FullSettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Make all of the backbone trainable."""
+        """Make the whole backbone trainable."""
         self.begin(backbone, train_pretrained=True)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the norms without weight decay and the rest with it."""
+        """Return a group with weight decay and one of the norms without."""
         decayed: list[nn.Parameter] = []
         norms: list[nn.Parameter] = []
         for name, parameter in self.backbone.named_parameters():

@@ -1,4 +1,4 @@
-"""GeCo: SoMA's pairs, and predictions that must stand a small move along the geometry of an image's features."""
+"""GeCo: SoMA's adapter plus a consistency loss under perturbations along the local geometry of the features."""
 
 from __future__ import annotations
 
@@ -13,37 +13,40 @@ from benchmark.method import WHOLE, Decoding, MicroBatch, setting
 from benchmark.models.backbone import Backbone
 
 TINY = torch.finfo(torch.float32).tiny
-FLAT = 1e-5  # an eigenvalue below this share of all is rounding: its direction means nothing
+FLAT = 1e-5  # eigenvalues below this fraction of the total are rounding errors with arbitrary direction
 
 
 class GeCoSettings(MinorComponentSettings):
-    """SoMA's, and of the regulariser what the released code has."""
+    """SoMA's values, and those of the released code for the regulariser."""
 
-    strength: float = setting(0.1, "paper", "factor of the regulariser in the loss", ge=0)
-    warmup: float = setting(0.025, "paper", "share of the iterations without it: 1,000 of 40,000", ge=0, le=1)
-    neighbours: int = setting(8, "paper", "k, most similar tokens of the same image", ge=1)
-    dimensions: int = setting(4, "paper", "d, of the local tangent space", ge=1)
-    radius: float = setting(0.1, "paper", "length of a move at κ = 0, in root-mean-squares of the token", gt=0)
-    normal: float = setting(0.2, "paper", "share of the normal part in a move where κ is below the median", ge=0)
+    strength: float = setting(0.1, "paper", "weight of the regulariser in the loss", ge=0)
+    warmup: float = setting(0.025, "paper", "fraction of the iterations without it: 1,000 of 40,000", ge=0, le=1)
+    neighbours: int = setting(8, "paper", "k, number of most similar tokens of the same image", ge=1)
+    dimensions: int = setting(4, "paper", "d, dimension of the local tangent space", ge=1)
+    radius: float = setting(0.1, "paper", "length of the perturbation at κ = 0, relative to the RMS of the token", gt=0)
+    normal: float = setting(0.2, "paper", "weight of the normal component where κ is below the median", ge=0)
 
 
 class GeCo(MinorComponents):
-    """Adapter as in :mod:`baselines.soma`, from the pre-trained function, plus 0.1 · mean acos²(Σ √(p p′)).
+    """Adapter as in :mod:`baselines.soma`, starting at the pre-trained model, plus 0.1 · mean acos²(Σ √(p p′)).
 
-    p are the decoder's class probabilities, p′ those after the coarsest level of its pyramid (stride of two
-    patches) has moved by :func:`moves`; p is a target and passes no gradient, p′ passes it to the decoder and,
-    through the moved features, to the backbone's side. The move itself is a constant.
+    p are the class probabilities of the decoder; p′ are those after perturbing the coarsest level of its feature
+    pyramid (stride of two patches) by :func:`moves`. p is a detached target. Gradients of p′ reach the decoder and,
+    through the perturbed features, the backbone. The perturbation itself is detached.
 
-    A pyramid's coarsest level is the mean or the maximum over 2 × 2 tokens of the last tapped block. Adding one
-    vector to all four adds it to either, so the last block's map is moved, by what is computed on its means,
-    and no decoder is taken apart.
+    The coarsest level is the mean or maximum over 2 × 2 tokens of the last block that the decoder reads. Adding the
+    same vector to all four tokens adds it to their mean and maximum. The perturbation is therefore computed on the
+    means and added to the last block's map, without changes to the decoder.
 
-    The released adapter is, but for names, SoMA's as released (:mod:`baselines.soma_as_released`); what the
-    paper intends is here. 4,866,048 parameters on a ViT-L, published as 4.70 M. Two more differences: p is the
-    softmax of the decoder's logits, where the released code takes one of Mask2Former's semantic scores, which
-    already lie in 0..1; and the paper's prototype bank and its product with the adapter's output, which the
-    released code does not use, are absent. It also pools levels of more than 1,024 tokens, which crops of up to
-    1,024 pixels do not have.
+    Differences from the released code:
+
+    - Its adapter is SoMA's as released (:mod:`baselines.soma_as_released`). Here, it is the one described in the paper:
+      4,866,048 parameters on a ViT-L, published as 4.70 M.
+    - p is the softmax of the decoder's logits. The released code applies a softmax to Mask2Former's semantic scores,
+      which are already in 0..1.
+    - The paper's prototype bank and its product with the adapter's output are absent; the released code does not use
+      them.
+    - The released code pools levels with more than 1,024 tokens, which crops of up to 1,024 pixels do not reach.
     """
 
     label = "GeCo"
@@ -51,7 +54,7 @@ class GeCo(MinorComponents):
     Settings = GeCoSettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Attach as SoMA does; keep what the backbone hands to the decoder until the step is over."""
+        """Attach as SoMA does, and store the features that the backbone passes to the decoder."""
         super().attach(backbone, rng)
         self._features: list[Tensor] = []
         self.hook(backbone.register_forward_hook(self._keep))
@@ -60,11 +63,11 @@ class GeCo(MinorComponents):
         self._features = output if torch.is_grad_enabled() else []
 
     def losses(self, decoding: Decoding) -> dict[str, Tensor]:
-        """Return the regulariser, ``{"geometry": scalar}``; nothing before its warm-up is over."""
+        """Return the regulariser, ``{"geometry": scalar}``, or nothing during its warm-up."""
         features, self._features = [level.float() for level in self._features], []
         if decoding.step < self.settings.warmup * decoding.steps:
             return {}
-        # In float32 whatever the run's precision: bfloat16 would round a move of 0.3 % away.
+        # In float32 for every precision of the run: bfloat16 would round away a change of 0.3 %.
         with torch.autocast(features[-1].device.type, enabled=False):
             with torch.no_grad():
                 clean = decoding.decode(features)
@@ -73,24 +76,25 @@ class GeCo(MinorComponents):
         return {"geometry": self.settings.strength * squared_angle(clean, moved).mean()}
 
     def _move(self, level: Tensor, rng: torch.Generator, micro_batch: MicroBatch = WHOLE) -> Tensor:
-        """Return what to add to the last map (B, D, h, w), alike on each 2 x 2 tokens."""
+        """Return the perturbation of the last map (B, D, h, w), constant over each 2 x 2 tokens."""
         s, (height, width) = self.settings, level.shape[-2:]
         coarse = F.avg_pool2d(level, 2, ceil_mode=True, count_include_pad=False)
         tokens = coarse.flatten(2).mT
-        chance = micro_batch.drawn(torch.randn, tokens.shape, rng).to(tokens.device)
-        move = moves(tokens, chance, s.neighbours, s.dimensions, s.radius, s.normal).mT.reshape(coarse.shape)
+        noise = micro_batch.drawn(torch.randn, tokens.shape, rng).to(tokens.device)
+        move = moves(tokens, noise, s.neighbours, s.dimensions, s.radius, s.normal).mT.reshape(coarse.shape)
         return move.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., :height, :width]
 
 
 def local_geometry(tokens: Tensor, neighbours: int, dimensions: int) -> tuple[Tensor, Tensor]:
-    """Return the tangent space and the curvature at each token, from its most similar neighbours.
+    """Return the tangent space and curvature at each token, from its most similar tokens.
 
-    Tokens are taken at unit length. The principal axes of the offsets to the k neighbours, not centred, span the
-    tangent space; κ = energy of the offsets outside of it / energy of the offsets. Fewer than k + 1 tokens are
-    all neighbours. Where the offsets span fewer than d dimensions, the remaining axes are zero.
+    Tokens are normalised to unit length. The tangent space is spanned by the principal axes of the (uncentred) offsets
+    to the k nearest tokens; κ is the energy of the offsets outside the tangent space divided by their total energy. If
+    there are fewer than k + 1 tokens, all others are neighbours. If the offsets span fewer than d dimensions, the
+    remaining axes are zero.
 
     Args:
-        tokens: (B, n, D), each image's own.
+        tokens: (B, n, D); neighbours are searched within an image.
         neighbours: k.
         dimensions: d.
 
@@ -113,38 +117,39 @@ def local_geometry(tokens: Tensor, neighbours: int, dimensions: int) -> tuple[Te
     return scale[..., None] * (vectors.mT @ offsets), kappa.clamp(0, 1) * (total > 0)
 
 
-def moves(tokens: Tensor, chance: Tensor, neighbours: int, dimensions: int, radius: float, normal: float) -> Tensor:
-    """Return a small move of each token: along the tangent space where features curve, also off it elsewhere.
+def moves(tokens: Tensor, noise: Tensor, neighbours: int, dimensions: int, radius: float, normal: float) -> Tensor:
+    """Return a small perturbation of each token, along the tangent space and, at low curvature, also off it.
 
-    ``chance`` = t + n, tangent and normal part. The direction is t where κ is at least the image's (lower)
-    median and t + ``normal`` · n elsewhere; the length is radius / (1 + κ) times the token's root mean square.
+    ``noise`` = t + n with tangent component t and normal component n. The direction is t where κ is at least the
+    (lower) median of the image, and t + ``normal`` · n elsewhere. The length is radius / (1 + κ) times the RMS of the
+    token.
 
     Args:
         tokens: (B, n, D).
-        chance: (B, n, D), standard normal.
-        neighbours: k of :func:`local_geometry`.
-        dimensions: d likewise.
+        noise: (B, n, D), standard normal.
+        neighbours: k, see :func:`local_geometry`.
+        dimensions: d, see :func:`local_geometry`.
         radius: see above.
         normal: see above.
 
     Returns:
-        (B, n, D); zero where an image has one token only.
+        (B, n, D); zero if there is only one token per image.
     """
     if tokens.shape[1] < 2:
         return torch.zeros_like(tokens)
     axes, kappa = local_geometry(tokens, neighbours, dimensions)
-    tangent = ((axes @ chance[..., None]) * axes).sum(-2)
+    tangent = ((axes @ noise[..., None]) * axes).sum(-2)
     curved = kappa >= kappa.median(dim=1, keepdim=True).values
-    off = torch.where(curved, 0.0, normal)[..., None] * (chance - tangent)
+    off = torch.where(curved, 0.0, normal)[..., None] * (noise - tangent)
     length = radius / (1 + kappa)[..., None] * tokens.square().mean(-1, keepdim=True).sqrt()
     return length * F.normalize(tangent + off, dim=-1)
 
 
 def squared_angle(clean: Tensor, moved: Tensor) -> Tensor:
-    """Return acos²(Σ √(p p′)) per position, (B, h, w), of logits (B, C, h, w).
+    """Return acos²(Σ √(p p′)) per position, (B, h, w), for logits (B, C, h, w).
 
-    √p and √p′ are unit vectors: the angle between them is 2 asin(|√p - √p′| / 2), which is exact for small ones,
-    where acos of a sum near 1 is rounding and its slope infinite.
+    √p and √p′ are unit vectors, so the angle is 2 asin(|√p - √p′| / 2). This is accurate for small angles, where acos
+    near 1 loses all digits and its derivative diverges.
     """
     roots = [(logits.log_softmax(1) / 2).exp() for logits in (clean, moved)]
     chord = (roots[0] - roots[1]).square().sum(1).clamp(min=1e-12).sqrt()

@@ -1,4 +1,4 @@
-"""LoRA on query, key and value projections, by peft."""
+"""LoRA on query, key and value projections, using peft."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from benchmark.models.backbone import Backbone
 
 
 class LoRASettings(Settings):
-    """Rein's and FisherTune's tables list LoRA, but nobody has published the code behind the rows."""
+    """Rein and FisherTune report LoRA, but the code behind their results is unpublished."""
 
-    rank: int = setting(8, "paper", "0.79 M parameters on a ViT-L (Rein, Table 3) mean 8 on fused qkv", ge=1)
-    alpha: float = setting(8.0, "ours", "unpublished for DGSS; peft's, so that alpha / rank = 1", gt=0)
+    rank: int = setting(8, "paper", "0.79 M parameters on a ViT-L (Rein, Table 3) imply rank 8 on fused qkv", ge=1)
+    alpha: float = setting(8.0, "ours", "unpublished for DGSS; peft's default, so that alpha / rank = 1", gt=0)
     dropout: float = setting(0.0, "ours", "unpublished for DGSS; peft's default", ge=0, lt=1)
-    lr: float = setting(1e-4, "ours", "unpublished for DGSS; that of Rein's adapter", gt=0, le=1)
-    weight_decay: float = setting(0.05, "ours", "unpublished for DGSS; that of matrices in Rein's adapter", ge=0, lt=1)
+    lr: float = setting(1e-4, "ours", "unpublished for DGSS; same as Rein's adapter", gt=0, le=1)
+    weight_decay: float = setting(
+        0.05, "ours", "unpublished for DGSS; same as the matrices of Rein's adapter", ge=0, lt=1
+    )
 
 
 class LoRA(Method):
-    """W + (alpha / rank) B A on the attention's input projections; A Kaiming-uniform, B zero.
+    """W + (alpha / rank) B A on the input projections of the attention; A is Kaiming-uniform, B is zero at the start.
 
-    One adapter where timm fuses query, key and value (rank x 4D per block), three where it does not (EVA02:
-    rank x 6D). The function at the start is the pre-trained one.
+    One adapter per block if timm fuses query, key and value (rank x 4D parameters), three otherwise (EVA02: rank x 6D).
+    At the start, the model computes the same as the pre-trained one.
     """
 
     label = "LoRA"
@@ -33,12 +35,12 @@ class LoRA(Method):
     Settings = LoRASettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze the backbone and let peft wrap its projections.
+        """Freeze the backbone and wrap its projections with peft.
 
         Raises:
-            UserError: a backbone without projections that we know.
+            UserError: the backbone has no known projections.
         """
-        from peft import LoraConfig, inject_adapter_in_model  # here, since peft takes seconds to import
+        from peft import LoraConfig, inject_adapter_in_model  # imported here, since it takes seconds
 
         self.begin(backbone)
         targets = [name.removesuffix(".weight") for name in matrices(backbone, ("q", "k", "v"))]
@@ -56,19 +58,19 @@ class LoRA(Method):
             _draw(layer, rng)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return all A and B."""
+        """Return one group of all A and B."""
         parts = [part for layer in self._layers.values() for part in (layer.lora_A, layer.lora_B)]
         params = [parameter for part in parts for parameter in part.parameters()]
         return [{"params": params, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
     def train_mode(self) -> None:
-        """Turn LoRA's own dropout on, and none of the backbone's."""
+        """Set train mode, with LoRA's dropout on and the backbone's off."""
         super().train_mode()
         for layer in self._layers.values():
             layer.lora_dropout.train()
 
     def detach(self) -> None:
-        """Put the original projections back; what LoRA learnt is gone."""
+        """Restore the original projections and discard the LoRA weights."""
         for name, layer in self._layers.items():
             self.backbone.set_submodule(name, layer.base_layer)
         for block in self._redirected:
@@ -78,7 +80,7 @@ class LoRA(Method):
 
 
 def _draw(layer: Any, rng: torch.Generator) -> None:
-    """Redraw A from the method's own stream, as peft does it: uniform in ±1/√in (Kaiming, a = √5)."""
+    """Draw A again from ``rng``, with peft's distribution: uniform in ±1/√in (Kaiming, a = √5)."""
     weight = layer.lora_A["default"].weight
     bound = weight.shape[1] ** -0.5
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A random 5 %: what a sparse update is worth when nothing guides the choice."""
+"""Random: train 5 % of the weights, selected at random, as a control for methods that select by a criterion."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from benchmark.models.backbone import Backbone
 
 
 class RandomSettings(Settings):
-    """FisherTune's Table 4 has the row, without the settings behind it."""
+    """FisherTune's Table 4 reports the method without its hyperparameters."""
 
-    share: float = setting(0.05, "paper", "of the whole backbone: 15.21 M of a ViT-L's 304.20 M", gt=0, le=1)
-    groups: tuple[Group, ...] = setting(GROUPS, "paper", "where to choose; Table 4 also has q, k or v alone")
-    lr: float = setting(1e-4, "ours", "unpublished; that of adapters in Rein", gt=0, le=1)
-    weight_decay: float = setting(0.05, "ours", "unpublished; that of Rein", ge=0, lt=1)
+    share: float = setting(0.05, "paper", "fraction of the whole backbone: 15.21 M of a ViT-L's 304.20 M", gt=0, le=1)
+    groups: tuple[Group, ...] = setting(GROUPS, "paper", "matrices to select from; Table 4 also has q, k or v alone")
+    lr: float = setting(1e-4, "ours", "unpublished; same as Rein's adapter", gt=0, le=1)
+    weight_decay: float = setting(0.05, "ours", "unpublished; same as Rein", ge=0, lt=1)
 
 
 class Random(Method):
-    """Weights chosen uniformly among query, key, value and feed-forward matrices, once, before training.
+    """Selects weights of the query, key, value and feed-forward matrices uniformly, once before training.
 
-    The control of every guided choice: same candidates, same number, same optimizer, backbone in eval mode. A
-    weight that is not chosen stays bit-identical to the pre-trained one.
+    Candidates, number of weights and optimizer are those of FisherTune; the backbone is in eval mode. Weights that are
+    not selected stay bit-identical to the pre-trained ones.
     """
 
     label = "Random"
@@ -42,10 +42,10 @@ class Random(Method):
     Settings = RandomSettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze all but the candidates' matrices.
+        """Freeze everything except the matrices with candidates.
 
         Raises:
-            UserError: no weight to choose, or fewer candidates than that.
+            UserError: no weight would be selected, or there are too few candidates.
         """
         self.begin(backbone)
         self._rng = rng
@@ -53,29 +53,29 @@ class Random(Method):
         self._count = round(self.settings.share * sum(p.numel() for p in backbone.parameters()))
         if self._count == 0:
             raise UserError(
-                f"random: share {self.settings.share} of backbone {backbone.name!r} is no weight at all; raise share"
+                f"random: share {self.settings.share} of backbone {backbone.name!r} selects no weight; raise share"
             )
         available = sum(candidate.numel() for candidate in self._candidates)
         if self._count > available:
             raise UserError(
                 f"random: share {self.settings.share} of backbone {backbone.name!r} is {self._count:,} "
-                f"weights, but {', '.join(self.settings.groups)} hold {available:,}; lower share or add groups"
+                f"weights, but {', '.join(self.settings.groups)} have {available:,}; lower share or add groups"
             )
         self._matrices = {candidate.name: candidate.parameter for candidate in self._candidates}
         for matrix in self._matrices.values():
             matrix.requires_grad_(True)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the matrices that hold candidates; of these, only chosen weights are ever updated."""
+        """Return one group of the matrices with candidates, of which only selected weights are updated."""
         params = list(self._matrices.values())
         return [{"params": params, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
     def optimizer(self, betas: tuple[float, float], eps: float) -> SparseAdamW:
-        """Choose, and return the optimizer of the chosen weights."""
+        """Select the weights and return their optimizer."""
         keys = {f"{c.name}[{c.group}]": c for c in self._candidates}
-        lots = {key: torch.rand(c.share(c.parameter).shape, generator=self._rng) for key, c in keys.items()}
+        scores = {key: torch.rand(c.share(c.parameter).shape, generator=self._rng) for key, c in keys.items()}
         masks = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in self._matrices.items()}
-        for key, chosen in top_k(lots, self._count).items():
+        for key, chosen in top_k(scores, self._count).items():
             keys[key].share(masks[keys[key].name]).copy_(chosen)
         self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps, names=self._matrices)
         for name, matrix in self._matrices.items():
@@ -83,11 +83,11 @@ class Random(Method):
         return self._optimizer
 
     def trainable(self) -> int:
-        """Return how many weights are chosen."""
+        """Return the number of selected weights."""
         return self._count
 
     def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the chosen weights as they are now."""
+        """Return the current values of the selected weights."""
         return self._optimizer.changes()
 
 

@@ -1,4 +1,4 @@
-"""Rein: learnt tokens refine the patch features that a frozen block hands to the next."""
+"""Rein: learnt tokens refine the patch features between frozen blocks."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ QUERY_DIM = 256
 
 
 class ReinSettings(Settings):
-    """All of them are the paper's and its released configuration's."""
+    """Values of the paper and its released configuration."""
 
-    tokens: int = setting(100, "paper", "m; must equal the decoder's queries where it has some", ge=2)
+    tokens: int = setting(
+        100, "paper", "m; must equal the number of object queries of the decoder, if it has any", ge=2
+    )
     rank: int = setting(16, "paper", "r of T = A B", ge=1)
     scale: float = setting(0.001, "paper", "initial scale of the refinement", gt=0)
-    lr: float = setting(1e-4, "paper", "adapter's", gt=0, le=1)
+    lr: float = setting(1e-4, "paper", "of the adapter", gt=0, le=1)
     weight_decay: float = setting(
-        0.05, "paper", "of the linear layers, biases included; tokens and scale are exempt", ge=0, lt=1
+        0.05, "paper", "of the linear layers with biases; tokens and scale are exempt", ge=0, lt=1
     )
 
 
 class Reins(nn.Module):
-    """LoRAReins, its low-rank form, which is the one that the paper's tables use.
+    """LoRAReins, the low-rank form that the paper's tables use.
 
     Per block i, with patch features f (..., D) and tokens T_i = A_i B_i (m, D)::
 
-        S = softmax(f T_iᵀ / √D) over the m tokens, then without the first ("null") token, not renormalised
+        S = softmax(f T_iᵀ / √D) over the m tokens; the first ("null") token is then dropped without renormalising
         f ← f + s · (W_f (S W_t(T_i[1:]) + f) + b_f)
 
     W_t, W_f (with biases) and the scalar s are shared by all blocks. A and B are uniform in
-    ±√(6 / (3p² + √(rD))) for patch size p, linear layers as torch initialises them.
+    ±√(6 / (3p² + √(rD))) for patch size p; linear layers have torch's initialisation.
 
     Args:
         depth: number of blocks.
@@ -47,7 +49,7 @@ class Reins(nn.Module):
         dim: D.
         patch: p.
         scale: initial s.
-        rng: of all initial weights.
+        rng: generator for the initial weights.
     """
 
     def __init__(
@@ -71,9 +73,9 @@ class Reins(nn.Module):
         return features + self.scale * self.feature(refinement)
 
     def queries(self) -> Tensor:
-        """Return the query link (m, 256) for a decoder that takes object queries (Mask2Former).
+        """Return the query link: object queries (m, 256) for Mask2Former.
 
-        Per token and query dimension: largest, mean and last value over the blocks, in that order, merged.
+        Merged from the maximum, mean and last value over the blocks, per token and query dimension, in that order.
         """
         each = self.query(self.a @ self.b)
         summary = torch.stack([each.amax(0), each.mean(0), each[-1]], dim=-1)
@@ -81,12 +83,12 @@ class Reins(nn.Module):
 
 
 class Rein(Method):
-    """Rein on every block's patch tokens; prefix tokens pass untouched, the backbone is frozen in eval mode.
+    """Rein on the patch tokens of every block; prefix tokens are unchanged. The backbone is frozen and in eval mode.
 
-    A decoder with object queries (Mask2Former) takes Rein's in place of its own, as many as there are tokens. The
-    link's two layers (459,264 parameters on a ViT-L) exist and count as published, also with a decoder that has
-    no queries; there they get no gradient, which data-parallel training must be told (unused parameters), and
-    2,530,817 are live on a ViT-L.
+    A decoder with object queries (Mask2Former) uses Rein's queries, one per token, instead of its own. As in the
+    published count, the two layers of this query link (459,264 parameters on a ViT-L) are counted for every decoder.
+    With decoders without object queries they get no gradient, which DDP needs to know (``find_unused_parameters``),
+    and 2,530,817 parameters train on a ViT-L.
     """
 
     label = "Rein"
@@ -94,7 +96,7 @@ class Rein(Method):
     Settings = ReinSettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze the backbone; add the tokens and a hook behind each block."""
+        """Freeze the backbone; add the tokens and a hook on each block."""
         self.begin(backbone)
         s = self.settings
         dim, patch = backbone.embed_dim, backbone.patch_size
@@ -104,12 +106,12 @@ class Rein(Method):
             self.hook(block.register_forward_hook(partial(_refine, reins, index, backbone.prefix_tokens)))
 
     def queries(self) -> Callable[[], Tensor]:
-        """Return the query link."""
+        """Return the function that computes the query link."""
         reins: Any = self._added["rein"]
         return reins.queries
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the linear layers with weight decay, tokens and scale without."""
+        """Return a group of linear layers with weight decay and one of tokens and scale without."""
         reins = self._added["rein"]
         exempt = [reins.get_parameter(name) for name in ("a", "b", "scale")]
         linear = [p for child in reins.children() for p in child.parameters()]
@@ -121,7 +123,7 @@ class Rein(Method):
 
 
 def _refine(reins: Reins, index: int, prefix: int, block: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-    if prefix == 0:  # also SAM's, whose tokens are a map (B, h, w, D)
+    if prefix == 0:  # includes SAM, whose tokens form a map (B, h, w, D)
         return reins(output, index)
     return torch.cat([output[:, :prefix], reins(output[:, prefix:], index)], dim=1)
 

@@ -1,4 +1,4 @@
-"""SoMA: the minor singular components of each weight matrix train, as the paper has it."""
+"""SoMA: train the minor singular components of each weight matrix, as described in the paper."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from baselines._minor_components import MinorComponents
 
 
 class SoMA(MinorComponents):
-    """W = U S Vᵀ per matrix; the last r components train as B A (A = √S Vᵀ, B = U √S), the residual is frozen.
+    """W = U S Vᵀ per matrix. The last r components train as B A (A = √S Vᵀ, B = U √S); the residual is frozen.
 
-    The function at the start is the pre-trained one: the forward pass computes W x + (B A - B₀A₀) x, which is
-    (W - B₀A₀) x + B A x with W untouched, so that detaching leaves nothing behind. Weight decay draws the pairs
-    to zero, hence the matrix to its residual.
+    The forward pass computes W x + (B A - B₀A₀) x, which equals (W - B₀A₀) x + B A x without modifying W. At the start,
+    the model therefore computes the same as the pre-trained one, and detaching restores it. Weight decay pulls the
+    pairs towards zero, and thus the matrix towards its residual.
 
-    A ViT-L: 4,718,592 in pairs and 147,456 biases. The published 4,867,072 are 1,024 more: DINOv2's mask token,
-    which the released code leaves trainable, no image ever reaches, and this backbone does not have.
+    On a ViT-L: 4,718,592 parameters in pairs and 147,456 in biases. The published 4,867,072 include 1,024 more:
+    DINOv2's mask token, which is trainable in the released code although it is never used, and which this backbone does
+    not have.
 
-    The released code computes something else, see :mod:`baselines.soma_as_released`.
+    The released code differs, see :mod:`baselines.soma_as_released`.
     """
 
     label = "SoMA"

@@ -1,4 +1,4 @@
-"""Visual prompt tuning, deep: learnt tokens join the sequence of every block."""
+"""Visual prompt tuning (VPT-deep): learnt tokens are inserted into the sequence of every block."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from benchmark.models.backbone import Backbone
 
 
 class VPTSettings(Settings):
-    """Rein's and FisherTune's tables list VPT, but nobody has published the code behind the rows."""
+    """Rein and FisherTune report VPT, but the code behind their results is unpublished."""
 
     prompts: int = setting(150, "paper", "per block, for a ViT-L at 512: 3.69 M parameters (Rein, Table 3)", ge=1)
-    lr: float = setting(1e-4, "ours", "unpublished for DGSS; that of Rein's adapter", gt=0, le=1)
-    weight_decay: float = setting(0.0, "ours", "unpublished for DGSS; tokens are exempt from decay in Rein", ge=0, lt=1)
+    lr: float = setting(1e-4, "ours", "unpublished for DGSS; same as Rein's adapter", gt=0, le=1)
+    weight_decay: float = setting(
+        0.0, "ours", "unpublished for DGSS; Rein's tokens are exempt from weight decay", ge=0, lt=1
+    )
 
 
 class Prompts(nn.Module):
@@ -32,16 +34,16 @@ class Prompts(nn.Module):
 
 
 class VPT(Method):
-    """VPT-deep: prompts stand between prefix and patch tokens, and each block gets fresh ones.
+    """VPT-deep: each block has its own prompts, inserted between prefix and patch tokens.
 
-    A block's outputs at its prompts are discarded, so taps and the next block see the usual tokens. Prompts
-    have no place in the image: blocks with rotary position embedding (EVA02, DINOv3) do not rotate them.
+    A block's outputs at its prompts are discarded, so the decoder and the next block get the usual tokens. Prompts have
+    no position in the image: blocks with rotary position embedding (EVA02, DINOv3) do not rotate them.
 
-    Ours: SAM, whose tokens are a map and whose blocks attend within windows of it, most of them. No paper says
-    where prompts go there. Here a block's prompts join the attention of each of its windows, the same in all (a
-    global block is one window); windows are cut and padded as before, and no relative position is added between a
-    prompt and a place. Since outputs at prompts are discarded, this is the same as prompts that are keys and values
-    only, and so it is computed. 150 per block are 6,144,000 parameters on SAM-H.
+    Our extension to SAM: its tokens form a map and most of its blocks use windowed attention, for which no paper says
+    where to insert prompts. Here, the prompts of a block are part of the attention of each of its windows, with the
+    same prompts in all windows (a global block is one window). Windows are partitioned and padded as usual, and there
+    is no relative position between prompts and patches. Since outputs at prompts are discarded, prompts only act as
+    keys and values, which is how it is computed. 150 prompts per block are 6,144,000 parameters on SAM-H.
     """
 
     label = "VPT"
@@ -52,14 +54,14 @@ class VPT(Method):
         """Freeze the backbone; add prompts and the hooks that insert and discard them.
 
         Raises:
-            UserError: windowed blocks other than SAM's, which know relative positions.
+            UserError: the blocks are windowed but are not SAM's (with relative positions).
         """
         windowed = [hasattr(block, "window_size") for block in backbone.blocks]
         for index, block in enumerate(backbone.blocks):
             if windowed[index] and not getattr(block.attn, "use_rel_pos", False):
                 raise UserError(
-                    f"vpt cannot serve backbone {backbone.name!r}: block {index} is windowed, but not as SAM's are, "
-                    "with relative positions; choose another backbone"
+                    f"vpt does not support backbone {backbone.name!r}: block {index} is windowed without SAM's "
+                    "relative positions; choose another backbone"
                 )
         self.begin(backbone)
         count = self.settings.prompts
@@ -75,7 +77,7 @@ class VPT(Method):
         self._count_as_prefix(count)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the prompts."""
+        """Return one group of all prompts."""
         prompts = self._added["vpt"].parameters()
         return [{"params": list(prompts), "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
@@ -85,7 +87,7 @@ class VPT(Method):
         super().detach()
 
     def _count_as_prefix(self, count: int) -> None:
-        # timm's rotary attention rotates what comes after so many tokens, and reads the number for nothing else.
+        # timm's rotary attention does not rotate this many leading tokens, and uses the number for nothing else.
         for block in self.backbone.blocks:
             attention: Any = block.attn
             if hasattr(attention, "num_prefix_tokens"):
@@ -103,19 +105,19 @@ def _discard(start: int, count: int, block: nn.Module, args: tuple[Any, ...], ou
 
 
 class _Widened:
-    """A block's attention with prompts as further keys and values, until it is removed."""
+    """Hook handle: a block's attention with prompts as additional keys and values, until removed."""
 
     def __init__(self, block: Any, prompts: Prompts, index: int) -> None:
         self.attention = block.attn
         self.attention.forward = partial(_attend, block.attn, block.norm1, prompts, index)
 
     def remove(self) -> None:
-        """Give the attention its own computation back."""
+        """Restore the original forward of the attention."""
         del self.attention.forward
 
 
 def _attend(attention: Any, norm: nn.Module, prompts: Prompts, index: int, windows: Tensor) -> Tensor:
-    """Return what SAM's attention, in eval mode, makes of normed windows (B, h, w, D) and of a block's prompts."""
+    """Return SAM's attention (eval mode) over normed windows (B, h, w, D), with prompts as keys and values."""
     from timm.models.vision_transformer_sam import get_decomposed_rel_pos_bias
 
     count, *grid, _ = windows.shape

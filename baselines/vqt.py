@@ -1,4 +1,4 @@
-"""Visual query tuning: learnt tokens ask each block's attention and leave its other tokens as they are."""
+"""Visual query tuning: learnt query tokens attend to the tokens of each block without changing them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from benchmark.models.backbone import Backbone
 
 
 class VQTSettings(Settings):
-    """FisherTune's tables list VQT for segmentation, without code; its 3.01 M parameters fit no whole T."""
+    """FisherTune reports VQT for segmentation without code; its 3.01 M parameters correspond to no integer T."""
 
-    queries: int = setting(5, "paper", "T per block, default of the released code; its README advises 1", ge=1)
-    dropout: float = setting(0.1, "paper", "of the query tokens (released script)", ge=0, lt=1)
-    lr: float = setting(1e-4, "ours", "unpublished for DGSS; that of Rein's adapter", gt=0, le=1)
-    weight_decay: float = setting(0.0, "ours", "unpublished for DGSS; tokens are exempt from decay in Rein", ge=0, lt=1)
+    queries: int = setting(5, "paper", "T per block, default of the released code (its README recommends 1)", ge=1)
+    dropout: float = setting(0.1, "paper", "on the query tokens (released script)", ge=0, lt=1)
+    lr: float = setting(1e-4, "ours", "unpublished for DGSS; same as Rein's adapter", gt=0, le=1)
+    weight_decay: float = setting(
+        0.0, "ours", "unpublished for DGSS; Rein's tokens are exempt from weight decay", ge=0, lt=1
+    )
 
 
 class Queries(nn.Module):
@@ -38,21 +40,21 @@ class Queries(nn.Module):
 
 
 class VQT(Method):
-    """Each block's query tokens attend to its other tokens, pass its feed-forward layers and are taken out.
+    """The query tokens of a block attend to its other tokens, pass its feed-forward layers and are then removed.
 
-    They enter as queries only (keys and values come from the usual tokens), so what a block hands to the next
-    is that of the frozen backbone bit for bit. Queries have no place in the image: blocks with rotary position
-    embedding (EVA02, DINOv3) rotate the keys and not them.
+    They are queries only (keys and values come from the usual tokens), so the input of the next block is bit-identical
+    to that of the frozen backbone. Query tokens have no position in the image: blocks with rotary position embedding
+    (EVA02, DINOv3) rotate the keys but not them.
 
-    Ours: SAM, whose blocks attend within windows of a map, most of them. No paper says what a query sees there.
-    Having no place, it belongs to no window and has no relative position: here it asks all tokens of the map, in
-    windowed and in global blocks alike.
+    Our extension to SAM: most of its blocks use windowed attention, for which no paper says what a query token attends
+    to. Since query tokens have no position, they belong to no window and have no relative position: they attend to all
+    tokens of the map, in windowed and global blocks.
 
-    Ours: how the decoder reads them. The paper classifies, and its head reads all query outputs,
-    concatenated; a decoder of maps would read none, and VQT would equal Freeze. Here the features f (D, h, w)
-    that the decoder gets of a tapped block become f + softmax(f qᵀ / √D) q, place by place, over the block's T
-    query outputs q; the next block's input does not change, and no parameter is added. With blocks between
-    taps, the second term is the mean over the blocks since the tap before, so that all query tokens are read.
+    Our choice: how the decoder uses them. The paper classifies images, with a head on the concatenated query outputs; a
+    segmentation decoder would ignore them, and VQT would equal Freeze. Here, the features f (D, h, w) that the decoder
+    gets from a block become f + softmax(f qᵀ / √D) q at each position, over the block's T query outputs q. The input of
+    the next block does not change, and no parameter is added. If there are blocks between two out indices, the second
+    term is the mean over the blocks since the previous out index, so that all query tokens are used.
     """
 
     label = "VQT"
@@ -63,12 +65,12 @@ class VQT(Method):
         """Freeze the backbone; add the query tokens and the hooks that run and read them.
 
         Raises:
-            UserError: blocks that are not timm's plain ones, EVA's or SAM's.
+            UserError: the blocks are not timm's plain, EVA or SAM blocks.
         """
         for index, block in enumerate(backbone.blocks):
             if obstacle := _obstacle(block):
                 raise UserError(
-                    f"vqt cannot serve backbone {backbone.name!r}: block {index} {obstacle}; choose another backbone"
+                    f"vqt does not support backbone {backbone.name!r}: block {index} {obstacle}; choose another one"
                 )
         self.begin(backbone)
         s = self.settings
@@ -82,14 +84,14 @@ class VQT(Method):
         self.hook(backbone.register_forward_hook(partial(_hand_over, outputs)))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the query tokens."""
+        """Return one group of all query tokens."""
         tokens = self._added["vqt"].parameters()
         return [{"params": list(tokens), "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
 
 def _obstacle(block: nn.Module) -> str:
-    """Return why query tokens cannot pass through a block; empty where they can."""
-    from timm.layers import Attention, AttentionRope  # here, since timm takes seconds to import
+    """Return why a block does not support query tokens; empty if it does."""
+    from timm.layers import Attention, AttentionRope  # imported here, since it takes seconds
     from timm.models.eva import EvaAttention, EvaBlock
     from timm.models.vision_transformer import Block
     from timm.models.vision_transformer_sam import Attention as SAMAttention
@@ -99,9 +101,7 @@ def _obstacle(block: nn.Module) -> str:
     if isinstance(block, SAMBlock) and isinstance(attention, SAMAttention):
         return "has rotary attention" if attention.rope is not None else ""
     if not isinstance(block, Block | EvaBlock) or not isinstance(attention, Attention | AttentionRope | EvaAttention):
-        return (
-            f"({type(block).__name__} with {type(attention).__name__}) is none of timm's plain block, EVA's and SAM's"
-        )
+        return f"({type(block).__name__} with {type(attention).__name__}) is not timm's plain, EVA or SAM block"
     if attention.gate is not None or getattr(attention, "num_kv_groups", 1) > 1:
         return "has gated attention or shared keys"
     return ""
@@ -116,41 +116,41 @@ def _run(
     kwargs: dict[str, Any],
     output: Tensor,
 ) -> None:
-    tokens: Tensor = args[0].flatten(1, -2)  # SAM's are a map
+    tokens: Tensor = args[0].flatten(1, -2)  # SAM's tokens form a map
     outputs[index] = pass_through(block, queries(index, len(tokens)), tokens, kwargs.get("rope"))
 
 
 def _hand_over(
     outputs: dict[int, Tensor], backbone: Backbone, args: tuple[Any, ...], features: list[Tensor]
 ) -> list[Tensor]:
-    handed, first = [], 0
-    for tap, tapped in zip(sorted(backbone.out_indices), features, strict=True):
-        readings = [read(tapped, outputs.pop(index)) for index in range(first, tap + 1)]
-        handed.append(tapped + torch.stack(readings).mean(0))
-        first = tap + 1
-    return handed
+    read_out, first = [], 0
+    for last, level in zip(sorted(backbone.out_indices), features, strict=True):
+        readings = [read(level, outputs.pop(index)) for index in range(first, last + 1)]
+        read_out.append(level + torch.stack(readings).mean(0))
+        first = last + 1
+    return read_out
 
 
 def read(features: Tensor, queries: Tensor) -> Tensor:
-    """Return, for features (B, D, h, w), each place's mixture of one block's query outputs (B, T, D)."""
-    places = features.flatten(2).mT
-    shares = (places @ queries.mT * queries.shape[-1] ** -0.5).softmax(-1)
-    return (shares @ queries).mT.view_as(features)
+    """Return, for each position of features (B, D, h, w), the attention-weighted query outputs (B, T, D)."""
+    positions = features.flatten(2).mT
+    weights = (positions @ queries.mT * queries.shape[-1] ** -0.5).softmax(-1)
+    return (weights @ queries).mT.view_as(features)
 
 
 def pass_through(block: Any, queries: Tensor, tokens: Tensor, rope: Tensor | None) -> Tensor:
-    """Return what a block makes of query tokens (B, T, D) that attend to its input tokens (B, N, D).
+    """Return the outputs of a block for query tokens (B, T, D) that attend to its input tokens (B, N, D).
 
     Args:
         block: in eval mode.
-        rope: rotary table of the patch tokens, where the block has one.
+        rope: rotary embedding of the patch tokens, if the block has one.
     """
     x = queries + _scaled(block, 1, _attend(block.attn, block.norm1(queries), block.norm1(tokens), rope))
     return x + _scaled(block, 2, block.mlp(block.norm2(x)))
 
 
 def _scaled(block: Any, branch: int, x: Tensor) -> Tensor:
-    """Apply LayerScale, which is a module in timm's plain block and a parameter or None in EVA's."""
+    """Apply LayerScale: a module in timm's plain block, a parameter or None in EVA's."""
     if hasattr(block, f"ls{branch}"):
         return getattr(block, f"ls{branch}")(x)
     gamma = getattr(block, f"gamma_{branch}")
@@ -158,7 +158,7 @@ def _scaled(block: Any, branch: int, x: Tensor) -> Tensor:
 
 
 def _attend(attn: Any, queries: Tensor, tokens: Tensor, rope: Tensor | None) -> Tensor:
-    """Attend from normed queries to normed tokens, with the block's own weights."""
+    """Attend from normed queries to normed tokens, with the weights of the block."""
     from timm.layers import apply_rot_embed_cat
 
     projected = _project(attn, queries, tokens)
@@ -175,7 +175,7 @@ def _project(attn: Any, queries: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor
     if attn.qkv is None:
         return attn.q_proj(queries), attn.k_proj(tokens), attn.v_proj(tokens)
     weight, bias = attn.qkv.weight, attn.qkv.bias
-    if getattr(attn, "q_bias", None) is not None:  # EVA02-S keeps the fused projection's biases apart
+    if getattr(attn, "q_bias", None) is not None:  # EVA02-S stores the biases of the fused projection separately
         bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
     width = len(weight) // 3
     first, rest = (None, None) if bias is None else (bias[:width], bias[width:])

@@ -1,1 +1,1 @@
-"""The methods under study, and their ablations."""
+"""FisherTune and its ablations."""

@@ -288,7 +288,7 @@ def test_the_common_warm_up_is_not_perturbed() -> None:
 
 
 def test_a_batch_of_one_and_an_unused_position_are_refused() -> None:
-    with pytest.raises(UserError, match="a batch of one has no spread"):
+    with pytest.raises(UserError, match=r"perturbation: .*batch >= 2"):
         trained(trainer("lora", perturbation(), batch=1))
-    with pytest.raises(UserError, match="perturbation: place=3 lies behind block 2"):
+    with pytest.raises(UserError, match=r"perturbation: place=3 .*block 2\b"):
         trainer("lora", perturbation(place=3))

@@ -1,6 +1,6 @@
-"""What a fine-tuning method is, and the few tools that several methods share.
+"""The interface of fine-tuning methods and the tools they share.
 
-This package is all of the harness that a method may import.
+Methods import nothing else from the benchmark.
 """
 
 from benchmark.common.errors import UserError

@@ -1,7 +1,7 @@
-"""The weights that sparse methods choose from: query, key, value and feed-forward matrices of the blocks.
+"""Candidate weights of sparse methods: query, key, value and feed-forward matrices of the blocks.
 
-This is FisherTune's tunable set θ = {θ_Q, θ_K, θ_V, θ_FFN} (Eq. 3), 276,824,064 weights of a ViT-L: matrices
-only, since biases, norms, embeddings and the attention's output projection are not in it.
+This is FisherTune's tunable set θ = {θ_Q, θ_K, θ_V, θ_FFN} (Eq. 3), 276,824,064 weights of a ViT-L. Biases, norms,
+embeddings and the output projection of the attention are not in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GROUPS: tuple[Group, ...] = ("q", "k", "v", "ffn")
 
 @dataclass(frozen=True)
 class Candidate:
-    """One group's share of one weight matrix.
+    """The rows of one weight matrix that belong to one group.
 
     A fused ``qkv`` matrix gives three candidates with the same ``name`` and ``parameter`` and adjacent rows.
 
@@ -40,19 +40,19 @@ class Candidate:
     rows: slice
 
     def numel(self) -> int:
-        """Return how many weights this share holds."""
+        """Return the number of weights in these rows."""
         return self.share(self.parameter).numel()
 
     def share(self, tensor: Tensor) -> Tensor:
-        """Return the view of ``tensor`` (shaped like the whole matrix) that belongs to this group."""
+        """Return the rows of ``tensor`` (shaped like the whole matrix) that belong to this group, as a view."""
         return tensor[self.rows]
 
 
 def candidates(backbone: Backbone, groups: tuple[Group, ...] = GROUPS) -> list[Candidate]:
-    """Return the candidates of the given groups, block by block in the backbone's own order.
+    """Return the candidates of the given groups, in the order of the backbone's blocks.
 
     Raises:
-        UserError: a block has no query, key and value projections or no feed-forward layers that we know.
+        UserError: a block has no known query, key and value projections or no feed-forward layers.
     """
     known = {id(parameter): (name, parameter) for name, parameter in backbone.named_parameters()}
     found = []
@@ -61,7 +61,7 @@ def candidates(backbone: Backbone, groups: tuple[Group, ...] = GROUPS) -> list[C
         if {group for _, group, _ in shares} != set(GROUPS):
             raise UserError(
                 f"backbone {backbone.name!r}: block {index} lacks attn.qkv (or q_proj, k_proj, v_proj) or "
-                "mlp layers; a method that tunes these cannot serve it"
+                "mlp layers, which this method tunes; choose another backbone"
             )
         for layer, group, rows in shares:
             if group in groups:
@@ -70,7 +70,7 @@ def candidates(backbone: Backbone, groups: tuple[Group, ...] = GROUPS) -> list[C
 
 
 def matrices(backbone: Backbone, groups: tuple[Group, ...] = GROUPS) -> dict[str, nn.Parameter]:
-    """Return each matrix that holds a candidate once, by its name within the backbone."""
+    """Return the matrices that contain candidates, each once, by their name within the backbone."""
     return {candidate.name: candidate.parameter for candidate in candidates(backbone, groups)}
 
 
@@ -78,7 +78,7 @@ def _attention(block: Any) -> Iterator[tuple[nn.Linear, Group, slice]]:
     attention: Any = getattr(block, "attn", None)
     fused = getattr(attention, "qkv", None)
     if isinstance(fused, nn.Linear):
-        # Queries fill attn.proj's input; with fewer key and value heads the rest is shared by those two.
+        # The query width is attn.proj's input width; keys and values (fewer heads with GQA) share the rest.
         query = attention.proj.in_features
         key = (fused.out_features - query) // 2
         yield fused, "q", slice(0, query)
@@ -93,7 +93,7 @@ def _attention(block: Any) -> Iterator[tuple[nn.Linear, Group, slice]]:
 
 
 def _feed_forward(block: Any) -> Iterator[tuple[nn.Linear, Group, slice]]:
-    # timm has fc1/fc2, gated fc1_g/fc1_x/fc2 (EVA02) and packed gates: every linear layer of `mlp` is meant.
+    # Every linear layer of `mlp`: timm has fc1/fc2, gated fc1_g/fc1_x/fc2 (EVA02) and packed gates.
     layers: nn.Module = getattr(block, "mlp", nn.Identity())
     for layer in layers.modules():
         if isinstance(layer, nn.Linear):

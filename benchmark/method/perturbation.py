@@ -1,4 +1,4 @@
-"""Feature perturbation (FisherTune, Eq. 6): new statistics for an image's features, as another domain might have.
+"""Feature perturbation (FisherTune, Eq. 6): resample the feature statistics of each image to simulate another domain.
 
 DSU: Li et al., Uncertainty Modeling for Out-of-Distribution Generalization, ICLR 2022.
 """
@@ -18,19 +18,19 @@ from benchmark.method.interface import Method, Settings, setting
 from benchmark.method.processes import gathered, processes
 from benchmark.models.backbone import Backbone
 
-EPS = 1e-6  # of the variance, as DSU has it
+EPS = 1e-6  # added to the variance, as in DSU
 
 
 def restyle(x: Tensor, noise_mean: Tensor, noise_spread: Tensor) -> Tensor:
     """Return x' = β (x - μ) / σ + α with α = μ + ε_μ Σ_μ and β = σ + ε_σ Σ_σ (Eq. 6).
 
-    μ, σ are each sample's and channel's over space; Σ_μ, Σ_σ their (population) standard deviation over the
-    batch, held constant in the backward pass, so that a sample's gradient depends on no other sample. In a
-    batch of one Σ = 0 and x' = x; a channel that is constant over space stays constant, at α. The batch is that of
-    all processes together.
+    μ and σ are the mean and standard deviation over positions, per sample and channel. Σ_μ and Σ_σ are their
+    (population) standard deviations over the batch, detached, so that the gradient of a sample depends on no other
+    sample. With a single image Σ = 0 and x' = x. A channel that is constant over positions stays constant, at α. The
+    batch is that of all ranks together.
 
     Args:
-        x: (B, N, C), N places in space.
+        x: (B, N, C), N positions.
         noise_mean: ε_μ, broadcastable to (B, 1, C).
         noise_spread: ε_σ, likewise.
     """
@@ -41,58 +41,58 @@ def restyle(x: Tensor, noise_mean: Tensor, noise_spread: Tensor) -> Tensor:
     return beta * (x - mean) / spread + alpha
 
 
-def features_at(backbone: Backbone, place: str | int, whose: str) -> tuple[nn.Module, int]:
-    """Return the module that puts out the features at a place, and how many prefix tokens lead them.
+def features_at(backbone: Backbone, place: str | int, name: str) -> tuple[nn.Module, int]:
+    """Return the module that outputs the features at ``place``, and how many prefix tokens its output has.
 
     Args:
-        backbone: where to look.
-        place: ``embedding`` (of patches, before positions are added) or a block's index (its output).
-        whose: setting it is, to begin an error with.
+        backbone: the backbone.
+        place: ``embedding`` (patch embedding, before positions are added) or a block index (its output).
+        name: of the method, for error messages.
 
     Raises:
-        UserError: a block that the backbone does not have, or whose output nothing reads.
+        UserError: the backbone has no such block, or the decoder does not use its output.
     """
     if not isinstance(place, int):
         return backbone.vit.patch_embed, 0
     if place > max(backbone.out_indices):
         raise UserError(
-            f"{whose}: place={place} lies behind block {max(backbone.out_indices)}, the last that the decoder reads of "
-            f"backbone {backbone.name!r}; give a smaller one, or 'embedding'"
+            f"{name}: place={place} comes after block {max(backbone.out_indices)}, the last one of backbone "
+            f"{backbone.name!r} that the decoder reads; use a smaller index or 'embedding'"
         )
     return backbone.blocks[place], backbone.prefix_tokens
 
 
 def on_patches(output: Tensor, prefix: int, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return a module's output with ``change`` made to its patch tokens (B, N, C); prefix tokens are left alone.
+    """Apply ``change`` to the patch tokens (B, N, C) of a module's output; prefix tokens are unchanged.
 
-    Channels are last in timm's transformers: (B, N, C), or (B, h, w, C) for windowed attention and where the
-    image size may vary.
+    Channels are last in timm's transformers: (B, N, C), or (B, h, w, C) for windowed attention and for dynamic image
+    sizes.
     """
     tokens = output.reshape(output.shape[0], -1, output.shape[-1])
     return torch.cat([tokens[:, :prefix], change(tokens[:, prefix:])], dim=1).reshape(output.shape)
 
 
 class PerturbationSettings(Settings):
-    """Where and how often; FisherTune's Table 5 gives it to other methods and says neither."""
+    """Where and how often to perturb. FisherTune's Table 5 combines it with other methods but states neither."""
 
     place: Literal["embedding"] | NonNegativeInt = setting(
-        "embedding", "ours", "where, unpublished; as FisherTune's simulated domain here: or a block's index"
+        "embedding", "ours", "position, or a block index; unpublished: same as FisherTune's simulated domain"
     )
-    probability: float = setting(0.5, "paper", "of a batch's being perturbed (DSU)", gt=0, le=1)
+    probability: float = setting(0.5, "paper", "that a batch is perturbed (DSU)", gt=0, le=1)
 
 
 class Perturbation(nn.Module):
-    """Perturbs a backbone's features in the training steps of whichever method carries it, and nowhere else.
+    """Perturbs the backbone's features during the training steps of another method.
 
-    It is a module without parameters that a method adds to the backbone like its own, so it is in train mode when
-    the method's side trains and in eval mode otherwise: the common decoder warm-up, FisherTune's and ChildTuning's
-    estimates and every scoring see the features as they are. ε ~ N(0, 1) for every sample and channel, from the
-    iteration's own stream as dropout is, so a resumed run draws what an undisturbed one does. What a method does
-    at the same place (Rein's refinement of a block's output) comes first.
+    It is a module without parameters, added to the backbone by the method, so it is in train mode only while the
+    backbone trains. The shared decoder warm-up, the estimation phases of FisherTune and ChildTuning and every
+    evaluation use unperturbed features. ε ~ N(0, 1) per sample and channel comes from the same per-iteration RNG as
+    dropout, so a resumed run draws the same numbers as an uninterrupted one. Changes that a method makes at the same
+    position (Rein refines the output of a block) are applied first.
 
     Raises:
-        UserError: at the first training step, where there is one image only: statistics of one image have no
-            spread, so nothing would be perturbed.
+        UserError: at the first training step, if the batch has one image: the standard deviation over the batch is
+            then 0 and nothing would be perturbed.
     """
 
     def __init__(self, settings: PerturbationSettings | None = None) -> None:
@@ -100,17 +100,17 @@ class Perturbation(nn.Module):
         self.settings = settings or PerturbationSettings()
 
     def join(self, method: Method) -> None:
-        """Go with an attached method, until it is detached.
+        """Add the perturbation to an attached method; detaching the method removes it.
 
         Raises:
-            UserError: no such place.
+            UserError: the backbone has no such position.
         """
         module, self._prefix = features_at(method.backbone, self.settings.place, "perturbation")
         method.add("perturbation", self)
         method.hook(module.register_forward_hook(self._hook))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x' of patch features x (B, N, C), computed in float32 and of x's own type."""
+        """Return x' for patch features x (B, N, C), computed in float32 and returned in the dtype of x."""
         micro_batch = current()
         noise = torch.randn(2, x.shape[0] * micro_batch.of, 1, x.shape[2])  # on the CPU: the same on every device
         own = (micro_batch.rows(each).to(x.device) for each in noise)
@@ -121,7 +121,7 @@ class Perturbation(nn.Module):
             return None
         if output.shape[0] * processes() == 1:
             raise UserError(
-                "perturbation: a batch of one has no spread to draw from; the protocol's has to be of two or more"
+                "perturbation: the batch has one image, so its statistics do not vary; use a protocol with batch >= 2"
             )
         if torch.rand(()) >= self.settings.probability:
             return None

@@ -1,4 +1,4 @@
-"""What the processes of a distributed run tell each other, for methods that look at whole batches."""
+"""Collective operations over ranks, for methods that need statistics of the whole batch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor, distributed
 
 
 def processes() -> int:
-    """Return how many processes train together."""
+    """Return the number of ranks."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def summed(tensor: Tensor) -> Tensor:
-    """Return the sum over all processes, the same on each; the tensor itself where there is one."""
+    """Return the sum over all ranks; the tensor itself if there is one rank."""
     if processes() == 1:
         return tensor
     tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
@@ -21,12 +21,12 @@ def summed(tensor: Tensor) -> Tensor:
 
 
 def averaged(tensor: Tensor) -> Tensor:
-    """Return the mean over all processes: of gradients of mean losses, the whole batch's gradient."""
+    """Return the mean over all ranks; for the gradient of a mean loss, this is the gradient of the whole batch."""
     return summed(tensor) / processes() if processes() > 1 else tensor
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """Return every process's tensor, all of one shape, one behind the other along the first axis; no gradient."""
+    """Return the tensors of all ranks (equal shapes), concatenated along the first axis; without gradient."""
     if processes() == 1:
         return tensor
     parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(processes())]

@@ -1,7 +1,7 @@
-"""Select weights one by one, and train those alone.
+"""Select and train individual weights.
 
-:func:`top_k` chooses exactly k of all weights by score; :class:`SparseAdamW` is AdamW whose state and
-updates exist for chosen weights only, so that every other weight stays bit-identical to the pre-trained one.
+:func:`top_k` selects exactly k weights by score. :class:`SparseAdamW` is AdamW with state and updates for the selected
+weights only, so that every other weight stays bit-identical to the pre-trained one.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from torch import Tensor
 
 from benchmark.common.errors import UserError
 
-CHUNK = 1 << 22  # values looked at together; bounds the working memory whatever the number of scores
+CHUNK = 1 << 22  # values processed at once; bounds the working memory
 DIGIT = 16  # bits ranked per pass
-MOST_STEPS = 1 << 53  # up to which floating point, of which rates are computed, counts
+MOST_STEPS = 1 << 53  # largest step count that float64 represents exactly; learning rates are computed in it
 INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def top_k(scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
-    """Choose the k largest of all scores, over all tensors together.
+    """Select the k largest scores over all tensors.
 
-    Exactly k are chosen; among equal scores the earlier in (order of ``scores``, position) wins. The k-th
-    largest value is found by counting leading bits in passes over the scores, so no sort and no copy of them
-    is made: the masks (one byte per value) are the only memory that grows with their number.
+    Ties are broken by position: first in the order of ``scores``, then by index. The k-th largest value is found by
+    radix selection (counting leading bits in passes over the scores), which neither sorts nor copies them: only the
+    masks (one byte per value) use memory proportional to the number of scores.
 
     Args:
-        scores: name to tensor of any shape, floating point; infinities are ranked, NaN is refused.
-        k: how many, 0 to the number of scores.
+        scores: name to floating-point tensor of any shape; may contain infinities but not NaN.
+        k: how many to select, from 0 to the number of scores.
 
     Returns:
-        name to boolean mask of the score's shape, on its device, in the order of ``scores``.
+        name to boolean mask of the same shape, on the same device, in the order of ``scores``.
 
     Raises:
-        ValueError: k out of range, a score that is NaN or not floating point.
+        ValueError: k is out of range, or a score is NaN or not floating point.
     """
     return dict(top_k_masks(scores, k))
 
 
 def top_k_masks(scores: Mapping[str, Tensor], k: int) -> Iterator[tuple[str, Tensor]]:
-    """Yield the items of :func:`top_k` one after the other, for whom all masks together are too much."""
+    """Yield the items of :func:`top_k` one by one, which saves the memory of all masks together."""
     total = sum(score.numel() for score in scores.values())
     if not 0 <= k <= total:
-        raise ValueError(f"cannot choose {k} of {total} scores")
+        raise ValueError(f"cannot select {k} of {total} scores")
     for name, score in scores.items():
         if not score.is_floating_point():
             raise ValueError(f"scores of {name!r} are {score.dtype}, not floating point")
@@ -73,13 +73,13 @@ def _chunks(score: Tensor) -> Iterator[Tensor]:
 
 
 def _keys(values: Tensor, wide: torch.dtype) -> Tensor:
-    """Return integers that are ordered as ``values`` are (IEEE 754: flip a negative number's lower bits)."""
-    bits = (values.to(wide) + 0.0).view(INTEGERS[wide])  # + 0.0 makes -0.0 equal 0.0
+    """Return integers with the same order as ``values`` (IEEE 754: flip the lower bits of negative numbers)."""
+    bits = (values.to(wide) + 0.0).view(INTEGERS[wide])  # + 0.0 turns -0.0 into 0.0
     return bits ^ ((bits >> (torch.iinfo(bits.dtype).bits - 1)) & torch.iinfo(bits.dtype).max)
 
 
 def _kth_largest(scores: Mapping[str, Tensor], k: int, wide: torch.dtype) -> tuple[int, int]:
-    """Return the k-th largest key and how many values equal to it belong to the k largest."""
+    """Return the k-th largest key and how many of the values equal to it are among the k largest."""
     bits, bins = torch.iinfo(INTEGERS[wide]).bits, 1 << DIGIT
     prefix = 0
     for shift in range(bits - DIGIT, -1, -DIGIT):
@@ -94,28 +94,29 @@ def _kth_largest(scores: Mapping[str, Tensor], k: int, wide: torch.dtype) -> tup
                 digit = (keys >> shift) + offset if first else (keys >> shift) & (bins - 1)
                 counts += torch.bincount(digit, minlength=bins).cpu()
         above = counts.flip(0).cumsum(0)
-        place = int(torch.searchsorted(above, k))  # first digit, from the top, with which k are reached
+        place = int(torch.searchsorted(above, k))  # first digit, from the largest, at which the count reaches k
         k -= int(above[place - 1]) if place else 0
         prefix = (prefix << DIGIT) + (bins - 1 - place) - offset
     return prefix, k
 
 
 class SparseAdamW(torch.optim.Optimizer):
-    """AdamW (Loshchilov & Hutter, ICLR 2019) over selected weights only.
+    """AdamW (Loshchilov & Hutter, ICLR 2019) for selected weights only.
 
-    Nothing is selected at first. :meth:`select` adds weights at any time; those selected earlier keep their
-    moments and their step count, new ones start from zero with a step count of their own (their bias
-    correction is that of a fresh AdamW). An unselected weight is never written: no update, no weight decay.
+    Initially nothing is selected. :meth:`select` adds weights at any time. Weights selected earlier keep their moments
+    and step count; new ones start with zero moments and their own step count, so their bias correction is that of a
+    new AdamW. Weights that are not selected are never written: no update, no weight decay.
 
-    State per parameter: ``index`` (int32 positions, in order of selection), ``exp_avg``, ``exp_avg_sq`` (one
-    value per position), per cohort selected together ``lengths`` and ``steps``, and ``left`` (positions that
-    trained and no longer do) where there are any. At 5 % of the weights that is 7.5 % of what dense AdamW
-    keeps. With everything selected it is ``torch.optim.AdamW``.
+    State per parameter: ``index`` (int32 positions, in order of selection), ``exp_avg`` and ``exp_avg_sq`` (one value
+    per position), ``lengths`` and ``steps`` (one value per cohort of weights selected together), and ``left``
+    (positions that trained earlier and no longer do) if there are any. With 5 % of the weights selected, the state
+    takes 7.5 % of the memory of dense AdamW's. With all weights selected, the updates are those of
+    ``torch.optim.AdamW``.
 
     Args:
-        params: parameters or groups, as any optimizer takes them; each parameter contiguous.
-        lr, betas, eps, weight_decay: as in ``torch.optim.AdamW``; a group may carry its own.
-        names: the parameters by name, for errors and for :meth:`changes`.
+        params: contiguous parameters, or parameter groups.
+        lr, betas, eps, weight_decay: as in ``torch.optim.AdamW``; groups may override them.
+        names: the parameters by name, for error messages and :meth:`changes`.
     """
 
     def __init__(
@@ -133,14 +134,15 @@ class SparseAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def select(self, param: Tensor, mask: Tensor) -> int:
-        """Add the True positions of ``mask`` to the weights that train; return how many are new.
+        """Select the True positions of ``mask`` for training; return how many are new.
 
         Args:
             param: a parameter of this optimizer.
-            mask: boolean, of the parameter's shape; False never unselects.
+            mask: boolean, of the parameter's shape; False does not unselect.
 
         Raises:
-            ValueError: a parameter of another optimizer or not contiguous, a mask of another shape or type.
+            ValueError: the parameter is not in this optimizer or not contiguous, or the mask has the wrong shape or
+            dtype.
         """
         name = self._name(param)
         if not any(param is known for group in self.param_groups for known in group["params"]):
@@ -148,7 +150,7 @@ class SparseAdamW(torch.optim.Optimizer):
         if not param.is_contiguous():
             raise ValueError(f"{name} is not contiguous in memory")
         if mask.shape != param.shape or mask.dtype != torch.bool:
-            raise ValueError(f"the mask of {name} must be boolean of {tuple(param.shape)}")
+            raise ValueError(f"the mask of {name} must be boolean with shape {tuple(param.shape)}")
         flat = mask.to(param.device).reshape(-1)
         state = self.state[param]
         if state:
@@ -161,9 +163,9 @@ class SparseAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def unselect(self, param: Tensor, mask: Tensor) -> int:
-        """Stop training the True positions of ``mask``; return how many did train.
+        """Stop training the True positions of ``mask``; return how many of them were selected.
 
-        They keep the value they have and lose their moments; selected again, they start afresh.
+        Their values stay and their moments are dropped; if selected again, they start from zero moments.
         """
         state = self.state.get(param)
         if not state:
@@ -179,17 +181,17 @@ class SparseAdamW(torch.optim.Optimizer):
         return before - len(state["index"])
 
     def selected(self, param: Tensor) -> Tensor:
-        """Return which weights of ``param`` train, as a boolean mask of its shape."""
+        """Return the selected weights of ``param`` as a boolean mask of its shape."""
         mask = torch.zeros(param.numel(), dtype=torch.bool, device=param.device)
         if self.state.get(param):
             mask[self.state[param]["index"]] = True
         return mask.view(param.shape)
 
     def changes(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return all that was ever written of the named parameters: every weight that trains or once did.
+        """Return every weight of the named parameters that is or was selected.
 
         Returns:
-            name to flat positions (ascending, int32 where they fit) and the values there now, copied.
+            name to flat positions (ascending, int32 if they fit) and a copy of the current values.
         """
         found = {}
         for param, name in self._names.items():
@@ -204,42 +206,42 @@ class SparseAdamW(torch.optim.Optimizer):
         """Update the selected weights from their gradients.
 
         Raises:
-            UserError: a selected weight's gradient is NaN or infinite; nothing has been written then.
+            UserError: the gradient of a selected weight is NaN or infinite; no weight has been changed then.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        due = []
+        pending = []
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None and self.state.get(param):
                     grad = param.grad.reshape(-1).index_select(0, self.state[param]["index"])
-                    due.append((group, param, grad))
-        self._refuse_not_finite(due)
-        for group, param, grad in due:
+                    pending.append((group, param, grad))
+        self._refuse_not_finite(pending)
+        for group, param, grad in pending:
             _update(param, grad, self.state[param], group)
         return loss
 
-    def _refuse_not_finite(self, due: list[tuple[dict[str, Any], Tensor, Tensor]]) -> None:
-        # GradScaler skips the step by itself, so whatever arrives here not finite is a divergence.
-        if torch.nn.utils.get_total_norm([grad for _, _, grad in due], math.inf).isfinite():
+    def _refuse_not_finite(self, pending: list[tuple[dict[str, Any], Tensor, Tensor]]) -> None:
+        # GradScaler skips steps with overflow itself, so non-finite gradients that arrive here are divergence.
+        if torch.nn.utils.get_total_norm([grad for _, _, grad in pending], math.inf).isfinite():
             return
-        group, param, _ = next(entry for entry in due if not entry[2].isfinite().all())
+        group, param, _ = next(entry for entry in pending if not entry[2].isfinite().all())
         step = int(self.state[param]["steps"].max()) + 1
         raise UserError(
             f"the gradient of {self._name(param)} is not finite at its update {step} "
-            f"(learning rate {group['lr']:.3g}): the training diverged; lower lr or train without mixed precision"
+            f"(learning rate {group['lr']:.3g}): training diverged; lower lr or disable mixed precision"
         )
 
     def _name(self, param: Tensor) -> str:
         return self._names.get(param) or f"a parameter of shape {tuple(param.shape)}"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back a :meth:`state_dict`; the base class would turn indices into floating point.
+        """Restore a :meth:`state_dict`; the base class would cast indices to floating point.
 
         Raises:
-            KeyError, TypeError, ValueError: it is none of these parameters; nothing has been taken then.
+            KeyError, TypeError, ValueError: it does not fit these parameters; nothing has been loaded then.
         """
         params = [param for group in self.param_groups for param in group["params"]]
         order = [number for group in state_dict["param_groups"] for number in group["params"]]
@@ -262,15 +264,15 @@ class SparseAdamW(torch.optim.Optimizer):
 
 
 def _positions(param: Tensor) -> torch.dtype:
-    """Return the smallest type that holds every position in a parameter."""
+    """Return the smallest integer dtype that can index the parameter."""
     return torch.int32 if param.numel() < 2**31 else torch.int64
 
 
 def _check(saved: dict[str, Any], param: Tensor) -> None:
-    """See that a saved state is one of the parameter.
+    """Check that a saved state fits the parameter.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not.
+        KeyError, TypeError, ValueError: it does not.
     """
     for key in saved.keys() & {"left"} | {"index"}:
         _check_positions(key, saved[key], param)
@@ -279,19 +281,19 @@ def _check(saved: dict[str, Any], param: Tensor) -> None:
     wanted |= {key: (cohorts, torch.int64) for key in ("lengths", "steps")}
     for key, (length, dtype) in wanted.items():
         if saved[key].shape != (length,) or saved[key].dtype != dtype:
-            raise ValueError(f"{key} is not {length} values of {dtype}")
+            raise ValueError(f"{key} does not have {length} values of {dtype}")
     for key, most in (("lengths", count), ("steps", MOST_STEPS)):
         if bool(((saved[key] < 0) | (saved[key] > most)).any()):
             raise ValueError(f"{key} are not between 0 and {most}")
     if int(saved["lengths"].sum()) != count:
-        raise ValueError("the cohorts do not make up what trains")
+        raise ValueError("lengths do not add up to the number of selected weights")
 
 
 def _check_positions(key: str, positions: Tensor, param: Tensor) -> None:
     if positions.ndim != 1 or positions.dtype != _positions(param):
-        raise ValueError(f"{key} is not a list of positions in {_positions(param)}")
+        raise ValueError(f"{key} is not a 1-D tensor of {_positions(param)}")
     if len(positions) and not 0 <= int(positions.min()) <= int(positions.max()) < param.numel():
-        raise ValueError(f"{key} leads outside of the parameter")
+        raise ValueError(f"{key} has positions outside the parameter")
     mask = torch.zeros(param.numel(), dtype=torch.bool, device=positions.device)
     mask[positions] = True
     if int(mask.sum()) != len(positions):
@@ -299,7 +301,7 @@ def _check_positions(key: str, positions: Tensor, param: Tensor) -> None:
 
 
 def _append(state: dict[str, Any], new: Tensor, param: Tensor) -> None:
-    """Give the positions ``new`` zero moments and a cohort of their own."""
+    """Add the positions ``new`` as a cohort with zero moments."""
     zeros = torch.zeros(new.numel(), dtype=param.dtype, device=param.device)
     cohort = {"index": new, "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
     cohort |= {"lengths": torch.tensor([new.numel()]), "steps": torch.tensor([0])}
@@ -308,7 +310,7 @@ def _append(state: dict[str, Any], new: Tensor, param: Tensor) -> None:
 
 
 def _update(param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    """Make one AdamW step on the selected weights of one parameter."""
+    """Apply one AdamW update to the selected weights of one parameter."""
     (beta1, beta2), lr = group["betas"], float(group["lr"])
     state["steps"] += 1
     mean, square = state["exp_avg"], state["exp_avg_sq"]
@@ -324,11 +326,11 @@ def _update(param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str,
     else:
         rate, root = (_spread(x, state["lengths"].tolist(), weight) for x in (rates, roots))
         weight.addcdiv_(mean.mul(rate), square.sqrt().div_(root).add_(group["eps"]), value=-1)
-    flat.scatter_(0, index.long(), weight)  # several times faster than indexing
+    flat.scatter_(0, index.long(), weight)  # several times faster than indexed assignment
 
 
 def _spread(values: list[float], lengths: list[int], like: Tensor) -> Tensor:
-    """Return each cohort's value for every weight of it."""
+    """Return one value per weight: that of its cohort."""
     spread = torch.empty_like(like)
     for part, value in zip(spread.split(lengths), values, strict=True):
         part.fill_(value)

@@ -1,4 +1,4 @@
-"""Parts: two groups of projections in a third of the blocks, every weight of them (Figure 3)."""
+"""Parts: train all weights of two groups of matrices in one third of the blocks (Figure 3)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ THIRDS = (1, 2, 3)
 
 
 class PartsSettings(Settings):
-    """The paper shows a map of such runs, without their settings or how it divides the blocks."""
+    """The paper shows such results without their hyperparameters or its division of the blocks."""
 
-    pair: Pair = setting("q+k", "paper", "Figure 3: two of Q, K, V and feed-forward weights")
+    pair: Pair = setting("q+k", "paper", "Figure 3: two groups out of query, key, value and feed-forward matrices")
     third: int = setting(
-        3, "ours", "of the blocks, from 1 at the input; the paper's ranges are unpublished", ge=1, le=3
+        3, "ours", "third of the blocks, 1 at the input; the paper's ranges are unpublished", ge=1, le=3
     )
-    lr: float = setting(1e-5, "ours", "unpublished; that of full fine-tuning", gt=0, le=1)
-    weight_decay: float = setting(0.05, "ours", "unpublished; that of full fine-tuning", ge=0, lt=1)
+    lr: float = setting(1e-5, "ours", "unpublished; same as full fine-tuning", gt=0, le=1)
+    weight_decay: float = setting(0.05, "ours", "unpublished; same as full fine-tuning", ge=0, lt=1)
 
 
 class Parts(Method):
-    """The weights of two groups in a third of the blocks, all of them and no others; one run for each of 18 parts.
+    """Trains all weights of two groups in one third of the blocks; one run for each of the 18 combinations.
 
-    It asks where a foundation model is best tuned, before any estimate of where it is sensitive. In a fused matrix,
-    rows of other groups stay bit-identical to the pre-trained ones. The backbone is in eval mode.
+    Shows where tuning a foundation model helps most, without estimating sensitivity. In a fused matrix, the rows of
+    other groups stay bit-identical to the pre-trained ones. The backbone is in eval mode.
     """
 
     label = "Parts"
@@ -40,10 +40,10 @@ class Parts(Method):
     Settings = PartsSettings
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze all but the matrices that hold the part.
+        """Freeze everything except the matrices that contain the part.
 
         Raises:
-            UserError: a backbone without the projections.
+            UserError: the backbone does not have these projections.
         """
         self.begin(backbone)
         pair = self.settings.pair.split("+")
@@ -56,12 +56,12 @@ class Parts(Method):
         return candidate.block * len(THIRDS) // self.backbone.depth + 1 == self.settings.third
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the matrices that hold the part."""
+        """Return one group of the matrices that contain the part."""
         params = list(self._matrices.values())
         return [{"params": params, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
     def optimizer(self, betas: tuple[float, float], eps: float) -> SparseAdamW:
-        """Return the part's optimizer, which leaves a fused matrix's other rows alone."""
+        """Return an optimizer that updates only the part, not the other rows of a fused matrix."""
         self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps, names=self._matrices)
         for each in self._part:
             mask = torch.zeros_like(each.parameter, dtype=torch.bool)
@@ -70,11 +70,11 @@ class Parts(Method):
         return self._optimizer
 
     def trainable(self) -> int:
-        """Return how many weights the part holds."""
+        """Return the number of weights in the part."""
         return sum(each.numel() for each in self._part)
 
     def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the part's weights as they are now."""
+        """Return the current weights of the part."""
         return self._optimizer.changes()
 
 

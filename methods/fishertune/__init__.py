@@ -1,4 +1,4 @@
-"""FisherTune (Zhao et al., CVPR 2025), to its equations; gaps of the paper are settings."""
+"""FisherTune (Zhao et al., CVPR 2025), from its equations; what the paper leaves open is a hyperparameter."""
 
 from methods.fishertune.method import FisherTune
 

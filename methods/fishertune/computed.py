@@ -1,4 +1,4 @@
-"""Tensors that are computed when they are looked at."""
+"""Tensors that are computed on access."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class Computed(Mapping[str, Tensor]):
-    """Tensors by name, each computed anew whenever it is asked for: all of them are never in memory at once.
+    """A mapping from names to tensors, each computed again on every access, so that they are never all in memory.
 
     Args:
-        names: in their order.
-        compute: returns the tensor of a name, always the same.
+        names: the keys, in order.
+        compute: returns the tensor of a name; must be deterministic.
     """
 
     def __init__(self, names: Iterable[str], compute: Callable[[str], Tensor]) -> None:

@@ -1,7 +1,7 @@
-"""A simulated unseen domain (Eq. 6): the uncertainty of feature statistics, as in DSU.
+"""A simulated unseen domain (Eq. 6): perturbed feature statistics, as in DSU.
 
-Li et al., Uncertainty Modeling for Out-of-Distribution Generalization, ICLR 2022. Used to find sensitive
-weights only, never while tuning.
+Li et al., Uncertainty Modeling for Out-of-Distribution Generalization, ICLR 2022. Used only to estimate sensitivity,
+not for tuning.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from benchmark.models.backbone import Backbone
 
 
 class UnseenDomain:
-    """Turns the model's view of a batch from x into x', at one place of the network.
+    """Replaces the features x of a batch by x', at one position in the network.
 
     Args:
-        backbone: whose features are shifted.
+        backbone: the backbone to perturb.
         place: ``pixels`` (RGB, before normalisation), ``embedding`` (patch embedding, before positions are
-            added) or a block's index (its output; prefix tokens are left alone).
-        noise: ``channel`` draws ε for every sample and channel, as DSU; ``batch`` draws one ε_μ and one ε_σ.
+            added) or a block index (its output; prefix tokens are unchanged).
+        noise: ``channel`` draws ε for every sample and channel, as in DSU; ``batch`` draws one ε_μ and one ε_σ.
 
     Raises:
-        UserError: a block that the backbone does not have, or whose output nothing reads.
+        UserError: the backbone has no such block, or the decoder does not use its output.
     """
 
     def __init__(self, backbone: Backbone, place: str | int, noise: str) -> None:
@@ -41,9 +41,9 @@ class UnseenDomain:
 
     @contextmanager
     def entered(self, rng: torch.Generator, micro_batch: MicroBatch = WHOLE) -> Iterator[UnseenDomain]:
-        """Within the context the backbone computes on x'; ``rng`` alone gives ε, once for all passes.
+        """Make the backbone compute on x' within this context.
 
-        ``portion`` says which of the batch's images these are.
+        ε is drawn from ``rng`` once, for all forward passes. ``micro_batch`` says which images of the batch these are.
         """
         self._rng, self._micro_batch, self._pair = rng, micro_batch, None
         handle = None if self._hooked is None else self._hooked.register_forward_hook(self._hook)
@@ -54,17 +54,17 @@ class UnseenDomain:
                 handle.remove()
 
     def images(self, images: Tensor) -> Tensor:
-        """Return the (B, 3, H, W) images to feed: shifted themselves where the place is ``pixels``."""
+        """Return the (B, 3, H, W) images to pass to the model; perturbed if ``place`` is ``pixels``."""
         if self._place != "pixels":
             return images
         places = images.flatten(2).transpose(1, 2)
         return self._shift(places).transpose(1, 2).reshape(images.shape)
 
     def damping(self, reading: str) -> float:
-        """Return exp(-(ε_μ + ε_σ)) of Eq. 7 for the noise just drawn.
+        """Return exp(-(ε_μ + ε_σ)) of Eq. 7 for the last noise drawn.
 
-        ``magnitude`` takes the mean of |ε|, so that a larger simulated shift always damps ΔF; ``signed`` takes
-        the mean of ε itself, literally Eq. 7: above 1 in half of all draws.
+        ``magnitude`` uses the mean of |ε|, so that a larger simulated shift always damps ΔF. ``signed`` uses the mean
+        of ε, literally Eq. 7; the result exceeds 1 in half of all draws.
         """
         assert self._pair is not None
         return math.exp(-sum((e.abs() if reading == "magnitude" else e).mean().item() for e in self._pair))

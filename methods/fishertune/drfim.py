@@ -1,25 +1,25 @@
-"""DR-FIM, the domain-related Fisher information (Eq. 5, 7, 15): which weights matter here and would move there.
+"""DR-FIM, the domain-related Fisher information (Eq. 5, 7, 15): weights that matter and would change in another domain.
 
-The paper leaves four points open; each is a switch, and this is why the defaults are what they are. Numbers are
-the overlap of the chosen 5 % between two independent estimates from 256 source images each, on an early
-vit-tiny-streets with a warmed-up decoder; no target image and no score after tuning had a part in them.
+The paper leaves four points open. Each is a hyperparameter; the defaults are explained here. The numbers are overlaps
+of the selected 5 % between two independent estimates from 256 source images each, on an early vit-tiny-streets with a
+trained decoder. No target image and no evaluation after tuning was used.
 
-*Unit.* F has the unit of the squared loss: 1e-9 where labels are drawn and the loss is a mean over pixels, 1e-6
-for true labels. Against the former ε = 1e-8 is no guard but a bound. Unless the sum is literal, F is first
-divided by its mean, so that neither ε nor the prior depends on how a loss is averaged.
+*Unit.* F has the unit of the squared loss: about 1e-9 for sampled labels and a loss averaged over pixels, 1e-6 for true
+labels. Compared with 1e-9, ε = 1e-8 dominates the denominator instead of only preventing division by zero. Unless
+``scale`` is ``none``, F is therefore first divided by its mean, so that ε and the prior do not depend on how the loss
+is averaged.
 
-*Scale.* F and ΔF have no common scale, so one of them decides alone: ΔF where F is 1e-9 (``none``), F once it is
-divided by its mean or median (99 to 100 % of the choice). ``rank`` replaces each by the share of weights that
-have less of it, and both count: 80 % of the choice is also F's, 46 % also ΔF's.
+*Scale.* F and ΔF have no common scale, so one of them dominates the sum: ΔF if F is about 1e-9 (``none``), F once it is
+divided by its mean or median (99 to 100 % of the selection). ``rank`` replaces each by the fraction of weights with a
+smaller value, so that both contribute: the selection overlaps by 80 % with that by F and by 46 % with that by ΔF.
 
-*Bounded ratio.* Where F is nearly 0, ΔF is noise over nothing. Eq. 15 writes the ratio in precisions, which a
-prior bounds: with F = γ(Λ - τ⁻²) (Eq. 14), |ΔΛ| / min Λ = |ΔF| / (min F + γτ⁻²). ``prior`` is this γτ⁻² in
-units of the mean F; 0 gives Eq. 5, which is also what an exact substitution of Eq. 14 into Eq. 7 gives. At 1, a
-weight of average F counts half as evidence and half as prior, and the overlap rises from 61 % to 76 % (F alone:
-91 %).
+*Bounded ratio.* Where F is nearly 0, ΔF is noise. Eq. 15 writes the ratio in precisions, which a prior bounds: with
+F = γ(Λ - τ⁻²) (Eq. 14), |ΔΛ| / min Λ = |ΔF| / (min F + γτ⁻²). ``prior`` is γτ⁻² in units of the mean F. 0 gives Eq. 5,
+which also follows from substituting Eq. 14 into Eq. 7. At 1, evidence and prior have equal weight where F is average,
+and the overlap rises from 61 % to 76 % (F alone: 91 %).
 
-*Draws.* F(x) and F(x') are averaged over all batches before the ratio is taken, and so is exp(-(ε_μ + ε_σ)):
-a ratio of means, not a mean of ratios, since each batch's ratio is mostly noise.
+*Draws.* F(x), F(x') and exp(-(ε_μ + ε_σ)) are averaged over all batches before taking the ratio: a ratio of means, not
+a mean of ratios, since the ratio of a single batch is mostly noise.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def delta_f(seen: Mapping[str, Tensor], shifted: Mapping[str, Tensor], prior: fl
     Args:
         seen: F(x) by name.
         shifted: F(x') by name.
-        prior: γτ⁻² in units of the mean of F(x); the floor is this plus ε = 1e-8.
+        prior: γτ⁻² in units of the mean of F(x); the floor is γτ⁻² + ε with ε = 1e-8.
     """
     change = _change(seen, prior)
     return Computed(seen, lambda name: change(seen[name], shifted[name]))
@@ -67,7 +67,7 @@ def drf(
         shifted: F(x') by name.
         damping: exp(-(ε_μ + ε_σ)), averaged over draws.
         prior: see :func:`delta_f`.
-        scale: ``rank``, ``median`` (of the values that are not 0) or ``none``.
+        scale: ``rank``, ``median`` (of the non-zero values) or ``none``.
     """
     change = _change(seen, prior)
     first = scaling(seen.values(), scale)
@@ -81,18 +81,18 @@ def drf(
 
 
 def in_units(values: Mapping[str, Tensor], unit: float) -> Computed:
-    """Return the values in units of ``unit``, which must not be 0."""
+    """Return the values divided by ``unit``, which must not be 0."""
     return Computed(values, lambda name: values[name] / unit)
 
 
 def same_scale(values: Mapping[str, Tensor], scale: str) -> Computed:
-    """Return the values as ``scale`` has them, see :func:`scaling`."""
+    """Return the rescaled values, see :func:`scaling`."""
     scaled = scaling(values.values(), scale)
     return Computed(values, lambda name: scaled(values[name]))
 
 
 def scaling(values: Iterable[Tensor], scale: str) -> Callable[[Tensor], Tensor]:
-    """Return what ``scale`` does to a tensor: ranks it among ``values``, divides it by their median, or nothing."""
+    """Return a function that rescales a tensor: rank among ``values``, divide by their median, or leave as it is."""
     if scale == "rank":
         return ranking(values)
     if scale == "median":

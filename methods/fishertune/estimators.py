@@ -1,4 +1,4 @@
-"""Estimators of the Fisher information behind one small interface: feed batches, then read F."""
+"""Estimators of the Fisher information with a common interface: feed batches, then read F."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Estimator(ABC):
         weights: the matrices, by name.
 
     Attributes:
-        count: how much evidence the estimate rests on; what several estimates are weighted by.
+        count: amount of data seen; the weight of this estimate in :func:`average`.
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
@@ -35,11 +35,11 @@ class Estimator(ABC):
 
     @abstractmethod
     def update(self, losses: Losses, noise: int) -> None:
-        """Learn from one batch.
+        """Update the estimate with one batch.
 
         Args:
-            losses: runs the model on it; may be called more than once, always with the same outcome.
-            noise: seed of whatever the estimator draws; x and x' are given the same.
+            losses: runs the model on the batch; may be called more than once, always with the same result.
+            noise: seed for random numbers of the estimator; x and x' use the same.
 
         Raises:
             NotFiniteError: a gradient is NaN or infinite.
@@ -47,25 +47,25 @@ class Estimator(ABC):
 
     @abstractmethod
     def fisher(self, name: str, rows: slice = ALL) -> Tensor:
-        """Return the estimate so far of a matrix's rows, (rows, in); zeros before the first batch."""
+        """Return the current estimate for rows of a matrix, (rows, in); zeros before the first batch."""
 
     def convergence(self) -> float | None:
-        """Return how much of the estimate is signal, 0 to 1; None where the estimator cannot tell."""
+        """Return the fraction of the estimate that is signal, 0 to 1; None if the estimator does not provide it."""
         return None
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed estimate needs."""
+        """Return the state needed to resume."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
 
 
 class SquaredGradients(Estimator):
-    """The mean of squared gradients, of single samples (Eq. 9) or of whole batches.
+    """The mean of squared gradients, per sample (Eq. 9) or per batch.
 
-    With several processes each sees its own images, as many as any other, and all end with the same estimate.
+    In distributed training each rank processes its own images, equally many, and all get the same estimate.
 
     Args:
         weights: the matrices, by name.
@@ -78,7 +78,7 @@ class SquaredGradients(Estimator):
         self._sums = Spool(weights)
 
     def update(self, losses: Losses, noise: int) -> None:
-        """Add one batch's squares; nothing is drawn."""
+        """Add the squared gradients of one batch; ``noise`` is not used."""
         size = 1
 
         def counted() -> Tensor:
@@ -99,11 +99,11 @@ class SquaredGradients(Estimator):
         return self._sums[name][rows] / max(self.count, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums and how many squares are in them."""
+        """Return the sums and their number of terms."""
         return {"sums": self._sums.tensors(), "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the sums back."""
+        """Restore the sums."""
         self._sums = Spool(self.weights)
         for name, total in state["sums"].items():
             self._sums.add(name, total)
@@ -111,7 +111,7 @@ class SquaredGradients(Estimator):
 
 
 def average(estimators: Sequence[Estimator], name: str, rows: slice = ALL) -> Tensor:
-    """Return the mean of several estimates of a matrix's rows, weighted by evidence; zeros where there is none."""
+    """Return the mean of several estimates for rows of a matrix, weighted by ``count``; zeros if there is no data."""
     total = max(sum(estimator.count for estimator in estimators), 1)
     first, *others = (estimator.fisher(name, rows).mul_(estimator.count / total) for estimator in estimators)
     for other in others:

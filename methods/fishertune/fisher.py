@@ -1,8 +1,8 @@
-"""Diagonal Fisher information of linear layers' weights (Eq. 4, 8, 9), from one backward pass per batch.
+"""Diagonal Fisher information of the weights of linear layers (Eq. 4, 8, 9), with one backward pass per batch.
 
-F_n = 1/N Σ_i E_{y ~ f(y|x_i)} [(∂L(f(x_i), y) / ∂θ_n)²]: the square is taken per sample. L is the negative
-log-likelihood of the decoder's per-pixel categorical distribution, averaged over an image's labelled pixels.
-It carries no class weights: weighted, it would be nobody's likelihood.
+F_n = 1/N Σ_i E_{y ~ f(y|x_i)} [(∂L(f(x_i), y) / ∂θ_n)²], squared per sample. L is the negative log-likelihood of the
+decoder's per-pixel categorical distribution, averaged over the labelled pixels of an image, without class weights: a
+weighted loss is not a likelihood.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from benchmark.method import UserError, averaged, summed
 
 IGNORE = 255
 Losses = Callable[[], Tensor]
-"""Runs the model and returns one loss per sample, (B,), each depending on its own sample alone."""
+"""Runs the model and returns one loss per sample, (B,), which depends only on that sample."""
 
 
 def sample_labels(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw each pixel's label from the model's own distribution, independently (Eq. 9).
+    """Draw the label of each pixel independently from the predicted distribution (Eq. 9).
 
-    Every pixel gets one, also where the ground truth says 255: no ground truth is looked at. Equal uniforms
-    give labels that differ only where the distributions do, so x and x' can share their noise.
+    Ground truth is not used, so pixels with label 255 get a label, too. With equal uniforms, labels differ only where
+    the distributions differ, so x and x' can share their noise.
 
     Args:
-        logits: (B, C, H, W), at the resolution that the decoder is trained at.
+        logits: (B, C, H, W), at the resolution of the training loss.
         uniforms: (B, H, W) in [0, 1), on any device.
 
     Returns:
         (B, H, W) int64 in [0, C).
     """
     cumulative = logits.detach().float().softmax(1).cumsum(1)
-    cumulative = cumulative / cumulative[:, -1:]  # rounding must not leave a class beyond the last
+    cumulative = cumulative / cumulative[:, -1:]  # so that rounding cannot give class C
     return (cumulative <= uniforms.to(logits.device).unsqueeze(1)).sum(1)
 
 
 def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return each sample's negative log-likelihood per labelled pixel, (B,); 0 for one without labels."""
+    """Return the mean negative log-likelihood over labelled pixels per sample, (B,); 0 for samples without labels."""
     losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
     return losses.flatten(1).sum(1) / (labels != IGNORE).flatten(1).sum(1).clamp(min=1)
 
 
 class Watch(TorchFunctionMode):
-    """Notes what passes through given linear weights, whichever module (or none) calls ``F.linear``."""
+    """Records the inputs and outputs of ``F.linear`` for given weights, whether or not a module calls it."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Watch(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call ``func``; remember (name, input, output) where it applies a watched weight."""
+        """Call ``func``; record (name, input, output) if it applies a watched weight."""
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         if func is F.linear:
@@ -70,24 +70,24 @@ class Watch(TorchFunctionMode):
 def per_sample(losses: Losses, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Yield Σ_i (∂L_i/∂θ)² for each weight matrix, from a single backward pass over the batch.
 
-    The gradient of sample i is g_iᵀ a_i, with a_i (tokens, in) what enters the layer and g_i (tokens, out) the
-    gradient of what leaves it. Weight gradients themselves are never computed, so this costs about what a
-    plain backward costs. A weight with no part in the loss gets zeros. The sum is over all processes' samples.
+    The gradient of sample i is g_iᵀ a_i with the layer's input a_i (tokens, in) and the gradient of its output
+    g_i (tokens, out). Weight gradients themselves are not computed, so this costs about as much as a normal backward
+    pass. A weight that does not contribute to the loss gets zeros. The sum is over the samples of all ranks.
 
     Args:
         losses: see :data:`Losses`.
-        weights: (out, in) matrices used by ``F.linear`` on inputs whose first axis is sample-major.
+        weights: (out, in) matrices used in ``F.linear``; the first axis of its inputs is sample-major.
 
     Returns:
-        (name, (out, in) float32, or float64 where the weight is), each computed when it is asked for.
+        (name, (out, in) float32, or float64 if the weight is), each computed when it is consumed.
 
     Raises:
-        UserError: none of the weights is used by a linear layer.
+        UserError: no linear layer uses any of the weights.
     """
     with Watch(weights) as watch:
         values = losses()
     if not watch.calls:
-        raise UserError("fishertune: no candidate weight was used by a linear layer; use per-batch estimation")
+        raise UserError("fishertune: no linear layer uses a candidate weight; set estimator=per-batch")
     size = values.shape[0]
     gradients = torch.autograd.grad(values.sum(), [output for _, _, output in watch.calls], allow_unused=True)
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in weights}
@@ -99,7 +99,7 @@ def per_sample(losses: Losses, weights: Mapping[str, Tensor]) -> Iterator[tuple[
 
 
 def _by_sample(tokens: Tensor, size: int, weight: Tensor) -> Tensor:
-    # Attention windows (SAM) lie on the first axis too, image by image, and belong to one sample's tokens.
+    # Attention windows (SAM) are on the first axis, image by image; they count as tokens of their sample.
     return tokens.to(_accumulator(weight)).reshape(size, -1, tokens.shape[-1])
 
 
@@ -112,16 +112,16 @@ def _sum_of_squares(pairs: list[tuple[Tensor, Tensor]], weight: Tensor) -> Tenso
     if not pairs:
         return total
     entered, gradient = (torch.cat(parts, dim=1) for parts in zip(*pairs, strict=True))
-    for sample_in, sample_out in zip(entered, gradient, strict=True):  # one at a time: (out, in) stays in cache
+    for sample_in, sample_out in zip(entered, gradient, strict=True):  # one at a time, so that (out, in) stays in cache
         single = sample_out.T @ sample_in
         total.addcmul_(single, single)
     return total
 
 
 def per_batch(losses: Losses, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Yield (name, (∂ mean_i L_i / ∂θ)²) for each weight: the square of the batch's gradient, as most code has it.
+    """Yield (name, (∂ mean_i L_i / ∂θ)²) for each weight: the squared batch gradient, as in most implementations.
 
-    With several processes the batch is that of all of them, of which each sees as many images.
+    In distributed training the batch is that of all ranks, with equally many images each.
     """
     values = losses().mean()
     gradients = torch.autograd.grad(values, list(weights.values()), allow_unused=True)

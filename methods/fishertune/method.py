@@ -1,8 +1,8 @@
 """FisherTune: tune the weights whose Fisher information is high and would change in another domain.
 
-Algorithm 1 of the paper. Its T1, training the decoder on a frozen backbone, is the protocol's where that has such
-a phase, the same for all methods; else T1 is taken here, since an untrained decoder's gradients say nothing of the
-backbone. T2 estimates and T3 tunes, all within the iterations that every method has.
+Algorithm 1 of the paper. T1 trains the decoder on the frozen backbone. Protocols with a decoder warm-up do this for all
+methods; otherwise it is a phase of this method, since gradients through an untrained decoder carry no information about
+the backbone. T2 estimates and T3 tunes. All phases together take the iterations that every method has.
 """
 
 from __future__ import annotations
@@ -28,63 +28,64 @@ from methods.fishertune.settings import Criterion, FisherTuneSettings
 from methods.fishertune.spool import Spool
 from methods.fishertune.variational import Variational
 
-HALVES = 2  # even and odd iterations are estimated apart, to see how far two estimates agree
+HALVES = 2  # even and odd iterations give separate estimates, to measure how well two estimates agree
 
 
 class FisherTune(Method):
-    """DR-FIM chooses, AdamW tunes the chosen; every other weight stays bit-identical to the pre-trained one."""
+    """Selects weights by DR-FIM and tunes them with AdamW; all others stay bit-identical to the pre-trained ones."""
 
     label = "FisherTune"
     source = "Zhao et al., FisherTune, CVPR 2025"
     Settings = FisherTuneSettings
 
-    # -- T2 and T3, in the loop's words ------------------------------------------------------------------
+    # -- the method interface -----------------------------------------------------------------------------
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
-        """Freeze all but the candidates' matrices.
+        """Freeze everything except the matrices with candidates.
 
         Raises:
-            UserError: no weight to choose or fewer candidates than that, or no place of the given name.
+            UserError: no weight would be selected, there are too few candidates, or the backbone has no position
+            ``place``.
         """
         self.begin(backbone)
         self._candidates = candidates(backbone, self.settings.groups)
         self._size = sum(parameter.numel() for parameter in backbone.parameters())
         if self.trainable() == 0:
             raise UserError(
-                f"fishertune: share {self.settings.share} of backbone {backbone.name!r} is no weight at all; "
-                "raise share"
+                f"fishertune: share {self.settings.share} of backbone {backbone.name!r} selects no weight; raise share"
             )
         available = sum(candidate.numel() for candidate in self._candidates)
         if self.trainable() > available:
             raise UserError(
                 f"fishertune: share {self.settings.share} of backbone {backbone.name!r} is "
-                f"{self.trainable():,} weights, but {', '.join(self.settings.groups)} hold {available:,}; "
+                f"{self.trainable():,} weights, but {', '.join(self.settings.groups)} have {available:,}; "
                 "lower share or add groups"
             )
         self._matrices = {candidate.name: candidate.parameter for candidate in self._candidates}
         for matrix in self._matrices.values():
             matrix.requires_grad_(True)
         self._domain = UnseenDomain(backbone, self.settings.place, self.settings.noise)
-        self._seen: list[Estimator] = []  # by half, on x; made when the estimate begins, gone when it ends
-        self._shifted: list[Estimator] = []  # likewise, on x'
+        self._seen: list[Estimator] = []  # per half, on x; only during the estimation phase
+        self._shifted: list[Estimator] = []  # per half, on x'
         self._dampings: list[float] = []
         self._evaluations = 0
         self._choice: Choice | None = None
         self._facts: dict[str, Any] = {}
 
     def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
-        """Return T2 and T3, and before them T1 if the decoder has not been warmed up.
+        """Return T2 and T3, preceded by T1 if the protocol has no decoder warm-up.
 
         Raises:
-            UserError: too few iterations for one of each.
+            UserError: too few iterations for all phases.
         """
         share = 0.0 if warmed else self.settings.decoder_first
         alone = max(1, round(share * iterations)) if share else 0
         rest = iterations - alone
         if rest < 2:
-            before = f"{alone} of the decoder alone, " if alone else ""
+            before = f"decoder phase ({alone}), " if alone else ""
             raise UserError(
-                f"fishertune: {iterations} iterations cannot hold {before}estimation and tuning; give {alone + 2}"
+                f"fishertune: {iterations} iterations are too few for {before}estimation phase and tuning; use at "
+                f"least {alone + 2}"
             )
         estimation = min(max(HALVES, round(self.settings.estimation * iterations)), rest - 1)
         phases = (
@@ -94,17 +95,17 @@ class FisherTune(Method):
         return (Phase("decoder", alone, backbone=False), *phases) if alone else phases
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the matrices that hold candidates; of these, only chosen weights are ever updated."""
+        """Return one group of the matrices with candidates, of which only selected weights are updated."""
         params = list(self._matrices.values())
         return [{"params": params, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
 
     def optimizer(self, betas: tuple[float, float], eps: float) -> SparseAdamW:
-        """Return an optimizer in which nothing is chosen yet."""
+        """Return the optimizer, with no weight selected yet."""
         self._optimizer = SparseAdamW(self.parameter_groups(), betas, eps, names=self._matrices)
         return self._optimizer
 
     def observe_batch(self, batch: EstimationBatch) -> None:
-        """Learn from one batch as it is (x) and as an unseen domain might have it (x').
+        """Update the estimates with one batch, original (x) and perturbed as in an unseen domain (x').
 
         Raises:
             UserError: a gradient is NaN or infinite.
@@ -112,18 +113,18 @@ class FisherTune(Method):
         if not self._seen:
             self._seen, self._shifted = self._estimators(), self._estimators()
         half = batch.step % HALVES
-        # Common to x and x': what a pixel's label is drawn with, and what the estimator draws.
+        # x and x' share the random numbers for labels and those of the estimator.
         uniforms = batch.micro_batch.drawn(torch.rand, batch.labels.shape, batch.rng)
         noise = int(torch.randint(2**62, (), generator=batch.rng))
-        self._look(self._seen[half], batch, uniforms, noise, shifted=False)
-        self._look(self._shifted[half], batch, uniforms, noise, shifted=True)
+        self._update(self._seen[half], batch, uniforms, noise, shifted=False)
+        self._update(self._shifted[half], batch, uniforms, noise, shifted=True)
         self._dampings.append(self._domain.damping(self.settings.damping))
 
     def select(self) -> None:
-        """Choose, note what the record shall say, and let go of the estimates.
+        """Select the weights, collect the facts for the record, and free the estimates.
 
         Raises:
-            UserError: the Fisher information is 0 in every weight.
+            UserError: the Fisher information of every weight is 0.
         """
         criterion, both = self.settings.criterion, tuple(range(HALVES))
         agreement = self._agreement(criterion)
@@ -150,7 +151,7 @@ class FisherTune(Method):
         self._seen, self._shifted = [], []
 
     def before_step(self, step: int, steps: int) -> None:
-        """Let the choice widen when its time has come (Eq. 16)."""
+        """Add weights to the selection when a stage begins (Eq. 16)."""
         reached = stage(step, steps)
         if step == 0 or reached != stage(step - 1, steps):
             start, end = self.settings.share_start, self.settings.share
@@ -162,43 +163,43 @@ class FisherTune(Method):
                     self._optimizer.unselect(self._matrices[name], ~mask)
 
     def choice(self, criterion: Criterion) -> Choice:
-        """Return what the batches looked at so far choose, by a criterion of Table 4.
+        """Return the selection from the batches so far, by a criterion of Table 4.
 
         Raises:
-            UserError: the Fisher information is 0 in every weight.
+            UserError: the Fisher information of every weight is 0.
         """
         return self._best(self._kept(self._scores(tuple(range(HALVES)), criterion)))
 
     def evaluations(self, criterion: Criterion) -> int:
-        """Return how many single images' gradients that choice rests on: F's needs x alone, the others' x' as well."""
+        """Return the number of per-image gradients used for that selection: F needs only x, the others x and x'."""
         return self._evaluations // 2 if criterion == "f" else self._evaluations
 
     def trainable(self) -> int:
-        """Return how many weights the widest choice holds."""
+        """Return the number of weights in the largest selection."""
         return self._count(self.settings.share)
 
     def stored_values(self) -> int:
-        """Return how many values the estimates hold: of each half, on x and x', one per weight of the matrices."""
+        """Return the size of the estimates: one value per weight of the matrices, for each half, on x and x'."""
         return HALVES * 2 * sum(matrix.numel() for matrix in self._matrices.values())
 
     def peak_values(self) -> int:
-        """Return 0: they lie in a file, as scores do while it is chosen."""
+        """Return 0: estimates, and scores during selection, are stored in a file."""
         return 0
 
     def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the chosen weights as they are now."""
+        """Return the current values of the selected weights."""
         return self._optimizer.changes()
 
     def report(self) -> dict[str, Any]:
-        """Return what was chosen, how stable the choice is and what it cost.
+        """Return what was selected, how stable the selection is and what it cost.
 
-        ``sensitivity`` has the mean of F, of F' and of DRF over the weights of each group and block, and
-        ``chosen`` how many of these weights were chosen, whatever the criterion: Figure 6 is drawn from them.
+        ``sensitivity`` has the means of F, F' and DRF over the weights of each group and block, and ``chosen`` the
+        number of selected weights in each, for every criterion. Figure 6 is drawn from them.
         """
         return self._facts
 
     def state_dict(self) -> dict[str, Any]:
-        """Return estimates, and the choice once it is made."""
+        """Return the estimates, and the selection once there is one."""
         return {
             "seen": [estimator.state_dict() for estimator in self._seen],
             "shifted": [estimator.state_dict() for estimator in self._shifted],
@@ -209,7 +210,7 @@ class FisherTune(Method):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
         self._seen, self._shifted = (self._estimators() if state[key] else [] for key in ("seen", "shifted"))
         for estimators, saved in ((self._seen, state["seen"]), (self._shifted, state["shifted"])):
             for estimator, values in zip(estimators, saved, strict=True):
@@ -218,7 +219,7 @@ class FisherTune(Method):
         choice, self._facts = state["choice"], state["facts"]
         self._choice = None if choice is None else Choice.restored(self._candidates, choice)
 
-    # -- what they are made of ---------------------------------------------------------------------------
+    # -- helpers ------------------------------------------------------------------------------------------
 
     def _estimators(self) -> list[Estimator]:
         if self.settings.estimator == "variational":
@@ -231,17 +232,17 @@ class FisherTune(Method):
     def _count(self, share: float) -> int:
         return round(share * self._size)
 
-    def _look(
+    def _update(
         self, estimator: Estimator, batch: EstimationBatch, uniforms: Tensor, noise: int, *, shifted: bool
     ) -> None:
-        """Show one batch to an estimator."""
+        """Update an estimator with one batch."""
         labels = batch.labels if self.settings.labels == "ground-truth" else None
 
         def losses() -> Tensor:
             nonlocal labels
             self._evaluations += batch.images.shape[0] * batch.micro_batch.of
             logits = batch.logits(self._domain.images(batch.images) if shifted else batch.images)
-            if labels is None:  # drawn in the first pass, and the same in any further one
+            if labels is None:  # drawn in the first pass and reused in later ones
                 labels = sample_labels(logits, uniforms)
             return sample_losses(logits, labels)
 
@@ -251,11 +252,11 @@ class FisherTune(Method):
         except NotFiniteError as error:
             raise UserError(
                 f"fishertune: {error} at estimation step {batch.step} on {'x' + chr(39) * shifted}; lower "
-                "the decoder's learning rate, or move x' with place"
+                "the learning rate of the decoder, or perturb another position (place)"
             ) from None
 
     def _agreement(self, criterion: Criterion) -> float | None:
-        """Return the overlap of what the two halves choose; None where one has seen nothing."""
+        """Return the overlap of the selections from the two halves; None if one of them has seen no batch."""
         if not all(estimator.count for estimator in self._seen):
             return None
         first, second = (self._best(self._kept(self._scores((half,), criterion))) for half in range(HALVES))
@@ -265,7 +266,7 @@ class FisherTune(Method):
         return Choice.best(self._candidates, scores, self.trainable(), self.settings.ranking)
 
     def _kept(self, scores: Computed) -> Computed:
-        """Return scores that are computed once, for who looks at them several times, one matrix at a time."""
+        """Return the scores stored in a file, so that reading them several times computes them once."""
         shares = (candidate.share(candidate.parameter) for candidate in self._candidates)
         kept = Spool(dict(zip(scores, shares, strict=True)))
         for name, score in scores.items():
@@ -273,19 +274,19 @@ class FisherTune(Method):
         return Computed(scores, kept.__getitem__)
 
     def _mean(self, estimators: Sequence[Estimator]) -> Computed:
-        """Return the mean of several estimates by candidate."""
+        """Return the mean of several estimates, per candidate."""
         places = {f"{c.name}[{c.group}]": (c.name, c.rows) for c in self._candidates}
         return Computed(places, lambda name: average(estimators, *places[name]))
 
     def _scores(self, halves: tuple[int, ...], criterion: str) -> Computed:
-        """Return ``f``, ``delta-f`` or ``drf`` by candidate, from the iterations of the given halves."""
+        """Return ``f``, ``delta-f`` or ``drf`` per candidate, from the given halves of the iterations."""
         seen = self._mean([self._seen[half] for half in halves])
         shifted = self._mean([self._shifted[half] for half in halves])
         unit = mean(seen)
-        if unit < torch.finfo(torch.float32).tiny:  # below, ratios lose their digits and then their sense
+        if unit < torch.finfo(torch.float32).tiny:  # smaller values are denormal, so ratios lose precision
             raise UserError(
-                f"fishertune: the Fisher information is 0 in every weight after {len(self._dampings)} estimation "
-                "steps, so the loss does not depend on the backbone; warm the decoder up for longer (protocol: "
+                f"fishertune: the Fisher information of every weight is 0 after {len(self._dampings)} estimation "
+                "steps, so the loss does not depend on the backbone; use a longer decoder warm-up (protocol: "
                 "decoder.warmup)"
             )
         if criterion == "f":

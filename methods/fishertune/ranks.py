@@ -1,4 +1,4 @@
-"""Bring values of different scale together: what share of all values is smaller."""
+"""Ranks: replace values of different scale by the fraction of values that are smaller."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 KNOTS = 1 << 16
-CHUNK = 1 << 16  # values looked at together: what is computed of them stays in cache
+CHUNK = 1 << 16  # values processed at once, so that intermediate results stay in cache
 
 
 def ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return each value's rank among all values of all tensors, see :func:`ranking`.
+    """Return the rank of each value among all values of all tensors, see :func:`ranking`.
 
     Args:
         values: name to non-negative tensor.
@@ -22,14 +22,14 @@ def ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def ranking(values: Iterable[Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return what gives the values of a tensor their ranks among all of ``values``, in [0, 1).
+    """Return a function that maps the values of a tensor to their ranks among ``values``, in [0, 1).
 
-    The empirical distribution function, counted at 65,536 knots (a float32's leading 16 bits, so 128 per
-    octave) and linear between them. It keeps the order of any two values that lie in different knots or
-    differ enough for float32, costs one pass and no sort, and is the same on every machine.
+    The empirical distribution function, evaluated at 65,536 knots (the leading 16 bits of a float32, so 128 per octave)
+    and interpolated linearly. It preserves the order of values in different knots, and within a knot up to float32
+    precision. It takes one pass without sorting and gives the same result on every machine.
 
     Args:
-        values: non-negative tensors; looked at one after the other, and not kept.
+        values: non-negative tensors; read one by one and not kept.
     """
     counts = torch.zeros(KNOTS, dtype=torch.int64)
     for value in values:

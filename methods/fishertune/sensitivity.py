@@ -1,4 +1,4 @@
-"""How sensitive each kind of layer of each block is, and what was chosen there (the paper's Figure 6)."""
+"""Sensitivity and number of selected weights per group and block (Figure 6 of the paper)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Number = TypeVar("Number", int, float)
 
 
 def by_block(candidates: Sequence[Candidate], values: Sequence[Number]) -> dict[str, list[Number]]:
-    """Return, per group, each block's sum of the values of its candidates; 0 where it has none."""
+    """Return, per group, the sum of the candidates' values in each block; 0 for blocks without candidates."""
     depth = 1 + max(candidate.block for candidate in candidates)
     found: dict[str, list[Number]] = {candidate.group: [type(values[0])(0)] * depth for candidate in candidates}
     for candidate, value in zip(candidates, values, strict=True):
@@ -22,10 +22,10 @@ def by_block(candidates: Sequence[Candidate], values: Sequence[Number]) -> dict[
 
 
 def means(candidates: Sequence[Candidate], scores: Mapping[str, Tensor]) -> dict[str, list[float]]:
-    """Return, per group, each block's mean over all weights of its candidates.
+    """Return, per group, the mean score over all candidate weights of each block.
 
     Args:
-        candidates: in the backbone's order.
+        candidates: in the order of the backbone.
         scores: one tensor per candidate, in that order.
     """
     sums = by_block(candidates, [score.double().sum().item() for score in scores.values()])

@@ -1,4 +1,4 @@
-"""Where estimates and scores lie: several times the model in size, and looked at one matrix at a time."""
+"""Temporary file for estimates and scores, which are several times the size of the model."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from benchmark.method import UserError
 
 
 class Spool:
-    """Sums by matrix in a temporary file of the host, of which memory (a GPU's or the host's) holds one at a time.
+    """Running sums of matrices in a temporary file; only one matrix at a time is in memory.
 
-    The file lies where the system keeps such files (``TMPDIR``) and has no name, so it goes with the process however
-    that ends. Its room is taken at once; where there is none, the sums are in the host's memory.
+    The file is in the system's temporary folder (``TMPDIR``) and unlinked, so it disappears with the process. Its size
+    is allocated at once; if there is not enough disk space, the sums are kept in host memory.
 
     Args:
-        weights: a matrix of zeros is kept for each, by its name: float32, or float64 where the weight is.
+        weights: one sum, initially zero, is kept per weight: float32, or float64 if the weight is.
 
     Attributes:
-        in_file: False where there was no room for one.
+        in_file: False if the sums are in memory.
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
@@ -37,7 +37,7 @@ class Spool:
             self._places[name] = (size, weight.shape, dtype)
             size += weight.numel() * dtype.itemsize
         try:
-            self._file = tempfile.TemporaryFile(prefix="estimates-")  # noqa: SIM115  closed when nobody has it
+            self._file = tempfile.TemporaryFile(prefix="estimates-")  # noqa: SIM115  closed with the last reference
             self._file.truncate(size)
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self._file.fileno(), 0, size)
@@ -47,22 +47,22 @@ class Spool:
             self._memory = {name: torch.zeros(shape, dtype=dtype) for name, (_, shape, dtype) in self._places.items()}
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return the matrix of that name, on the CPU, to be read and not written to."""
+        """Return the matrix of that name on the CPU; do not modify it."""
         if self._file is None:
             return self._memory[name]
         place, shape, dtype = self._places[name]
         return torch.from_numpy(np.memmap(self._file, str(dtype).removeprefix("torch."), "c", place, tuple(shape)))
 
     def add(self, name: str, values: Tensor) -> None:
-        """Add to the matrix of that name; ``values`` may be used up.
+        """Add ``values`` to the matrix of that name; ``values`` may be overwritten.
 
         Raises:
-            ValueError: they have another shape.
+            ValueError: the shapes differ.
             UserError: the file cannot be written.
         """
         place, shape, dtype = self._places[name]
         if values.shape != shape:
-            raise ValueError(f"{name} is {tuple(shape)}, not {tuple(values.shape)}")
+            raise ValueError(f"{name} has shape {tuple(shape)}, not {tuple(values.shape)}")
         values = values.detach().to("cpu", dtype)
         if self._file is None:
             self._memory[name].add_(values)
@@ -74,10 +74,10 @@ class Spool:
             self._file.flush()
         except OSError as error:
             raise UserError(
-                f"{tempfile.gettempdir()}: cannot keep the estimates ({error.strerror}); make room, or let TMPDIR name "
-                "another folder"
+                f"{tempfile.gettempdir()}: cannot store the estimates ({error.strerror}); free disk space, or set "
+                "TMPDIR to another folder"
             ) from None
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all matrices, on the CPU, to be read and not written to."""
+        """Return all matrices on the CPU; do not modify them."""
         return {name: self[name] for name in self._places}

@@ -1,9 +1,9 @@
-"""The stable estimate: Fisher information as the precision of a posterior (Eq. 10-14).
+"""Variational estimate: Fisher information from the precision of a posterior (Eq. 10-14).
 
-q(θ) = N(θ̂, Λ⁻¹), diagonal, prior p = N(θ_pt, τ² I), both centred on the pre-trained weights, which have not
-moved yet. Minimising E_q[L] + γ KL(q‖p) over Λ gives F = γ (Λ - τ⁻²). L is a mean over pixels, so what comes out
-is the curvature of that mean: the Fisher information of :mod:`methods.fishertune.fisher` times the number of
-pixels, where labels are drawn from the model. Ranks and ratios do not see the factor.
+Posterior q(θ) = N(θ̂, Λ⁻¹) with diagonal Λ and prior p = N(θ_pt, τ² I), both centred on the pre-trained weights.
+Minimising E_q[L] + γ KL(q‖p) over Λ gives F = γ (Λ - τ⁻²). L is a mean over pixels, so the result is the curvature of
+that mean: with sampled labels, the Fisher information of :mod:`methods.fishertune.fisher` times the number of pixels.
+Ranks and ratios do not depend on this factor.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from methods.fishertune.fisher import Losses
 
 
 class Variational(Estimator):
-    """One precision per weight, fitted by the reparameterisation trick.
+    """One precision per weight, fitted with the reparameterisation trick.
 
-    With θ = θ̂ + Λ^{-1/2} ξ, ξ ~ N(0, I), the objective's gradient is ∂/∂lnΛ = ½ [γ (1 - τ⁻²/Λ) - h/Λ] with
-    h = Λ^{1/2} ξ · ∂L/∂θ. It is taken over an antithetic pair ±ξ, which cancels the slope of L exactly and leaves
-    its curvature. Each step is the natural gradient's in lnΛ (Gaussian: twice the gradient, over γ), of length
-    1 / (t + 2) and logarithmic in large steps: near the optimum this averages h evenly over all batches.
-    The noise never spreads wider than the prior, even where chance has taken Λ below τ⁻²; from there the prior
-    draws it back.
+    With θ = θ̂ + Λ^{-1/2} ξ, ξ ~ N(0, I), the gradient of the objective is ∂/∂lnΛ = ½ [γ (1 - τ⁻²/Λ) - h/Λ] with
+    h = Λ^{1/2} ξ · ∂L/∂θ. It is computed from an antithetic pair ±ξ, which cancels the slope of L exactly and leaves
+    its curvature. Each step follows the natural gradient in lnΛ (for a Gaussian: twice the gradient divided by γ) with
+    step size 1 / (t + 2); large steps are damped logarithmically. Near the optimum this averages h equally over all
+    batches. The noise is never wider than the prior, even if randomness moves Λ below τ⁻²; the prior then pulls it
+    back.
 
-    It is true to the equations, and proven where the answer is known; on a network it is mostly noise, since each
-    h carries every other weight's perturbation too. With 256 gradient evaluations of an early vit-tiny-streets
-    two estimates of F shared 26 % of the chosen 5 % (per-sample squares: 91 %; chance: 5 %).
+    This follows the equations and is tested where the solution is known. On a network it is mostly noise, since each h
+    includes the perturbations of all other weights. With 256 gradient evaluations of an early vit-tiny-streets, two
+    estimates of F had 26 % of the selected 5 % in common (per-sample squares: 91 %; random: 5 %).
 
     Args:
-        weights: the matrices, by name; perturbed in place during an update and put back bit for bit.
-        tau: τ, the prior's standard deviation.
-        gamma: γ; None lets the first batch set it, so that γτ⁻² is ``prior`` times the mean curvature.
+        weights: the matrices, by name; perturbed in place during an update and then restored bit for bit.
+        tau: τ, the standard deviation of the prior.
+        gamma: γ; None sets it from the first batch such that γτ⁻² is ``prior`` times the mean curvature.
         prior: see ``gamma``.
     """
 
@@ -45,22 +45,22 @@ class Variational(Estimator):
     ) -> None:
         super().__init__(weights)
         self.tau, self.gamma, self._prior = tau, gamma, prior
-        # u = ln(Λτ²): 0 where there is no evidence, and exact near it.
+        # u = ln(Λτ²): 0 without evidence, and precise near 0.
         self._log = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         self._energy = 0.0
 
     def update(self, losses: Losses, noise: int) -> None:
-        """Take one step; costs two forward and backward passes."""
+        """Take one step, with two forward and backward passes."""
         curvature = self._curvature(losses, noise)
         mean, energy = _moments(curvature)
         if self.gamma is None:
             if mean == 0:
-                return  # nothing depends on the weights, so Λ stays τ⁻²
+                return  # the loss does not depend on the weights, so Λ stays τ⁻²
             self.gamma = self._prior * self.tau**2 * abs(mean)
         unit = self.gamma / self.tau**2
         rate = 1 / (self.count + 2)
         for name, log in self._log.items():
-            # Evidence counts at the spread it was seen with, else a chance -u would feed on itself.
+            # Scaled by the spread used in the perturbation; otherwise a negative u would reinforce itself.
             evidence = curvature[name] / unit * (-log.clamp(min=0)).exp()
             step = rate * (evidence + (-log).expm1())
             log.add_(step.abs().log1p().copysign(step))
@@ -68,7 +68,7 @@ class Variational(Estimator):
         self.count += 1
 
     def _curvature(self, losses: Losses, noise: int) -> dict[str, Tensor]:
-        """Return h, averaged over processes, from the antithetic pair that ``noise`` seeds."""
+        """Return h, averaged over ranks, from the antithetic pair with seed ``noise``."""
         device = next(iter(self.weights.values())).device
         generator = torch.Generator(device).manual_seed(noise)
         kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
@@ -100,15 +100,14 @@ class Variational(Estimator):
         return {name: log.exp() / self.tau**2 for name, log in self._log.items()}
 
     def fisher(self, name: str, rows: slice = ALL) -> Tensor:
-        """Return γ (Λ - τ⁻²), Eq. 14; 0 where Λ has not risen above the prior's."""
+        """Return γ (Λ - τ⁻²), Eq. 14; 0 where Λ is below τ⁻²."""
         unit = (self.gamma or 0.0) / self.tau**2
         return unit * self._log[name][rows].clamp(min=0).expm1()
 
     def convergence(self) -> float:
-        """Return which share of the estimate's variation is signal, 0 (all noise) to 1 (converged).
+        """Return the fraction of the estimate's variance that is signal, 0 (all noise) to 1 (converged).
 
-        An average of t independent h keeps 1/t of their mean square as noise; the rest of what is there is
-        signal.
+        In an average of t independent h, 1/t of their mean square remains as noise; the rest is signal.
         """
         unit = (self.gamma or 0.0) / self.tau**2
         _, found = _moments({name: unit * log.expm1() for name, log in self._log.items()})
@@ -117,11 +116,11 @@ class Variational(Estimator):
         return min(max(1 - self._energy / self.count**2 / found, 0.0), 1.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return lnΛτ² and what the steps depend on."""
+        """Return ln(Λτ²) and the state of the step size."""
         return {"log": self._log, "gamma": self.gamma, "count": self.count, "energy": self._energy}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore what :meth:`state_dict` returned."""
         self._log = {name: log.to(self.weights[name].device) for name, log in state["log"].items()}
         self.gamma, self.count, self._energy = state["gamma"], state["count"], state["energy"]
 

@@ -1,4 +1,4 @@
-"""What tests of a baseline's arithmetic share: a tiny backbone with the method attached, and something to look at."""
+"""Helpers of the numerical tests of baselines: attach a method, make images, compare outputs."""
 
 from __future__ import annotations
 

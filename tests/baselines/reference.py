@@ -1,4 +1,4 @@
-"""Transformer blocks computed plainly from their weights, image by image and head by head, without timm's forward.
+"""Reference transformer blocks: computed from their weights, image by image and head by head, without timm's forward.
 
 What methods do to timm's blocks by hooks is held against this, in float64.
 """
@@ -30,7 +30,7 @@ def images(batch: int = 2, size: int = 32) -> Tensor:
 
 
 def embed(backbone: Backbone, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return what the first block takes: tokens (B, N, D) or SAM's map (B, h, w, D), and the rotary table."""
+    """Return the input of the first block, tokens (B, N, D) or SAM's map (B, h, w, D), and the rotary embedding."""
     vit = backbone.vit
     tokens = vit.patch_embed(batch)
     if hasattr(backbone.blocks[0], "window_size"):
@@ -40,7 +40,7 @@ def embed(backbone: Backbone, batch: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def rotated(x: Tensor, rope: Tensor, half: bool) -> Tensor:
-    """Turn pairs of channels by the table's angles: (x, y) to (x cos - y sin, y cos + x sin)."""
+    """Rotate pairs of channels by the given angles: (x, y) to (x cos - y sin, y cos + x sin)."""
     sine, cosine = rope.chunk(2, -1)
     if half:
         first, second = x.chunk(2, -1)
@@ -68,7 +68,7 @@ def _separate(attn: Any) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
 def attend(attn: Any, queries: Tensor, tokens: Tensor, rope: Tensor | None, queries_have_place: bool) -> Tensor:
     """Return (B, T, D): normed ``queries`` attending to normed ``tokens`` over the whole image.
 
-    With a rotary table, tokens after the prefix are rotated as keys, and as queries where these have a place.
+    With a rotary embedding, tokens after the prefix are rotated as keys, and as queries if they have a position.
     """
     (wq, bq), (wk, bk), (wv, bv) = projections(attn)
     width = wq.shape[0] // attn.num_heads
@@ -93,7 +93,7 @@ def attend(attn: Any, queries: Tensor, tokens: Tensor, rope: Tensor | None, quer
 def attend_in_windows(block: Any, x: Tensor, further: Tensor | None = None) -> Tensor:
     """Return SAM's attention of a normed map (B, h, w, D): zero-padded windows, relative positions in each.
 
-    Normed ``further`` tokens (P, D) without a place join each window; what becomes of them is left out.
+    Normed ``further`` tokens (P, D) without a position are added to each window; their outputs are dropped.
     """
     height, width = x.shape[1:3]
     side = block.window_size or height
@@ -130,14 +130,14 @@ def _in_window(attn: Any, window: Tensor, further: Tensor | None) -> Tensor:
 
 
 def layer_scale(block: Any, branch: int) -> Tensor | float:
-    """Return the factors (D,) of a block's branch: 1 attention, 2 feed-forward."""
+    """Return the LayerScale factors (D,) of a branch: 1 is attention, 2 is feed-forward."""
     module = getattr(block, f"ls{branch}", None)
     gamma = getattr(block, f"gamma_{branch}", None) if module is None else getattr(module, "gamma", None)
     return 1.0 if gamma is None else gamma
 
 
 def after_attention(block: Any, x: Tensor, rope: Tensor | None) -> Tensor:
-    """Return a block's tokens between attention and feed-forward layers."""
+    """Return the tokens of a block between attention and feed-forward layers."""
     normed = block.norm1(x)
     windowed = hasattr(block, "window_size")
     attention = attend_in_windows(block, normed) if windowed else attend(block.attn, normed, normed, rope, True)
@@ -145,12 +145,12 @@ def after_attention(block: Any, x: Tensor, rope: Tensor | None) -> Tensor:
 
 
 def feed_forward(block: Any, x: Tensor) -> Tensor:
-    """Return what a block's feed-forward branch adds."""
+    """Return the output of the feed-forward branch of a block."""
     return layer_scale(block, 2) * block.mlp(block.norm2(x))
 
 
 def as_map(backbone: Backbone, x: Tensor) -> Tensor:
-    """Return a block's output as the decoder gets it, (B, D, h, w), of a square image."""
+    """Return the output of a block as the decoder gets it, (B, D, h, w), for a square image."""
     if x.ndim == 3:
         x = x[:, backbone.prefix_tokens :]
         x = x.unflatten(1, (math.isqrt(x.shape[1]), -1))

@@ -1,4 +1,4 @@
-"""AdaptFormer against blocks computed by hand."""
+"""AdaptFormer against a reference implementation of its blocks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.baselines.reference import after_attention, as_map, attached, embed, 
 
 
 def disturb(backbone: Backbone) -> None:
-    """Give the adapters weights and biases without a zero among them."""
+    """Set all weights and biases of the adapters to non-zero values."""
     rng = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in backbone.get_submodule("adaptformer").parameters():
             parameter.add_(torch.randn(parameter.shape, generator=rng))
 
 
-def beside(adapter: Any, x: Tensor, scale: float) -> Tensor:
+def adapter_output(adapter: Any, x: Tensor, scale: float) -> Tensor:
     """Compute the adapter token by token and unit by unit."""
     tokens = x.reshape(-1, x.shape[-1])
     result = torch.zeros_like(tokens)
@@ -39,7 +39,7 @@ def beside(adapter: Any, x: Tensor, scale: float) -> Tensor:
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_it_equals_its_formula_block_after_block(kind: str, batch: int) -> None:
+def test_it_equals_its_formula_in_every_block(kind: str, batch: int) -> None:
     options = {"window_size": 3} if kind == "sam" else {}  # 4 x 4 tokens, so that SAM's windows are padded
     settings = AdaptFormer.Settings(bottleneck=5, scale=0.7)
     backbone = attached(AdaptFormer(settings), kind, drop_path_rate=0.5, **options)
@@ -50,7 +50,7 @@ def test_it_equals_its_formula_block_after_block(kind: str, batch: int) -> None:
     for block, adapter in zip(backbone.blocks, backbone.get_submodule("adaptformer").children(), strict=True):
         x = after_attention(block, x, rope)
         without.append(as_map(backbone, x + feed_forward(block, x)))
-        x = x + feed_forward(block, x) + beside(adapter, x, 0.7)
+        x = x + feed_forward(block, x) + adapter_output(adapter, x, 0.7)
         expected.append(as_map(backbone, x))
     for left, right, bare in zip(found, expected, without, strict=True):
         assert torch.allclose(left, right, rtol=1e-9, atol=1e-9)
@@ -59,7 +59,7 @@ def test_it_equals_its_formula_block_after_block(kind: str, batch: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_it_starts_as_the_pretrained_function(kind: str) -> None:
+def test_it_starts_as_the_pretrained_model(kind: str) -> None:
     backbone = tiny_backbone(kind).eval()
     batch = images().float()
     start = backbone(batch)
@@ -70,7 +70,7 @@ def test_it_starts_as_the_pretrained_function(kind: str) -> None:
 
 
 @torch.no_grad()
-def test_dropout_stands_between_the_layers_in_training_only() -> None:
+def test_dropout_is_between_the_layers_and_only_in_training() -> None:
     made = AdaptFormer(AdaptFormer.Settings(dropout=0.5))
     backbone = attached(made, "dinov2")
     disturb(backbone)
@@ -101,6 +101,6 @@ def test_parameters_of_sam_h_are_the_published_number() -> None:
 
 
 @pytest.mark.parametrize("block", [ParallelScalingBlock, ResPostBlock])
-def test_blocks_that_norm_elsewhere_are_refused(block: type[nn.Module]) -> None:
-    with pytest.raises(UserError, match=r"adaptformer cannot serve backbone 'tiny-plain'.*block 0 has no norm2"):
+def test_blocks_that_are_not_pre_norm_are_refused(block: type[nn.Module]) -> None:
+    with pytest.raises(UserError, match=r"adaptformer .*'tiny-plain'.*block 0 has no norm2"):
         AdaptFormer().attach(tiny_backbone("plain", block_fn=block), torch_rng(0, "method"))

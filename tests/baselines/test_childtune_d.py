@@ -1,4 +1,4 @@
-"""ChildTuning-D against an explicit loop; on two processes as on one; resumed within its estimation."""
+"""ChildTuning-D: compared with an explicit loop, on two ranks, and resumed within its estimation phase."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def masks_of(made: ChildTuneD, backbone: Backbone) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("clip", [1.0, 1e9])
-def test_childtune_chooses_as_an_explicit_loop_does(clip: float) -> None:
+def test_childtune_selects_what_an_explicit_loop_selects(clip: float) -> None:
     backbone, reference = tiny_backbone("dinov2"), tiny_backbone("dinov2").eval()
     made = attach(ChildTuneD(ChildTuneD.Settings(clip=clip)), backbone)
     feed(made, backbone, range(4))
@@ -64,7 +64,7 @@ def test_childtune_chooses_as_an_explicit_loop_does(clip: float) -> None:
     assert agree >= sum(m.numel() for m in masks.values()) - 4  # ties in the last digit at the threshold
 
 
-def test_clipping_gradients_changes_the_choice() -> None:
+def test_clipping_gradients_changes_the_selection() -> None:
     both = []
     for clip in (0.01, 1e9):
         backbone = tiny_backbone("dinov2")
@@ -74,7 +74,7 @@ def test_clipping_gradients_changes_the_choice() -> None:
     assert any(not torch.equal(both[0][name], both[1][name]) for name in both[0])
 
 
-def test_childtune_resumes_in_the_middle_of_its_estimation() -> None:
+def test_childtune_resumes_within_its_estimation_phase() -> None:
     backbone = tiny_backbone("plain")
     whole = attach(ChildTuneD(), backbone)
     feed(whole, backbone, range(2))
@@ -99,18 +99,18 @@ def two_processes(rank: int, meeting: str, results: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_childtune_scores_alike_on_one_process_and_two(tmp_path: Path) -> None:
+def test_childtune_has_the_same_scores_on_one_rank_and_on_two(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(two_processes, (str(tmp_path / "meeting"), str(tmp_path / "scores")), nprocs=2)
     backbone = tiny_backbone("plain")
     made = attach(ChildTuneD(), backbone)
     feed(made, backbone, range(4))
     first, second = (torch.load(tmp_path / f"scores{rank}.pt", weights_only=True) for rank in range(2))
     for name, score in made.state_dict()["scores"].items():
-        assert torch.equal(first[name], second[name]), "every process must choose the same weights"
+        assert torch.equal(first[name], second[name]), "all ranks must select the same weights"
         assert torch.allclose(first[name], score, rtol=1e-3, atol=1e-9)
 
 
-def test_childtune_phases_fill_the_budget() -> None:
+def test_childtune_phases_add_up_to_all_iterations() -> None:
     made = ChildTuneD(ChildTuneD.Settings(estimation=0.25))
     assert made.phases(400, 1) == (
         Phase("estimate", 100, backbone=False, decoder=False, estimate=True),
@@ -119,12 +119,12 @@ def test_childtune_phases_fill_the_budget() -> None:
     assert [phase.iterations for phase in made.phases(2, 1)] == [1, 1]
 
 
-def test_an_untrained_decoder_trains_alone_before_childtune_scores() -> None:
-    """For as long as FisherTune has it, which estimates as well; nothing is added to a protocol's own warm-up."""
+def test_an_untrained_decoder_trains_before_the_estimation_phase() -> None:
+    """As long as in FisherTune; a protocol with a decoder warm-up gets no additional phase."""
     made = ChildTuneD()
     decoder, *others = made.phases(40000, 0)
     assert decoder == Phase("decoder", 4000, backbone=False) == FisherTune().phases(40000, 0)[0]
     assert [(phase.name, phase.iterations) for phase in others] == [("estimate", 4000), ("tune", 32000)]
     assert made.phases(270, 30) == ChildTuneD(ChildTuneD.Settings(decoder_first=0)).phases(270, 0)
-    with pytest.raises(UserError, match="2 iterations cannot hold 1 of the decoder alone, 1 of estimation and tuning"):
+    with pytest.raises(UserError, match=r"childtune-d: 2 iterations .*\(1\).*\(1\).*lower estimation"):
         made.phases(2, 0)

@@ -1,4 +1,4 @@
-"""ChildTuning-F: which gradients survive, and what AdamW makes of them."""
+"""ChildTuning-F: masked gradients and the resulting AdamW updates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def attach(seed: int = 0, **settings: float) -> tuple[ChildTuneF, Backbone]:
 
 
 def give(backbone: Backbone, step: int) -> dict[str, Tensor]:
-    """Put gradients in place, none of them zero, and return copies."""
+    """Set non-zero gradients and return copies."""
     rng = torch.Generator().manual_seed(step)
     gradients = {}
     for name, parameter in backbone.named_parameters():
@@ -39,7 +39,7 @@ def masks(made: ChildTuneF, backbone: Backbone, step: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.8])
-def test_a_share_p_of_the_gradient_survives_p_times_as_large(share: float) -> None:
+def test_a_fraction_p_of_the_gradient_is_kept_and_divided_by_p(share: float) -> None:
     made, backbone = attach(share=share)
     given = give(backbone, 0)
     made.before_step(0, 100)
@@ -54,10 +54,10 @@ def test_a_share_p_of_the_gradient_survives_p_times_as_large(share: float) -> No
     assert kept / total == pytest.approx(share, abs=5 * math.sqrt(share * (1 - share) / total))
 
 
-def test_a_mask_is_a_function_of_seed_and_step_alone() -> None:
+def test_a_mask_depends_only_on_seed_and_step() -> None:
     first, second, other = attach(), attach(), attach(seed=1)
     whole = [masks(*first, step) for step in range(6)]
-    resumed = masks(*second, 5)  # as after a resumption, which attaches and goes on
+    resumed = masks(*second, 5)  # a resumed run attaches again and continues
     assert all(torch.equal(resumed[name], whole[5][name]) for name in resumed)
     for strange in (masks(*other, 5), whole[4]):
         agreement = [float((strange[name] == resumed[name]).double().mean()) for name in resumed]
@@ -69,7 +69,7 @@ def test_masks_of_neighbouring_steps_and_seeds_are_independent() -> None:
     sums = sum(torch.cat([m.flatten() for m in masks(made, backbone, step).values()]).double() for step in range(60))
     assert isinstance(sums, Tensor)
     assert sums.mean().item() == pytest.approx(18, abs=0.1)
-    assert sums.var().item() == pytest.approx(60 * 0.3 * 0.7, rel=0.05)  # of a binomial count
+    assert sums.var().item() == pytest.approx(60 * 0.3 * 0.7, rel=0.05)  # variance of a binomial count
 
 
 def test_adamw_sees_masked_gradients_and_decays_every_weight() -> None:

@@ -58,7 +58,7 @@ def test_haar_is_sums_and_differences_of_rows_then_columns() -> None:
     assert torch.allclose(haar(tokens), torch.stack(bands, 1), atol=1e-14)
 
 
-def test_haar_keeps_energy_and_is_undone() -> None:
+def test_haar_preserves_energy_and_is_invertible() -> None:
     tokens = random(2, 6, 8, DIM)
     bands = haar(tokens)
     assert bands.square().sum().item() == pytest.approx(tokens.square().sum().item(), rel=1e-12)
@@ -81,7 +81,7 @@ def softmax(rows: np.ndarray) -> np.ndarray:
 
 
 def refined(made: Frequencies, image: np.ndarray, block: int) -> np.ndarray:
-    """Refine one image's map (h, w, D), square after square, in the words of the docstring."""
+    """Refine the map (h, w, D) of one image, square by square, as the docstring describes."""
     height, width, _ = image.shape
     image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     squares = [(y, x) for y in range(0, len(image), 2) for x in range(0, image.shape[1], 2)]
@@ -120,7 +120,7 @@ def test_the_refinement_equals_its_formula_in_plain_loops(made: Frequencies, siz
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_start_is_the_pre_trained_function(kind: str) -> None:
+def test_it_starts_as_the_pre_trained_model(kind: str) -> None:
     backbone = tiny_backbone(kind)
     start = outputs(backbone.eval())
     attach(backbone)
@@ -129,7 +129,7 @@ def test_the_start_is_the_pre_trained_function(kind: str) -> None:
 
 @pytest.mark.parametrize("size", [(32, 32), (37, 51)])
 @pytest.mark.parametrize("kind", ["plain", "dinov3", "sam"])
-def test_patch_maps_are_refined_block_after_block_and_prefix_tokens_are_not(kind: str, size: tuple[int, int]) -> None:
+def test_patch_maps_are_refined_in_every_block_and_prefix_tokens_are_not(kind: str, size: tuple[int, int]) -> None:
     backbone = tiny_backbone(kind)
     method = attach(backbone, tokens=7, rank=4)
     frequencies: Any = backbone.get_submodule("fada")
@@ -164,7 +164,7 @@ def test_tokens_are_exempt_from_weight_decay() -> None:
     assert sum(p.numel() for p in decayed["params"]) == 4 * (48 * 48 + 48)
 
 
-def test_initial_tokens_fill_their_range_and_no_more() -> None:
+def test_initial_tokens_are_uniform_in_their_range() -> None:
     made = Frequencies(24, 100, 16, 1024, patch=16, rng=torch_rng(0, "method"))
     bound = math.sqrt(6 / (3 * 16 * 16 + math.sqrt(16 * 1024)))
     for tensor in (made.low_a, made.low_b, made.high_a, made.high_b):

@@ -1,4 +1,4 @@
-"""GeCo's geometry on point sets whose geometry is known, its moves in plain loops, its loss in training."""
+"""GeCo: geometry of known point sets, perturbations against plain loops, and the loss in training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def random(*shape: int, seed: int = 1) -> Tensor:
 
 
 def plane(count: int = 40, width: int = 30) -> tuple[Tensor, Tensor]:
-    """Return tokens (1, n, D) in a three-dimensional subspace, the sphere in it being a surface, and its basis."""
+    """Return tokens (1, n, D) in a three-dimensional subspace (unit tokens are on a 2-sphere), and its basis."""
     basis, _ = torch.linalg.qr(random(width, 3))
     return (random(count, 3, seed=2) @ basis.T)[None], basis
 
@@ -51,10 +51,10 @@ def test_orthogonal_tokens_have_a_quarter_outside_of_four_axes() -> None:
     assert torch.allclose(kappa, torch.full((1, 12), (K - D) / (2 * K)), atol=1e-5)
     assert torch.allclose(axes @ axes.mT, torch.eye(D).expand(1, 12, D, D), atol=1e-5)
     noise = local_geometry(random(2, 9, 20_000), K, D)[1]
-    assert torch.allclose(noise, torch.tensor(0.25), atol=0.02), "isotropic noise comes near it"
+    assert torch.allclose(noise, torch.tensor(0.25), atol=0.02), "isotropic noise is close to it"
 
 
-def test_offsets_of_fewer_dimensions_than_axes_leave_axes_empty_whatever_rounding_says() -> None:
+def test_offsets_with_fewer_dimensions_than_axes_give_zero_axes_despite_rounding() -> None:
     tokens, _ = plane(count=1000)
     axes, kappa = local_geometry(tokens.reshape(200, 5, 30), K, D)
     assert kappa.max() < 1e-4
@@ -62,7 +62,7 @@ def test_offsets_of_fewer_dimensions_than_axes_leave_axes_empty_whatever_roundin
     assert (axes.norm(dim=-1) > 0.99).sum(-1).max() == 3
 
 
-def test_equal_tokens_and_single_ones_are_no_trouble() -> None:
+def test_equal_tokens_and_a_single_token_give_finite_results() -> None:
     equal = torch.ones(1, 10, 6)
     axes, kappa = local_geometry(equal, K, D)
     assert not kappa.any()
@@ -79,9 +79,9 @@ def test_equal_tokens_and_single_ones_are_no_trouble() -> None:
 def test_moves_of_points_on_a_plane_stay_in_it_where_they_are_tangent() -> None:
     tokens, basis = plane()
     outside = torch.eye(30) - basis @ basis.T
-    chance = random(1, 40, 30, seed=3)
-    along = moves(tokens, chance, K, D, 0.1, normal=0.0)
-    off = moves(tokens, chance, K, D, 0.1, normal=0.2)
+    noise = random(1, 40, 30, seed=3)
+    along = moves(tokens, noise, K, D, 0.1, normal=0.0)
+    off = moves(tokens, noise, K, D, 0.1, normal=0.2)
     length = 0.1 * tokens.square().mean(-1).sqrt()
     for found in (along, off):
         assert torch.allclose(found.norm(dim=-1), length, rtol=1e-3)
@@ -91,8 +91,8 @@ def test_moves_of_points_on_a_plane_stay_in_it_where_they_are_tangent() -> None:
     assert torch.equal(leaves, kappa < kappa.median())
 
 
-def expected_moves(image: np.ndarray, chance: np.ndarray, k: int, d: int, radius: float, normal: float) -> np.ndarray:
-    """One image's moves, token by token, with a singular value decomposition of the offsets."""
+def expected_moves(image: np.ndarray, noise: np.ndarray, k: int, d: int, radius: float, normal: float) -> np.ndarray:
+    """The perturbations of one image, token by token, with a singular value decomposition of the offsets."""
     unit = [token / np.linalg.norm(token) for token in image]
     kappas, tangents = [], []
     for i, token in enumerate(unit):
@@ -101,10 +101,10 @@ def expected_moves(image: np.ndarray, chance: np.ndarray, k: int, d: int, radius
         axes = np.linalg.svd(offsets, full_matrices=False)[2][:d]
         residuals = offsets - offsets @ axes.T @ axes
         kappas.append(np.mean(np.sum(residuals**2, 1)) / np.mean(np.sum(offsets**2, 1)))
-        tangents.append(axes.T @ axes @ chance[i])
+        tangents.append(axes.T @ axes @ noise[i])
     median = sorted(kappas)[(len(kappas) - 1) // 2]
     result = []
-    for token, kappa, tangent, g in zip(image, kappas, tangents, chance, strict=True):
+    for token, kappa, tangent, g in zip(image, kappas, tangents, noise, strict=True):
         direction = tangent if kappa >= median else tangent + normal * (g - tangent)
         length = radius / (1 + kappa) * np.sqrt(np.mean(token**2))
         result.append(length * direction / np.linalg.norm(direction))
@@ -115,9 +115,9 @@ def expected_moves(image: np.ndarray, chance: np.ndarray, k: int, d: int, radius
     ("k", "d", "radius", "normal"), [(8, 4, 0.1, 0.2), (5, 4, 0.1, 0.2), (8, 2, 0.1, 0.2), (8, 4, 0.3, 0.7)]
 )
 def test_moves_equal_plain_loops(k: int, d: int, radius: float, normal: float) -> None:
-    tokens, chance = random(3, 20, 16).double(), random(3, 20, 16, seed=2).double()
-    found = moves(tokens, chance, k, d, radius, normal)
-    pairs = zip(tokens.numpy(), chance.numpy(), strict=True)
+    tokens, noise = random(3, 20, 16).double(), random(3, 20, 16, seed=2).double()
+    found = moves(tokens, noise, k, d, radius, normal)
+    pairs = zip(tokens.numpy(), noise.numpy(), strict=True)
     expected = np.stack([expected_moves(image, g, k, d, radius, normal) for image, g in pairs])
     assert np.allclose(found.numpy(), expected, atol=1e-9)
 
@@ -132,14 +132,14 @@ def test_a_move_is_a_third_of_a_percent_of_a_vit_l_token() -> None:
 # -- the loss ----------------------------------------------------------------------------------------------
 
 
-def test_squared_angle_is_that_of_the_arc_cosine() -> None:
+def test_squared_angle_equals_the_squared_arc_cosine() -> None:
     clean, moved = random(2, 5, 3, 4).double(), random(2, 5, 3, 4, seed=2).double()
     overlap = (clean.softmax(1) * moved.softmax(1)).sqrt().sum(1)
     assert torch.allclose(squared_angle(clean, moved), overlap.acos().square(), atol=1e-12)
 
 
-def test_squared_angle_of_equal_predictions_has_no_slope() -> None:
-    """Where acos has an infinite one; and confident logits, whose probabilities underflow, have a finite one."""
+def test_squared_angle_of_equal_predictions_has_zero_gradient() -> None:
+    """acos has an infinite gradient there. Confident logits, whose probabilities underflow, have a finite one."""
     logits = (200 * random(1, 5, 2, 2)).requires_grad_(True)
     squared_angle(logits.detach(), logits).sum().backward()
     assert not logits.grad.any()  # type: ignore[union-attr]
@@ -175,7 +175,7 @@ def regulariser(
     return made.losses(Decoding(decode or segmenter.decoder, torch_rng(seed, "test"), step, 10))
 
 
-def test_the_target_is_fixed_and_the_rest_learns() -> None:
+def test_the_target_is_detached_and_the_rest_gets_gradients() -> None:
     made, segmenter = attached()
     calls: list[bool] = []
 
@@ -190,7 +190,7 @@ def test_the_target_is_fixed_and_the_rest_learns() -> None:
     assert all(tensor.grad is not None and tensor.grad.any() for tensor in tensors)
 
 
-def test_strength_radius_and_chance_matter_and_precision_does_not() -> None:
+def test_strength_radius_and_rng_matter_and_precision_does_not() -> None:
     made, segmenter = attached()
     one = regulariser(made, segmenter)["geometry"].item()
     assert one > 0
@@ -207,7 +207,7 @@ def test_strength_radius_and_chance_matter_and_precision_does_not() -> None:
     assert half["geometry"].item() == pytest.approx(one, rel=1e-4)
 
 
-def test_in_training_it_begins_after_its_warm_up() -> None:
+def test_in_training_it_starts_after_its_warm_up() -> None:
     data, made = OneBatch(), GeCo(GeCo.Settings(warmup=0.5))
     segmenter = Segmenter(tiny_backbone("dinov2"), Head())
     trainer = Trainer(protocol(6, 2), 0, segmenter, made, data, Accelerator(cpu=True))

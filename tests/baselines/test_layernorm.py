@@ -1,4 +1,4 @@
-"""LayerNorm tuning: what counts as a norm, on the architectures whose counts are published."""
+"""LayerNorm tuning: number of parameters on architectures with published counts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.backbones import tiny_backbone
     [
         ("dinov2-l", 100_352),
         ("mae-l", 100_352),
-        ("clip-l", 102_400),  # a norm before the first block, too
-        ("eva02-l", 231_392),  # and one within each block's feed-forward layers
-        ("sam-h", 164_864 - 2 * 2 * 256),  # the published count has the neck's two
+        ("clip-l", 102_400),  # includes a norm before the first block
+        ("eva02-l", 231_392),  # includes one in the feed-forward layers of each block
+        ("sam-h", 164_864 - 2 * 2 * 256),  # the published count includes the neck's two
     ],
 )
 def test_counts_are_the_published(name: str, count: int) -> None:
@@ -33,5 +33,5 @@ def test_counts_are_the_published(name: str, count: int) -> None:
 
 
 def test_a_backbone_without_layernorm_is_refused() -> None:
-    with pytest.raises(UserError, match=r"layernorm cannot serve backbone 'tiny-plain'.*choose another"):
+    with pytest.raises(UserError, match=r"layernorm .*'tiny-plain'.*choose another"):
         LayerNorm().attach(tiny_backbone("plain", norm_layer=RmsNorm), torch_rng(0, "method"))

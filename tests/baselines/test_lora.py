@@ -1,4 +1,4 @@
-"""LoRA against weights with the product merged into them; peft leaves nothing behind."""
+"""LoRA against merged weights, and detaching removes all of peft."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_lora_equals_merged_weights(kind: str) -> None:
     assert not close(found, start, 1e-2)
 
 
-def test_lora_leaves_nothing_of_peft_behind() -> None:
+def test_detaching_lora_removes_all_of_peft() -> None:
     backbone = tiny_backbone("eva02-fused")
     made = attach(LoRA(), backbone)
     made.detach()
@@ -38,7 +38,7 @@ def test_lora_leaves_nothing_of_peft_behind() -> None:
     assert made.trainable() == 3 * 8 * 4 * 48
 
 
-def test_lora_drops_out_in_training_only_and_leaves_drop_path_off() -> None:
+def test_lora_has_dropout_only_in_training_and_no_drop_path() -> None:
     backbone = tiny_backbone("dinov2", drop_path_rate=0.5, proj_drop_rate=0.5)
     made = attach(LoRA(LoRA.Settings(dropout=0.5)), backbone)
     made.train_mode()

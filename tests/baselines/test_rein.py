@@ -1,4 +1,4 @@
-"""Rein's arithmetic against plain loops, its queries, its initial tokens, its place between blocks."""
+"""Rein against plain loops: refinement, queries, initial tokens, and hooks between blocks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_rein_equals_its_formula_in_plain_loops(reins: Reins) -> None:
             scores = [math.exp(sum(x * t for x, t in zip(f, token, strict=True)) / math.sqrt(DIM)) for token in tokens]
             shares = [score / sum(scores) for score in scores]
             mixed = list(f)
-            for token in range(1, TOKENS):  # the first takes its share of the softmax and gives nothing
+            for token in range(1, TOKENS):  # the first takes part in the softmax but its value is dropped
                 mixed = [x + shares[token] * v for x, v in zip(mixed, values[token], strict=True)]
             delta = affine(reins.feature, mixed)
             refined.append([x + reins.scale.item() * d for x, d in zip(f, delta, strict=True)])
@@ -58,7 +58,7 @@ def test_rein_equals_its_formula_in_plain_loops(reins: Reins) -> None:
         assert torch.allclose(reins(features, block), expected, atol=1e-12)
 
 
-def test_rein_queries_interleave_largest_mean_and_last(reins: Reins) -> None:
+def test_rein_queries_interleave_maximum_mean_and_last(reins: Reins) -> None:
     each = []
     for block in range(DEPTH):
         tokens = product(plain(reins.a[block]), plain(reins.b[block]))
@@ -70,7 +70,7 @@ def test_rein_queries_interleave_largest_mean_and_last(reins: Reins) -> None:
         assert torch.allclose(query, torch.tensor(affine(reins.merge, summary), dtype=torch.float64), atol=1e-12)
 
 
-def test_rein_initial_tokens_fill_their_range_and_no_more() -> None:
+def test_rein_initial_tokens_are_uniform_in_their_range() -> None:
     made = Reins(24, 100, 16, 1024, patch=16, scale=0.001, rng=torch_rng(0, "method"))
     bound = math.sqrt(6 / (3 * 16 * 16 + math.sqrt(16 * 1024)))
     for tensor in (made.a, made.b):
@@ -81,7 +81,7 @@ def test_rein_initial_tokens_fill_their_range_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "dinov2", "dinov3", "sam"])
-def test_rein_refines_patch_tokens_block_after_block(kind: str) -> None:
+def test_rein_refines_patch_tokens_in_every_block(kind: str) -> None:
     backbone = tiny_backbone(kind)
     made = attach(Rein(Rein.Settings(tokens=7, rank=4, scale=0.3)), backbone)
     expected = []

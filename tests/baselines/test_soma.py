@@ -1,4 +1,4 @@
-"""SoMA, as the paper has it and as released, against plain singular value decompositions and merged weights."""
+"""SoMA, as in the paper and as released, against singular value decompositions and merged weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def random(*shape: int, seed: int = 1) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(40, 24), (24, 40), (24, 24)])
-def test_a_pair_is_the_smallest_components_and_leaves_the_others(shape: tuple[int, int]) -> None:
+def test_a_pair_has_the_smallest_components_and_the_residual_the_others(shape: tuple[int, int]) -> None:
     weight = random(*shape)
     a, b = minor_components(weight, 5)
     assert a.shape == (5, shape[1])
@@ -52,14 +52,14 @@ def test_a_pair_is_the_smallest_components_and_leaves_the_others(shape: tuple[in
     assert np.allclose((b @ a).numpy(), expected, atol=1e-6)
     residual = np.linalg.svd((weight - b @ a).double().numpy(), compute_uv=False)
     assert np.allclose(residual, [*s[:19], *[0] * 5], atol=1e-5)
-    for factor in (a @ a.T, b.T @ b):  # both carry √S
+    for factor in (a @ a.T, b.T @ b):  # both contain √S
         assert torch.allclose(factor, torch.tensor(s[19:24]).float().diag(), atol=1e-5)
 
 
-def test_signs_are_fixed_and_no_global_chance_is_drawn() -> None:
-    weight, chance = random(30, 20), torch.get_rng_state()
+def test_signs_are_fixed_and_the_global_rng_is_not_used() -> None:
+    weight, rng_state = random(30, 20), torch.get_rng_state()
     a, b = minor_components(weight, 20)
-    assert torch.equal(torch.get_rng_state(), chance)
+    assert torch.equal(torch.get_rng_state(), rng_state)
     assert all(row[row.abs().argmax()] > 0 for row in a)
     opposite_a, opposite_b = minor_components(-weight, 20)
     assert torch.allclose(opposite_a, a, atol=1e-5)
@@ -67,7 +67,7 @@ def test_signs_are_fixed_and_no_global_chance_is_drawn() -> None:
 
 
 def test_residual_and_pair_make_up_the_weight_and_share_its_gradients() -> None:
-    """Against the form in which the paper writes it: a stored residual W - BA, and B A trained."""
+    """Compared with the form in the paper: a stored residual W - B A, and a trained B A."""
     weight, inputs, outer = random(12, 9).double(), random(7, 9, seed=2).double(), random(7, 12, seed=3).double()
     pair = Pair(weight, 4, in_place=True)
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_residual_and_pair_make_up_the_weight_and_share_its_gradients() -> None:
 
 
 def merge(tuned: Backbone, plain: Backbone, in_place: bool) -> None:
-    """Write the pairs into the weights of a backbone without any, the way the papers' merging does."""
+    """Merge the pairs into the weights of a plain backbone, as in the papers."""
     pairs: Any = tuned.minor_components
     for index in (1, 2):
         for name, layer in plain.blocks[index].named_modules():
@@ -102,11 +102,11 @@ def merge(tuned: Backbone, plain: Backbone, in_place: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_start_is_the_pre_trained_function(kind: str) -> None:
+def test_it_starts_as_the_pre_trained_model(kind: str) -> None:
     tuned = tiny_backbone(kind)
     start = outputs(tuned.eval())
     attach(SoMA(), tuned)
-    # A fused projection of EVA02 adds its bias apart once its module is called, which rounds otherwise.
+    # Calling EVA02's fused projection as a module adds its bias separately, which changes the rounding.
     tolerance = 1e-5 if kind == "eva02-fused" else 0.0
     assert close(outputs(tuned), start, tolerance)
 
@@ -149,7 +149,7 @@ def test_eva02_l_has_three_feed_forward_matrices_and_no_key_bias() -> None:
     assert attach(SoMA(), backbone).trainable() == 16 * (16 * pairs + biases) == 5_133_120
 
 
-def test_a_rank_beyond_the_matrices_is_refused_and_nothing_attached() -> None:
+def test_a_rank_larger_than_a_matrix_is_refused_and_nothing_is_attached() -> None:
     backbone = tiny_backbone("plain").eval()
     start = outputs(backbone)
     with pytest.raises(UserError, match=r"SoMA: rank 49 exceeds the 48 singular components of vit\.blocks\.1.*lower"):
@@ -161,7 +161,7 @@ def test_a_rank_beyond_the_matrices_is_refused_and_nothing_attached() -> None:
 # -- weight decay ------------------------------------------------------------------------------------------
 
 
-def test_weight_decay_falls_along_a_cosine_and_acts() -> None:
+def test_weight_decay_follows_a_cosine_and_has_an_effect() -> None:
     backbone = tiny_backbone("plain")
     made = attach(SoMA(SoMA.Settings(lr=0.5, weight_decay=0.4, weight_decay_end=0.1)), backbone)
     optimizer = made.optimizer((0.9, 0.999), 1e-8)
@@ -190,7 +190,7 @@ def test_weight_decay_falls_along_a_cosine_and_acts() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_as_released_it_does_not_start_at_the_pre_trained_function(kind: str) -> None:
+def test_as_released_it_does_not_start_as_the_pre_trained_model(kind: str) -> None:
     tuned, again = tiny_backbone(kind), tiny_backbone(kind)
     start = outputs(tuned.eval())
     attach(SoMAAsReleased(), tuned)
@@ -201,7 +201,9 @@ def test_as_released_it_does_not_start_at_the_pre_trained_function(kind: str) ->
 
 
 @pytest.mark.parametrize(("shape", "norm"), [((4096, 1024), 0.62), ((1024, 4096), 0.31), ((1024, 1024), 0.014)])
-def test_as_released_each_matrix_of_a_vit_l_is_perturbed_by_so_much(shape: tuple[int, int], norm: float) -> None:
+def test_as_released_the_perturbation_of_each_matrix_of_a_vit_l_has_this_norm(
+    shape: tuple[int, int], norm: float
+) -> None:
     pair = SoMAAsReleased().pair(torch.empty(shape), torch_rng(0, "method"))
     a, b = pair.a.detach().double(), pair.b.detach().double()
     largest = math.sqrt(torch.linalg.eigvals(b.T @ b @ a @ a.T).real.max().item())

@@ -1,4 +1,4 @@
-"""VPT against prompts concatenated by hand, in SAM's windows too."""
+"""VPT against prompts concatenated by hand, also in SAM's windows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def attention(module: Any, x: Tensor, rope: Tensor | None, plain_tokens: int) ->
 
 
 def vit_with_prompts(backbone: Backbone, prompts: Tensor) -> list[Tensor]:
-    """Compute VPT-deep token by token: concatenate, run the block, throw the prompts' outputs away."""
+    """Compute VPT-deep in plain steps: concatenate, run the block, discard the outputs at prompts."""
     vit, start = backbone.vit, backbone.prefix_tokens
     embedded = vit._pos_embed(vit.patch_embed(images()))
     x, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
@@ -69,7 +69,7 @@ def test_vpt_equals_concatenation_by_hand(kind: str) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"qk_norm": True}, {"window_size": 3}])
 @torch.no_grad()
-def test_vpt_joins_each_of_sams_windows_as_further_tokens_would(options: dict[str, Any]) -> None:
+def test_vpt_equals_additional_tokens_in_each_of_sams_windows(options: dict[str, Any]) -> None:
     backbone = attached(VPT(VPT.Settings(prompts=5)), "sam", **options)
     prompts = backbone.get_parameter("vpt.tokens")
     prompts.mul_(10)
@@ -86,11 +86,11 @@ def test_vpt_joins_each_of_sams_windows_as_further_tokens_would(options: dict[st
 
 def test_vpt_refuses_windows_without_relative_positions() -> None:
     backbone = tiny_backbone("sam", use_rel_pos=False)
-    with pytest.raises(UserError, match="vpt cannot serve backbone 'tiny-sam': block 0 is windowed, but not as SAM's"):
+    with pytest.raises(UserError, match=r"vpt .*'tiny-sam': block 0 is windowed .*relative positions"):
         VPT().attach(backbone, torch_rng(0, "method"))
 
 
-def test_vpt_prompts_fill_their_range_and_no_more() -> None:
+def test_vpt_prompts_are_uniform_in_their_range() -> None:
     backbone = tiny_backbone("plain")
     attach(VPT(), backbone)
     bound = math.sqrt(6 / (3 * 8 * 8 + 48))

@@ -1,4 +1,4 @@
-"""VQT against blocks computed by hand, and the frozen path that it must not touch."""
+"""VQT against a reference implementation of its blocks; the frozen path must not change."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SERVED: list[tuple[str, dict[str, Any]]] = [
     ("eva02", {"scale_attn_inner": True}),
     ("eva02-fused", {}),
     ("dinov3", {}),
-    ("dinov3", {"attn_type": "rope"}),  # timm's own choice for DINOv3
+    ("dinov3", {"attn_type": "rope"}),  # as timm does for DINOv3
     ("sam", {}),
 ]
 
@@ -53,7 +53,7 @@ def outputs_by_hand(block: Any, queries: Tensor, x: Tensor, rope: Tensor | None)
 
 
 def read_by_hand(features: Tensor, blocks: list[Tensor]) -> Tensor:
-    """Compute what the decoder gets, place by place, from the query outputs of one block or several."""
+    """Compute the input of the decoder, position by position, from the query outputs of one or more blocks."""
     result = features.clone()
     images_, dim, height, width = features.shape
     for image in range(images_):
@@ -70,13 +70,11 @@ def read_by_hand(features: Tensor, blocks: list[Tensor]) -> Tensor:
 @pytest.mark.parametrize("out_indices", [(0, 1, 2), (1, 2), (0, 2)])
 @pytest.mark.parametrize(("kind", "options"), SERVED)
 @torch.no_grad()
-def test_it_equals_its_formula_block_after_block(
-    kind: str, options: dict[str, Any], out_indices: tuple[int, ...]
-) -> None:
+def test_it_equals_its_formula_in_every_block(kind: str, options: dict[str, Any], out_indices: tuple[int, ...]) -> None:
     backbone = attached(VQT(VQT.Settings(queries=4)), kind, **options)
     backbone.out_indices = out_indices
     tokens = backbone.get_parameter("vqt.tokens")
-    tokens.mul_(10)  # so that the queries differ from each other and among blocks
+    tokens.mul_(10)  # so that query tokens differ within and between blocks
     found = backbone(images())
     x, rope = embed(backbone, images())
     expected, since = [], []
@@ -104,7 +102,7 @@ def block_outputs(backbone: Backbone) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("kind", "options"), SERVED)
-def test_the_frozen_path_stays_bit_for_bit(kind: str, options: dict[str, Any]) -> None:
+def test_the_frozen_path_is_bit_identical(kind: str, options: dict[str, Any]) -> None:
     backbone = tiny_backbone(kind, **options).eval()
     before = block_outputs(backbone)
     made = VQT()
@@ -115,7 +113,7 @@ def test_the_frozen_path_stays_bit_for_bit(kind: str, options: dict[str, Any]) -
     assert all(torch.equal(left, right) for left, right in zip(after, before, strict=True))
 
 
-def test_every_query_token_learns_also_between_taps() -> None:
+def test_query_tokens_between_out_indices_get_gradients() -> None:
     backbone = attached(VQT(), "dinov2")
     backbone.out_indices = (2,)
     sum(features.square().sum() for features in backbone(images())).backward()
@@ -125,7 +123,7 @@ def test_every_query_token_learns_also_between_taps() -> None:
 
 
 @torch.no_grad()
-def test_dropout_of_queries_in_training_only() -> None:
+def test_dropout_of_queries_is_only_in_training() -> None:
     made = VQT(VQT.Settings(dropout=0.5))
     backbone = attached(made, "plain")
     assert torch.equal(backbone(images())[-1], backbone(images())[-1])
@@ -133,7 +131,7 @@ def test_dropout_of_queries_in_training_only() -> None:
     assert not torch.equal(backbone(images())[-1], backbone(images())[-1])
 
 
-def test_initial_queries_fill_their_range_and_no_more() -> None:
+def test_initial_queries_are_uniform_in_their_range() -> None:
     tokens = attached(VQT(VQT.Settings(queries=100)), "plain").get_parameter("vqt.tokens")
     bound = math.sqrt(6 / (3 * 8 * 8 + 48))
     assert 0.999 * bound < tokens.abs().max() <= bound
@@ -150,6 +148,6 @@ def test_initial_queries_fill_their_range_and_no_more() -> None:
         ("plain", {"attn_layer": Gated}, "gated"),
     ],
 )
-def test_blocks_of_another_kind_are_refused(kind: str, options: dict[str, Any], reason: str) -> None:
-    with pytest.raises(UserError, match=rf"vqt cannot serve backbone 'tiny-{kind}': block 0 .*{reason}.*choose"):
+def test_other_kinds_of_blocks_are_refused(kind: str, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=rf"vqt .*'tiny-{kind}': block 0 .*{reason}.*choose"):
         VQT().attach(tiny_backbone(kind, **options), torch_rng(0, "method"))

@@ -1,4 +1,4 @@
-"""Weight decay spares what each method's paper spares, and nothing else."""
+"""Weight decay exempts exactly the parameters that the paper of each method exempts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def norms(backbone: Backbone) -> set[str]:
         (ChildTuneD, 0.05, lambda backbone: set()),
     ],
 )
-def test_weight_decay_spares_exactly_what_the_papers_spare(
+def test_weight_decay_exempts_exactly_what_the_papers_exempt(
     cls: type[Method], decay: float, exempt: Callable[[Backbone], set[str]]
 ) -> None:
     for given in (None, 0.3):

@@ -1,4 +1,4 @@
-"""Methods' settings as a user may type them, and other lists: planned runs, each in its folder, or one line."""
+"""Fuzzing of hyperparameters and lists on the command line: valid plans inside the records folder, or an error."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def settings_of(method: str) -> list[str]:
 
 @st.composite
 def assignments(draw: st.DrawFn) -> tuple[str, list[str]]:
-    """Draw a method's name, mostly one that there is, and texts for ``--set``."""
+    """Draw a method name, mostly a registered one, and texts for ``--set``."""
     method = draw(st.sampled_from(NAMES) | st.sampled_from([f"{name}{naming.PERTURBED}" for name in NAMES]))
     texts = []
     for _ in range(draw(st.integers(1, 3))):
-        whose = method if draw(st.integers(0, 9)) else draw(words)
+        name = method if draw(st.integers(0, 9)) else draw(words)
         setting = draw(st.sampled_from(settings_of(method)) if draw(st.integers(0, 3)) else words)
         value = draw(numbers.map(short) | words | values.map(short))
-        texts.append(f"{whose}.{setting}={value}")
+        texts.append(f"{name}.{setting}={value}")
     return method, texts
 
 
@@ -64,7 +64,7 @@ def planned(method: str, texts: list[str], fixed: protocol.Protocol = FIXED) -> 
 
 
 def inside(path: Path) -> None:
-    """Assert that a record's path has the shape PROTOCOL/BACKBONE/METHOD/FILE below the records' folder."""
+    """Assert that the path of a record is PROTOCOL/BACKBONE/METHOD/FILE within the records folder."""
     parts = path.relative_to(RUNS).parts
     assert len(parts) == 4, path
     assert all(part not in (".", "..") and len(part.encode()) < 256 for part in parts), path

@@ -1,4 +1,4 @@
-"""The weights that sparse methods choose from, on the architectures that the papers use."""
+"""Candidate weights of sparse methods, on the architectures of the papers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_counts_on_real_architectures(name: str, each: int, feed_forward: int) -
 
 
 @pytest.mark.parametrize("kind", ["plain", "eva02", "eva02-fused"])
-def test_a_group_is_what_its_name_says(kind: str) -> None:
-    """Zeroing all queries (or keys) makes attention uniform; zeroing all values silences it."""
+def test_each_group_has_the_effect_of_its_name(kind: str) -> None:
+    """Without queries or keys, attention is uniform; without values, its output is zero."""
     for group in ("q", "k", "v"):
         backbone = tiny_backbone(kind)
         block = backbone.get_submodule("vit.blocks.1")

@@ -1,4 +1,4 @@
-"""Small backbones of the families that differ, and the loop's view of a method without the loop."""
+"""Small backbones of all families, and a minimal training loop for sparse methods."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class LinearDecoder(Decoder):
-    """Logits at the patch grid, from the last tap alone."""
+    """Logits at the patch grid, from the last block only."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def build(family: str = "plain", dtype: torch.dtype = torch.float32) -> Segmente
 
 def images(step: int, size: int = 4, dtype: torch.dtype = torch.float32) -> Tensor:
     generator = torch.Generator().manual_seed(100 + step)
-    # Four patches of flat colour and noise: images whose statistics differ, as the simulated domain needs.
+    # A flat colour and noise per image, so that image statistics differ, which the simulated domain needs.
     colours = torch.rand(size, 3, 1, 1, generator=generator)
     return (255 * (0.6 * colours + 0.4 * torch.rand(size, 3, 32, 48, generator=generator))).to(dtype)
 
@@ -79,7 +79,7 @@ def estimation(segmenter: Segmenter, step: int, steps: int, seed: int = 0) -> Es
 
 
 class Run:
-    """A method's run of ``iterations`` iterations after a decoder warm-up, one at a time, as the loop would do it."""
+    """A run of ``iterations`` iterations after a decoder warm-up that can be advanced step by step."""
 
     def __init__(self, method: Method, iterations: int, seed: int = 0, family: str = "plain") -> None:
         self.method, self.seed, self.step = method, seed, 0
@@ -102,7 +102,7 @@ class Run:
                 self.method.observe_batch(estimation(self.segmenter, self.step, phase.iterations, self.seed))
             else:
                 if self.step == first and any(phase.estimate for phase in self.phases):
-                    self.method.select()  # so late that a test can look at the estimates before
+                    self.method.select()  # only now, so that tests can inspect the estimates before
                 self.segmenter.losses(images(self.step), labels(self.step))["ce"].backward()
                 self.method.before_step(self.step - first, phase.iterations)
                 self.optimizer.step()

@@ -1,4 +1,4 @@
-"""Which weights are chosen, and in which order they join."""
+"""Selected weights and their ranks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def choose(found: list[Candidate], scores: list[Tensor], k: int, ranking: str) -
     return Choice.best(found, {str(number): score for number, score in enumerate(scores)}, k, ranking)
 
 
-def test_the_best_join_first_and_nobody_leaves() -> None:
+def test_the_best_weights_come_first_and_none_is_dropped() -> None:
     found, scores = scored()
     choice = choose(found, scores, 700, "global")
     before: dict[str, Tensor] = {}
@@ -37,14 +37,14 @@ def test_the_best_join_first_and_nobody_leaves() -> None:
         before = masks
 
 
-def test_equal_scores_join_by_position() -> None:
+def test_ties_are_broken_by_position() -> None:
     found = candidates(build().backbone)
     choice = choose(found, [torch.zeros(c.share(c.parameter).shape) for c in found], 100, "global")
     mask = choice.masks(40)[found[0].name]
     assert mask.flatten().nonzero().flatten().tolist() == list(range(40))
 
 
-def test_per_tensor_gives_every_candidate_its_share() -> None:
+def test_per_tensor_selects_the_same_fraction_of_every_candidate() -> None:
     found, scores = scored()
     scores[0] += 1000
     shared, own = (choose(found, scores, 1000, ranking) for ranking in ("global", "per-tensor"))
@@ -54,12 +54,12 @@ def test_per_tensor_gives_every_candidate_its_share() -> None:
     assert sum(len(place) for place in own.places) == 1000
 
 
-def test_quotas_are_whole_and_sum() -> None:
+def test_quotas_are_integers_and_add_up() -> None:
     assert quotas([10, 10, 10], 10) == [3, 3, 4]
     assert quotas([1, 1000], 1000) == [0, 1000]
 
 
-def test_overlap_is_the_common_share() -> None:
+def test_overlap_is_the_common_fraction() -> None:
     found, scores = scored()
     choice = choose(found, scores, 600, "global")
     assert choice.overlap(choice) == 1
@@ -69,7 +69,7 @@ def test_overlap_is_the_common_share() -> None:
     assert choice.overlap(other) == pytest.approx(common / 600)
 
 
-def test_counts_say_how_many_of_each_group_and_block() -> None:
+def test_counts_are_per_group_and_block() -> None:
     found, scores = scored()
     counts = choose(found, scores, 900, "global").counts()
     assert set(counts) == {"q", "k", "v", "ffn"}
@@ -77,7 +77,7 @@ def test_counts_say_how_many_of_each_group_and_block() -> None:
     assert sum(map(sum, counts.values())) == 900
 
 
-def test_a_restored_choice_is_the_same() -> None:
+def test_a_restored_selection_is_the_same() -> None:
     found, scores = scored()
     choice = choose(found, scores, 300, "global")
     again = Choice.restored(found, choice.state_dict())
@@ -86,7 +86,7 @@ def test_a_restored_choice_is_the_same() -> None:
             assert torch.equal(mask, again.masks(count)[name])
 
 
-def test_two_random_choices_overlap_by_the_share_that_they_choose() -> None:
+def test_two_random_selections_overlap_by_the_selected_fraction() -> None:
     found = candidates(build().backbone)
     size = sum(candidate.numel() for candidate in found)
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Eq. 10-14: precisions of a variational posterior, against problems whose answer is known."""
+"""Eq. 10-14: precisions of a variational posterior, for problems with known solution."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from methods.fishertune.variational import Variational
 
 
 def spread_matrix(size: int) -> Tensor:
-    """A positive definite matrix with off-diagonal parts and a diagonal over two decades."""
+    """A positive definite matrix with off-diagonal entries and a diagonal over two orders of magnitude."""
     generator = torch.Generator().manual_seed(0)
     root = torch.randn(size, size, generator=generator, dtype=torch.float64)
     scale = torch.logspace(-1, 0, size, dtype=torch.float64)
@@ -25,10 +25,10 @@ def fit(estimator: Variational, loss: object, steps: int) -> None:
         estimator.update(loss, step)  # type: ignore[arg-type]
 
 
-def test_a_quadratics_precisions_reveal_its_hessian() -> None:
+def test_precisions_of_a_quadratic_give_its_hessian() -> None:
     hessian = spread_matrix(8)
     weight = nn.Parameter(torch.randn(2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
-    slope = torch.ones(8, dtype=torch.float64)  # not at the minimum: the antithetic pair must cancel it
+    slope = torch.ones(8, dtype=torch.float64)  # not at the minimum: the antithetic pair must cancel the slope
 
     def loss() -> Tensor:
         flat = weight.flatten()
@@ -42,7 +42,7 @@ def test_a_quadratics_precisions_reveal_its_hessian() -> None:
     assert estimator.convergence() > 0.99
 
 
-def test_logistic_regressions_precisions_reveal_its_fisher_information() -> None:
+def test_precisions_of_logistic_regression_give_its_fisher_information() -> None:
     generator = torch.Generator().manual_seed(0)
     scale = torch.tensor([0.5, 1.0, 2.0, 3.0], dtype=torch.float64)
     x = torch.randn(200, 4, generator=generator, dtype=torch.float64) * scale
@@ -60,7 +60,7 @@ def test_logistic_regressions_precisions_reveal_its_fisher_information() -> None
     torch.testing.assert_close(estimator.fisher("w")[0], fisher, rtol=0.05, atol=0)
 
 
-def test_without_evidence_precisions_stay_the_priors() -> None:
+def test_without_evidence_precisions_equal_the_prior() -> None:
     used, unused = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2, 3))
     dead = torch.tensor([1.0, 1.0, 0.0])
     estimator = Variational({"used": used, "unused": unused}, tau=0.1)
@@ -71,7 +71,7 @@ def test_without_evidence_precisions_stay_the_priors() -> None:
     assert not estimator.fisher("unused").any()
 
 
-def test_weights_are_put_back_bit_for_bit_even_when_the_loss_fails() -> None:
+def test_weights_are_restored_bit_for_bit_even_if_the_loss_fails() -> None:
     weight = nn.Parameter(torch.randn(20, 30, generator=torch.Generator().manual_seed(0)))
     before = weight.detach().clone()
     estimator = Variational({"w": weight}, tau=0.1)
@@ -94,7 +94,7 @@ def test_gamma_follows_from_prior_and_mean_curvature() -> None:
     assert estimator.gamma / 0.2**2 == pytest.approx(0.5 * 6, rel=0.2)
 
 
-def test_negative_curvature_ends_at_the_prior_and_not_beyond_all_bounds() -> None:
+def test_negative_curvature_stays_near_the_prior() -> None:
     weight = nn.Parameter(torch.ones(3, 4))
     estimator = Variational({"w": weight}, tau=0.1, gamma=1e-3)
     fit(estimator, lambda: (-50 * weight.square()).sum().expand(1), 300)  # 1000 times the prior's γτ⁻²
@@ -122,7 +122,7 @@ def test_convergence_rises_with_evidence() -> None:
     assert seen[0] < 0.7 < 0.95 < seen[-1]
 
 
-def test_the_same_noise_gives_the_same_estimate_and_a_resumed_one_goes_on_alike() -> None:
+def test_the_same_noise_gives_the_same_estimate_also_when_resumed() -> None:
     weight = nn.Parameter(torch.randn(5, 6, generator=torch.Generator().manual_seed(0)))
     mix = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
 
@@ -141,7 +141,7 @@ def test_the_same_noise_gives_the_same_estimate_and_a_resumed_one_goes_on_alike(
     assert torch.equal(straight.fisher("w"), second.fisher("w"))
 
 
-def test_a_gradient_that_is_not_finite_is_refused_by_name_and_leaves_no_trace() -> None:
+def test_a_non_finite_gradient_is_refused_by_name_and_weights_are_restored() -> None:
     weight = nn.Parameter(torch.ones(2, 3))
     estimator = Variational({"blocks.0.w": weight}, tau=0.1)
     with pytest.raises(UserError, match=r"blocks\.0\.w is not finite"):

@@ -1,4 +1,4 @@
-"""Eq. 16: the share of weights that train, over time."""
+"""Eq. 16: the fraction of weights that train, over time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_widening_runs_exactly_from_start_to_end(start: float, end: float) -> No
     assert shares == sorted(shares)
 
 
-def test_widening_is_the_papers_exponential_turned_round() -> None:
+def test_widening_is_the_mirrored_exponential_of_the_paper() -> None:
     first, middle, last = (share_at(x, 0.01, 0.05) for x in (0.0, 0.5, 1.0))
     assert (last - middle) / (last - first) == pytest.approx((math.exp(-0.5) - math.exp(-1)) / (1 - math.exp(-1)))
 
@@ -30,7 +30,7 @@ def test_the_literal_reading_shrinks() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 33, 100, 1001])
-def test_stages_reach_the_end_in_the_last_step_and_stay_few(steps: int) -> None:
+def test_stages_are_few_and_reach_the_end_in_the_last_step(steps: int) -> None:
     found = [stage(step, steps) for step in range(steps)]
     assert found[-1] == 1
     assert steps == 1 or found[0] == 0

@@ -1,4 +1,4 @@
-"""Eq. 5, 7, 15: ΔF, DRF, and how they are brought to one scale."""
+"""Eq. 5, 7, 15: ΔF, DRF, and their rescaling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from methods.fishertune.ranks import ranks
 
 
 def evidence(seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """F(x) and F(x') over seven decades around 1e-8, as measured on a trained decoder."""
+    """F(x) and F(x') over seven orders of magnitude around 1e-8, as measured with a trained decoder."""
     generator = torch.Generator().manual_seed(seed)
     seen = {name: (torch.randn(30, 40, generator=generator) * 2 - 18.5).exp() for name in "ab"}
     shifted = {name: f * torch.randn(30, 40, generator=generator).exp() for name, f in seen.items()}
@@ -42,7 +42,7 @@ def test_eq_15_bounds_the_ratio_by_the_prior() -> None:
     assert delta_f(seen, shifted, 0.5)["w"][0, 1] == pytest.approx(2 / (0.5 * 4.0), rel=1e-6)
 
 
-def test_eq_14_turns_the_ratio_of_precisions_into_ours() -> None:
+def test_with_eq_14_the_ratio_of_precisions_is_ours() -> None:
     """|ΔΛ| / min Λ with Λ = F / γ + τ⁻² is |ΔF| / (min F + γτ⁻²)."""
     seen, shifted = ({name: f.double() for name, f in side.items()} for side in evidence())
     gamma, precision = 3e-4, 2e-4
@@ -53,7 +53,7 @@ def test_eq_14_turns_the_ratio_of_precisions_into_ours() -> None:
         torch.testing.assert_close(found[name], (a - b).abs() / torch.minimum(a, b), rtol=0.2, atol=0)
 
 
-def test_eq_7_literally_is_a_plain_sum() -> None:
+def test_literal_eq_7_is_a_plain_sum() -> None:
     seen, shifted = evidence()
     ratio = delta_f(seen, shifted, 0.0)
     found = drf(seen, shifted, 0.3, prior=0.0, scale="none")
@@ -109,7 +109,7 @@ def test_ranks_of_zeros_are_zero() -> None:
     assert found["b"][2] > found["b"][1]
 
 
-def test_the_median_leaves_zeros_out() -> None:
+def test_the_median_ignores_zeros() -> None:
     found = same_scale({"a": torch.tensor([0.0, 0.0, 0.0, 2.0, 4.0, 8.0])}, "median")
     assert found["a"].tolist() == [0.0, 0.0, 0.0, 0.5, 1.0, 2.0]
     assert math.isfinite(same_scale({"a": torch.zeros(3)}, "median")["a"].sum().item())

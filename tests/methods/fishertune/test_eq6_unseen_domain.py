@@ -1,4 +1,4 @@
-"""Eq. 6: x' by the uncertainty of feature statistics."""
+"""Eq. 6: x' from perturbed feature statistics."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def test_new_statistics_are_alpha_and_beta() -> None:
     torch.testing.assert_close(shifted.std(1, correction=0), beta.abs(), rtol=1e-4, atol=1e-4)
 
 
-def test_a_batch_of_one_is_left_as_it_is() -> None:
+def test_a_batch_of_one_is_unchanged() -> None:
     x = features(1)
     torch.testing.assert_close(restyle(x, *noise(1)), x)
 
 
-def test_a_constant_channel_is_moved_and_stays_constant_and_finite() -> None:
+def test_a_constant_channel_is_shifted_and_stays_constant_and_finite() -> None:
     x = features()
     x[..., 2] = torch.arange(6.0).view(6, 1)
     x.requires_grad_(True)
@@ -64,7 +64,7 @@ def test_a_samples_gradient_depends_on_no_other_sample() -> None:
 
 @pytest.mark.parametrize("family", ["plain", "layerscale", "sam"])
 @pytest.mark.parametrize("place", ["pixels", "embedding", 0, 1])
-def test_every_place_changes_the_logits_and_leaves_no_trace(family: str, place: str | int) -> None:
+def test_every_position_changes_the_logits_and_only_within_the_context(family: str, place: str | int) -> None:
     segmenter = build(family)
     domain = UnseenDomain(segmenter.backbone, place, "channel")
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_the_noise_is_drawn_once_for_all_passes() -> None:
         assert torch.equal(segmenter(images(0)), segmenter(images(0)))
 
 
-def test_the_hook_goes_even_when_the_model_fails() -> None:
+def test_the_hook_is_removed_even_if_the_model_fails() -> None:
     segmenter = build()
     domain = UnseenDomain(segmenter.backbone, "embedding", "channel")
     with pytest.raises(RuntimeError), domain.entered(generator()):
@@ -94,7 +94,7 @@ def test_the_hook_goes_even_when_the_model_fails() -> None:
     assert not segmenter.backbone.vit.patch_embed._forward_hooks
 
 
-def test_prefix_tokens_are_left_alone() -> None:
+def test_prefix_tokens_are_unchanged() -> None:
     segmenter = build("layerscale")
     domain = UnseenDomain(segmenter.backbone, 0, "channel")
     seen: list[Tensor] = []
@@ -109,7 +109,7 @@ def test_prefix_tokens_are_left_alone() -> None:
     assert not torch.allclose(seen[0][:, prefix:], seen[1][:, prefix:])
 
 
-def test_places_give_different_domains() -> None:
+def test_positions_give_different_domains() -> None:
     segmenter = build()
     found = []
     for place in ("pixels", "embedding", 0):
@@ -120,13 +120,13 @@ def test_places_give_different_domains() -> None:
     assert not torch.allclose(found[1], found[2])
 
 
-def test_a_place_that_the_decoder_never_sees_is_refused() -> None:
-    with pytest.raises(UserError, match="place=2 lies behind block 1"):
+def test_a_position_that_the_decoder_does_not_use_is_refused() -> None:
+    with pytest.raises(UserError, match=r"place=2 .*block 1\b"):
         UnseenDomain(build().backbone, 2, "channel")
 
 
 def test_damping_of_eq_7_in_both_readings() -> None:
-    """Shared noise is a single pair, so its damping can be written down; signed exceeds 1 half of the time."""
+    """Batch noise is a single pair, so its damping is known; signed exceeds 1 in half of all draws."""
     domain = UnseenDomain(build().backbone, "pixels", "batch")
     signed = []
     for seed in range(40):

@@ -1,4 +1,4 @@
-"""Eq. 4, 8, 9: the diagonal Fisher information, and the ways to estimate it."""
+"""Eq. 4, 8, 9: the diagonal Fisher information and its estimators."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_per_sample_equals_a_loop_over_single_samples(family: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("family", ["layerscale", "eva-separate"])
-def test_per_sample_in_float32_is_as_near_as_float32_allows(family: str) -> None:
+def test_per_sample_in_float32_is_accurate_to_float32(family: str) -> None:
     segmenter, exact = build(family), build(family, torch.float64)
     y = labels(0)
     found = dict(per_sample(lambda: sample_losses(segmenter(images(0)), y), matrices(segmenter.backbone)))
@@ -58,7 +58,7 @@ def test_per_sample_adds_up_the_calls_of_a_shared_layer() -> None:
     torch.testing.assert_close(found["w"], expected)
 
 
-def test_per_sample_leaves_a_weight_without_part_in_the_loss_at_zero() -> None:
+def test_per_sample_gives_zero_for_a_weight_that_does_not_contribute() -> None:
     used, unused = nn.Linear(3, 2), nn.Linear(3, 2)
     weights = {"used": used.weight, "unused": unused.weight}
     found = dict(per_sample(lambda: used(torch.ones(4, 1, 3)).flatten(1).sum(1), weights))
@@ -68,7 +68,7 @@ def test_per_sample_leaves_a_weight_without_part_in_the_loss_at_zero() -> None:
 
 def test_per_sample_refuses_weights_that_no_linear_layer_uses() -> None:
     weight = nn.Parameter(torch.ones(2, 3))
-    with pytest.raises(UserError, match="use per-batch"):
+    with pytest.raises(UserError, match="estimator=per-batch"):
         per_sample(lambda: (torch.ones(4, 3) @ weight.T).sum(1), {"w": weight})
 
 
@@ -121,7 +121,7 @@ def test_equal_uniforms_differ_only_where_the_distributions_do() -> None:
 
 
 def test_sampled_fisher_of_softmax_regression_is_the_known_one() -> None:
-    """F of logits W x with one pixel: (p_c - p_c²) x_j², whatever the ground truth is."""
+    """F for logits W x with one pixel: (p_c - p_c²) x_j², for any ground truth."""
     layer = nn.Linear(3, CLASSES, bias=False)
     x = torch.tensor([1.0, -2.0, 0.5])
     size = 40_000
@@ -158,7 +158,7 @@ def test_evidence_is_weighted_by_the_number_of_samples() -> None:
 
 
 @pytest.mark.parametrize("unit", ["per-sample", "per-batch"])
-def test_a_gradient_that_is_not_finite_is_refused_by_name(unit: str) -> None:
+def test_a_non_finite_gradient_is_refused_by_name(unit: str) -> None:
     layer = nn.Linear(3, 2)
     estimator = SquaredGradients({"blocks.0.w": layer.weight}, unit)
     with pytest.raises(UserError, match=r"blocks\.0\.w is not finite"):

@@ -1,4 +1,4 @@
-"""Two processes that see half a batch each must choose as one that sees it all."""
+"""Two ranks with half a batch each must get the estimates of one rank with the whole batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def half(rank: int, meeting: str, out: str) -> None:
 
 
 @pytest.mark.skipif(not distributed.is_available() or sys.platform == "win32", reason="needs gloo over a file")
-def test_two_processes_estimate_as_one(tmp_path: Path) -> None:
+def test_two_ranks_estimate_as_one(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(half, (str(tmp_path / "meeting"), str(tmp_path / "out")), nprocs=2)
     first, second = (torch.load(tmp_path / f"out{rank}", weights_only=True) for rank in range(2))
     for kind, alone in estimates(slice(0, 4)).items():

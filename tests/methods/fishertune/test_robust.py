@@ -1,4 +1,4 @@
-"""What goes wrong while estimating, choosing and tuning ends in one clear line, or in a finite result."""
+"""Failures while estimating, selecting and tuning give a clear error or a finite result."""
 
 from __future__ import annotations
 
@@ -44,26 +44,26 @@ def put(name: str, value: float) -> Break:
 ruin, blind = put("backbone.vit.blocks.0.mlp.fc1.bias", torch.inf), put("decoder.classify.weight", 0.0)
 
 
-# -- a gradient that is not finite -------------------------------------------------------------------------
+# -- non-finite gradients ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_in_the_estimate_it_names_layer_step_and_remedy(estimator: str) -> None:
+def test_in_the_estimation_phase_the_error_names_layer_step_and_remedy(estimator: str) -> None:
     run = tune(estimator=estimator).advance(2)
     ruin(run)
-    line = r"gradient of vit\.blocks\.\d\S*\.weight is not finite at estimation step 2 on x; lower the decoder's"
+    line = r"gradient of vit\.blocks\.\d\S*\.weight is not finite at estimation step 2 on x; .*learning rate"
     with pytest.raises(UserError, match=line):
         run.advance(1)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_in_the_simulated_domain_it_says_so(estimator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_the_simulated_domain_the_error_says_so(estimator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(domain, "restyle", lambda x, *noise: x * torch.inf)
-    with pytest.raises(UserError, match=r"weight is not finite at estimation step 0 on x'; .* move x' with place"):
+    with pytest.raises(UserError, match=r"weight is not finite at estimation step 0 on x'; .*\bplace\b"):
         tune(estimator=estimator).advance(1)
 
 
-def test_of_childtune_it_names_the_same() -> None:
+def test_the_error_of_childtune_names_the_same() -> None:
     run = childtune().advance(1)
     ruin(run)
     with pytest.raises(
@@ -73,7 +73,7 @@ def test_of_childtune_it_names_the_same() -> None:
 
 
 @pytest.mark.parametrize("make", [tune, childtune, lambda: Run(Random(), 12)])
-def test_in_a_resumed_tuning_it_names_layer_step_and_remedy(make: Callable[[], Run]) -> None:
+def test_in_a_resumed_run_the_error_names_layer_step_and_remedy(make: Callable[[], Run]) -> None:
     first, second = make().advance(8), make()
     buffer = io.BytesIO()
     torch.save([first.segmenter.state_dict(), first.method.state_dict(), first.optimizer.state_dict()], buffer)
@@ -90,7 +90,7 @@ def test_in_a_resumed_tuning_it_names_layer_step_and_remedy(make: Callable[[], R
     assert all(torch.equal(value, before[name]) for name, value in second.weights().items())
 
 
-# -- nothing to tell weights apart by ----------------------------------------------------------------------
+# -- zero, extreme and missing gradients -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -98,7 +98,7 @@ def test_in_a_resumed_tuning_it_names_layer_step_and_remedy(make: Callable[[], R
 def test_an_all_zero_fisher_is_refused(estimator: str, criterion: str) -> None:
     run = tune(estimator=estimator, criterion=criterion)
     blind(run)
-    line = r"Fisher information is 0 in every weight after 4 estimation steps, .*warm the decoder up for longer"
+    line = r"Fisher information .* 0 after 4 estimation steps, .*decoder\.warmup"
     with pytest.raises(UserError, match=line):
         run.finish()
 
@@ -106,7 +106,7 @@ def test_an_all_zero_fisher_is_refused(estimator: str, criterion: str) -> None:
 def test_all_zero_scores_of_childtune_are_refused() -> None:
     run = childtune()
     blind(run)
-    with pytest.raises(UserError, match=r"childtune-d: every gradient was 0 .*warm the decoder up for longer"):
+    with pytest.raises(UserError, match=r"childtune-d: .*gradients were 0 .*decoder\.warmup"):
         run.finish()
 
 
@@ -116,12 +116,13 @@ def test_all_zero_scores_of_childtune_are_refused() -> None:
 def test_extreme_losses_give_a_finite_estimate_or_one_line(
     criterion: str, scale: str, power: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Squares leave float32 long before the loss does."""
+    """Squares overflow or underflow float32 long before the loss does."""
     monkeypatch.setattr(algorithm, "sample_losses", lambda *given: sample_losses(*given) * 2.0**power)
     run = tune(criterion=criterion, scale=scale)
     if power < -50 or power > 70:
         with pytest.raises(
-            UserError, match="Fisher information is 0" if power < 0 else "not finite at estimation step 0"
+            UserError,
+            match="Fisher information of every weight is 0" if power < 0 else "not finite at estimation step 0",
         ):
             run.finish()
     else:
@@ -131,8 +132,8 @@ def test_extreme_losses_give_a_finite_estimate_or_one_line(
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_layer_without_gradient_is_reported_and_chosen_last(estimator: str) -> None:
-    """Asked for more weights than have a gradient, it takes all that have one, and stays finite."""
+def test_a_layer_without_gradient_is_reported_and_selected_last(estimator: str) -> None:
+    """If more weights are requested than have a gradient, all of those are selected, and results stay finite."""
     run = tune(estimator=estimator, share=0.3)
     run.segmenter.backbone.out_indices = (0,)
     before = run.weights()
@@ -152,7 +153,7 @@ def test_a_layer_without_gradient_is_reported_and_chosen_last(estimator: str) ->
 
 @pytest.mark.parametrize("method", ["fishertune", "random", "childtune-d", "fim"])
 @pytest.mark.parametrize("share", [0, 1.01, -0.5, float("nan")])
-def test_a_share_outside_its_limits_is_named_with_them(method: str, share: float) -> None:
+def test_a_share_outside_its_limits_is_refused_with_the_limits(method: str, share: float) -> None:
     common: dict[str, Any] = {"data_root": Path("data"), "folder": Path("runs")}
     given = {method: {"share": share}}
     (job,) = request.plan(protocol.load("streets"), "vit-tiny-streets", [method], [0], given, **common)
@@ -161,8 +162,8 @@ def test_a_share_outside_its_limits_is_named_with_them(method: str, share: float
 
 
 @pytest.mark.parametrize(("cls", "start"), [(FisherTune, {"share_start": 0}), (Random, {}), (ChildTuneD, {})])
-def test_a_share_that_is_no_weight_is_refused(cls: type[Method], start: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"share 1e-09 of .*backbone 'plain' is no weight at all; raise share"):
+def test_a_share_that_selects_no_weight_is_refused(cls: type[Method], start: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"share 1e-09 of .*backbone 'plain' .*raise share"):
         cls(cls.Settings.model_validate({"share": 1e-9} | start)).attach(build().backbone, torch.Generator())
 
 
@@ -175,7 +176,7 @@ def test_a_block_without_projections_or_feed_forward_is_named(cls: type[Method],
         cls().attach(backbone, torch.Generator())
 
 
-def test_weights_that_no_linear_layer_uses_are_refused_with_a_way_out() -> None:
+def test_weights_that_no_linear_layer_uses_are_refused_with_a_remedy() -> None:
     run = tune()
 
     class Scaled(nn.Linear):
@@ -185,5 +186,5 @@ def test_weights_that_no_linear_layer_uses_are_refused_with_a_way_out() -> None:
     for module in run.segmenter.backbone.modules():
         if type(module) is nn.Linear:
             module.__class__ = Scaled
-    with pytest.raises(UserError, match=r"^fishertune: no candidate weight was used by a linear layer; use per-batch"):
+    with pytest.raises(UserError, match=r"^fishertune: .*linear layer.*estimator=per-batch"):
         run.advance(1)

@@ -1,4 +1,4 @@
-"""The map behind Figure 6: what a record's report says of each group and block."""
+"""Sensitivity per group and block in the report, from which Figure 6 is drawn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PANELS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("settings", PANELS)
 @pytest.mark.parametrize("family", ["plain", "eva-separate"])
-def test_means_are_those_of_a_plain_loop(settings: dict[str, Any], family: str) -> None:
+def test_means_equal_a_plain_loop(settings: dict[str, Any], family: str) -> None:
     run = Run(FisherTune(FisherTune.Settings(estimation=0.35, **settings)), 12, family=family)
     method = run.method
     assert isinstance(method, FisherTune)
@@ -57,7 +57,7 @@ def test_means_are_those_of_a_plain_loop(settings: dict[str, Any], family: str) 
 
 
 def test_every_criterion_reports_the_same_map() -> None:
-    """F and DRF of one run draw two panels; only what is chosen differs."""
+    """F and DRF of one run give two panels; only the selection differs."""
     runs = [Run(FisherTune(FisherTune.Settings(criterion=criterion)), 12).finish() for criterion in ("f", "drf")]
     one, other = (run.method.report() for run in runs)
     assert one["sensitivity"] == other["sensitivity"]

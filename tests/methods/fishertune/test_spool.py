@@ -1,4 +1,4 @@
-"""Estimates that lie in a file: the same sums, nothing left behind, and what happens where there is no room."""
+"""Estimates in a temporary file: exact sums, no file left behind, and fallbacks without disk space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTS = {"a": torch.empty(3, 5), "b": torch.empty(7, 1001), "c": torch.empty(2
 
 
 def filled(spool: Spool, times: int = 3) -> dict[str, Tensor]:
-    """Add the same random matrices to ``spool``, and return their sums as plain tensors add up."""
+    """Add random matrices to ``spool`` and return the sums computed with plain tensors."""
     generator = torch.Generator().manual_seed(0)
     sums = {name: torch.zeros_like(weight) for name, weight in WEIGHTS.items()}
     for _ in range(times):
@@ -39,7 +39,7 @@ def same(spool: Spool, sums: dict[str, Tensor]) -> bool:
     return all(torch.equal(spool[name], total) and spool[name].dtype == total.dtype for name, total in sums.items())
 
 
-def test_a_file_holds_the_sums_bit_for_bit_and_leaves_no_name(folder: Path) -> None:
+def test_a_file_stores_exact_sums_and_is_unlinked(folder: Path) -> None:
     spool = Spool(WEIGHTS)
     assert not any(spool[name].any() for name in WEIGHTS), "zeros before anything is added"
     sums = filled(spool)
@@ -47,14 +47,14 @@ def test_a_file_holds_the_sums_bit_for_bit_and_leaves_no_name(folder: Path) -> N
     assert spool.in_file
     if sys.platform != "win32":
         assert not list(folder.iterdir())
-    with pytest.raises(ValueError, match=r"a is \(3, 5\), not \(2, 3, 5\)"):
+    with pytest.raises(ValueError, match=r"^a .*\(3, 5\), not \(2, 3, 5\)"):
         spool.add("a", torch.ones(2, 3, 5))
     before = spool["a"]
-    before += 1  # a reader's own copy
+    before += 1  # a copy of the reader
     assert same(spool, sums)
 
 
-def test_memory_holds_them_where_no_file_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sums_are_in_memory_if_no_file_can_be_created(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     spool = Spool(WEIGHTS)
     assert same(spool, filled(spool))
@@ -62,7 +62,7 @@ def test_memory_holds_them_where_no_file_can(monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of files and room taken at once: Linux")
-def test_memory_holds_them_where_there_is_too_little_room(folder: Path) -> None:
+def test_sums_are_in_memory_if_there_is_too_little_disk_space(folder: Path) -> None:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -76,20 +76,20 @@ def test_memory_holds_them_where_there_is_too_little_room(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no files")
-def test_a_file_that_cannot_be_written_any_more_is_named(folder: Path) -> None:
+def test_a_write_error_names_the_folder(folder: Path) -> None:
     import resource
 
     spool = Spool(WEIGHTS)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
     try:
-        with pytest.raises(UserError, match=rf"{folder}: cannot keep the estimates \(.+TMPDIR"):
+        with pytest.raises(UserError, match=rf"{folder}: .*estimates \(.+TMPDIR"):
             spool.add("b", torch.ones(7, 1001))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_what_is_computed_is_computed_when_asked_for() -> None:
+def test_computed_tensors_are_computed_on_access() -> None:
     asked: list[str] = []
 
     def compute(name: str) -> Tensor:
