@@ -27,8 +27,8 @@ from benchmark.data.location import place_for
 from benchmark.data.samples import Reader, Sample
 from benchmark.protocol import load
 from benchmark.records import Record, read
-from benchmark.runs.experiment import execute
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
 from benchmark.training import trainer
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -135,8 +135,8 @@ def found(bug: str, reference: Reference, planned: list[Job]) -> Comparison:
         BUGS[bug](patch)
         for job in planned:
             if not job.record.exists():
-                execute(job)
-            now[job.method, job.seed] = read(job.record)
+                train_and_record(job)
+            now[job.spec.method, job.spec.seed] = read(job.record)
     return compare(reference, reference.runs, now)
 
 

@@ -12,11 +12,12 @@ from benchmark.check import rounding
 from benchmark.check.regression import Reference, compare
 from benchmark.protocol import load
 from benchmark.records import read
-from benchmark.runs.experiment import execute
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
 from benchmark.runs.request import plan
 from tests.conftest import TINY
 from tests.planted import BUGS, RESULTS, found
+from tests.runs.made import with_runtime
 
 PLANTED = RESULTS / "streets@check" / "planted.yaml"
 NAMED = {  # what must be said, where mIoU is too coarse
@@ -42,25 +43,25 @@ def jobs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> list[Job]
 
 @pytest.fixture(scope="module")
 def reference(jobs: list[Job]) -> Reference:
-    other = [replace(job, folder=job.folder / "rounding", threads=2) for job in jobs]
+    other = [with_runtime(replace(job, folder=job.folder / "rounding"), threads=2) for job in jobs]
     for job in (*jobs, *other):
-        execute(job)
-    runs, repeated = ({(job.method, job.seed): read(job.record) for job in each} for each in (jobs, other))
+        train_and_record(job)
+    runs, repeated = ({(job.spec.method, job.spec.seed): read(job.record) for job in each} for each in (jobs, other))
     rounding.write(jobs[0].folder, runs, repeated)
     return Reference(runs, rounding.read(jobs[0].folder, runs, "again"))
 
 
 def test_no_bug_is_found_where_none_is_planted(jobs: list[Job], reference: Reference, tmp_path: Path) -> None:
     again = replace(jobs[1], folder=tmp_path)
-    execute(again)
-    comparison = compare(reference, reference.runs, {(again.method, again.seed): read(again.record)})
+    train_and_record(again)
+    comparison = compare(reference, reference.runs, {(again.spec.method, again.spec.seed): read(again.record)})
     assert not comparison.changes
     assert not any(row.regressed for row in comparison.rows)
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug: str, jobs: list[Job], reference: Reference, tmp_path: Path) -> None:
-    comparison = found(bug, reference, [replace(job, folder=tmp_path) for job in jobs if job.seed == 0])
+    comparison = found(bug, reference, [replace(job, folder=tmp_path) for job in jobs if job.spec.seed == 0])
     hit = {line.split(",")[0] for line in comparison.changes if NAMED[bug] in line}
     assert hit == ({"Freeze"} if bug.startswith("frozen") else {"Freeze", "Full"}), comparison.changes
 

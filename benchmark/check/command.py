@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -26,6 +25,7 @@ from benchmark.records import Record, read, read_all
 from benchmark.runs import request, sweep
 from benchmark.runs.job import Job
 from benchmark.tables.layout import Cell, Column, Row, Table
+from benchmark.training.runtime import RuntimeOptions
 
 VARIANT = "check"
 
@@ -171,17 +171,22 @@ def place(given: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def plan(fixed: protocol.Protocol, wanted: Sequence[tuple[str, int]], **common: Any) -> list[Job]:
-    """Return the jobs of the wanted runs (method, seed); ``common`` as :class:`benchmark.runs.job.Job` has it."""
+def plan(
+    fixed: protocol.Protocol, wanted: Sequence[tuple[str, int]], *, data_root: Path, folder: Path, threads: int = 1
+) -> list[Job]:
+    """Return the jobs of the wanted runs (method, seed)."""
     methods, seeds = (list(dict.fromkeys(part)) for part in zip(*wanted, strict=True))
-    planned = request.plan(fixed, fixed.backbone, methods, seeds, {}, **common)
-    return [job for job in planned if (job.method, job.seed) in wanted]
+    planned = request.plan(
+        fixed, fixed.backbone, methods, seeds, {}, data_root=data_root, folder=folder,
+        runtime=RuntimeOptions(threads=threads),
+    )  # fmt: skip
+    return [job for job in planned if (job.spec.method, job.spec.seed) in wanted]
 
 
 def _here(planned: list[Job], workers: int | None, console: Console) -> dict[tuple[str, int], Record]:
-    outcomes = sweep.carry_out(planned, workers, console)
-    sweep.end([outcome for outcome in outcomes if outcome.state != "failed"], console)
-    return {(job.method, job.seed): read(job.record) for job in planned}
+    outcomes = sweep.run_pending(planned, workers, console)
+    sweep.report_unfinished([outcome for outcome in outcomes if outcome.state != "failed"], console)
+    return {(job.spec.method, job.spec.seed): read(job.record) for job in planned}
 
 
 def _there(
@@ -192,8 +197,8 @@ def _there(
         own = (folder / worktree.key(tree)).resolve()
         words: list[object] = [
             "run", "--protocol", f"{_protocol_file(name, tree)}@{VARIANT}",
-            "--methods", ",".join(dict.fromkeys(job.method for job in planned)),
-            "--seeds", ",".join(dict.fromkeys(str(job.seed) for job in planned)),
+            "--methods", ",".join(dict.fromkeys(job.spec.method for job in planned)),
+            "--seeds", ",".join(dict.fromkeys(str(job.spec.seed) for job in planned)),
             "--records", own,
         ]  # fmt: skip
         words += [
@@ -203,7 +208,7 @@ def _there(
         code = worktree.call(tree, words)
         if code != 0:
             raise UserError(f"--against {ref}: its runs ended with code {code}, for the reason given above")
-        return _runs(own / planned[0].protocol.name)
+        return _runs(own / planned[0].spec.protocol.name)
 
 
 def _protocol_file(name: str, tree: Path) -> Path:

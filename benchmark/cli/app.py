@@ -1,4 +1,4 @@
-"""All commands in the order of ``--help``, and how the program ends."""
+"""All commands in the order of ``--help``, and exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.common.errors import UserError, printable
 INTERRUPTED = 130
 app = typer.Typer(
     name="python -m benchmark",
-    help="FisherTune and its rivals under one protocol for domain generalised semantic segmentation.",
+    help="FisherTune and its baselines under one protocol for domain generalised semantic segmentation.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -40,7 +40,7 @@ for command in (
 app.command("list")(showing.list_)
 app.command()(making.pretrain)
 
-data = typer.Typer(help="Look at, check and render data sets.", no_args_is_help=True, rich_markup_mode=None)
+data = typer.Typer(help="View, check and render data sets.", no_args_is_help=True, rich_markup_mode=None)
 for part in (making.show, making.check, making.render):
     data.command()(part)
 app.add_typer(data, name="data")
@@ -55,14 +55,14 @@ def _version(value: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in one line and code 2, an interrupt in code 130."""
+    """Run the command line; a user's mistake ends with one line and code 2, an interrupt with code 130."""
     try:
         code = app(standalone_mode=False)
     except UserError as error:
@@ -70,19 +70,19 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", INTERRUPTED)
     except MemoryError:
-        _fail("error: this machine's memory does not suffice", 1)
-    except BrokenPipeError:  # the reader of a pipe left early, as `head` does
+        _fail("error: out of memory", 1)
+    except BrokenPipeError:  # the reader of a pipe closed it early, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        # Typer's own usage errors carry their message and code; anything else is a defect and keeps its trace.
+        # Typer's usage errors have a message and a code; anything else is a bug and keeps its traceback.
         if not hasattr(error, "format_message"):
             raise
-        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help itself
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help text
             _fail(error.format_message(), 2)
         text = printable(error.format_message()).replace("Value error, ", "", 1)  # pydantic's words, not the user's
         _fail(f"error: {text} (see --help)", getattr(error, "exit_code", 2))
-    if code == INTERRUPTED:  # what Typer makes of an interrupt
+    if code == INTERRUPTED:  # Typer's code for an interrupt
         _fail("interrupted", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 

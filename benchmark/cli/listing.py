@@ -1,4 +1,4 @@
-"""What there is: protocols, methods, backbones, data sets, and the runs of a folder with their state."""
+"""``python -m benchmark list``: protocols, methods, backbones, data sets, and runs with their state."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from benchmark.records.naming import PERTURBED
 from benchmark.runs.request import GROUPS
 from benchmark.tables.main import order
 
-State = Literal["finished", "failed", "interrupted", "damaged", "due"]
-STYLES = {"finished": "green", "failed": "red", "damaged": "red", "interrupted": "yellow", "due": "dim"}
+State = Literal["finished", "failed", "interrupted", "damaged", "pending"]
+STYLES = {"finished": "green", "failed": "red", "damaged": "red", "interrupted": "yellow", "pending": "dim"}
 PIPE_WIDTH = 200
 
 
@@ -34,11 +34,11 @@ class Run:
     """One run of a folder of records.
 
     Attributes:
-        state: ``interrupted`` has a checkpoint and no record; ``damaged`` has a record that cannot be believed;
-            ``due`` has neither, where another method of the protocol and backbone has its seed.
+        state: an ``interrupted`` run has a checkpoint and no record, a ``damaged`` one an invalid record, a
+            ``pending`` one neither, although another method of the protocol and backbone has its seed.
         average: mean mIoU over the targets (fraction) of a finished run.
-        ended: when its record was made.
-        detail: why a run failed, or what is wrong with its record.
+        ended: when its record was written.
+        detail: why a run failed, or why its record is invalid.
     """
 
     protocol: str
@@ -65,7 +65,7 @@ def runs(root: Path) -> list[Run]:
 
 
 def show(kind: str | None, records: Path) -> None:
-    """Print what there is of one kind, or of every kind, to standard output.
+    """Print everything of one kind, or of every kind, to standard output.
 
     Args:
         kind: ``protocols``, ``methods``, ``backbones``, ``datasets`` or ``runs``; None for all.
@@ -76,7 +76,7 @@ def show(kind: str | None, records: Path) -> None:
     """
     console = Console()
     if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)  # a pipe has no width of its own to cut lines to
+        console = Console(width=PIPE_WIDTH)  # a pipe has no width to wrap lines at
     makers: dict[str, Callable[[], list[Table]]] = {
         "protocols": lambda: [_protocols()],
         "methods": _methods,
@@ -102,7 +102,7 @@ def _run(folder: Path, seed: int) -> Run:
         except UserError as error:
             return Run(*key, "damaged", detail=str(error).removeprefix(f"{path}: "))
         return Run(*key, record.state, record.average, record.finished, record.error or "")
-    return Run(*key, "interrupted" if path.with_suffix(".checkpoint").exists() else "due")
+    return Run(*key, "interrupted" if path.with_suffix(".checkpoint").exists() else "pending")
 
 
 def _runs(records: Path) -> Table:
@@ -135,7 +135,7 @@ def _methods() -> list[Table]:
     apart = {name: place for name, place in ordered.items() if name not in main}
     words = " or ".join(GROUPS)
     return [
-        _places(f"Methods (any as NAME{PERTURBED}, too: with feature perturbation)", main),
+        _places(f"Methods (NAME{PERTURBED} adds feature perturbation)", main),
         _places(f"Ablations (not in --all; by name, or --methods {words})", apart),
     ]
 

@@ -1,4 +1,4 @@
-"""Commands about what runs start from: ``data show``, ``data check``, ``data render``, and ``pretrain``."""
+"""Commands for what runs need: ``data show``, ``data check``, ``data render``, and ``pretrain``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from benchmark.cli import options
 def show(
     protocol: options.ProtocolName = "streets",
     data_root: options.DataRoot = None,
-    output: Annotated[Path, typer.Option(help="The picture to write.")] = Path("contact-sheet.png"),
+    output: Annotated[Path, typer.Option(help="Image file to write.")] = Path("contact-sheet.png"),
     columns: Annotated[int, typer.Option(min=1, max=20, help="Images per domain.")] = 3,
 ) -> None:
-    """Draw a contact sheet: images of every domain of a protocol beside their labels."""
+    """Draw a contact sheet: images of every domain of a protocol, with their labels."""
     from benchmark.data import command
 
     typer.echo(command.show(protocol, data_root, output, columns))
@@ -25,36 +25,36 @@ def show(
 def check(
     protocol: Annotated[
         Optional[str],
-        typer.Option("--protocol", "-p", help="What it needs; without it, every data set in --data-root, or streets."),
+        typer.Option("--protocol", "-p", help="Check its data; default: all data sets in --data-root, or streets."),
     ] = None,
     data_root: options.DataRoot = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Fewer frames than the official release are no fault.")
+        bool, typer.Option("--partial", help="Accept fewer frames than the official release has.")
     ] = False,
 ) -> None:
-    """Read every file of a protocol or a data root, and say what is missing and where it is to be had."""
+    """Read every file of a protocol or a data root, and report what is missing and where to get it."""
     from benchmark.data import command
 
     command.check(protocol, data_root, partial=partial)
 
 
 def render(
-    output: Annotated[Optional[Path], typer.Option(help="Instead of the cache.")] = None,
+    output: Annotated[Optional[Path], typer.Option(help="Folder to write to instead of the cache.")] = None,
 ) -> None:
-    """Render the embedded default now; a run does it when needed."""
+    """Render the data of the embedded default; a run does this when needed."""
     from benchmark.data import command
 
     typer.echo(command.render(output))
 
 
 def pretrain(
-    output: Annotated[Path, typer.Option(help="Gets frames, checkpoint, log and, at the end, weights and card.")],
-    steps: Annotated[Optional[int], typer.Option(min=1, help="Instead of the recipe's own.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for frames, checkpoint, log and, at the end, weights and card.")],
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Training steps, instead of the recipe's.")] = None,
     frames: Annotated[Optional[int], typer.Option(min=1, help="Rendered geometries, instead of the recipe's.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
-    probe: Annotated[bool, typer.Option("--probe", help="Afterwards, score it on held-out seeds (slow).")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Rendering processes.")] = 2,
+    probe: Annotated[bool, typer.Option("--probe", help="Afterwards, evaluate it on held-out seeds (slow).")] = False,
 ) -> None:
-    """Pre-train vit-tiny-streets, the embedded foundation model; stopped anywhere, the same call goes on."""
+    """Pre-train vit-tiny-streets, the embedded foundation model; re-run to resume."""
     from benchmark.pretrain import command
 
     command.run(output, steps, frames, workers, probe)

@@ -1,10 +1,10 @@
-"""Commands that train: ``run``, ``plan`` (which says what ``run`` would do), ``tune``, ``stability``, ``check``."""
+"""Commands that train: ``run``, ``plan`` (prints what ``run`` would do), ``tune``, ``stability``, ``check``."""
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -12,24 +12,50 @@ from benchmark.cli import options
 from benchmark.common.errors import UserError
 from benchmark.training.runtime import RuntimeOptions
 
+if TYPE_CHECKING:
+    from benchmark.runs.request import Selection
+
 
 class Evaluator(str, Enum):
-    """Of mIoU, beside ours."""
+    """A second evaluator of mIoU."""
 
     detectron2 = "detectron2"
 
 
 class Tracker(str, Enum):
-    """Of a run as it goes."""
+    """Where losses and scores are logged."""
 
     tensorboard = "tensorboard"
     wandb = "wandb"
 
 
 class Launcher(str, Enum):
-    """Of runs, instead of this machine."""
+    """Where runs execute, if not on this machine."""
 
     slurm = "slurm"
+
+
+def _selection(
+    protocol: str,
+    quick: bool,
+    vfm: list[str] | None,
+    every: bool,
+    methods: str,
+    seeds: str,
+    given: list[str] | None,
+    backbone: str | None,
+    weights: Path | None,
+    revision: str | None,
+) -> Selection:
+    from benchmark.runs.request import Selection
+
+    return Selection(
+        protocol, quick, tuple(vfm or ()), every, methods, seeds, tuple(given or ()), backbone, weights, revision
+    )
+
+
+def _value(choice: Enum | None) -> str | None:
+    return None if choice is None else str(choice.value)
 
 
 def run(
@@ -46,45 +72,43 @@ def run(
     quick: options.Quick = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat finished runs.")] = False,
     workers: options.Workers = None,
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads of each run.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each run.")] = 1,
     given: options.Given = None,
     evaluator: Annotated[
-        Optional[Evaluator], typer.Option(help="Have every mIoU computed again by it; a run fails where it differs.")
+        Optional[Evaluator],
+        typer.Option(help="Recompute every mIoU with a second evaluator; a run fails if they differ."),
     ] = None,
     accumulate: options.Accumulate = 1,
     checkpointing: options.Checkpointing = False,
     compiled: Annotated[
         bool,
-        typer.Option("--compile", help="Compile the backbone's blocks (torch.compile): slow at first, then faster."),
+        typer.Option("--compile", help="Compile the backbone (torch.compile): adds minutes of start-up, then faster."),
     ] = False,
     data_workers: Annotated[
         Optional[int],
-        typer.Option(min=0, help="Processes that load data, for each that trains; default: 0, on a GPU up to 4."),
+        typer.Option(min=0, help="Data-loader workers of each run, or of each rank; default: 0, on a GPU up to 4."),
     ] = None,
     track: Annotated[
-        Optional[Tracker], typer.Option(help="Tell it of losses and scores as they come; W&B writes offline.")
+        Optional[Tracker], typer.Option(help="Log losses and scores to a tracker; W&B writes offline.")
     ] = None,
     launcher: Annotated[
-        Optional[Launcher], typer.Option(help="Submit the runs as an array of jobs, instead of running them here.")
+        Optional[Launcher], typer.Option(help="Submit the runs as a job array instead of running them here.")
     ] = None,
     slurm: Annotated[
         Optional[list[str]], typer.Option(help="KEY=VALUE,... of each job, such as partition=gpu,gpus_per_node=1.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit, and do not wait.")] = False,
 ) -> None:
-    """Train, score and record every due run, then print the table. Finished runs are kept; killed ones resume."""
+    """Train, evaluate and record every pending run, then print the table. Re-run to resume after an interruption."""
     from benchmark.runs import sweep
 
-    sweep.run(
-        sweep.Request(
-            protocol=protocol, all_methods=all_methods, methods=methods, seeds=seeds, backbone=backbone,
-            weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
-            quick=quick, force=force, workers=workers, threads=threads, given=tuple(given or ()),
-            evaluator=evaluator.value if evaluator else None, track=track.value if track else None,
-            runtime=RuntimeOptions(accumulate, checkpointing, compiled, data_workers),
-            launcher=launcher.value if launcher else None, slurm=tuple(slurm or ()), detach=detach,
-        )
+    selection = _selection(protocol, quick, vfm, all_methods, methods, seeds, given, backbone, weights, revision)
+    runtime = RuntimeOptions(
+        threads=threads, accumulate=accumulate, checkpointing=checkpointing, compile=compiled,
+        data_workers=data_workers, evaluator=_value(evaluator), tracker=_value(track),
     )  # fmt: skip
+    launch = sweep.make_launch(_value(launcher), tuple(slurm or ()), workers=workers, force=force, detach=detach)
+    sweep.run(selection, runtime, data_root, records, workers=workers, force=force, launch=launch)
 
 
 def plan(
@@ -99,40 +123,33 @@ def plan(
     data_root: options.DataRoot = None,
     records: options.Records = options.RUNS,
     quick: options.Quick = False,
-    force: Annotated[bool, typer.Option("--force", help="Finished runs are due, too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Count finished runs as pending.")] = False,
     given: options.Given = None,
     accumulate: options.Accumulate = 1,
     checkpointing: options.Checkpointing = False,
-    processes: Annotated[int, typer.Option(min=1, help="GPUs that share each run (torchrun).")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Ranks (GPUs) of each run, as torchrun starts them.")] = 1,
 ) -> None:
-    """Say what run would do with these options, what it would take and what is missing; nothing is executed."""
+    """Print what run would do with these options, what it would need, and what is missing; nothing is executed."""
     from benchmark.plan import command
-    from benchmark.runs import sweep
 
-    typer.echo(
-        command.run(
-            sweep.Request(
-                protocol=protocol, all_methods=all_methods, methods=methods, seeds=seeds, backbone=backbone,
-                weights=weights, revision=revision, vfm=tuple(vfm or ()), data_root=data_root, records=records,
-                quick=quick, force=force, workers=None, threads=1, given=tuple(given or ()),
-                runtime=RuntimeOptions(accumulate, checkpointing),
-            ),
-            processes,
-        )
-    )  # fmt: skip
+    selection = _selection(protocol, quick, vfm, all_methods, methods, seeds, given, backbone, weights, revision)
+    runtime = RuntimeOptions(accumulate=accumulate, checkpointing=checkpointing)
+    typer.echo(command.run(selection, runtime, data_root, records, force=force, processes=processes))
 
 
 def tune(
     protocol: options.ProtocolName = "streets",
-    methods: Annotated[str, typer.Option("--methods", "-m", help="Only these; default: all with a rate.")] = "",
-    rates: Annotated[str, typer.Option(help="The learning rates, the same for every method.")] = "1e-4,3e-4,1e-3,3e-3",
+    methods: Annotated[
+        str, typer.Option("--methods", "-m", help="Only these methods; default: all that have a learning rate.")
+    ] = "",
+    rates: Annotated[str, typer.Option(help="Learning rates, the same for every method.")] = "1e-4,3e-4,1e-3,3e-3",
     backbone: options.Backbone = None,
     weights: options.Weights = None,
     data_root: options.DataRoot = None,
     records: options.Records = options.RUNS,
     workers: options.Workers = None,
 ) -> None:
-    """Search every method's learning rate with equal effort, on held-out source images; print what it found."""
+    """Search every method's learning rate equally, on held-out source images; print the rates found."""
     from benchmark.runs import tune as search
 
     search.run(
@@ -150,9 +167,9 @@ def stability(
     data_root: options.DataRoot = None,
     records: options.Records = options.RUNS,
     force: Annotated[bool, typer.Option("--force", help="Repeat finished seeds.")] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
-    """Measure how far two independent Fisher estimates choose the same weights; print the table, draw the curve."""
+    """Measure how many weights two independent Fisher estimates both select; print a table, draw the curve."""
     from benchmark.stability import command
 
     command.run(
@@ -164,26 +181,28 @@ def stability(
 def check(
     protocol: options.ProtocolName = "streets",
     against: Annotated[
-        Optional[str], typer.Option(metavar="GIT_REF", help="Compare with this commit, not with the reference records.")
+        Optional[str],
+        typer.Option(metavar="GIT_REF", help="Compare with this commit, not with the reference."),
     ] = None,
-    methods: Annotated[str, typer.Option("--methods", "-m", help="Only these rows; default: all.")] = "",
-    seeds: Annotated[str, typer.Option(help="Only these; default: all.")] = "",
+    methods: Annotated[str, typer.Option("--methods", "-m", help="Only these methods; default: all.")] = "",
+    seeds: Annotated[str, typer.Option(help="Only these seeds; default: all.")] = "",
     data_root: options.DataRoot = None,
     records: Annotated[
-        Optional[Path], typer.Option(help="Keep the runs here, and resume; default: a temporary folder.")
+        Optional[Path], typer.Option(help="Keep the runs in this folder, to resume them; default: a temporary folder.")
     ] = None,
     reference: Annotated[Path, typer.Option(help="Folder of the reference records.")] = Path("results"),
     workers: options.Workers = None,
     miou_only: Annotated[
-        bool, typer.Option("--miou-only", help="Let runs compute something else, if they lose no mIoU.")
+        bool, typer.Option("--miou-only", help="Accept runs that compute something else, unless they lose mIoU.")
     ] = False,
     rounding: Annotated[
-        bool, typer.Option("--rounding", help="Instead, measure what rounding moves in all of the reference runs.")
+        bool,
+        typer.Option("--rounding", help="Only measure how much rounding changes the reference runs."),
     ] = False,
 ) -> None:
-    """Run a short fixed set again: code 1 where it lost mIoU, or computes something else than before."""
+    """Repeat a short fixed set of runs; fail (code 1) if a change lowers mIoU or computes something else."""
     if rounding and (against or methods or seeds or miou_only):
-        raise UserError("--rounding compares nothing; leave out --against, --methods, --seeds and --miou-only")
+        raise UserError("--rounding does not compare: leave out --against, --methods, --seeds and --miou-only")
     from benchmark.check import command as checking
 
     if rounding:

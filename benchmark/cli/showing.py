@@ -1,4 +1,4 @@
-"""Commands that show: ``table``, ``figure``, ``report`` (all from records alone), ``params``, ``list``."""
+"""Commands that print or draw: ``table``, ``figure``, ``report`` (from records alone), ``params``, ``list``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.cli import options
 
 
 class Which(str, Enum):
-    """Of the tables: FisherTune's by number, or the suite's own."""
+    """Which table: one of FisherTune's, by number, or the suite's own."""
 
     one = "1"
     two = "2"
@@ -23,7 +23,7 @@ class Which(str, Enum):
 
 
 class Kind(str, Enum):
-    """Of things that can be listed."""
+    """What can be listed."""
 
     protocols = "protocols"
     methods = "methods"
@@ -34,19 +34,23 @@ class Kind(str, Enum):
 
 def table(
     records: options.Records = options.RUNS,
-    which: Annotated[Which, typer.Option("--table", help="FisherTune's by number, or the suite's own.")] = Which.main,
+    which: Annotated[
+        Which, typer.Option("--table", help="FisherTune's Table 1 to 5, or main, the suite's.")
+    ] = Which.main,
     protocol: Annotated[
-        Optional[str], typer.Option("--protocol", "-p", help="Only this protocol; or the paper's rows on this one.")
+        Optional[str],
+        typer.Option("--protocol", "-p", help="Only this protocol, also for the paper's tables."),
     ] = None,
     backbone: options.OnlyBackbone = None,
     methods: Annotated[
-        str, typer.Option("--methods", "-m", help="Rows, as of run; default: all but ablations and perturbed ones.")
+        str,
+        typer.Option("--methods", "-m", help="Rows, as for run; default: neither ablations nor perturbed."),
     ] = "",
-    published: Annotated[bool, typer.Option("--published", help="With the figures that papers print.")] = False,
-    output_format: Annotated[options.Format, typer.Option("--format", help="Of the table.")] = options.Format.latex,
-    output: Annotated[Optional[Path], typer.Option(help="Write here instead of printing.")] = None,
+    published: Annotated[bool, typer.Option("--published", help="Add published numbers.")] = False,
+    output_format: Annotated[options.Format, typer.Option("--format", help="Table format.")] = options.Format.latex,
+    output: Annotated[Optional[Path], typer.Option(help="Write to this file instead of printing.")] = None,
 ) -> None:
-    """Print a table that the records make: LaTeX (booktabs) unless another format is asked for."""
+    """Print a table of the records, in LaTeX (booktabs) by default."""
     from benchmark.runs import request
     from benchmark.tables import command as tablecommand
 
@@ -58,21 +62,22 @@ def table(
 
 
 def figure(
-    name: Annotated[Optional[str], typer.Argument(help="Which figure; without one, what there is to draw.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every figure that the records allow.")] = False,
+    name: Annotated[Optional[str], typer.Argument(help="Which figure; without a name, list the figures.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Draw every figure that the records allow.")] = False,
     records: options.Records = options.RUNS,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("figures"),
     protocol: options.OnlyProtocol = None,
     backbone: options.OnlyBackbone = None,
     methods: Annotated[
-        str, typer.Option("--methods", "-m", help="To compare, as recorded; default: all but ablations and variants.")
+        str,
+        typer.Option("--methods", "-m", help="Methods, as recorded; default: neither ablations nor variants."),
     ] = "",
     reference: Annotated[
-        Optional[str], typer.Option(help="Method that others are compared with; default: freeze.")
+        Optional[str], typer.Option(help="Method that the others are compared with; default: freeze.")
     ] = None,
     data_root: options.DataRoot = None,
 ) -> None:
-    """Draw figures from records: PDF, PNG and caption in a folder per protocol and backbone."""
+    """Draw figures from records: PDF, PNG and caption, in a folder per protocol and backbone."""
     from benchmark.figures import _command
 
     _command.run(_command.Request(name, every, records, out, protocol, backbone, methods, reference, data_root))
@@ -80,12 +85,12 @@ def figure(
 
 def report(
     records: options.Records = options.RUNS,
-    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     protocol: options.OnlyProtocol = None,
     backbone: options.OnlyBackbone = None,
     data_root: options.DataRoot = None,
 ) -> None:
-    """Write one page of all that the records hold: tables, figures, predictions, cost, conditions."""
+    """Write one HTML page with everything in the records: tables, figures, predictions, cost, conditions."""
     from benchmark.report import command
 
     command.run(records, output, protocol, backbone, data_root)
@@ -93,12 +98,12 @@ def report(
 
 def params(
     backbone: Annotated[
-        Optional[list[str]], typer.Option(help="Columns, separated by commas. Default: those of the papers.")
+        Optional[list[str]], typer.Option(help="Backbones, separated by commas; default: those of the papers.")
     ] = None,
-    methods: Annotated[str, typer.Option("--methods", "-m", help="Rows, separated by commas; default: as --all.")] = "",
-    output_format: Annotated[options.Format, typer.Option("--format", help="Of the table.")] = options.Format.markdown,
+    methods: Annotated[str, typer.Option("--methods", "-m", help="Methods; default: all except ablations.")] = "",
+    output_format: Annotated[options.Format, typer.Option("--format", help="Table format.")] = options.Format.markdown,
 ) -> None:
-    """Count what each method trains on the real backbones (no weights needed), beside what papers print."""
+    """Count each method's trainable parameters on the real backbones (needs no weights), beside published numbers."""
     from benchmark import parameters
     from benchmark.runs import request
     from benchmark.tables import command as tablecommand
@@ -109,7 +114,7 @@ def params(
 
 
 def list_(
-    kind: Annotated[Optional[Kind], typer.Argument(help="What to list; everything by default.")] = None,
+    kind: Annotated[Optional[Kind], typer.Argument(help="What to list; default: everything.")] = None,
     records: options.Records = options.RUNS,
 ) -> None:
     """List protocols, methods, backbones, data sets, and runs with their state."""

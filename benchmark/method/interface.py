@@ -65,6 +65,7 @@ class Phase:
         backbone: whether the method's optimizer steps.
         decoder: whether the decoder's optimizer steps.
         estimate: whether :meth:`Method.estimate` replaces the training step altogether.
+        start: the iteration at which it begins; set by the harness.
     """
 
     name: str
@@ -72,6 +73,12 @@ class Phase:
     backbone: bool = True
     decoder: bool = True
     estimate: bool = False
+    start: int = 0
+
+    @property
+    def trains(self) -> tuple[str, ...]:
+        """Whose optimizers step in this phase: ``decoder``, ``backbone``."""
+        return ("decoder",) * self.decoder + ("backbone",) * self.backbone
 
 
 @dataclass(frozen=True)

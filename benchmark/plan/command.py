@@ -9,15 +9,15 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark import protocol
 from benchmark.common.errors import UserError
 from benchmark.plan import costs, needs
 from benchmark.protocol import Protocol
 from benchmark.records import Record, read
 from benchmark.runs.job import Job
 from benchmark.runs.pending import find_pending
-from benchmark.runs.sweep import Request, wanted_by
+from benchmark.runs.request import Selection
 from benchmark.training import checkpoint
+from benchmark.training.runtime import RuntimeOptions
 
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
 PEAKS = {"auto": ("bfloat16", 312e12), "float32": ("float32", 19.5e12)}
@@ -44,31 +44,41 @@ class Row:
     room: float
 
 
-def show(wanted: Sequence[Job], request: Request, processes: int) -> str:
-    """Return the plan of the wanted runs, which are of one protocol and backbone.
+def show(
+    wanted: Sequence[Job],
+    data_root: Path | None,
+    *,
+    force: bool = False,
+    skip_unserved: bool = False,
+    processes: int = 1,
+) -> str:
+    """Return the plan of some runs of one protocol and backbone.
 
     Args:
         wanted: the runs.
-        request: what the user gave; with ``--all`` methods that cannot serve the backbone are left out, not refused.
-        processes: that share a run.
+        data_root: contains one folder per dataset; None if the user gave none.
+        force: finished runs are repeated.
+        skip_unserved: skip methods that do not support the backbone instead of refusing them.
+        processes: ranks of a run.
 
     Raises:
         UserError: a method that cannot serve the backbone; a batch that the processes cannot share.
     """
     from benchmark.parameters.counting import architecture
 
-    fixed, backbone = wanted[0].protocol, architecture(wanted[0].backbone)
+    spec = wanted[0].spec
+    fixed, backbone = spec.protocol, architecture(spec.backbone)
     own = sum(parameter.numel() for parameter in backbone.parameters())
-    found = needs.frames(fixed, request.data_root)
+    found = needs.frames(fixed, data_root)
     decoder = costs.decoder_cost(fixed, backbone, _classes(fixed))
     images = {each.part: each.count for each in found if each.count and not each.part.startswith("source")}
-    due = {id(job) for job in find_pending(wanted, request.force)}
+    due = {id(job) for job in find_pending(wanted, force)}
     rows, refused = [], []
     for name, of_method in _by_method(wanted).items():
         try:
             found_cost = costs.cost(of_method[0], backbone, decoder, images, processes)
         except UserError as error:
-            if not request.all_methods:
+            if not skip_unserved:
                 raise
             refused.append(f"left out: {error}")
             continue
@@ -77,17 +87,17 @@ def show(wanted: Sequence[Job], request: Request, processes: int) -> str:
     shared = f", shared by {processes} processes" if processes > 1 else ""
     lines = [
         f"protocol {fixed.name}: {fixed.title}",
-        f"backbone {wanted[0].backbone} ({own / 1e6:.1f} M), decoder {fixed.decoder.name} "
+        f"backbone {spec.backbone} ({own / 1e6:.1f} M), decoder {fixed.decoder.name} "
         f"({decoder.parameters / 1e6:.1f} M); {batch} images of {crop}x{crop} per iteration{shared}",
         "",
         tabulate([row.cells for row in rows], HEAD, tablefmt="github", disable_numparse=True, colalign=_align()),
         *refused,
         "",
         *_totals(rows),
-        _disk(rows, request.records),
+        _disk(rows, wanted[0].folder),
         "",
         *_needed(found),
-        f"weights: {needs.weights(wanted[0].backbone, request.weights, request.revision, own)}",
+        f"weights: {needs.weights(spec.backbone, spec.weights, spec.revision, own)}",
         "",
         *_how(fixed),
     ]
@@ -105,7 +115,7 @@ def _needed(found: Sequence[needs.Frames]) -> list[str]:
 def _by_method(wanted: Sequence[Job]) -> dict[str, list[Job]]:
     found: dict[str, list[Job]] = {}
     for job in wanted:
-        found.setdefault(job.method_name, []).append(job)
+        found.setdefault(job.spec.method_name, []).append(job)
     return found
 
 
@@ -131,7 +141,7 @@ def _hours(job: Job, cost: costs.Cost) -> tuple[str, float, str]:
         gpu = any(record.machine.get("accelerator") for record in unique.values())
         hours = math.fsum(_spent(record) for record in unique.values()) / len(unique) / 3600
         return "GPU" if gpu else "CPU", hours, f"{len(unique)} records"
-    _, peak = PEAKS[job.protocol.precision]
+    _, peak = PEAKS[job.spec.protocol.precision]
     return "GPU", (cost.training + cost.scoring) / (REACHED * peak) / 3600, "arithmetic"
 
 
@@ -146,7 +156,9 @@ def _records(job: Job, root: Path) -> list[Record]:
     folder = root / job.record.parent.relative_to(job.folder)
     records = [read(path, verify=False) for path in sorted(folder.glob("seed*.json"))]
     return [
-        record for record in records if record.state == "finished" and record.fingerprint == job.protocol.fingerprint()
+        record
+        for record in records
+        if record.state == "finished" and record.fingerprint == job.spec.protocol.fingerprint()
     ]
 
 
@@ -184,11 +196,19 @@ def _align() -> tuple[str, ...]:
     return ("left", "right", "left", "right", "right", "right", "right", "left")
 
 
-def run(request: Request, processes: int) -> str:
+def run(
+    selection: Selection,
+    runtime: RuntimeOptions,
+    data_root: Path | None,
+    records: Path,
+    *,
+    force: bool = False,
+    processes: int = 1,
+) -> str:
     """Return the plan of what ``run`` would do with the same options.
 
     Raises:
-        UserError: what ``run`` would refuse, but for missing data and weights, which the plan names.
+        UserError: what ``run`` would refuse, except for missing data and weights, which the plan names.
     """
-    fixed = protocol.with_vfm(protocol.load(request.protocol, "quick" if request.quick else None), request.vfm)
-    return show(wanted_by(request, fixed), request, processes)
+    jobs = selection.jobs(selection.load(), data_root or Path(), records, runtime)
+    return show(jobs, data_root, force=force, skip_unserved=selection.every, processes=processes)

@@ -160,13 +160,13 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     """
     from benchmark.training.schedule import timeline
 
-    protocol, method, backbone = job.protocol, job.make_method(), deepcopy(architecture)
+    protocol, method, backbone = job.spec.protocol, job.spec.make_method(), deepcopy(architecture)
     method.attach(backbone, rng.torch_rng(0, "method"))
-    if (perturbation := job.make_perturbation()) is not None:
+    if (perturbation := job.spec.make_perturbation()) is not None:
         perturbation.join(method)
     trained = method.trainable()
     tunable = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
-    phases = tuple(dict.fromkeys(phase for phase, _ in timeline(method, protocol)))
+    phases = tuple(dict.fromkeys(timeline(method, protocol)))
     total = sum(p.numel() for p in backbone.parameters()) + decoder.parameters
     dense = trained == tunable
     # A chosen weight is kept as a position and a value.
@@ -191,29 +191,29 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
 
 def _operations(job: Job, phase: Phase, architecture: Backbone, decoder: DecoderCost, tunable: int) -> float:
     """Return the operations of a phase's iterations."""
-    crop = (job.protocol.augmentation.crop, job.protocol.augmentation.crop)
+    crop = (job.spec.protocol.augmentation.crop, job.spec.protocol.augmentation.crop)
     once, area = forward(architecture, crop), patches(architecture, crop)
     image = once + 3 * decoder.forward(area)
     if tunable and (phase.backbone or phase.estimate):
         reach = min(tunable / sum(p.numel() for p in architecture.parameters()), 1.0)
         image += once * (1 + reach + job.runtime.checkpointing)
-    return image * job.protocol.batch * phase.iterations * (ESTIMATE_PASSES if phase.estimate else 1)
+    return image * job.spec.protocol.batch * phase.iterations * (ESTIMATE_PASSES if phase.estimate else 1)
 
 
 def _features(job: Job, backbone: Backbone, decoder: DecoderCost, processes: int) -> float:
     """Return the bytes that a step keeps for its backward pass, of the images that a process sees at once."""
-    from benchmark.training.trainer import share_of
+    from benchmark.training.ranks import images_per_rank
 
-    crop, steps = job.protocol.augmentation.crop, job.runtime.accumulate
+    crop, steps = job.spec.protocol.augmentation.crop, job.runtime.accumulate
     area = patches(backbone, (crop, crop))
-    at_once = share_of(job.protocol, processes, steps) // steps
+    at_once = images_per_rank(job.spec.protocol, processes, steps) // steps
     fixed, slope = feature_cost(backbone)
     again = 0.0
     if job.runtime.checkpointing:
         again = (fixed + slope * area) / backbone.depth  # of one block at a time
         checkpoint_blocks(backbone)
         fixed, slope = feature_cost(backbone)
-    width = 2 if job.protocol.precision == "auto" else 1  # bfloat16 halves it
+    width = 2 if job.spec.protocol.precision == "auto" else 1  # bfloat16 halves it
     return at_once * ((fixed + slope * area + again) / width + decoder.memory(area))
 
 

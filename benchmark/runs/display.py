@@ -1,26 +1,26 @@
-"""What a user sees while runs go on: bars on a terminal, a plain log elsewhere."""
+"""Progress of runs on the screen: bars on a terminal, a plain log elsewhere."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from benchmark.runs.events import Ended, Evaluating, Event, Loading, Locked, Note, Queued, Step, Training
 from benchmark.runs.job import Job
 
 LOG_SECONDS = 15.0
 
 
 class Display:
-    """Shows jobs' progress on stderr; use as a context manager, and call :meth:`event`.
+    """Shows jobs' progress on stderr; use it as a context manager and pass it events.
 
     Args:
-        total: jobs to come.
-        console: where to; its ``is_terminal`` decides between bars and log lines.
+        total: number of jobs.
+        console: its ``is_terminal`` decides between bars and log lines.
     """
 
     def __init__(self, total: int, console: Console) -> None:
@@ -43,38 +43,38 @@ class Display:
     ) -> None:
         self.bars.stop()
 
-    def event(self, job: Job, kind: str, facts: dict[str, Any]) -> None:
-        """Show one event of a job, see :data:`benchmark.runs.pool.Event`."""
+    def show(self, job: Job, event: Event) -> None:
+        """Show one event of a job."""
         if job not in self.tasks:
-            self.tasks[job] = self.bars.add_task(escape(title(job)), total=None, note="")
+            self.tasks[job] = self.bars.add_task(escape(job.spec.title), total=None, note="")
         task = self.tasks[job]
-        if kind == "stage":
-            self.bars.update(task, note=escape(facts["text"]))
-        elif kind == "note":
-            self._note(job, facts["text"])
-        elif kind == "taken":
-            self.bars.update(task, note=f"left to {escape(facts['text'])}")
-            self._line(f"{title(job)} is being run by {facts['text']}; left to it")
-        elif kind == "step":
-            losses = " ".join(f"{name} {value:.3f}" for name, value in facts["losses"].items())
-            self.bars.update(task, completed=facts["step"], total=facts["total"], note=losses or "estimating")
-            left = self._left(job, facts["step"], facts["total"])
-            self._log(job, f"{facts['step']}/{facts['total']} {losses or 'estimating'}{left}")
-        elif kind != "image":
-            self.done += 1
-            self.bars.remove_task(task)
-            text = f": {facts['text']}" if facts["text"] else ""
-            self._line(f"[{self.done}/{self.total}] {title(job)} {kind}{text}")
+        match event:
+            case Note(text):
+                self._note(job, text)
+            case Locked(owner):
+                self.bars.update(task, note=f"locked by {escape(owner)}")
+                self._line(f"{job.spec.title} is locked by {owner}; skipped for now")
+            case Step(step, total, losses):
+                text = " ".join(f"{name} {value:.3f}" for name, value in losses.items()) or "estimating"
+                self.bars.update(task, completed=step, total=total, note=text)
+                self._log(job, f"{step}/{total} {text}{self._remaining(job, step, total)}")
+            case Ended(state, text):
+                self.done += 1
+                self.bars.remove_task(task)
+                self._line(f"[{self.done}/{self.total}] {job.spec.title} {state}{f': {text}' if text else ''}")
+            case _:
+                if stage := _stage(event):
+                    self.bars.update(task, note=escape(stage))
 
     def _note(self, job: Job, text: str) -> None:
         """Print a note once, however many runs of a protocol have it."""
-        note = (job.protocol.name, text)
+        note = (job.spec.protocol.name, text)
         if note not in self.noted:
             self.noted.add(note)
             self._line(": ".join(note))
 
-    def _left(self, job: Job, step: int, total: int) -> str:
-        """Return the time that is left for the job at its own pace so far."""
+    def _remaining(self, job: Job, step: int, total: int) -> str:
+        """Return the job's remaining time at its own pace so far."""
         start, first = self.began.setdefault(job, (time.monotonic(), step))
         if step <= first:
             return ""
@@ -83,15 +83,24 @@ class Display:
 
     def _log(self, job: Job, text: str) -> None:
         now = time.monotonic()
-        due = now - self.logged.get(job, 0.0) > LOG_SECONDS
-        if not self.console.is_terminal and due:
+        if not self.console.is_terminal and now - self.logged.get(job, 0.0) > LOG_SECONDS:
             self.logged[job] = now
-            self._line(f"{title(job)}: {text}")
+            self._line(f"{job.spec.title}: {text}")
 
     def _line(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def title(job: Job) -> str:
-    """Return how a job is called on screen."""
-    return f"{job.protocol.name} {job.backbone} {job.method_name} seed {job.seed}"
+def _stage(event: Event) -> str:
+    """Return what a run is doing, in a word or two; nothing for an event that does not say."""
+    match event:
+        case Loading():
+            return "loading"
+        case Training(phase):
+            return phase
+        case Evaluating(iteration):
+            return f"evaluating after {iteration}"
+        case Queued(state):
+            return state
+        case _:
+            return ""

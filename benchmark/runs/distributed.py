@@ -1,4 +1,4 @@
-"""Runs in which several processes share each batch, as ``accelerate launch`` and ``torchrun`` start them."""
+"""Execute runs whose ranks share each batch, as ``accelerate launch`` and ``torchrun`` start them."""
 
 from __future__ import annotations
 
@@ -8,129 +8,143 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark.common.errors import LostWorkerError
 from benchmark.runs import lock
+from benchmark.runs.events import Ended, Event, Listener, Locked, Notify, Step
 from benchmark.runs.job import Job
-from benchmark.runs.pool import ELSEWHERE, POLL_SECONDS, Event, Outcome, Stamp, holding, made_since, stamp
+from benchmark.runs.pool import ELSEWHERE, POLL_SECONDS, Outcome, Stamp, check_lock, stamp, written_since
 
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-LEFT_ALONE = (
-    "another process of this run has ended, as what it wrote itself may tell; "
-    "start all again to go on from the last checkpoint"
+RANK_LOST = (
+    "another rank of this run has ended; its own output may say why; start all ranks again to resume from the last "
+    "checkpoint"
 )
 AGAIN_SECONDS = 0.5
-"""How long after a signal another one is the same wish to stop, as where a terminal and torchrun both pass it on."""
+"""Signals this close together are one request to stop, as when a terminal and torchrun both forward it."""
 INTERRUPTED = 130
-STATES = ("", "finished", "failed", "taken")
-"""What the first of several processes tells the others by number; "" to execute the run."""
 
 
-def run_here(jobs: Sequence[Job], event: Event, before: Mapping[Job, Stamp] | None = None) -> list[Outcome]:
-    """Execute jobs one after another in this process (used under ``accelerate launch`` and ``torchrun``).
+@dataclass(frozen=True)
+class _Execute:
+    """The first rank holds the run's lock, and all ranks execute it."""
 
-    Where another process of the run ends too early, the job has crashed, and those behind it are left.
+
+Decision = _Execute | Ended | Locked
+DECISIONS = (_Execute(), Ended("finished"), Ended("failed"), Locked(""))
+"""What the first rank decides about a run; other ranks receive the position in this tuple."""
+
+
+def run_on_ranks(jobs: Sequence[Job], listener: Listener, before: Mapping[Job, Stamp] | None = None) -> list[Outcome]:
+    """Execute jobs one after another on this rank (under ``accelerate launch`` and ``torchrun``).
+
+    If another rank ends early, the job has crashed, and the jobs after it are not started.
 
     Args:
         jobs: what to execute.
-        event: told of each.
-        before: stamps of their records when they were found due; as they are now if None.
+        listener: receives every job's events.
+        before: stamps of the records when the jobs were found pending; the present ones if None.
 
     Raises:
-        KeyboardInterrupt: after a signal to any of the processes, on all of them at the end of the same step, with a
-            checkpoint.
+        KeyboardInterrupt: after a signal to any rank, on all ranks at the end of the same step, with a checkpoint.
     """
     before = before or {job: stamp(job) for job in jobs}
     outcomes: list[Outcome] = []
     waiting, elsewhere = deque(jobs), deque[Job]()
-    named: set[Job] = set()
+    reported: set[Job] = set()
     watch = lock.Watch()
-    with _Told() as told:
+    with _StopRequest() as stop:
         while waiting or elsewhere:
             if not waiting:
                 time.sleep(POLL_SECONDS)
-                if told.anywhere():
+                if stop.on_any_rank():
                     raise KeyboardInterrupt
             job = (waiting or elsewhere).popleft()
-            outcome = _shared(job, before[job], event, told, watch)
-            if outcome.state == "taken":
+            event = _execute(job, before[job], listener, stop, watch)
+            if isinstance(event, Locked):
                 elsewhere.append(job)
             else:
-                outcomes.append(outcome)
-            if outcome.state != "taken" or job not in named:
-                event(job, outcome.state, {"text": outcome.text})
-                named.add(job)
-            if outcome.state == "crashed":
+                outcomes.append(Outcome(job, event.state, event.text))
+            if isinstance(event, Ended) or job not in reported:
+                listener(job, event)
+                reported.add(job)
+            if isinstance(event, Ended) and event.state == "crashed":
                 break
     return outcomes
 
 
-def _shared(job: Job, before: Stamp, event: Event, told: _Told, watch: lock.Watch) -> Outcome:
-    """Execute a job together with the other processes, of which the first has to have claimed it; or say why not."""
-    from benchmark.runs.experiment import execute
+def _execute(job: Job, before: Stamp, listener: Listener, stop: _StopRequest, watch: lock.Watch) -> Ended | Locked:
+    """Execute a job together with the other ranks; the first rank must hold its lock."""
+    from benchmark.runs.one_run import train_and_record
 
-    def notify(kind: str, **facts: Any) -> None:
-        if kind == "step" and told.anywhere():
+    def notify(event: Event) -> None:
+        if isinstance(event, Step) and stop.on_any_rank():
             raise KeyboardInterrupt
-        event(job, kind, facts)
+        listener(job, event)
 
     with ExitStack() as held:
-        told_by_first = Outcome(job, "", "")
-        watched = notify
-        if _first():
-            told_by_first, claim = _claimed(job, before, watch, held)
-            if claim is not None:
-                watched = partial(holding, claim, notify)
-        state = STATES[_agreed(STATES.index(told_by_first.state))]
-        if state:
-            return Outcome(job, state, told_by_first.text)
+        decision: Decision = _Execute()
+        report: Notify = notify
+        if _is_first():
+            decision, run_lock = _decide(job, before, watch, held)
+            if run_lock is not None:
+                report = partial(check_lock, run_lock, notify)
+        agreed = DECISIONS[_sum_over_ranks(_position(decision))]
+        if not isinstance(agreed, _Execute):
+            return decision if not isinstance(decision, _Execute) else agreed
         try:
-            record = execute(job, watched)
-            return Outcome(job, record.state, record.error or "")
+            record = train_and_record(job, report)
+            return Ended(record.state, record.error or "")
         except LostWorkerError as error:
-            return Outcome(job, "crashed", str(error))
+            return Ended("crashed", str(error))
         except RuntimeError as error:
-            if not _alone(error):
+            if not _lost_rank(error):
                 raise
-            return Outcome(job, "crashed", LEFT_ALONE)
+            return Ended("crashed", RANK_LOST)
 
 
-def _claimed(job: Job, before: Stamp, watch: lock.Watch, held: ExitStack) -> tuple[Outcome, lock.RunLock | None]:
-    """Claim the job until ``held`` ends; the outcome has no state where it is to be executed."""
+def _decide(job: Job, before: Stamp, watch: lock.Watch, held: ExitStack) -> tuple[Decision, lock.RunLock | None]:
+    """Lock the job until ``held`` ends, unless another process holds it or has finished it."""
     try:
         if (owner := watch.owner(job.record)) is not None:
             raise lock.LockedError(owner)
-        claim = held.enter_context(lock.RunLock(job.record))
-    except lock.LockedError as taken:
-        return Outcome(job, "taken", str(taken)), None
-    if (record := made_since(job, before)) is not None:
-        return Outcome(job, record.state, record.error or ELSEWHERE), None
-    return Outcome(job, "", ""), claim
+        run_lock = held.enter_context(lock.RunLock(job.record))
+    except lock.LockedError as error:
+        return Locked(str(error)), None
+    if (record := written_since(job, before)) is not None:
+        return Ended(record.state, record.error or ELSEWHERE), None
+    return _Execute(), run_lock
 
 
-def _alone(error: RuntimeError) -> bool:
-    """Return whether the error tells that a process of this run is gone; gloo has no exception of its own for it."""
+def _position(decision: Decision) -> int:
+    """Return a decision's position in :data:`DECISIONS`, whatever text it has."""
+    kinds = [(type(each), getattr(each, "state", None)) for each in DECISIONS]
+    return kinds.index((type(decision), getattr(decision, "state", None)))
+
+
+def _lost_rank(error: RuntimeError) -> bool:
+    """Return whether the error means that another rank is gone; gloo has no exception of its own for it."""
     from torch import distributed
 
-    together = distributed.is_available() and distributed.is_initialized()
-    return together and (isinstance(error, distributed.DistError) or "gloo" in str(error))
+    several = distributed.is_available() and distributed.is_initialized()
+    return several and (isinstance(error, distributed.DistError) or "gloo" in str(error))
 
 
-class _Told:
-    """Whether a process of this run was told to stop; processes that stop at different steps would wait for ever.
+class _StopRequest:
+    """Whether a rank was signalled to stop. Ranks that stop at different steps would wait for each other forever.
 
-    Within the context a signal is noted, and nothing else; a second one ends this process at once, and torchrun the
-    others.
+    Within the context a signal is only noted. A second one ends this process at once, and torchrun ends the others.
     """
 
     def __init__(self) -> None:
         self.here, self.since = False, 0.0
 
-    def __enter__(self) -> _Told:
+    def __enter__(self) -> _StopRequest:
         self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
@@ -145,24 +159,24 @@ class _Told:
         if not self.here:
             self.here, self.since = True, now
 
-    def anywhere(self) -> bool:
-        """Return the same on every process; all of them have to ask."""
-        return _agreed(int(self.here)) > 0
+    def on_any_rank(self) -> bool:
+        """Return the same value on every rank; all of them must call it."""
+        return _sum_over_ranks(int(self.here)) > 0
 
 
-def _agreed(number: int) -> int:
-    """Return the sum of all processes' numbers; all of them have to ask."""
+def _sum_over_ranks(number: int) -> int:
+    """Return the sum of all ranks' numbers; all of them must call it."""
     import torch
     from accelerate.utils import reduce
 
-    return int(reduce(torch.tensor([float(number)], device=_processes().device), "sum"))
+    return int(reduce(torch.tensor([float(number)], device=_state().device), "sum"))
 
 
-def _first() -> bool:
-    return bool(_processes().is_main_process)
+def _is_first() -> bool:
+    return bool(_state().is_main_process)
 
 
-def _processes() -> PartialState:
+def _state() -> PartialState:
     import torch
     from accelerate import PartialState
 

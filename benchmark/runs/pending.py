@@ -1,4 +1,4 @@
-"""Which runs are due: those without a finished record of the very same conditions."""
+"""Which runs are pending: those without a finished record of the same conditions."""
 
 from __future__ import annotations
 
@@ -19,57 +19,63 @@ def find_pending(jobs: Sequence[Job], force: bool) -> list[Job]:
     """Return the jobs without a finished record; all of them with ``force``.
 
     Raises:
-        UserError: a record is damaged, or was made under other conditions than its name says: another version of the
-            protocol, other weights than the given ones, other settings than the protocol states.
+        UserError: a record is damaged, or was made under other conditions than the job's: another version of the
+            protocol, other weights, other hyperparameters.
     """
     if force:
         return list(jobs)
-    waiting = []
+    pending = []
     for job in jobs:
         if not os.path.exists(job.record):  # unlike Path.exists, no error where a name is too long
-            waiting.append(job)
+            pending.append(job)
             continue
         record = read(job.record)
         _require_place(job, record)
         if record.state != "finished":
-            waiting.append(job)
+            pending.append(job)
         else:
             _require_conditions(job, record)
-    return waiting
+    return pending
 
 
 def _require_place(job: Job, record: Record) -> None:
-    """See that a record is of what its place says."""
-    for field, wanted in (
-        ("protocol", job.protocol.name), ("backbone", job.backbone), ("method", job.method_name), ("seed", job.seed)
-    ):  # fmt: skip
+    """Check that a record belongs to the job whose path it has."""
+    spec = job.spec
+    expected = {
+        "protocol": spec.protocol.name,
+        "backbone": spec.backbone,
+        "method": spec.method_name,
+        "seed": spec.seed,
+    }
+    for field, wanted in expected.items():
         if (found := getattr(record, field)) != wanted:
             raise UserError(
-                f"{job.record}: {field}: the record is one of {found}, and lies where that of {wanted} belongs; "
-                "move it to its own folder, or repeat the run with --force"
+                f"{job.record}: {field}: the record is of {found}, but its path is that of {wanted}; move it to its "
+                "own folder, or repeat the run with --force"
             )
-    if record.fingerprint != job.protocol.fingerprint():
-        raise UserError(f"{job.record}: made under another version of protocol {job.protocol.name}; {REPEAT}")
+    if record.fingerprint != spec.protocol.fingerprint():
+        raise UserError(f"{job.record}: made under another version of protocol {spec.protocol.name}; {REPEAT}")
 
 
 def _require_conditions(job: Job, record: Record) -> None:
-    """See that a finished run had the settings and weights that a new one would have."""
-    for name, value in job.stated().items():
-        # One that a later version brought in is not in the record: its default is what the method did before.
+    """Check that a finished run had the hyperparameters and weights that a new run would have."""
+    spec = job.spec
+    for name, value in spec.stated().items():
+        # A hyperparameter added by a later version is not in the record; its default is the earlier behaviour.
         if name in record.settings and record.settings[name] != value:
             raise UserError(
-                f"{job.record}: made with {name} {record.settings[name]}, where protocol {job.protocol.name} now has "
+                f"{job.record}: made with {name} {record.settings[name]}, but protocol {spec.protocol.name} now sets "
                 f"{value}; {REPEAT}"
             )
-    if job.weights is not None:
+    if spec.weights is not None:
         origin = str(record.vfm.get("origin", ""))
-        if origin and _hash(job.weights) not in origin:
-            raise UserError(f"{job.record}: made with other weights than --weights {job.weights}: {origin}; {REPEAT}")
+        if origin and _hash(spec.weights) not in origin:
+            raise UserError(f"{job.record}: made with other weights than --weights {spec.weights}: {origin}; {REPEAT}")
 
 
 @cache
 def _hash(weights: Path) -> str:
-    """Return the SHA-256 of a file of weights, as records tell it.
+    """Return the SHA-256 of a weights file, as records state it.
 
     Raises:
         UserError: it cannot be read.

@@ -1,11 +1,11 @@
-"""Where runs execute: one process per run, several at once.
+"""Execute runs on this machine: one process per run, several at once.
 
-A process of its own gives each run its own memory figure and threads, and lets one run fail alone. It is told to
-stop through its pipe, or by SIGTERM, and obeys at the next step boundary, with a checkpoint; when the parent dies, so
-does the pipe, and the run stops in the same way.
+A process of its own gives each run its own memory figure and threads, and lets one run fail alone. It is asked to stop
+through its pipe, or by SIGTERM, and stops at the end of the current step, with a checkpoint; when the parent dies the
+pipe closes, and the run stops in the same way.
 
-Other sweeps may be at the same runs: whoever executes one claims it (:mod:`benchmark.runs.lock`). A run that somebody
-else is at is left to them while there are others; at the end it is waited for, and taken over if it was given up.
+Other sweeps may work on the same runs, so each run is locked while it executes (:mod:`benchmark.runs.lock`). A run that
+another process holds is skipped while others are pending; at the end it is waited for, and resumed if its holder died.
 """
 
 from __future__ import annotations
@@ -16,46 +16,56 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any, Optional
+from typing import Optional
 
 from benchmark.common.errors import LostWorkerError, UserError
 from benchmark.records import Record, read
 from benchmark.runs import lock
+from benchmark.runs.events import (
+    Ended,
+    Evaluating,
+    Event,
+    ImageEvaluated,
+    Listener,
+    Loading,
+    Locked,
+    Note,
+    Notify,
+    State,
+    Step,
+    Training,
+)
 from benchmark.runs.job import Job
 
-Event = Callable[[Job, str, dict[str, Any]], None]
-"""Told of a job: ``taken`` where somebody else is at it, ``stage``, ``note``, ``step``, ``image``, then one of
-``finished``, ``failed``, ``refused``, ``crashed``, ``interrupted``."""
 Stamp = Optional[tuple[int, int, int]]
-"""What changes whenever a record is written; None where there is none."""
+"""Changes whenever a record is written; None if there is none."""
 ELSEWHERE = "by another process"
-LOADING = "loading"
-"""The stage of a run before its first step."""
 KILLED = 9
 """SIGKILL, which Windows does not know."""
 POLL_SECONDS = 1.0
-TICK_SECONDS = 0.1
-PRELOAD = ["benchmark.runs.experiment", "benchmark.models.mmseg_parts", "timm"]
+EVENT_SECONDS = 0.1
+"""Least time between two steps that a run reports to its parent."""
+PRELOAD = ["benchmark.runs.one_run", "benchmark.models.mmseg_parts", "timm"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: ``state`` as in :data:`Event`, ``text`` in one line."""
+    """How a job ended: its state, and one line about it."""
 
     job: Job
-    state: str
+    state: State
     text: str
 
 
 def stamp(job: Job) -> Stamp:
-    """Return the stamp of the job's record as it is now; it is opened, as network file systems ask only then."""
+    """Return the stamp of the job's record. The file is opened, since network file systems refresh only then."""
     try:
         with open(job.record, "rb") as file:
             status = os.fstat(file.fileno())
@@ -64,8 +74,8 @@ def stamp(job: Job) -> Stamp:
     return status.st_mtime_ns, status.st_ino, status.st_size
 
 
-def made_since(job: Job, before: Stamp) -> Record | None:
-    """Return the record that somebody else has made of the job since its stamp was ``before``, if they have.
+def written_since(job: Job, before: Stamp) -> Record | None:
+    """Return the job's record if another process has written it since its stamp was ``before``.
 
     Raises:
         UserError: it is damaged.
@@ -75,79 +85,79 @@ def made_since(job: Job, before: Stamp) -> Record | None:
 
 
 def tidy(job: Job) -> None:
-    """Remove what a process that was killed left beside the job's record, unless somebody is at the run."""
+    """Remove what a killed process left beside the job's record, unless the run is locked."""
     with suppress(OSError, UserError, lock.LockedError):
-        late = job.checkpoint.exists() and job.checkpoint.stat().st_mtime_ns <= job.record.stat().st_mtime_ns
-        if late or any(lock.leftovers(lock.path_of(job.record))):
+        outdated = job.checkpoint.exists() and job.checkpoint.stat().st_mtime_ns <= job.record.stat().st_mtime_ns
+        if outdated or any(lock.leftovers(lock.path_of(job.record))):
             with lock.RunLock(job.record):
-                if late:  # a later one is that of a repetition, which may go on
+                if outdated:  # a newer one belongs to a repetition, which may resume
                     job.checkpoint.unlink(missing_ok=True)
 
 
-def attempt(job: Job, before: Stamp, notify: Callable[..., None]) -> tuple[Record, bool]:
-    """Claim the job and execute it in this process, unless it was done since its record's stamp was ``before``.
+def run_locked(job: Job, before: Stamp, notify: Notify) -> tuple[Record, bool]:
+    """Lock the job and execute it in this process, unless its record was written since its stamp was ``before``.
 
     Returns:
-        its record, and whether this process made it.
+        its record, and whether this process wrote it.
 
     Raises:
-        TakenError: somebody else is at it.
-        UserError: as :func:`benchmark.runs.experiment.execute`; or somebody has taken the run over.
+        LockedError: another process holds the lock.
+        UserError: as :func:`benchmark.runs.one_run.train_and_record`; or the lock was lost to another process.
     """
-    with lock.RunLock(job.record) as claim:
-        if (record := made_since(job, before)) is not None:
+    with lock.RunLock(job.record) as held:
+        if (record := written_since(job, before)) is not None:
             return record, False
-        from benchmark.runs.experiment import execute
+        from benchmark.runs.one_run import train_and_record
 
-        return execute(job, partial(holding, claim, notify)), True
+        return train_and_record(job, partial(check_lock, held, notify)), True
 
 
-def holding(claim: lock.RunLock, notify: Callable[..., None], kind: str, **facts: Any) -> None:
-    """Pass an event on as long as the run is this process's.
+def check_lock(held: lock.RunLock, notify: Notify, event: Event) -> None:
+    """Forward an event while this process holds the run's lock.
 
     Raises:
-        UserError: it is not any more.
+        UserError: the lock is lost.
     """
-    if claim.lost is not None:
-        raise UserError(f"{claim.path}: {claim.lost} has taken the run over, since this one gave no sign of life")
-    if claim.remade:
-        claim.remade = False
-        notify("note", text=f"{claim.path.parent} was deleted or moved during the run, and is made anew")
-    notify(kind, **facts)
+    if held.lost is not None:
+        raise UserError(f"{held.path}: lock lost to {held.lost}: heartbeat timed out")
+    if held.remade:
+        held.remade = False
+        notify(Note(f"{held.path.parent} was deleted or moved during the run, and is created again"))
+    notify(event)
 
 
-def run_apart(
-    jobs: Sequence[Job], workers: int, event: Event, before: Mapping[Job, Stamp] | None = None
+def run_in_processes(
+    jobs: Sequence[Job], workers: int, listener: Listener, before: Mapping[Job, Stamp] | None = None
 ) -> list[Outcome]:
-    """Execute jobs in processes of their own, ``workers`` at a time.
+    """Execute each job in a process of its own, ``workers`` at a time.
 
-    A job that fails, is refused or crashes ends alone; the others go on.
+    A job that fails, is refused or crashes ends alone; the others continue.
 
     Args:
         jobs: what to execute.
         workers: how many at a time.
-        event: told of each.
-        before: stamps of their records when they were found due; as they are now if None.
+        listener: receives every job's events.
+        before: stamps of the records when the jobs were found pending; the present ones if None.
 
     Raises:
         KeyboardInterrupt: after every running job has stopped, with its checkpoint; a second one stops at once.
     """
-    pool = _Pool(workers, event, before or {job: stamp(job) for job in jobs})
+    pool = _Pool(workers, listener, before or {job: stamp(job) for job in jobs})
     try:
         return pool.run(list(jobs))
     except KeyboardInterrupt:
         pool.stop()
         raise
     finally:
-        pool.kill()  # nobody is left to listen; they are no daemons, which could not have loaders
+        pool.kill()  # they are no daemon processes, since these cannot have data-loader workers
 
 
 class _Pool:
-    def __init__(self, workers: int, event: Event, before: Mapping[Job, Stamp]) -> None:
-        self.workers, self.event, self.before = workers, event, before
+    def __init__(self, workers: int, listener: Listener, before: Mapping[Job, Stamp]) -> None:
+        self.workers, self.listener, self.before = workers, listener, before
         self.context = context()
         self.running: dict[Connection, tuple[Job, BaseProcess]] = {}
-        self.stages: dict[Connection, str] = {}
+        self.loading: set[Connection] = set()
         self.stopped: set[Connection] = set()
         self.elsewhere: list[Job] = []
         self.watch = lock.Watch()
@@ -162,17 +172,17 @@ class _Pool:
             elif self.elsewhere:
                 time.sleep(POLL_SECONDS)
             if not waiting:
-                waiting = self._given_up()
+                waiting = self._unlocked()
         return self.outcomes
 
     def stop(self) -> None:
         """Ask every running job to stop at its next step, and wait; kill them on a second interrupt.
 
-        What still loads has nothing to keep, and ends at once.
+        A job that is still loading has nothing to save, and ends at once.
         """
         try:
             for pipe, (_, process) in self.running.items():
-                if self.stages.get(pipe, LOADING) == LOADING:
+                if pipe in self.loading:
                     self.stopped.add(pipe)
                     process.terminate()
                 else:
@@ -185,31 +195,32 @@ class _Pool:
             raise
 
     def kill(self) -> None:
-        """End every job that still runs."""
+        """Kill every job that still runs."""
         for _, process in self.running.values():
             process.kill()
 
     def _start(self, job: Job) -> None:
-        if (record := made_since(job, self.before[job])) is not None:
-            self._ended(job, record.state, record.error or ELSEWHERE)
+        if (record := written_since(job, self.before[job])) is not None:
+            self._ended(job, Ended(record.state, record.error or ELSEWHERE))
         elif (owner := self.watch.owner(job.record)) is not None:
-            self._leave(job, str(owner))
+            self._skip(job, str(owner))
         else:
             ours, theirs = self.context.Pipe()
-            os.environ["OMP_NUM_THREADS"] = str(job.threads)
+            os.environ["OMP_NUM_THREADS"] = str(job.runtime.threads)
             words = (job, self.before[job], theirs)
             process = self.context.Process(target=_work, args=words)  # type: ignore[attr-defined]
             process.start()
             theirs.close()
             self.running[ours] = (job, process)
+            self.loading.add(ours)
 
-    def _leave(self, job: Job, owner: str) -> None:
-        """Leave a job to who is at it, for the time being."""
+    def _skip(self, job: Job, owner: str) -> None:
+        """Leave a job to the process that holds its lock, for now."""
         self.elsewhere.append(job)
-        self.event(job, "taken", {"text": owner})
+        self.listener(job, Locked(owner))
 
-    def _given_up(self) -> list[Job]:
-        """Return the jobs that nobody else is at any more."""
+    def _unlocked(self) -> list[Job]:
+        """Return the skipped jobs whose lock is free now."""
         free = [job for job in self.elsewhere if self.watch.owner(job.record) is None]
         self.elsewhere = [job for job in self.elsewhere if job not in free]
         return free
@@ -219,40 +230,38 @@ class _Pool:
             assert isinstance(pipe, Connection)
             job, process = self.running[pipe]
             try:
-                kind, facts = pipe.recv()
+                event: Event = pipe.recv()
             except (EOFError, ConnectionResetError):
                 process.join()
+                event = Ended("crashed", _ending(process.exitcode))
                 if pipe in self.stopped:
-                    self._end(pipe, job, "interrupted", "stopped before its first step; run again")
-                else:
-                    self._end(pipe, job, "crashed", _ending(process.exitcode))
-                continue
-            if kind == "stage":
-                self.stages[pipe] = facts["text"]
-            if kind in ("stage", "note", "step", "image"):
-                self.event(job, kind, facts)
-            else:
+                    event = Ended("interrupted", "stopped before its first step; run again")
+            if isinstance(event, (Ended, Locked)):
                 process.join()
-                self._end(pipe, job, kind, facts["text"])
+                self._close(pipe, job, event)
+                continue
+            if isinstance(event, (Loading, Training, Evaluating)):
+                (self.loading.add if isinstance(event, Loading) else self.loading.discard)(pipe)
+            self.listener(job, event)
 
-    def _end(self, pipe: Connection, job: Job, state: str, text: str) -> None:
+    def _close(self, pipe: Connection, job: Job, event: Ended | Locked) -> None:
         del self.running[pipe]
-        self.stages.pop(pipe, None)
+        self.loading.discard(pipe)
         pipe.close()
-        if state == "taken":
-            self._leave(job, text)
+        if isinstance(event, Locked):
+            self._skip(job, event.owner)
         else:
-            self._ended(job, state, text)
+            self._ended(job, event)
 
-    def _ended(self, job: Job, state: str, text: str) -> None:
-        self.outcomes.append(Outcome(job, state, text))
-        self.event(job, state, {"text": text})
+    def _ended(self, job: Job, event: Ended) -> None:
+        self.outcomes.append(Outcome(job, event.state, event.text))
+        self.listener(job, event)
 
 
 def _ending(code: int | None) -> str:
-    """Return how a process ended that told nothing."""
+    """Describe how a process ended that reported nothing."""
     if code == -KILLED:
-        return "its process was killed, as happens where memory runs out; run again to resume"
+        return "its process was killed, as happens when memory runs out; run again to resume"
     return f"its process ended with code {code}; run again to resume"
 
 
@@ -266,39 +275,39 @@ def context() -> BaseContext:
 
 
 def _work(job: Job, before: Stamp, pipe: Connection) -> None:
-    """Execute one job in this process, as :func:`attempt` does, and tell the parent through ``pipe``."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal would signal both
-    told, stop = 0.0, False
+    """Execute one job in this process, as :func:`run_locked` does, and report to the parent through ``pipe``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal signals both
+    reported, stop = 0.0, False
 
     def terminated(number: int, frame: object) -> None:
         nonlocal stop
         stop = True
 
-    def notify(kind: str, **facts: Any) -> None:
-        nonlocal told
-        if kind in ("step", "image") and (stop or pipe.poll()):  # also true when the parent is gone
+    def notify(event: Event) -> None:
+        nonlocal reported
+        progress = isinstance(event, (Step, ImageEvaluated))
+        if progress and (stop or pipe.poll()):  # also true when the parent is gone
             raise KeyboardInterrupt
-        if kind == "stage":  # a scheduler signals both, too; what still loads has nothing to keep
-            signal.signal(signal.SIGTERM, signal.SIG_DFL if facts["text"] == LOADING else terminated)
-        if kind in ("stage", "note") or time.monotonic() - told > TICK_SECONDS:
-            told = time.monotonic()
-            pipe.send((kind, facts))
-
-    def tell(state: str, text: str = "") -> None:
-        pipe.send((state, {"text": text}))
+        if isinstance(event, (Loading, Training, Evaluating)):
+            # A scheduler signals both, too; a run that is still loading has nothing to save.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if isinstance(event, Loading) else terminated)
+        if not progress or time.monotonic() - reported > EVENT_SECONDS:
+            reported = time.monotonic()
+            pipe.send(event)
 
     try:
-        record, ours = attempt(job, before, notify)
-        tell(record.state, record.error or ("" if ours else ELSEWHERE))
+        record, ours = run_locked(job, before, notify)
+        pipe.send(Ended(record.state, record.error or ("" if ours else ELSEWHERE)))
     except lock.LockedError as error:
-        tell("taken", str(error))
+        pipe.send(Locked(str(error)))
     except LostWorkerError as error:
-        tell("crashed", str(error))
+        pipe.send(Ended("crashed", str(error)))
     except UserError as error:
-        tell("refused", str(error))
+        pipe.send(Ended("refused", str(error)))
     except (KeyboardInterrupt, BrokenPipeError):
         with suppress(OSError):  # the parent may be gone
-            tell("interrupted", "stopped with a checkpoint; run again to resume")
+            pipe.send(Ended("interrupted", "stopped with a checkpoint; run again to resume"))
     except Exception as error:
         lines = traceback.format_exc().strip().splitlines()
-        tell("crashed", f"{type(error).__name__}: {error} ({lines[-3].strip() if len(lines) > 2 else ''})")
+        where = lines[-3].strip() if len(lines) > 2 else ""
+        pipe.send(Ended("crashed", f"{type(error).__name__}: {error} ({where})"))

@@ -1,20 +1,26 @@
-"""From the words of a command to jobs: method names, seeds, hyperparameters."""
+"""From the words of a command line to jobs: protocol, methods, seeds, hyperparameters."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmark import protocol as protocols
 from benchmark.common import registry
 from benchmark.common.errors import UserError, nearest
+from benchmark.models.catalogue import find_backbone
 from benchmark.protocol import UNREADABLE, Protocol
 from benchmark.records import path_of
 from benchmark.records.naming import PERTURBATION, PERTURBED, base
-from benchmark.runs.job import Given, Job
+from benchmark.runs.job import Job
+from benchmark.runs.spec import Given, RunSpec
+from benchmark.training.runtime import RuntimeOptions
 
 GROUPS = {
     "table4": ("full", "freeze", "random", "random-q", "random-k", "random-v", "fim", "delta-fim", "fishertune"),
@@ -26,12 +32,70 @@ GROUPS = {
         "fim", "fim-variational", "delta-fim", "delta-fim-variational", "fishertune", "dr-fim-variational",
     ),
 }  # fmt: skip
-"""Words for several methods: FisherTune's Tables 4 and 5, and its Figures 3 and 5 (which leaves ΔF out)."""
+"""Names for groups of methods: FisherTune's Tables 4 and 5, and its Figures 3 and 5 (which omits ΔF)."""
 SAFE = re.compile(r"[A-Za-z0-9._+=,\[\]-]+")
 
 
 class Either(tuple[Any, ...]):
-    """Several values of one setting: one run for each."""
+    """Several values of one hyperparameter: one run for each."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that a command line selects, in the user's words.
+
+    Attributes:
+        protocol: a protocol's name or YAML file.
+        quick: use its variant ``quick``.
+        vfm: changes of its section ``vfm``, as :func:`benchmark.protocol.with_vfm` reads them.
+        every: all methods of the main comparison.
+        methods: as :func:`parse_methods` reads them.
+        seeds: as :func:`parse_seeds` reads them.
+        given: as :func:`parse_given` reads them.
+        backbone: instead of the protocol's own.
+        weights, revision: as in :class:`RunSpec`.
+    """
+
+    protocol: str
+    quick: bool = False
+    vfm: tuple[str, ...] = ()
+    every: bool = False
+    methods: str = ""
+    seeds: str = "0"
+    given: tuple[str, ...] = ()
+    backbone: str | None = None
+    weights: Path | None = None
+    revision: str | None = None
+
+    def load(self) -> Protocol:
+        """Return the selected protocol.
+
+        Raises:
+            UserError: no such protocol or variant, or an invalid field.
+        """
+        return protocols.with_vfm(protocols.load(self.protocol, "quick" if self.quick else None), self.vfm)
+
+    def names(self) -> list[str]:
+        """Return the selected methods.
+
+        Raises:
+            UserError: none, or both ``--all`` and ``--methods``.
+        """
+        if self.every and self.methods:
+            raise UserError("--all and --methods: give one of them")
+        return registry.main_methods() if self.every else parse_methods(self.methods)
+
+    def jobs(self, fixed: Protocol, data_root: Path, folder: Path, runtime: RuntimeOptions) -> list[Job]:
+        """Return the selected runs of the protocol, finished or not.
+
+        Raises:
+            UserError: an unknown method, backbone or hyperparameter.
+        """
+        names, backbone = self.names(), find_backbone(self.backbone or fixed.backbone).name
+        return plan(
+            fixed, backbone, names, parse_seeds(self.seeds), parse_given(self.given), data_root=data_root,
+            folder=folder, runtime=runtime, weights=self.weights, revision=self.revision,
+        )  # fmt: skip
 
 
 def plan(
@@ -40,14 +104,36 @@ def plan(
     methods: Iterable[str],
     seeds: Iterable[int],
     given: Given,
-    **common: Any,
+    *,
+    data_root: Path,
+    folder: Path,
+    runtime: RuntimeOptions | None = None,
+    weights: Path | None = None,
+    revision: str | None = None,
 ) -> list[Job]:
-    """Return the jobs, seed by seed so that a first full row of methods is there soonest.
+    """Return the jobs, seed by seed, so that every method has one run as early as possible.
 
     Raises:
-        UserError: an unknown method; settings for a method that is not run; a name no folder should have.
+        UserError: an unknown method; hyperparameters of a method that is not run; a name unfit for a folder.
     """
     methods = list(dict.fromkeys(methods))
+    _check_given(methods, given)
+    variants = {method: _variants(method, given.get(method, {})) for method in methods}
+    jobs = [
+        Job(RunSpec(protocol, backbone, method, seed, values, weights, revision), data_root, folder,
+            runtime or RuntimeOptions())
+        for seed in dict.fromkeys(seeds)
+        for method in methods
+        for values in variants[method]
+    ]  # fmt: skip
+    for spec in (job.spec for job in jobs):
+        if not SAFE.fullmatch(spec.method_name):
+            raise UserError(f"--set: {spec.method_name!r} cannot name a folder; use letters, digits and . _ + - =")
+        path_of(folder, protocol.name, backbone, spec.method_name, spec.seed)
+    return jobs
+
+
+def _check_given(methods: list[str], given: Given) -> None:
     for name in methods:
         registry.require("method", base(name))
     for name in given:
@@ -56,22 +142,10 @@ def plan(
         for each in given[name]:
             if each.startswith(PERTURBATION) and base(name) == name:
                 raise UserError(f"--set {name}.{each}: only {name}{PERTURBED} has it; run and set that one")
-    variants = {method: _variants(method, given.get(method, {})) for method in methods}
-    jobs = [
-        Job(protocol, backbone, method, seed, given=settings, **common)
-        for seed in dict.fromkeys(seeds)
-        for method in methods
-        for settings in variants[method]
-    ]
-    for job in jobs:
-        if not SAFE.fullmatch(job.method_name):
-            raise UserError(f"--set: {job.method_name!r} cannot name a folder; use letters, digits and . _ + - =")
-        path_of(job.folder, job.protocol.name, job.backbone, job.method_name, job.seed)
-    return jobs
 
 
 def _variants(method: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every combination of the values given, and of those of the method's grid where none is."""
+    """Return every combination of the given values, and of the method's grid for hyperparameters without one."""
     grid = {name: Either(values) for name, values in registry.find("method", base(method)).grid.items()}
     wanted = {**grid, **given}
     lists = [value if isinstance(value, Either) else (value,) for value in wanted.values()]
@@ -79,10 +153,10 @@ def _variants(method: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def parse_methods(text: str) -> list[str]:
-    """Read method names and words for several of them (:data:`GROUPS`), separated by commas.
+    """Read method names and groups of methods (:data:`GROUPS`), separated by commas.
 
     Raises:
-        UserError: no such method or word; none at all.
+        UserError: an unknown name, or no name at all.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
@@ -93,10 +167,10 @@ def parse_methods(text: str) -> list[str]:
         if word not in known:
             if word == "linear":
                 raise UserError(
-                    "linear is a decoder, which a protocol chooses, and no method: a linear probe is "
+                    "linear is a decoder, which the protocol chooses, not a method; for a linear probe use "
                     "--protocol streets@linear --methods freeze (or camvid@linear, gtav-to-cbm@linear)"
                 )
-            # What merely could carry a perturbation is no help to whoever misspelt a plain name.
+            # Suggest perturbed names only for a word with a suffix.
             plain = {name for name in known if PERTURBED not in name or "+" in word}
             raise UserError(f"unknown method {word!r}: {nearest(word, plain)}")
     return [name for word in words for name in known[word]]
@@ -105,7 +179,7 @@ def parse_methods(text: str) -> list[str]:
 def parse_given(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Read ``METHOD.SETTING=VALUE`` texts; a value is read as YAML (``1e-3`` as a number too).
 
-    A setting that occurs several times has an :class:`Either` of its values.
+    A hyperparameter that occurs several times has an :class:`Either` of its values.
 
     Raises:
         UserError: a text of another form.

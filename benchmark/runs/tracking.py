@@ -1,7 +1,6 @@
-"""``run --track``: a run's losses and scores in TensorBoard or Weights & Biases as it goes, through accelerate.
+"""``run --track``: log a run's losses and scores to TensorBoard or Weights & Biases, through accelerate.
 
-Trackers only listen: a tracked run ends with the record that it would have had. Nothing leaves this machine; what W&B
-writes offline is sent by whoever wants to, with ``wandb sync``.
+Tracking does not change a run's record. Nothing leaves this machine: W&B writes offline, ``wandb sync`` uploads.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ if TYPE_CHECKING:
     from benchmark.runs.job import Job
 
 FOLDER = ".tracking"
-"""Among the records, and hidden from whoever looks for them: W&B writes JSON files of its own."""
+"""A hidden folder among the records, so that W&B's own JSON files are not taken for records."""
 EVERY = 10
-"""Iterations from one entry of losses to the next; each is flushed to disk."""
-SEEN = {"tensorboard": "tensorboard --logdir {place}", "wandb": "wandb sync {place}/wandb/offline-run-*"}
-"""How to look at what a tracker wrote."""
-Score = Callable[[int], dict[str, Any]]
+"""Iterations between two logged losses; each entry is flushed to disk."""
+VIEW = {"tensorboard": "tensorboard --logdir {place}", "wandb": "wandb sync {place}/wandb/offline-run-*"}
+"""How to view a tracker's logs."""
+Evaluate = Callable[[int], dict[str, Any]]
 Tick = Callable[[int, dict[str, float]], None]
 
 
@@ -31,26 +30,27 @@ def require(tracker: str) -> None:
     """Check that a tracker is installed.
 
     Raises:
-        UserError: it is not; the line says how to get it.
+        UserError: it is not.
     """
     if find_spec(tracker) is None:
-        raise UserError(f"--track {tracker}: it is not installed; get it by: pip install {tracker}")
+        raise UserError(f"--track {tracker}: not installed; install it with: pip install {tracker}")
 
 
-class Follower:
-    """Tells a tracker of one run; use its :meth:`scores` and :meth:`steps` in the place of what they are given.
+class RunTracker:
+    """Logs one run; :meth:`logging_scores` and :meth:`logging_steps` wrap the callbacks of the training loop.
 
     Args:
-        job: the run; with no ``tracker`` nothing is done at all.
+        job: the run; nothing is logged unless its runtime options name a tracker.
         conditions: what decides the run's result, for the tracker's table of runs.
-        main: whether this process is the one that writes.
+        main: whether this rank writes.
     """
 
     def __init__(self, job: Job, conditions: Mapping[str, Any], main: bool) -> None:
-        self.place = job.folder / FOLDER / str(job.tracker)
-        self.hint = SEEN[job.tracker].format(place=self.place) if job.tracker else ""
+        name = job.runtime.tracker
+        self.place = job.folder / FOLDER / str(name)
+        self.hint = VIEW[name].format(place=self.place) if name else ""
         self._tracker: Any = None
-        if job.tracker is None or not main:
+        if name is None or not main:
             return
         with writing(self.place, "give another --records"):
             self.place.mkdir(parents=True, exist_ok=True)
@@ -58,34 +58,34 @@ class Follower:
         self._tracker.start()
         self._tracker.store_init_configuration(_flat(conditions))
 
-    def steps(self, tick: Tick) -> Tick:
-        """Return ``tick`` that also tells of the losses; whatever it raises ends the tracker's run first."""
+    def logging_steps(self, tick: Tick) -> Tick:
+        """Return ``tick`` that also logs the losses; an exception in ``tick`` closes the tracker first."""
 
-        def told(step: int, losses: dict[str, float]) -> None:
+        def logged(step: int, losses: dict[str, float]) -> None:
             if losses and step % EVERY == 0:
                 self._log({f"loss/{name}": value for name, value in losses.items()}, step)
             try:
                 tick(step, losses)
             except BaseException:
-                self.end()
+                self.close()
                 raise
 
-        return told
+        return logged
 
-    def scores(self, score: Score) -> Score:
-        """Return ``score`` that also tells of mIoU (fractions) by domain and of the targets' average."""
+    def logging_scores(self, evaluate: Evaluate) -> Evaluate:
+        """Return ``evaluate`` that also logs mIoU (a fraction) by domain, and its average over the targets."""
 
-        def told(step: int) -> dict[str, Any]:
-            found = score(step)
+        def logged(step: int) -> dict[str, Any]:
+            found = evaluate(step)
             source = {} if found["source"] is None else {"source": found["source"]}
             values = {"average": found["average"], **found["targets"], **source}
             self._log({f"mIoU/{name}": value for name, value in values.items()}, step)
             return found
 
-        return told
+        return logged
 
-    def end(self) -> None:
-        """Close what is open; a process that ends by itself would lose it."""
+    def close(self) -> None:
+        """Close the tracker, which otherwise loses entries if the process is killed."""
         if self._tracker is not None:
             self._tracker.finish()
             self._tracker = None
@@ -98,14 +98,15 @@ class Follower:
 def _tracker(job: Job, place: Path) -> Any:
     from accelerate.tracking import TensorBoardTracker, WandBTracker
 
-    name = f"{job.protocol.name}/{job.backbone}/{job.method_name}/seed{job.seed}"
-    if job.tracker == "tensorboard":
+    spec = job.spec
+    name = f"{spec.protocol.name}/{spec.backbone}/{spec.method_name}/seed{spec.seed}"
+    if job.runtime.tracker == "tensorboard":
         return TensorBoardTracker(name, place)
-    return WandBTracker("dgss-benchmark", mode="offline", dir=str(place), name=name, group=job.protocol.name)
+    return WandBTracker("dgss-benchmark", mode="offline", dir=str(place), name=name, group=spec.protocol.name)
 
 
 def _flat(conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the conditions as a tracker can show them: settings by name, anything but a number as text."""
+    """Return the conditions as a tracker shows them: hyperparameters by name, everything but numbers as text."""
     settings = {f"settings/{name}": value for name, value in conditions["settings"].items()}
     plain = {name: value for name, value in conditions.items() if name not in ("settings", "vfm")}
     return {

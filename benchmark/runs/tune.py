@@ -1,8 +1,8 @@
-"""``python -m benchmark tune``: every method's learning rate, by an equal search on held-out source images.
+"""``python -m benchmark tune``: search every method's learning rate equally, on held-out source images.
 
-Each method gets the same rates, one run of each, and nothing else is searched. The runs are those of the
-protocol's variant ``tune``, whose only "target" is a part of the source domain that neither trains nor scores
-anything else; so no choice has ever seen a target image. What is found belongs into the protocol's ``searched``.
+Each method gets the same rates, one run per rate, and nothing else is searched. The runs use the protocol's variant
+``tune``, whose only "target" is a part of the source domain that is used for nothing else; no choice depends on a
+target image. The rates found belong in the protocol's section ``searched``.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ def run(
     records: Path,
     workers: int | None,
 ) -> None:
-    """Carry out what is due of the search, then print its table and the settings that it found.
+    """Execute the pending runs of the search, then print its table and the rates that it found.
 
     Raises:
         UserError: anything that can be known before training starts.
-        SystemExit: code 1 where a run crashed.
+        SystemExit: code 1 if a run crashed.
     """
     console = Console(stderr=True)
     fixed = protocol.load(name, VARIANT)
     names = request.parse_methods(methods) if methods else tunable()
-    wanted = plan(
+    jobs = plan(
         fixed, find_backbone(backbone or fixed.backbone).name, names, parse_rates(rates),
         data_root=place_for(fixed, data_root), folder=records, weights=weights,
     )  # fmt: skip
-    outcomes = sweep.carry_out(wanted, workers, console, every=not methods)
-    done = [read(job.record) for job in wanted if job.record.exists()]
+    outcomes = sweep.run_pending(jobs, workers, console, skip_unserved=not methods)
+    done = [read(job.record) for job in jobs if job.record.exists()]
     print(tables.markdown(table(done)))
     print(yaml.safe_dump({"searched": choose(done)}, sort_keys=False).rstrip())
-    # A rate at which training diverges has been tried, too: its record says so, and it is never chosen.
-    sweep.end([outcome for outcome in outcomes if outcome.state != "failed"], console)
+    # A rate at which training diverges counts as tried: its record says so, and it is never chosen.
+    sweep.report_unfinished([outcome for outcome in outcomes if outcome.state != "failed"], console)
 
 
 def tunable() -> list[str]:
@@ -76,14 +76,21 @@ def parse_rates(text: str) -> list[float]:
     except ValueError:
         raise UserError(f"--rates {text}: must be numbers, such as 1e-4,3e-4,1e-3") from None
     if not all(0 < rate < 1 for rate in rates):
-        raise UserError(f"--rates {text}: each must lie between 0 and 1")
+        raise UserError(f"--rates {text}: each must be between 0 and 1")
     return sorted(set(rates))
 
 
 def plan(
-    fixed: protocol.Protocol, backbone: str, methods: Sequence[str], rates: Sequence[float], **common: object
+    fixed: protocol.Protocol,
+    backbone: str,
+    methods: Sequence[str],
+    rates: Sequence[float],
+    *,
+    data_root: Path,
+    folder: Path,
+    weights: Path | None = None,
 ) -> list[Job]:
-    """Return the search's runs: every method at every rate.
+    """Return the runs of the search: every method at every rate.
 
     Raises:
         UserError: an unknown method, or one without a learning rate.
@@ -91,10 +98,13 @@ def plan(
     for name in methods:
         if "lr" not in registry.find("method", name).Settings.model_fields:
             raise UserError(f"method {name!r} has no learning rate to search for; leave it out of --methods")
-    wanted: list[Job] = []
+    jobs: list[Job] = []
     for rate in rates:
-        wanted += request.plan(fixed, backbone, methods, [SEED], {name: {"lr": rate} for name in methods}, **common)
-    return wanted
+        given = {name: {"lr": rate} for name in methods}
+        jobs += request.plan(
+            fixed, backbone, methods, [SEED], given, data_root=data_root, folder=folder, weights=weights
+        )
+    return jobs
 
 
 def choose(records: Sequence[Record]) -> dict[str, dict[str, float]]:
@@ -107,7 +117,7 @@ def choose(records: Sequence[Record]) -> dict[str, dict[str, float]]:
 
 
 def table(records: Sequence[Record]) -> Table:
-    """Return methods by rates: mIoU in percent on the held-out source images; a diverged run leaves its cell empty."""
+    """Return methods by rates: mIoU in percent on held-out source images; the cell of a diverged run is empty."""
     if not records:
         raise UserError("the search has no finished run yet; run the same command again")
     tables.check(records)
@@ -126,7 +136,7 @@ def table(records: Sequence[Record]) -> Table:
         f"rate, seed {SEED}. Fingerprint {first.fingerprint[:12]}.",
         tuple(Column(f"{rate:g}", 1) for rate in rates),
         tuple(Row(name, labels[name], tuple(cells.values())) for name, cells in rows.items()),
-        ("Bold: chosen. No target image was looked at.", *(f"{name}: at an end of the range." for name in edge)),
+        ("Bold: chosen. No target image was used.", *(f"{name}: at an end of the range." for name in edge)),
     )
 
 

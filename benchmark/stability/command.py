@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -15,10 +15,12 @@ from benchmark.data.location import make_ready, place_for, require
 from benchmark.models.catalogue import find_backbone
 from benchmark.runs import request
 from benchmark.runs.display import Display
+from benchmark.runs.events import Ended
 from benchmark.runs.job import Job
 from benchmark.runs.sweep import check_writable
 from benchmark.stability import table
 from benchmark.stability.record import Stability, place_of, read, write
+from benchmark.training.runtime import RuntimeOptions
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 FIGURE = "overlap"
@@ -47,10 +49,11 @@ def run(
     fixed = protocol.load(name)
     wanted = request.plan(
         fixed, find_backbone(backbone or fixed.backbone).name, ["fishertune"], request.parse_seeds(seeds), {},
-        data_root=place_for(fixed, data_root), folder=records, weights=weights, threads=threads,
+        data_root=place_for(fixed, data_root), folder=records, weights=weights,
+        runtime=RuntimeOptions(threads=threads),
     )  # fmt: skip
     counts = parse_images(images, fixed.batch)
-    places = {job: place_of(records, fixed.name, job.backbone, job.seed) for job in wanted}
+    places = {job: place_of(records, fixed.name, job.spec.backbone, job.spec.seed) for job in wanted}
     due = [job for job in wanted if force or not _finished(places[job], job, counts)]
     check_writable(places[wanted[0]].parent)
     if due:
@@ -88,7 +91,7 @@ def _finished(path: Path, job: Job, counts: list[int]) -> bool:
         return False
     record = read(path)
     for field, made, now in (
-        ("protocol", record.fingerprint, job.protocol.fingerprint()),
+        ("protocol", record.fingerprint, job.spec.protocol.fingerprint()),
         ("--images", list(record.images), counts),
     ):
         if made != now:
@@ -101,12 +104,8 @@ def _measure(due: dict[Job, Path], counts: list[int], console: Console) -> None:
 
     with Display(len(due), console) as display:
         for job, path in due.items():
-
-            def notify(kind: str, job: Job = job, **facts: Any) -> None:
-                display.event(job, kind, facts)
-
-            write(measure(job, counts, notify), path)
-            display.event(job, "measured", {"text": str(path)})
+            write(measure(job, counts, partial(display.show, job)), path)
+            display.show(job, Ended("finished", str(path)))
 
 
 def _close(records: list[Stability], folder: Path, console: Console) -> None:

@@ -18,7 +18,8 @@ from benchmark.common.rng import derive_seed, torch_rng
 from benchmark.data.loader import TrainingSet
 from benchmark.method import Phase
 from benchmark.models.weights import weight_hash
-from benchmark.runs.experiment import Experiment, Notify
+from benchmark.runs.events import Loading, Notify, Step, Training, ignore
+from benchmark.runs.experiment import Experiment
 from benchmark.runs.job import Job
 from benchmark.stability.record import Agreement, Criterion, Estimator, Point, Stability
 from benchmark.training.trainer import Trainer
@@ -36,45 +37,45 @@ class Stop:
     cpu_seconds: float
 
 
-def measure(job: Job, images: Sequence[int], notify: Notify = lambda kind, **facts: None) -> Stability:
+def measure(job: Job, images: Sequence[int], notify: Notify = ignore) -> Stability:
     """Measure how far two independent estimates agree, with every estimator and criterion.
 
     Args:
         job: of ``fishertune``, whose settings hold but for estimator and criterion.
         images: numbers of images to stop at, growing multiples of the protocol's batch.
-        notify: told ``("stage", text=)`` and ``("step", step=, total=, losses=)``.
+        notify: receives the run's events.
 
     Raises:
         UserError: data, weights or backbone are not as they must be, or a gradient is not finite.
     """
     started, cpu = datetime.now(timezone.utc), time.process_time()
-    torch.set_num_threads(job.threads)
-    notify("stage", text="loading")
+    torch.set_num_threads(job.runtime.threads)
+    notify(Loading())
     experiment = Experiment(job)
-    method = job.make_method()
+    method = job.spec.make_method()
     trainer = Trainer(
-        job.protocol, job.seed, experiment.segmenter, method, experiment.data, experiment.accelerator,
+        job.spec.protocol, job.spec.seed, experiment.segmenter, method, experiment.data, experiment.accelerator,
         runtime=experiment.runtime,
     )  # fmt: skip
     bench = Bench(job, experiment, trainer, list(images), notify)
     bench.warm_up()
     conditions = {
-        "protocol": job.protocol.name,
-        "protocol_fields": job.protocol.fields(),
-        "fingerprint": job.protocol.fingerprint(),
+        "protocol": job.spec.protocol.name,
+        "protocol_fields": job.spec.protocol.fields(),
+        "fingerprint": job.spec.protocol.fingerprint(),
         "data_hash": experiment.data_hash(),
         "batches_hash": experiment.batches_hash(),
         "decoder_hash": experiment.decoder_hash,
         "warm_hash": weight_hash(experiment.segmenter.decoder),
-        "warmup": job.protocol.decoder.warmup,
-        "backbone": job.backbone,
+        "warmup": job.spec.protocol.decoder.warmup,
+        "backbone": job.spec.backbone,
         "weights_hash": experiment.weights_hash,
         "settings": json.loads(method.settings.model_dump_json()),
-        "seed": job.seed,
+        "seed": job.spec.seed,
         "frames": len(experiment.source.samples),
         "versions": machine.versions(),
         "commit": machine.commit(),
-        "machine": machine.describe(job.threads),
+        "machine": machine.describe(job.runtime.threads),
         "started": started.isoformat(timespec="seconds"),
     }
     curves = bench.curves()
@@ -94,18 +95,18 @@ class Bench:
 
     def __init__(self, job: Job, experiment: Experiment, trainer: Trainer, images: list[int], notify: Notify) -> None:
         self.job, self.trainer, self.images, self.notify = job, trainer, images, notify
-        self.seed = derive_seed(job.seed, "stability")  # not the order in which the decoder saw the source
-        source, augmentation = experiment.source, job.protocol.augmentation
+        self.seed = derive_seed(job.spec.seed, "stability")  # not the order in which the decoder saw the source
+        source, augmentation = experiment.source, job.spec.protocol.augmentation
         length = ESTIMATES * images[-1]
         self.data = TrainingSet(source.samples, source.reader, augmentation, seed=self.seed, length=length)
         self.candidates = 0
-        self.done, self.total = 0, job.protocol.decoder.warmup
+        self.done, self.total = 0, job.spec.protocol.decoder.warmup
 
     def warm_up(self) -> None:
         """Train the decoder on the frozen backbone: the very iterations that begin every run of this seed."""
-        self.notify("stage", text="warming the decoder up")
-        warmup = self.job.protocol.decoder.warmup
-        self.total = warmup + len(get_args(Estimator)) * ESTIMATES * (self.images[-1] // self.job.protocol.batch)
+        self.notify(Training("warming the decoder up"))
+        warmup = self.job.spec.protocol.decoder.warmup
+        self.total = warmup + len(get_args(Estimator)) * ESTIMATES * (self.images[-1] // self.job.spec.protocol.batch)
         self.trainer.run(lambda step: {}, until=warmup, tick=lambda step, losses: self._tick(losses))
 
     def curves(self) -> dict[str, tuple[Point, ...]]:
@@ -130,11 +131,11 @@ class Bench:
 
     def _stops(self, estimator: str, which: int) -> list[Stop]:
         """Make one estimate, and look at it after each of the numbers of images."""
-        batch, steps = self.job.protocol.batch, self.images[-1] // self.job.protocol.batch
-        method: Any = replace(self.job, given={"estimator": estimator}).make_method()
-        method.attach(self.trainer.segmenter.backbone, torch_rng(self.job.seed, "method"))
+        batch, steps = self.job.spec.protocol.batch, self.images[-1] // self.job.spec.protocol.batch
+        method: Any = replace(self.job.spec, given={"estimator": estimator}).make_method()
+        method.attach(self.trainer.segmenter.backbone, torch_rng(self.job.spec.seed, "method"))
         self.trainer.enter(Phase("estimate", steps, backbone=False, decoder=False, estimate=True))
-        self.notify("stage", text=f"{estimator}, estimate {which + 1} of {ESTIMATES}")
+        self.notify(Training(f"{estimator}, estimate {which + 1} of {ESTIMATES}"))
         wall = cpu = 0.0
         stops = []
         for step, (images, labels) in enumerate(self._batches(which)):
@@ -158,9 +159,9 @@ class Bench:
     def _batches(self, which: int) -> Iterator[tuple[Tensor, Tensor]]:
         device = self.trainer.accelerator.device
         shown = Subset(self.data, self._positions(which, self.images[-1]))
-        for item in DataLoader(shown, self.job.protocol.batch, generator=torch.Generator()):
+        for item in DataLoader(shown, self.job.spec.protocol.batch, generator=torch.Generator()):
             yield item["image"].to(device), item["label"].to(device)
 
     def _tick(self, losses: dict[str, float]) -> None:
         self.done += 1
-        self.notify("step", step=self.done, total=self.total, losses=losses)
+        self.notify(Step(self.done, self.total, losses))

@@ -18,48 +18,47 @@ log = logging.getLogger(__name__)
 
 
 class UnfitError(Exception):
-    """A whole checkpoint of these conditions does not fit what it is to be loaded into, which is half loaded then."""
+    """A complete checkpoint with the right key does not fit the run, which is then partly overwritten."""
 
 
 def size(weights: int, decoder: int, trained: int, tunable: int, estimates: int = 0) -> int:
-    """Return about how many bytes a checkpoint in float32 takes at most.
+    """Return the approximate maximum size of a checkpoint in float32, in bytes.
 
     Args:
-        weights: values of backbone and decoder, trained or not; all of them are kept.
-        decoder: the decoder's among them.
-        trained: backbone-side values that train.
-        tunable: the values of the tensors that hold these: where it is more, an index stands beside each pair of
-            moments.
-        estimates: values that the method has estimated before it trains, which are gone by then.
+        weights: number of values of backbone and decoder, trained or not; all are saved.
+        decoder: the decoder's values, included in ``weights``.
+        trained: trainable values of the backbone and of added modules.
+        tunable: values of the tensors that contain these; if there are more, each pair of moments has an index.
+        estimates: values that the method estimates before it trains; they are gone by then.
     """
     return 4 * weights + 8 * decoder + max((8 if trained == tunable else 12) * trained, 4 * estimates)
 
 
 def free(folder: Path) -> int:
-    """Return how many bytes may still be written to a folder, which need not exist yet."""
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
     folder = folder.absolute()
     return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
 
 
 def require_room(path: Path, needed: int) -> None:
-    """See that a checkpoint of ``needed`` bytes fits on the disk beside an older one, and a record in place of one.
+    """Check that two checkpoints of ``needed`` bytes fit on the disk: the new one is written beside the old one.
 
     Raises:
-        UserError: it does not.
+        UserError: they do not.
     """
     here = path.stat().st_size if path.exists() else 0
     left = free(path.parent)
     if left + here < 2 * needed:
         raise UserError(
-            f"{path.parent}: {left / 1e9:.3f} GB are free, a run keeps up to {(2 * needed - here) / 1e9:.3f} GB (two "
-            "checkpoints, at the end a record instead of one); make room, or give another --records"
+            f"{path.parent}: {left / 1e9:.3f} GB are free, a run needs up to {(2 * needed - here) / 1e9:.3f} GB (two "
+            "checkpoints, later one and the record); free some space, or give another --records"
         )
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
     """Replace the checkpoint at ``path`` by ``state``: tensors, numbers, strings, lists and dicts.
 
-    It goes into the file tensor by tensor: beside a large model there is no memory for it as bytes.
+    Tensors are written one by one, since a large model leaves no memory for a copy as bytes.
 
     Raises:
         UserError: the folder cannot be written or the disk is full; the older checkpoint stays.
@@ -69,16 +68,16 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 
 def _save(state: dict[str, Any], file: BinaryIO) -> None:
-    kept = _Kept(file)
+    kept = _File(file)
     try:
-        torch.save(state, kept)  # type: ignore[arg-type]  # it has what is called of a file
+        torch.save(state, kept)  # type: ignore[arg-type]  # it has the methods that torch calls
     except RuntimeError as error:
-        # torch ends its archive even where it could not be written; that this fails, too, hides why.
+        # torch closes its archive even after a failed write; the second failure hides the first.
         raise (kept.error or error) from None
 
 
-class _Kept:
-    """A file, and the first error in writing it."""
+class _File:
+    """A file that remembers its first write error."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -96,18 +95,18 @@ class _Kept:
 
 
 def read(path: Path, key: str) -> dict[str, Any] | None:
-    """Return the checkpoint at ``path``, or None where there is none that belongs to ``key``.
+    """Return the checkpoint at ``path``, or None if there is none for ``key``.
 
-    One that is damaged or belongs to other conditions is left behind with a warning: the run starts anew.
+    A damaged checkpoint, or one for other conditions, is ignored with a warning, and the run starts from scratch.
     """
     if not path.exists():
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        log.warning("%s: damaged checkpoint (%s); starting anew", path, type(error).__name__)
+    except Exception as error:  # torch raises many kinds of errors for a damaged file
+        log.warning("%s: damaged checkpoint (%s); starting from scratch", path, type(error).__name__)
         return None
     if not isinstance(state, dict) or state.get("key") != key:
-        log.warning("%s: checkpoint of other conditions; starting anew", path)
+        log.warning("%s: checkpoint of other conditions; starting from scratch", path)
         return None
     return state

@@ -1,4 +1,4 @@
-"""How far a run has come, and what that took."""
+"""A run's progress, its losses and its cost so far."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ LOSS_EVERY = 10
 
 @dataclass
 class Progress:
-    """How far a run has come; part of every checkpoint.
+    """A run's progress; part of every checkpoint.
 
     Attributes:
         step: iterations done.
         losses: (iteration, named losses) of every ``LOSS_EVERY``-th iteration and the last.
         seconds: wall-clock time by phase (``warm-up``, the method's phases, ``evaluation``).
-        cpu_seconds: processor time of this process, all threads.
-        scores: what ``on_score`` returned, in order.
+        cpu_seconds: CPU time of this process, all threads.
+        scores: results of the evaluations, in order.
     """
 
     step: int = 0
@@ -31,7 +31,7 @@ class Progress:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Add wall-clock and processor time of the block, however it ends."""
+        """Add wall-clock and CPU time of the block, also if it raises."""
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             yield
@@ -40,15 +40,15 @@ class Progress:
             self.cpu_seconds += time.process_time() - cpu
 
     def done(self, losses: dict[str, float], total: int) -> None:
-        """Count one iteration of ``total``, and keep its losses if they are due; it has none where it estimates."""
+        """Count one iteration of ``total``; keep its losses if they are logged (an estimating one has none)."""
         self.step += 1
         if losses and (self.step % LOSS_EVERY == 0 or self.step == total):
             self.losses.append((self.step, losses))
 
-    def diverged(self, error: FloatingPointError, good: dict[str, float]) -> FloatingPointError:
-        """Keep the last good losses, and return the error that names them; with none, the error as it is."""
-        if not good:
+    def diverged(self, error: FloatingPointError, finite: dict[str, float]) -> FloatingPointError:
+        """Keep the last finite losses, and return the error that names them; without any, the error unchanged."""
+        if not finite:
             return error
         if not self.losses or self.losses[-1][0] < self.step:
-            self.losses.append((self.step, good))
-        return FloatingPointError(f"{error}; the last good one is {sum(good.values()):.4g}")
+            self.losses.append((self.step, finite))
+        return FloatingPointError(f"{error}; the last finite one is {sum(finite.values()):.4g}")

@@ -1,4 +1,4 @@
-"""What a run is taken up from again: all that moves in it, kept in its checkpoint and put back."""
+"""Save and restore training state."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from benchmark.training.progress import Progress
 from benchmark.training.schedule import evaluation_steps, missing
 
 
-class Resumable:
-    """All that moves in a run beside its progress; chance needs no state, as it comes from the iteration's number.
+class TrainingState:
+    """Everything that changes during training. RNG streams need no state: they depend on the iteration's number.
 
     Args:
         protocol: the fixed conditions.
-        segmenter: with the method attached, before any phase.
-        method: what it needs beyond weights and moments.
-        optimizers: by side.
-        accelerator: which processes share the run.
+        segmenter: with the method attached, before the first phase.
+        method: for what it needs beyond weights and moments.
+        optimizers: of ``decoder`` and, if it trains, ``backbone``.
+        accelerator: the run's ranks.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Resumable:
         self.tunable = sum(p.numel() for p in segmenter.backbone.parameters() if p.requires_grad)
 
     def size(self) -> int:
-        """Return about how many bytes a checkpoint takes, see :func:`checkpoints.size`."""
+        """Return the approximate size of a checkpoint in bytes, see :func:`checkpoint.size`."""
         backbone, decoder = (
             sum(parameter.numel() for parameter in side.parameters())
             for side in (self.segmenter.backbone, self.segmenter.decoder)
@@ -51,7 +51,7 @@ class Resumable:
         return checkpoint.size(backbone + decoder, decoder, trained, self.tunable, estimates)
 
     def save(self, path: Path, key: str, progress: Progress) -> None:
-        """Write the checkpoint, which belongs to ``key``; of several processes the first does.
+        """Write the checkpoint for ``key``; only the first rank does.
 
         Raises:
             UserError: it cannot be written.
@@ -68,55 +68,53 @@ class Resumable:
         checkpoint.write(path, state)
 
     def resume(self, path: Path, key: str) -> Progress | None:
-        """Take up what is in the checkpoint, and return how far it had come; None where there is none to take up.
+        """Restore the checkpoint and return its progress; None if there is no checkpoint for ``key``.
 
         Raises:
-            UnfitError: it holds something else than this program writes.
-            UserError: not every process finds the same one.
+            UnfitError: its content does not fit this run.
+            UserError: ranks find different checkpoints.
         """
         state = checkpoint.read(path, key)
         self._agree(path, state)
         if state is None:
             return None
         try:
-            return self._put_back(state)
+            return self._restore(state)
         except torch.OutOfMemoryError:
             raise
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise checkpoint.UnfitError(f"{path}: not a checkpoint of this program ({type(error).__name__})") from error
 
-    def _put_back(self, state: dict[str, Any]) -> Progress:
+    def _restore(self, state: dict[str, Any]) -> Progress:
         self.segmenter.load_state_dict(state["segmenter"])
         self.method.load_state_dict(state["method"])
         for side, optimizer in self.optimizers.items():
             _load(optimizer, state["optimizers"][side])
         progress = Progress(**state["progress"])
         step, lacking = progress.step, missing(self.protocol, progress.step, len(progress.scores))
-        # Only the scoring that is due at the very step may be missing: it can be stopped.
+        # Only the evaluation scheduled at this very step may be missing: it can be interrupted.
         if not 0 <= step <= self.protocol.iterations or lacking not in {
             0,
             int(step in evaluation_steps(self.protocol)),
         }:
-            raise ValueError("it is of an iteration that cannot be")
+            raise ValueError("its iteration and evaluations contradict each other")
         return progress
 
     def _agree(self, path: Path, state: dict[str, Any] | None) -> None:
-        """Refuse to go on from different checkpoints, as where nodes do not share the records' folder."""
+        """Refuse to resume from different checkpoints, as happens if nodes do not share the records folder."""
         progress = {"step": -1} if state is None else state.get("progress")
         step = progress.get("step", -2) if isinstance(progress, dict) else -2
         step = step if isinstance(step, int) and abs(step) < 2**31 else -2
         steps = self.accelerator.gather(torch.tensor([step], device=self.accelerator.device)).tolist()
         if len(set(steps)) > 1:
-            raise UserError(
-                f"{path}: not every process finds the same checkpoint; give a --records folder that all nodes share"
-            )
+            raise UserError(f"{path}: ranks find different checkpoints; give a --records folder that all nodes share")
 
 
 def _load(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take back an optimizer's state; torch looks at nothing but the number of parameters.
+    """Restore an optimizer's state, with the checks that torch omits: it compares only numbers of parameters.
 
     Raises:
-        KeyError, TypeError, ValueError: it would not get over the next step.
+        KeyError, TypeError, ValueError: the next step would fail with it.
     """
     if isinstance(optimizer, torch.optim.AdamW):
         _check_moments(optimizer, state)
@@ -133,17 +131,17 @@ def _check_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     for number, param in zip(numbers, params, strict=True):
         saved = state["state"].get(number)
-        if not saved:  # it never had a gradient
+        if not saved:  # the parameter never had a gradient
             continue
         for name in ("exp_avg", "exp_avg_sq"):
             if saved[name].shape != param.shape or saved[name].dtype != param.dtype:
-                raise ValueError(f"{name} is not one value of the parameter's type for each of its own")
+                raise ValueError(f"{name} has another shape or type than the parameter")
         if saved["step"].shape or not 0 < saved["step"].item() < math.inf:
-            raise ValueError("no count of steps")
+            raise ValueError("invalid number of steps")
 
 
 def _alike(option: Any, own: Any) -> bool:
-    """Return whether an option can be the optimizer's own, whose numbers a method may change on its way."""
+    """Return whether an option fits the optimizer's own; a method may change numbers during training."""
     if isinstance(own, (int, float)) and not isinstance(own, bool):
         return isinstance(option, (int, float)) and math.isfinite(option)
     return bool(option == own)

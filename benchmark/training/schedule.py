@@ -1,6 +1,8 @@
-"""What happens at which iteration of a run: phases, learning rates, scorings."""
+"""What happens at which iteration of a run: phases, learning rates, evaluations."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from benchmark.common.errors import UserError
 from benchmark.method import Method, Phase
@@ -16,30 +18,30 @@ def schedule(protocol: Protocol, step: int) -> float:
 
 
 def evaluation_steps(protocol: Protocol) -> set[int]:
-    """Return after how many iterations the model is scored; the last is always among them."""
+    """Return the iterations after which the model is evaluated; the last iteration always is one."""
     times = protocol.evaluation.times
     return {protocol.iterations * i // times for i in range(1, times + 1)}
 
 
-def missing(protocol: Protocol, step: int, made: int) -> int:
-    """Return how many of the scorings that are due after ``step`` iterations are not among the ``made`` ones."""
-    return sum(time <= step for time in evaluation_steps(protocol)) - made
+def missing(protocol: Protocol, step: int, done: int) -> int:
+    """Return how many of the evaluations scheduled up to iteration ``step`` are missing if ``done`` are complete."""
+    return sum(time <= step for time in evaluation_steps(protocol)) - done
 
 
-def timeline(method: Method, protocol: Protocol) -> list[tuple[Phase, int]]:
-    """Return, for each iteration, its phase and the iteration at which that phase began.
+def timeline(method: Method, protocol: Protocol) -> list[Phase]:
+    """Return the phase of each iteration, with its ``start``.
 
     Raises:
-        UserError: the method's phases do not sum to the iterations it was offered.
+        UserError: the method's phases do not sum to the iterations that the protocol leaves it.
     """
     warmup = protocol.decoder.warmup
     phases = (Phase("warm-up", warmup, backbone=False), *method.phases(protocol.iterations - warmup, warmup))
-    line: list[tuple[Phase, int]] = []
+    line: list[Phase] = []
     for phase in phases:
-        line += [(phase, len(line))] * phase.iterations
+        line += [replace(phase, start=len(line))] * phase.iterations
     if len(line) != protocol.iterations:
         raise UserError(
             f"{method.label}: its phases take {len(line) - warmup} iterations of the "
-            f"{protocol.iterations - warmup} that protocol {protocol.name} offers; shorten its estimation"
+            f"{protocol.iterations - warmup} that protocol {protocol.name} leaves them; shorten its estimation"
         )
     return line

@@ -1,26 +1,26 @@
-"""ONE loop for every method. It never asks which method it trains.
+"""ONE training loop for every method. It never asks which method it trains.
 
-All chance inside the model at iteration t (drop path, dropout, points of a loss) comes from the stream
-(seed, "model", t), and sample and augmentation from the position in the data; so a resumed run needs no random
-state, and ends bit-identical to an undisturbed one.
+Random numbers inside the model at iteration t (drop path, dropout, points of a loss) come from the RNG stream
+(seed, "model", t), samples and augmentation from the position in the data. A resumed run therefore needs no generator
+state and ends bit-identical to an uninterrupted one.
 
-Several processes share each batch equally: a process takes consecutive images of it, losses are divided by what the
-whole batch holds, and gradients and estimates are those of the whole batch on every process. In the same way a process
-may go through its share in several steps; where a method estimates it sees the share at once.
+Ranks divide each batch equally: a rank takes consecutive images, losses are divided by the normaliser of the whole
+batch, and gradients and estimates are those of the whole batch on every rank. A rank may process its images in several
+micro-batches; a method that estimates sees all of the rank's images at once.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch import Tensor, nn
+from accelerate import Accelerator
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmark.common.errors import UserError
@@ -33,72 +33,33 @@ from benchmark.models import compiled
 from benchmark.models.backbone import checkpoint_blocks
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
+from benchmark.training.batch import Batch
 from benchmark.training.progress import Progress
-from benchmark.training.resume import Resumable
+from benchmark.training.ranks import Losses, images_per_rank
+from benchmark.training.resume import TrainingState
 from benchmark.training.runtime import RuntimeOptions
 from benchmark.training.schedule import evaluation_steps, missing, schedule, timeline
 
 CHECKPOINT_SECONDS = 60.0
-
-
-class Losses(nn.Module):
-    """The forward pass as one module call, which is what data-parallel wrappers intercept."""
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        super().__init__()
-        self.segmenter = segmenter
-
-    def forward(self, images: Tensor, labels: Tensor, normaliser: Tensor, micro_batch: MicroBatch) -> dict[str, Tensor]:
-        """Return the decoder's named losses, see :meth:`Segmenter.losses`."""
-        return self.segmenter.losses(images, labels, normaliser, micro_batch)
-
-
-def make_accelerator(precision: str) -> Accelerator:
-    """Return device, processes and precision of a run: a GPU where there is one, processes as torchrun started them.
-
-    Args:
-        precision: as the protocol has it.
-    """
-    gpu = torch.cuda.is_available()
-    # A phase leaves one side's weights without gradients, and methods have some that no loss reaches.
-    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
-    mixed = "bf16" if precision == "auto" and gpu else "no"
-    return Accelerator(cpu=not gpu, mixed_precision=mixed, kwargs_handlers=[parallel])
-
-
-def share_of(protocol: Protocol, processes: int, accumulate: int = 1) -> int:
-    """Return how many images of each batch fall to one of ``processes``, which take them in ``accumulate`` steps.
-
-    Raises:
-        UserError: processes or steps cannot have as many each.
-    """
-    if protocol.batch % (processes * accumulate):
-        fitting = ", ".join(str(n) for n in range(1, protocol.batch + 1) if protocol.batch % n == 0)
-        steps = f" in {accumulate} steps (--accumulate) each" if accumulate > 1 else ""
-        what = "processes times steps must be one of" if accumulate > 1 else "start"
-        raise UserError(
-            f"protocol {protocol.name} has {protocol.batch} images per batch, which {processes} processes{steps} "
-            f"cannot share equally; {what} {fitting}"
-        )
-    return protocol.batch // processes
+Evaluate = Callable[[int], dict[str, Any]]
 
 
 class Trainer:
-    """A run in the making: segmenter, method and both optimizers, and the step that moves them.
+    """Segmenter, method and both optimizers, and the step that updates them.
 
     Args:
         protocol: the fixed conditions.
-        seed: of every random stream.
+        seed: of every RNG stream.
         segmenter: backbone and freshly initialised decoder; the method is attached here.
         method: the fine-tuning method.
         data: (iterations x batch) training samples by position.
-        accelerator: device, processes, precision.
-        perturbation: goes with the method in its training steps, whichever it is.
-        execution: how it is carried out, with the number of loaders decided; None of either loads here.
+        accelerator: device, ranks, precision.
+        perturbation: feature perturbation in training steps, for any method.
+        runtime: with the number of data-loader workers decided; None of them loads in this process.
 
     Raises:
-        UserError: a batch that the processes cannot share equally; a method's phases of another length than offered;
-            a perturbation where a batch is not seen at once; something to compile, and no compiler.
+        UserError: a batch that ranks and micro-batches cannot divide equally; phases of a method that do not sum to
+            the iterations it gets; a perturbation with micro-batches; no compiler where compilation is asked for.
     """
 
     def __init__(
@@ -116,178 +77,131 @@ class Trainer:
         self.data, self.accelerator = data, accelerator
         self.progress = Progress()
         self.runtime = runtime or RuntimeOptions()
-        self.share = share_of(protocol, accelerator.num_processes, self.runtime.accumulate)
-        self.micro_batch = MicroBatch(accelerator.process_index, accelerator.num_processes)
-        segmenter.to(accelerator.device)
-        method.attach(segmenter.backbone, torch_rng(seed, "method"))
+        self.images = images_per_rank(protocol, accelerator.num_processes, self.runtime.accumulate)
+        self.rows = MicroBatch(accelerator.process_index, accelerator.num_processes)
+        self._attach(perturbation)
+        self.tunable = [p for p in segmenter.backbone.parameters() if p.requires_grad]
+        self.model = accelerator.prepare(Losses(segmenter))
+        self.optimizers = self._make_optimizers()
+        self.timeline = timeline(method, protocol)
+        self.state = TrainingState(protocol, segmenter, method, self.optimizers, accelerator)
+
+    def _attach(self, perturbation: Perturbation | None) -> None:
+        backbone, method = self.segmenter.backbone, self.method
+        self.segmenter.to(self.accelerator.device)
+        method.attach(backbone, torch_rng(self.seed, "method"))
         if perturbation is not None:
             if self.runtime.accumulate > 1:
                 raise UserError("feature perturbation needs the statistics of a whole batch; leave --accumulate out")
             perturbation.join(method)
         if (queries := method.queries()) is not None:
-            segmenter.decoder.link(queries, seed)
+            self.segmenter.decoder.link(queries, self.seed)
         if self.runtime.compile:
-            compiled.require(accelerator.device)
-            compiled.compile_blocks(segmenter.backbone)
+            compiled.require(self.accelerator.device)
+            compiled.compile_blocks(backbone)
         if self.runtime.checkpointing:
-            checkpoint_blocks(segmenter.backbone)
-        self.tunable = [p for p in segmenter.backbone.parameters() if p.requires_grad]
-        self.model = accelerator.prepare(Losses(segmenter))
-        spec = protocol.decoder
-        groups = segmenter.decoder.parameter_groups(spec.weight_decay)
-        decoder = torch.optim.AdamW(groups, spec.lr, protocol.betas, protocol.eps, fused=True)
-        tuner = method.optimizer(protocol.betas, protocol.eps)
-        self.optimizers = {"decoder": decoder} | ({"backbone": tuner} if tuner is not None else {})
-        for optimizer in self.optimizers.values():
+            checkpoint_blocks(backbone)
+
+    def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        protocol, spec = self.protocol, self.protocol.decoder
+        groups = self.segmenter.decoder.parameter_groups(spec.weight_decay)
+        optimizers: dict[str, torch.optim.Optimizer] = {
+            "decoder": torch.optim.AdamW(groups, spec.lr, protocol.betas, protocol.eps, fused=True)
+        }
+        if (tuner := self.method.optimizer(protocol.betas, protocol.eps)) is not None:
+            optimizers["backbone"] = tuner
+        for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
-        self.timeline = timeline(method, protocol)
-        self.resumable = Resumable(protocol, segmenter, method, self.optimizers, accelerator)
+        return optimizers
 
     # ---------------------------------------------------------------------------------------------------
-    # the training step
+    # The training step.
     # ---------------------------------------------------------------------------------------------------
 
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """Do iteration ``progress.step`` on this process's share of a batch; return the batch's named losses."""
+        """Run iteration ``progress.step`` on this rank's images of a batch; return the batch's named losses."""
         t = self.progress.step
-        phase, first = self.timeline[t]
-        self._seed_model()
+        phase = self.timeline[t]
         self.enter(phase)
         if phase.estimate:
-            # Estimates watch single operations, which compiled blocks do not show.
-            with compiled.uncompiled() if self.runtime.compile else nullcontext():
-                self.method.estimate(self.estimation(images, labels, self.seed, t - first, phase.iterations))
-            if t - first == phase.iterations - 1:
-                self.method.estimated()
-            self.model.zero_grad(set_to_none=True)
-            return {}
-        named = self._named(self._gradients(images, labels, phase, t - first))
-        total = sum(named.values())
+            return self._observe(images, labels, phase)
+
+        # Forward and backward over micro-batches: gradients accumulate.
+        losses: dict[str, Tensor] = {}
+        normaliser = self._normaliser(labels)
+        for part in self._micro_batches(images, labels, self.runtime.accumulate):
+            with self._gradient_exchange(part):
+                with self.accelerator.autocast(), part.rows.chance():
+                    named = self.model(part.images, part.labels, normaliser, part.rows)
+                    if phase.backbone:
+                        named = named | self._method_losses(part)
+                self.accelerator.backward(torch.stack(list(named.values())).sum())
+            for name, value in named.items():
+                losses[name] = losses.get(name, 0) + value.detach()
+
+        # Check: the losses of the whole batch are numbers.
+        values = self._mean_over_ranks(losses)
+        total = sum(values.values())
         if not math.isfinite(total):
             raise FloatingPointError(f"the loss is {total} at iteration {t + 1} (phase {phase.name})")
+
+        # Update: the optimizers that this phase trains.
         if phase.backbone:
-            self.method.before_step(t - first, phase.iterations)
-        factor = schedule(self.protocol, t)
-        for side, optimizer in self.optimizers.items():
-            if phase.decoder if side == "decoder" else phase.backbone:
-                for group in optimizer.param_groups:
-                    group["lr"] = group["initial_lr"] * factor
-                optimizer.step()
+            self.method.before_step(t - phase.start, phase.iterations)
+        for optimizer in (self.optimizers[side] for side in phase.trains if side in self.optimizers):
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * schedule(self.protocol, t)
+            optimizer.step()
         self.model.zero_grad(set_to_none=True)
-        return named
-
-    def _gradients(self, images: Tensor, labels: Tensor, phase: Phase, step: int) -> dict[str, Tensor]:
-        """Let gradients of the batch's loss stand on the parameters; return this process's part of the losses."""
-        count, normaliser = self.runtime.accumulate, self._normaliser(labels)
-        sums: dict[str, Tensor] = {}
-        for place, (some, theirs) in enumerate(zip(images.chunk(count), labels.chunk(count), strict=True)):
-            micro_batch = MicroBatch(self.micro_batch.index * count + place, self.micro_batch.of * count)
-            self._seed_model()
-            together = nullcontext() if place == count - 1 else self.accelerator.no_sync(self.model)
-            with together:  # processes exchange gradients once, after the last of the steps
-                with self.accelerator.autocast(), micro_batch.chance():
-                    losses = self.model(some, theirs, normaliser, micro_batch)
-                    if phase.backbone:
-                        extra = self.method.losses(self._decoding(phase, step, micro_batch))
-                        losses = losses | {name: value / count for name, value in extra.items()}
-                self.accelerator.backward(torch.stack(list(losses.values())).sum())
-            for name, value in losses.items():
-                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
-        return sums
-
-    def _seed_model(self) -> None:
-        # One stream for all portions of a batch, which take their rows of it; the 0 keeps older records' numbers.
-        torch.manual_seed(derive_seed(self.seed, "model", self.progress.step, 0))
+        return values
 
     # ---------------------------------------------------------------------------------------------------
 
-    def run(
-        self,
-        score: Callable[[int], dict[str, Any]],
-        save: Path | None = None,
-        key: str = "",
-        tick: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
-        until: int | None = None,
-    ) -> Progress:
-        """Train from ``progress.step`` to the end.
+    def _observe(self, images: Tensor, labels: Tensor, phase: Phase) -> dict[str, float]:
+        """Let the method observe a batch of its estimation phase; nothing is updated and there are no losses."""
+        step = self.progress.step - phase.start
+        # Estimates watch single operations, which compiled blocks do not show.
+        with compiled.uncompiled() if self.runtime.compile else nullcontext():
+            for part in self._micro_batches(images, labels, 1):
+                self.method.estimate(self.estimation(part.images, part.labels, self.seed, step, phase.iterations))
+        if step == phase.iterations - 1:
+            self.method.estimated()
+        self.model.zero_grad(set_to_none=True)
+        return {}
 
-        Args:
-            score: called with the iterations done whenever the protocol asks for a scoring.
-            save: where to keep the checkpoint; None for none.
-            key: what the checkpoint belongs to; another key's is never resumed.
-            tick: called at the end of each iteration; may raise KeyboardInterrupt, as ``score`` may, which saves a
-                checkpoint.
-            until: stop after so many iterations; None trains to the end.
+    def _micro_batches(self, images: Tensor, labels: Tensor, count: int) -> Iterator[Batch]:
+        """Yield the rank's images in ``count`` micro-batches, with torch's generator seeded for each.
 
-        Raises:
-            FloatingPointError: the loss is no longer a number.
+        All micro-batches of an iteration share one RNG stream and take their rows of what is drawn for the whole
+        batch. The 0 keeps the random numbers of older records.
         """
-        if save is not None:
-            self.progress = self.resumable.resume(save, key) or self.progress
-        progress, saved, good = self.progress, time.monotonic(), dict[str, float]()
-        held = ExitStack()  # what loads has to end where the loop does
-        try:
-            self._score_again(score)
-            for images, labels in held.enter_context(closing(self._batches(until))):
-                losses = self._iterate(images, labels, score)
-                if save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self.resumable.save(save, key, progress)
-                    saved = time.monotonic()
-                tick(progress.step, losses)
-                good = losses or good
-        except FloatingPointError as error:
-            raise progress.diverged(error, good) from None
-        except KeyboardInterrupt:
-            if save is not None:
-                self.resumable.save(save, key, progress)
-            raise
-        finally:
-            held.close()
-        return progress
+        for part in Batch(images, labels, self.rows).split(count):
+            torch.manual_seed(derive_seed(self.seed, "model", self.progress.step, 0))
+            yield part
 
-    def _iterate(self, images: Tensor, labels: Tensor, score: Callable[[int], dict[str, Any]]) -> dict[str, float]:
-        """Make the step of the present iteration, and the scoring that is due after it; return the step's losses."""
-        phase, _ = self.timeline[self.progress.step]
-        with self.progress.timed(phase.name):
-            losses = self.step(images, labels)
-        self.progress.done(losses, self.protocol.iterations)
-        if self.progress.step in evaluation_steps(self.protocol):
-            self._score(score)
-        return losses
+    def _gradient_exchange(self, part: Batch) -> AbstractContextManager[Any]:
+        """Let ranks exchange gradients once per step, after the last micro-batch."""
+        return nullcontext() if part.last else self.accelerator.no_sync(self.model)
 
-    def _score_again(self, score: Callable[[int], dict[str, Any]]) -> None:
-        """Make the scoring that was stopped; and the last one, of which a record holds more than a checkpoint."""
-        progress = self.progress
-        if len(progress.scores) == len(evaluation_steps(self.protocol)):
-            progress.scores.pop()
-        if missing(self.protocol, progress.step, len(progress.scores)) > 0:
-            self._score(score)
-
-    def _score(self, score: Callable[[int], dict[str, Any]]) -> None:
-        with self.progress.timed("evaluation"):
-            self.progress.scores.append(score(self.progress.step))
-
-    def _batches(self, until: int | None) -> Generator[tuple[Tensor, Tensor]]:
-        """Yield this process's share of the protocol's batches from the present iteration on, on the device."""
-        batch, start = self.protocol.batch, self.micro_batch.index * self.share
-        iterations = range(self.progress.step, self.protocol.iterations if until is None else until)
-        positions = [t * batch + start + place for t in iterations for place in range(self.share)]
-        with closing(loading.batches(self.data, positions, self.share, self.runtime.data_workers or 0)) as items:
-            for item in items:
-                yield item["image"].to(self.accelerator.device), item["label"].to(self.accelerator.device)
+    def _method_losses(self, part: Batch) -> dict[str, Tensor]:
+        """Return the method's own losses, each divided by the number of micro-batches."""
+        t, phase = self.progress.step, self.timeline[self.progress.step]
+        rng = torch_rng(self.seed, "decoding", t, 0)
+        decoding = Decoding(self.segmenter.decoder, rng, t - phase.start, phase.iterations, part.rows)
+        return {name: value / self.runtime.accumulate for name, value in self.method.losses(decoding).items()}
 
     def _normaliser(self, labels: Tensor) -> Tensor:
-        """Return the mean of all processes' masses: sums divided by it have the batch's loss for their mean."""
+        """Return the mean of all ranks' loss normalisers: losses divided by it average to the whole batch's."""
         return self.accelerator.reduce(self.segmenter.normaliser(labels), "mean")
 
-    def _named(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """Return the batch's losses, the same on every process."""
+    def _mean_over_ranks(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        """Return the whole batch's losses, the same on every rank."""
         values = self.accelerator.reduce(torch.stack(list(losses.values())), "mean")
         return dict(zip(losses, values.tolist(), strict=True))
 
     def enter(self, phase: Phase) -> None:
-        """Put modules into the phase's mode; a backbone that nobody looks at builds no graph."""
+        """Set modules to the phase's mode. A backbone that neither trains nor is estimated builds no graph."""
         self.segmenter.decoder.train(phase.decoder and not phase.estimate)
         if phase.backbone and not phase.estimate:
             self.method.train_mode()
@@ -297,15 +211,88 @@ class Trainer:
             parameter.requires_grad_(phase.backbone or phase.estimate)
 
     def estimation(self, images: Tensor, labels: Tensor, seed: int, step: int, steps: int) -> Estimation:
-        """Return what a method may look at in iteration ``step`` of an estimate whose chance comes from ``seed``."""
+        """Return what a method observes in iteration ``step`` of an estimate with the RNG streams of ``seed``."""
         rng = torch_rng(seed, "estimation", step)
-        return Estimation(images, labels, self.segmenter, self._loss, rng, step, steps, self.micro_batch)
-
-    def _decoding(self, phase: Phase, step: int, micro_batch: MicroBatch) -> Decoding:
-        rng = torch_rng(self.seed, "decoding", self.progress.step, 0)
-        return Decoding(self.segmenter.decoder, rng, step, phase.iterations, micro_batch)
+        return Estimation(images, labels, self.segmenter, self._loss, rng, step, steps, self.rows)
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        return torch.stack(
-            list(self.segmenter.losses(images, labels, self._normaliser(labels), self.micro_batch).values())
-        ).sum()
+        losses = self.segmenter.losses(images, labels, self._normaliser(labels), self.rows)
+        return torch.stack(list(losses.values())).sum()
+
+    # ---------------------------------------------------------------------------------------------------
+    # The loop around it: batches, evaluations, checkpoints.
+    # ---------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        evaluate: Evaluate,
+        save: Path | None = None,
+        key: str = "",
+        tick: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
+        until: int | None = None,
+    ) -> Progress:
+        """Train from ``progress.step`` to the end.
+
+        Args:
+            evaluate: called with the iterations done whenever the protocol schedules an evaluation.
+            save: the checkpoint's path; None for no checkpoint.
+            key: what the checkpoint belongs to; one with another key is never resumed.
+            tick: called at the end of each iteration. It may raise KeyboardInterrupt, as ``evaluate`` may, which saves
+                a checkpoint.
+            until: stop after this many iterations; None trains to the end.
+
+        Raises:
+            FloatingPointError: the loss is no longer finite.
+        """
+        if save is not None:
+            self.progress = self.state.resume(save, key) or self.progress
+        progress, saved, finite = self.progress, time.monotonic(), dict[str, float]()
+        held = ExitStack()  # ends the data-loader workers together with the loop
+        try:
+            self._complete_evaluations(evaluate)
+            for images, labels in held.enter_context(closing(self._batches(until))):
+                losses = self._iterate(images, labels, evaluate)
+                if save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self.state.save(save, key, progress)
+                    saved = time.monotonic()
+                tick(progress.step, losses)
+                finite = losses or finite
+        except FloatingPointError as error:
+            raise progress.diverged(error, finite) from None
+        except KeyboardInterrupt:
+            if save is not None:
+                self.state.save(save, key, progress)
+            raise
+        finally:
+            held.close()
+        return progress
+
+    def _iterate(self, images: Tensor, labels: Tensor, evaluate: Evaluate) -> dict[str, float]:
+        """Run one iteration, and the evaluation scheduled after it; return the iteration's losses."""
+        with self.progress.timed(self.timeline[self.progress.step].name):
+            losses = self.step(images, labels)
+        self.progress.done(losses, self.protocol.iterations)
+        if self.progress.step in evaluation_steps(self.protocol):
+            self._evaluate(evaluate)
+        return losses
+
+    def _complete_evaluations(self, evaluate: Evaluate) -> None:
+        """Repeat an interrupted evaluation; and the final one, of which a record needs more than a checkpoint holds."""
+        progress = self.progress
+        if len(progress.scores) == len(evaluation_steps(self.protocol)):
+            progress.scores.pop()
+        if missing(self.protocol, progress.step, len(progress.scores)) > 0:
+            self._evaluate(evaluate)
+
+    def _evaluate(self, evaluate: Evaluate) -> None:
+        with self.progress.timed("evaluation"):
+            self.progress.scores.append(evaluate(self.progress.step))
+
+    def _batches(self, until: int | None) -> Generator[tuple[Tensor, Tensor]]:
+        """Yield this rank's images of each batch from the current iteration on, on the device."""
+        batch, start = self.protocol.batch, self.rows.index * self.images
+        iterations = range(self.progress.step, self.protocol.iterations if until is None else until)
+        positions = [t * batch + start + place for t in iterations for place in range(self.images)]
+        with closing(loading.batches(self.data, positions, self.images, self.runtime.data_workers or 0)) as items:
+            for item in items:
+                yield item["image"].to(self.accelerator.device), item["label"].to(self.accelerator.device)

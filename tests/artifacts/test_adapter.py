@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ from benchmark.common.errors import UserError
 from benchmark.models.backbone import build_backbone
 from benchmark.models.weights import weight_hash
 from benchmark.records import confusions, read
-from benchmark.runs.experiment import execute
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
 from benchmark.sharing import export
 from tests.conftest import TINY
+from tests.runs.made import with_spec
 from tests.training.test_trainer import job_of
 
 
@@ -41,10 +41,10 @@ def job(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, weights: Path
     folder = tmp_path_factory.mktemp("runs")
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump({**TINY, "iterations": 6}), encoding="utf-8")
-    wanted = replace(
+    wanted = with_spec(
         job_of(path, tiny_data, folder, "lora+perturbed"), given={"rank": 2, "dropout": 0.5}, weights=weights
     )
-    execute(wanted)
+    train_and_record(wanted)
     return wanted
 
 
@@ -89,7 +89,7 @@ def test_the_card_loads_it_on_the_users_own_weights(
 def test_a_restored_model_needs_the_weights_of_the_run(job: Job, weights: Path) -> None:
     restored = restore(job.record, weights)
     assert not restored.training
-    assert protocol_of(read(job.record)) == job.protocol.model_copy(
+    assert protocol_of(read(job.record)) == job.spec.protocol.model_copy(
         update={"title": "tiny", "settings": {}, "searched": {}}
     )
     with pytest.raises(UserError, match=r"these are \w{12}; give those with --weights FILE"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,15 @@ from benchmark.common.errors import UserError
 from benchmark.models.backbone import build_backbone
 from benchmark.models.weights import weight_hash
 from benchmark.records import Record, confusions, read
-from benchmark.runs.experiment import Experiment, execute
+from benchmark.runs.experiment import Experiment
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
 from benchmark.sharing import export
 from methods.fishertune import FisherTune
 from tests.backbones import tiny_backbone
 from tests.conftest import TINY
 from tests.records.made import failed, stored
+from tests.runs.made import with_spec
 from tests.small import bits, train
 from tests.training.test_trainer import job_of
 
@@ -43,9 +44,9 @@ def job(folder: Path, tiny_data: Path) -> Job:
     path.write_text(
         yaml.safe_dump({**TINY, "backbone": "vit-tiny-streets", "vfm": {"normalisation": "own"}}), encoding="utf-8"
     )
-    execute(job_of(path, tiny_data, folder, "freeze"))
+    train_and_record(job_of(path, tiny_data, folder, "freeze"))
     wanted = job_of(path, tiny_data, folder, "fishertune")
-    execute(wanted)
+    train_and_record(wanted)
     return wanted
 
 
@@ -82,7 +83,7 @@ def test_the_delta_says_what_it_belongs_to(file: Path, record: Record) -> None:
 def test_an_exported_run_is_scored_again_to_the_pixel(job: Job, record: Record, tmp_path: Path, apart: bool) -> None:
     written, card = export.export("fishertune", job.folder, tmp_path / "mine.safetensors", not apart)
     assert (written, card) == (tmp_path / "mine.safetensors", tmp_path / "mine.md")
-    fresh = Experiment(replace(job, seed=7))  # whose decoder starts elsewhere
+    fresh = Experiment(with_spec(job, seed=7))  # whose decoder starts elsewhere
     apply_delta(fresh.segmenter.backbone, written)
     load_decoder(fresh.segmenter.decoder, job.record.with_suffix(".decoder.safetensors") if apart else written)
     fresh.segmenter.eval()

@@ -17,7 +17,7 @@ from benchmark.artifacts.predictions import IMAGES, Examples, examples
 from benchmark.common.errors import UserError
 from benchmark.evaluation.evaluate import confusion, each_of
 from benchmark.records import SOURCE, confusions, read_all
-from benchmark.runs.experiment import execute
+from benchmark.runs.one_run import train_and_record
 from tests.conftest import TINY
 from tests.records.made import stored
 from tests.training.test_trainer import job_of
@@ -38,7 +38,7 @@ def test_kept_maps_and_labels_make_the_confusions_of_the_record(runs: Path, tiny
 def test_a_repeated_run_keeps_the_same_bytes_and_few(runs: Path, tiny_data: Path, tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY | {"iterations": 4}), encoding="utf-8")
-    execute(job_of(path, tiny_data, tmp_path, "freeze"))
+    train_and_record(job_of(path, tiny_data, tmp_path, "freeze"))
     place = Path("tiny/vit-tiny-random/freeze/seed0.examples.npz")
     content = (tmp_path / place).read_bytes()
     assert content == (runs / place).read_bytes()

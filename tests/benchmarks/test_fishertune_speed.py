@@ -19,8 +19,9 @@ from benchmark.method import Estimation, SparseAdamW, matrices, top_k
 from benchmark.models.backbone import build_backbone
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
-from benchmark.runs.experiment import execute
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
+from benchmark.runs.spec import RunSpec
 from methods.fishertune import FisherTune
 from methods.fishertune.fisher import per_sample
 from tests.benchmarks.counting import operations
@@ -156,7 +157,7 @@ def test_selection_among_the_weights_of_a_vit_l(benchmark: BenchmarkFixture, how
 def test_a_whole_run_of_the_embedded_default(benchmark: BenchmarkFixture, method: str, tmp_path: Path) -> None:
     """Processor time from loading to the record: the run's fixed costs are everyone's."""
     fixed = protocol.load("streets")
-    job = Job(fixed, fixed.backbone, method, 0, data_root_for(fixed, None, Console(stderr=True)), tmp_path)
-    record = benchmark.pedantic(execute, (job,), rounds=1)
+    job = Job(RunSpec(fixed, fixed.backbone, method, 0), data_root_for(fixed, None, Console(stderr=True)), tmp_path)
+    record = benchmark.pedantic(train_and_record, (job,), rounds=1)
     benchmark.extra_info.update(record.seconds, cpu_seconds=record.cpu_seconds)
     assert record.state == "finished"

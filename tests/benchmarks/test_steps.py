@@ -22,8 +22,9 @@ from benchmark.models.decoder import Decoder
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
+from benchmark.training.ranks import make_accelerator
 from benchmark.training.schedule import schedule
-from benchmark.training.trainer import Trainer, make_accelerator
+from benchmark.training.trainer import Trainer
 from tests.benchmarks import reference
 from tests.benchmarks.counting import operations
 from tests.benchmarks.memory import beyond, peak
@@ -61,7 +62,7 @@ def training(backbone: str, name: str) -> tuple[Trainer, int]:
     fixed, vfm, decoder = parts(backbone, SIZES.get(backbone, (1, 0))[0])
     data: Any = []  # batches are given
     trainer = Trainer(fixed, 0, Segmenter(vfm, decoder), made(name), data, make_accelerator("float32"))
-    return trainer, next(t for t, (phase, _) in enumerate(trainer.timeline) if not phase.estimate)
+    return trainer, next(t for t, phase in enumerate(trainer.timeline) if not phase.estimate)
 
 
 def ours(backbone: str, name: str) -> Callable[[Tensor, Tensor], float]:

@@ -18,8 +18,9 @@ from benchmark.check.rounding import Moved, Runs
 from benchmark.common.errors import UserError
 from benchmark.protocol import FOLDER, load
 from benchmark.records import Record, confusions, read, read_all, write
-from benchmark.runs.experiment import execute
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
+from benchmark.runs.spec import RunSpec
 from tests.cli.test_cli import ROOT, call, refused
 from tests.records.made import FIELDS, failed, stored
 
@@ -189,7 +190,7 @@ def words(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -
     path, reference = tiny_protocol(variants={"check": {"evaluation": {"times": 1}}}), tmp_path / "reference"
     fixed = load(str(path), "check")
     for seed in (0, 1):
-        execute(Job(fixed, fixed.backbone, "freeze", seed, data_root=tiny_data, folder=reference))
+        train_and_record(Job(RunSpec(fixed, fixed.backbone, "freeze", seed), data_root=tiny_data, folder=reference))
     words: list[str | Path] = ["check", "--protocol", path, "--data-root", tiny_data, "--reference", reference]
     done = call(*words, "--rounding")
     assert done.returncode == 0, done.stderr

@@ -28,9 +28,9 @@ def test_every_run_has_its_state(folder: Path) -> None:
     found = {(run.method, run.seed): run for run in listing.runs(folder)}
     assert {key: run.state for key, run in found.items()} == {
         ("full", 0): "finished", ("full", 1): "failed", ("full", 2): "interrupted",
-        ("freeze", 0): "damaged", ("freeze", 1): "due", ("freeze", 2): "due",
-        ("lora", 0): "finished", ("lora", 1): "finished", ("lora", 2): "due",
-        ("mine", 0): "due", ("mine", 1): "due", ("mine", 2): "due",
+        ("freeze", 0): "damaged", ("freeze", 1): "pending", ("freeze", 2): "pending",
+        ("lora", 0): "finished", ("lora", 1): "finished", ("lora", 2): "pending",
+        ("mine", 0): "pending", ("mine", 1): "pending", ("mine", 2): "pending",
     }  # fmt: skip
     assert [method for method, _ in found] == ["full"] * 3 + ["freeze"] * 3 + ["lora"] * 3 + ["mine"] * 3
     assert found["full", 0].average is not None

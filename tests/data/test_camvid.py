@@ -9,7 +9,8 @@ import yaml
 
 from benchmark import protocol
 from benchmark.records import confusions, read
-from benchmark.runs.experiment import Experiment, execute
+from benchmark.runs.experiment import Experiment
+from benchmark.runs.one_run import train_and_record
 from tests.conftest import draw
 from tests.training.test_trainer import job_of
 
@@ -40,6 +41,6 @@ def test_each_direction_trains_on_one_light_and_scores_the_other(name: str, tmp_
     trained = {sample.image for sample in experiment.source.samples}
     assert drives([path.name for path in trained]) == {DRIVES[name]["source"]}
     assert not trained & {sample.image for sample in experiment.validation.samples}, "held out"
-    execute(job)
+    train_and_record(job)
     scored = {domain: drives(list(ids)) for domain, ids in confusions(read(job.record))[1].items()}
     assert scored == {domain: {drive} for domain, drive in DRIVES[name].items()}

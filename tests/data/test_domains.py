@@ -21,8 +21,10 @@ from benchmark.data.samples import Sample
 from benchmark.data.views import Halved
 from benchmark.protocol import Augmentation, Split
 from benchmark.records import read
-from benchmark.runs.experiment import Experiment, execute
+from benchmark.runs.experiment import Experiment
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
+from benchmark.runs.spec import RunSpec
 from tests.data.trees import TREES, VISTAS_1, Tree, mapillary_tree, write_image, write_label
 
 SOURCES = {"gta5": "all", "synthia": "train", "urbansyn": "train"}
@@ -140,7 +142,7 @@ def job(trees: dict[str, Tree], tmp_path: Path) -> Callable[..., Job]:
     def make(**changes: Any) -> Job:
         path = tmp_path / "several.yaml"
         path.write_text(yaml.safe_dump(protocol.merged(stated, changes)), encoding="utf-8")
-        return Job(protocol.load(str(path)), "vit-tiny-random", "freeze", 0, tmp_path, tmp_path / "runs")
+        return Job(RunSpec(protocol.load(str(path)), "vit-tiny-random", "freeze", 0), tmp_path, tmp_path / "runs")
 
     return make
 
@@ -149,7 +151,7 @@ def test_a_run_tells_and_records_what_was_done_to_files(job: Callable[..., Job],
     next((tmp_path / "bdd100k").rglob("*.jpg")).unlink()
     told: list[str] = []
     made = job()
-    execute(made, lambda kind, **facts: told.append(facts["text"]) if kind == "note" else None)
+    train_and_record(made, lambda kind, **facts: told.append(facts["text"]) if kind == "note" else None)
     record = read(made.record)
     assert record.data_notes["usa"] == (
         "1 without image or label left out", "1 of the 1000 frames of the official release",

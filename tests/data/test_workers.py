@@ -20,8 +20,9 @@ from torch.utils.data import Dataset
 
 from benchmark.common.errors import LostWorkerError, UserError
 from benchmark.data import loading
-from benchmark.runs.experiment import execute
+from benchmark.runs.events import Event, Step
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
 from benchmark.training import trainer
 from benchmark.training.runtime import RuntimeOptions
 from tests.cli.test_cli import ROOT, command
@@ -41,7 +42,7 @@ def test_a_run_is_the_same_and_goes_on_where_a_loader_was_killed(
 ) -> None:
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every iteration
     path = tiny_protocol()
-    alone = essence(execute(job_of(path, tiny_data, tmp_path / "alone", "lora")))
+    alone = essence(train_and_record(job_of(path, tiny_data, tmp_path / "alone", "lora")))
     job = loaded_by_others(job_of(path, tiny_data, tmp_path / "others", "lora"))
     steps: list[int] = []
     before = set(psutil.Process().children())  # of other tests
@@ -49,21 +50,21 @@ def test_a_run_is_the_same_and_goes_on_where_a_loader_was_killed(
     def own() -> list[psutil.Process]:
         return [child for child in psutil.Process().children() if child not in before]
 
-    def hit(kind: str, **facts: Any) -> None:
-        if kind == "step":
-            steps.append(facts["step"])
+    def hit(event: Event) -> None:
+        if isinstance(event, Step):
+            steps.append(event.step)
             children = own()
             assert len(children) == WORKERS
-            if facts["step"] == 3:
+            if event.step == 3:
                 children[0].send_signal(signal.SIGINT)  # a terminal's; the run alone decides
-            if facts["step"] == 7:
+            if event.step == 7:
                 children[0].kill()
 
     with pytest.raises(LostWorkerError, match=r"has ended \(.+\); run again to go on from"):
-        execute(job, hit)
+        train_and_record(job, hit)
     assert 7 <= steps[-1] < 12
     assert gone(own())
-    resumed = execute(job, lambda kind, **facts: steps.append(facts["step"]) if kind == "step" else None)
+    resumed = train_and_record(job, lambda event: steps.append(event.step) if isinstance(event, Step) else None)
     assert steps == list(range(1, 13))
     others = essence(resumed)
     assert others.pop("machine") == {**alone.pop("machine"), "data_workers": WORKERS}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,10 @@ from benchmark.evaluation import detectron
 from benchmark.evaluation.evaluate import confusion
 from benchmark.protocol import Split
 from benchmark.records import read
-from benchmark.runs.experiment import execute
+from benchmark.runs.one_run import train_and_record
 from tests.cli.test_cli import call, refused, tiny_run
 from tests.data.trees import TREES
+from tests.runs.made import with_runtime
 from tests.training.test_trainer import job_of
 
 PRESENT = importlib.util.find_spec("detectron2") is not None
@@ -44,8 +44,8 @@ def test_another_evaluator_is_unknown() -> None:
 def test_a_run_is_confirmed_and_the_record_says_so(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
-    job = replace(job_of(tiny_protocol(iterations=4), tiny_data, tmp_path, "freeze"), evaluator="detectron2")
-    execute(job)
+    job = with_runtime(job_of(tiny_protocol(iterations=4), tiny_data, tmp_path, "freeze"), evaluator="detectron2")
+    train_and_record(job)
     ((name, difference),) = read(job.record).second_evaluator.items()
     assert name == f"detectron2 {detectron.require()}"
     assert difference < 1e-12
@@ -55,9 +55,9 @@ def test_a_run_is_confirmed_and_the_record_says_so(
 def test_a_run_that_it_does_not_confirm_fails(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = replace(job_of(tiny_protocol(iterations=4), tiny_data, tmp_path, "freeze"), evaluator="detectron2")
+    job = with_runtime(job_of(tiny_protocol(iterations=4), tiny_data, tmp_path, "freeze"), evaluator="detectron2")
     monkeypatch.setattr("benchmark.evaluation.evaluate.confusion", lambda *given: confusion(*given)[::-1])
-    record = execute(job)
+    record = train_and_record(job)
     assert record.state == "failed"
     assert "tiny/dusk: mIoU is 0." in str(record.error)
     assert "by detectron2's SemSegEvaluator 0." in str(record.error)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmark.records import Record, confusions, read_all
-from benchmark.runs.distributed import run_here
+from benchmark.runs.distributed import run_on_ranks
 from tests.faults.conftest import Sweep
 from tests.faults.warm import Warm
 from tests.training.test_trainer import essence, job_of
@@ -43,7 +43,9 @@ def test_a_record_is_the_same_when_repeated_in_any_order_and_in_parallel(
         assert warm.wait(warm.start(sweep(folder, ",".join(methods), *more), tmp_path / "output")) == 0
     threads = torch.get_num_threads()
     for folder, methods in (("here", METHODS), ("backwards", METHODS[::-1])):  # sequentially in one process
-        run_here([job_of(tiny_protocol(), tiny_data, tmp_path / folder, name) for name in methods], lambda *event: None)
+        run_on_ranks(
+            [job_of(tiny_protocol(), tiny_data, tmp_path / folder, name) for name in methods], lambda job, event: None
+        )
     torch.set_num_threads(threads)
     first = read_all(tmp_path / "first")
     for folder in ("again", "parallel", "here", "backwards"):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from benchmark.runs.distributed import AGAIN_SECONDS, _Told
+from benchmark.runs.distributed import AGAIN_SECONDS, _StopRequest
 from tests.faults.conftest import Sweep, files
 from tests.faults.test_several import until
 from tests.faults.warm import Warm
@@ -79,7 +79,7 @@ def test_the_first_interrupt_stops_soon_with_a_checkpoint(
         "runs.experiment.evaluate",
         "training.trainer.Trainer.estimation",
         "training.trainer.Trainer.step",
-        "runs.experiment.write",
+        "runs.one_run.write",
     ],
 )
 def test_the_second_interrupt_ends_everything_at_once(place: str, tmp_path: Path, warm: Warm, sweep: Sweep) -> None:
@@ -126,7 +126,7 @@ def test_every_rank_ends_at_the_second_interrupt() -> None:
     """torchrun forwards each signal to all ranks."""
     child = os.fork()
     if not child:
-        with _Told() as told:
+        with _StopRequest() as told:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGTERM)  # the same request, forwarded in two ways
             if told.here:

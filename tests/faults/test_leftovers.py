@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,12 @@ from safetensors.torch import save_model
 
 from benchmark.common.errors import UserError
 from benchmark.models.backbone import build_backbone
-from benchmark.runs.experiment import execute
+from benchmark.runs.events import Event, Step
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
 from benchmark.runs.pending import find_pending
 from tests.conftest import TINY
+from tests.runs.made import with_spec
 from tests.training.test_resume import DENSE, SPARSE, moments
 from tests.training.test_trainer import essence, job_of, stop_at
 
@@ -37,7 +38,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Job:
     (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
     job = job_of(folder / "tiny.yaml", tiny_data, folder, "random")
     with pytest.raises(KeyboardInterrupt):
-        execute(job, stop_at(8, KeyboardInterrupt))
+        train_and_record(job, stop_at(8, KeyboardInterrupt))
     return job
 
 
@@ -62,13 +63,13 @@ def test_a_run_with_an_invalid_checkpoint_starts_from_scratch(change: Change, st
     torch.save(state, stopped.checkpoint)
     seen: list[Any] = []
 
-    def notify(kind: str, **facts: Any) -> None:
-        seen.append(facts.get("step", facts.get("text")))
-        if kind == "step":
+    def notify(event: Event) -> None:
+        seen.append(event.step if isinstance(event, Step) else getattr(event, "text", None))
+        if isinstance(event, Step):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute(stopped, notify)
+        train_and_record(stopped, notify)
     stopped.checkpoint.write_bytes(whole)
     assert seen[-1] == 1
     assert any(str(each).startswith(f"{stopped.checkpoint}: ") for each in seen), "the user is notified"
@@ -79,12 +80,12 @@ def test_a_run_with_an_invalid_checkpoint_has_the_same_result(
 ) -> None:
     straight, job = (job_of(tiny_protocol(), tiny_data, tmp_path / name, "full") for name in ("straight", "broken"))
     with pytest.raises(KeyboardInterrupt):
-        execute(job, stop_at(8, KeyboardInterrupt))
+        train_and_record(job, stop_at(8, KeyboardInterrupt))
     state = torch.load(job.checkpoint, weights_only=True)
     del state["progress"]["losses"]
     state["optimizers"] = {}
     torch.save(state, job.checkpoint)
-    assert essence(execute(job)) == essence(execute(straight))
+    assert essence(train_and_record(job)) == essence(train_and_record(straight))
 
 
 @pytest.mark.parametrize("field", ["method", "seed", "backbone"])
@@ -95,8 +96,8 @@ def test_an_error_names_a_record_of_another_run(
     job = job_of(path, tiny_data, tmp_path, "freeze")
     other = job_of(path, tiny_data, tmp_path, "lora" if field == "method" else "freeze", int(field == "seed"))
     if field == "backbone":
-        object.__setattr__(other, "backbone", "vit-tiny-streets")
-    execute(job)
+        other = with_spec(other, backbone="vit-tiny-streets")
+    train_and_record(job)
     if field != "seed":
         shutil.copytree(job.record.parent, other.record.parent)
     job.record.rename(other.record)
@@ -113,15 +114,15 @@ def test_a_record_of_other_weights_is_refused(
     files = [tmp_path / f"{seed}.safetensors" for seed in range(2)]
     for seed, file in enumerate(files):
         save_model(build_backbone("vit-tiny-random", seed=seed).vit, str(file))
-    first, second = (replace(job_of(tiny_protocol(), tiny_data, tmp_path, "freeze"), weights=file) for file in files)
-    execute(first)
-    moved = replace(first, weights=files[0].rename(tmp_path / "moved.safetensors"))
+    first, second = (with_spec(job_of(tiny_protocol(), tiny_data, tmp_path, "freeze"), weights=file) for file in files)
+    train_and_record(first)
+    moved = with_spec(first, weights=files[0].rename(tmp_path / "moved.safetensors"))
     assert find_pending([moved], force=False) == [], "the same weights in another file"
     with pytest.raises(UserError, match=r"--weights .*1\.safetensors.*\b0\.safetensors \(SHA-256 \w+\)"):
         find_pending([second], force=False)
     assert find_pending([second], force=True) == [second]
     with pytest.raises(UserError, match=r"nowhere\.safetensors"):
-        find_pending([replace(first, weights=tmp_path / "nowhere.safetensors")], force=False)
+        find_pending([with_spec(first, weights=tmp_path / "nowhere.safetensors")], force=False)
 
 
 def test_a_record_of_other_hyperparameters_than_the_protocol_is_refused(
@@ -133,7 +134,7 @@ def test_a_record_of_other_hyperparameters_than_the_protocol_is_refused(
         for lr in (1e-3, 2e-3, "1e-3")
     )
     assert first.record == second.record
-    execute(first)
+    train_and_record(first)
     assert find_pending([first, another], force=False) == [], "the same number, written differently"
     with pytest.raises(UserError, match=r"\blr 0\.001\b.*\btiny\b.*\b0\.002\b.*--force"):
         find_pending([second], force=False)

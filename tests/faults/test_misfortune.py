@@ -125,7 +125,7 @@ class Clock(datetime.datetime):
     @classmethod
     def now(cls, zone=None):
         return datetime.datetime(2025, 1, 1, tzinfo=zone) + datetime.timedelta(hours=next(hours))
-patch("benchmark.runs.experiment.datetime", Clock)
+patch("benchmark.runs.one_run.datetime", Clock)
 time.time = lambda: 10**9 + 3600.0 * next(hours)
 """
     for folder, code in (("straight", ""), ("back", back)):

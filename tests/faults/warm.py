@@ -92,7 +92,7 @@ def _serve() -> None:
 
     import benchmark.common.registry
     import benchmark.models.mmseg_parts
-    import benchmark.runs.experiment
+    import benchmark.runs.one_run
     import benchmark.runs.sweep
 
     for name in benchmark.common.registry.names("method"):

@@ -16,7 +16,7 @@ from benchmark.figures import _style
 from benchmark.figures._figure import Drawing, NothingToDrawError, Selection
 from benchmark.figures.features import NEIGHBOURS, domain_features, mixing
 from benchmark.records import Record, read_all
-from benchmark.runs.experiment import execute
+from benchmark.runs.one_run import train_and_record
 from tests.conftest import TINY
 from tests.records.made import confusion, record
 from tests.training.test_trainer import job_of
@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> list[Reco
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY | {"iterations": 4}), encoding="utf-8")
     for method in ("freeze", "lora"):
-        execute(job_of(path, tiny_data, folder, method))
+        train_and_record(job_of(path, tiny_data, folder, method))
     return read_all(folder)
 
 

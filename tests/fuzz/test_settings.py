@@ -58,9 +58,9 @@ def planned(method: str, texts: list[str], fixed: protocol.Protocol = FIXED) -> 
     )
     for job in wanted:
         inside(job.record)
-        made = job.make_method()
-        assert set(job.settings(made)) == set(job.origins(made))
-        json.dumps(job.settings(made), allow_nan=False)
+        made = job.spec.make_method()
+        assert set(job.spec.settings(made)) == set(job.spec.origins(made))
+        json.dumps(job.spec.settings(made), allow_nan=False)
 
 
 def inside(path: Path) -> None:

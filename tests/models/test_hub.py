@@ -146,8 +146,10 @@ def test_a_truncated_file_is_refused_before_anything_is_made(tmp_path: Path, mon
     save_file({"a": torch.zeros(100)}, file)
     file.write_bytes(file.read_bytes()[:-4])
     fixed = protocol.load("streets@quick")
-    common = {"data_root": place_for(fixed, None), "folder": tmp_path / "runs", "weights": file}
-    wanted = request.plan(fixed, fixed.backbone, ["freeze", "lora"], [0], {}, **common)
+    wanted = request.plan(
+        fixed, fixed.backbone, ["freeze", "lora"], [0], {}, data_root=place_for(fixed, None), folder=tmp_path / "runs",
+        weights=file,
+    )  # fmt: skip
     with pytest.raises(UserError, match=hashlib.sha256(file.read_bytes()).hexdigest()):
-        sweep.carry_out(wanted, 1, Console(quiet=True))
+        sweep.run_pending(wanted, 1, Console(quiet=True))
     assert not cache.exists()

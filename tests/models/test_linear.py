@@ -84,7 +84,7 @@ def test_methods_are_compared_under_it_perturbed_or_not(
     fixed = protocol.load(str(tiny_protocol(decoder={"name": "linear", "lr": 1e-2, "warmup": 3})))
     names = ["rein+perturbed", "freeze+perturbed", "freeze"]
     wanted = request.plan(fixed, fixed.backbone, names, [0], {}, data_root=tiny_data, folder=tmp_path)
-    outcomes = distributed.run_here(wanted, lambda job, kind, facts: None)
+    outcomes = distributed.run_on_ranks(wanted, lambda job, event: None)
     assert [outcome.state for outcome in outcomes] == ["finished"] * 3
     records = {record.method: record for record in read_all(tmp_path)}
     assert records["freeze"].settings == {}

@@ -17,6 +17,7 @@ from benchmark.models.backbone import Backbone
 from benchmark.plan import costs
 from benchmark.protocol import DecoderSpec, Protocol
 from benchmark.runs.job import Job
+from benchmark.runs.spec import RunSpec
 from benchmark.training.runtime import RuntimeOptions
 from tests.backbones import tiny_backbone
 from tests.cli.test_cli import call, refused
@@ -41,7 +42,7 @@ def small() -> Backbone:
 
 def planned(name: str, decoder: costs.DecoderCost, processes: int = 1, **runtime: Any) -> costs.Cost:
     here = Path()
-    job = Job(fixed(), "tiny", name, 0, here, here, runtime=RuntimeOptions(**runtime))
+    job = Job(RunSpec(fixed(), "tiny", name, 0), here, here, runtime=RuntimeOptions(**runtime))
     return costs.cost(job, meta(small()), decoder, {"validation": 5}, processes)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmark.runs.experiment import execute
+from benchmark.runs.one_run import train_and_record
 from tests.conftest import TINY
 from tests.training.test_trainer import job_of
 
@@ -19,7 +19,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY | {"iterations": 4}), encoding="utf-8")
     for method in ("freeze", "bitfit"):
-        execute(job_of(path, tiny_data, folder, method))
+        train_and_record(job_of(path, tiny_data, folder, method))
     path.unlink()
     return folder
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,15 @@ from benchmark.models.mask2former import Mask2Former
 from benchmark.models.segmenter import Segmenter
 from benchmark.records import confusions, naming, read
 from benchmark.runs import pool
-from benchmark.runs.distributed import run_here
-from benchmark.runs.experiment import execute
-from benchmark.runs.sweep import end
+from benchmark.runs.distributed import run_on_ranks
+from benchmark.runs.events import Event, Listener, Step
+from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
+from benchmark.runs.sweep import report_unfinished
 from benchmark.training import trainer as training
+from benchmark.training.ranks import images_per_rank, make_accelerator
 from benchmark.training.runtime import RuntimeOptions
-from benchmark.training.trainer import Trainer, make_accelerator, share_of
+from benchmark.training.trainer import Trainer
 from tests.backbones import tiny_backbone
 from tests.cli.test_cli import ROOT
 from tests.conftest import TINY
@@ -149,24 +152,24 @@ def record(folder: Path, data: Path, rank: int) -> None:
     job = job_of(folder / "tiny.yaml", data, folder / "together", "fishertune")
     training.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every iteration
 
-    def hit(step: int, number: int) -> Callable[[Any, str, dict[str, Any]], None]:
-        def event(job: Any, kind: str, facts: dict[str, Any]) -> None:
-            if kind == "step":
-                steps.append(facts["step"])
-                if (rank, facts["step"]) == (1, step):
+    def hit(step: int, number: int) -> Listener:
+        def listener(job: Job, event: Event) -> None:
+            if isinstance(event, Step):
+                steps.append(event.step)
+                if (rank, event.step) == (1, step):
                     os.kill(os.getpid(), number)
 
-        return event
+        return listener
 
     steps: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        run_here([job], hit(5, signal.SIGTERM))
+        run_on_ranks([job], hit(5, signal.SIGTERM))
     assert job.checkpoint.exists()
     assert not job.record.exists()
     distributed.barrier()
     last = steps.pop()
     steps.clear()
-    (outcome,) = run_here([job, job], hit(KILLED, signal.SIGKILL))
+    (outcome,) = run_on_ranks([job, job], hit(KILLED, signal.SIGKILL))
     assert steps[0] in (last + 1, last + 2), "one step goes by until both are told"
     assert (rank, outcome.state, steps[-1]) == (0, "crashed", KILLED)
     (folder / "left.txt").write_text(outcome.text, encoding="utf-8")
@@ -246,7 +249,9 @@ def test_who_is_left_alone_says_so_and_waits_for_nobody(folder: Path) -> None:
     shown = io.StringIO()
     job = job_of(folder / "tiny.yaml", folder, folder, "freeze")
     with pytest.raises(SystemExit) as ended:
-        end([pool.Outcome(job, "crashed", text)], Console(file=shown, quiet=True))  # as where the first was killed
+        report_unfinished(
+            [pool.Outcome(job, "crashed", text)], Console(file=shown, quiet=True)
+        )  # as where the first was killed
     assert ended.value.code == 1
     assert shown.getvalue().count(text) == 1
 
@@ -254,7 +259,7 @@ def test_who_is_left_alone_says_so_and_waits_for_nobody(folder: Path) -> None:
 def test_torchrun_resumes_and_makes_the_record_of_one_process(folder: Path, tiny_data: Path) -> None:
     """Stopped, killed and resumed under two processes, it is that of an undisturbed single one, to rounding."""
     job = job_of(folder / "tiny.yaml", tiny_data, folder / "alone", "fishertune")
-    execute(job)
+    train_and_record(job)
     words = ["--protocol", folder / "tiny.yaml", "--data-root", tiny_data, "--records", folder / "together"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port()]
     done = subprocess.run(
@@ -282,6 +287,6 @@ def test_torchrun_resumes_and_makes_the_record_of_one_process(folder: Path, tiny
 
 def test_a_batch_that_processes_cannot_share_is_refused() -> None:
     spec = protocols.load("gtav-to-cbm")
-    assert [share_of(spec, processes) for processes in (1, 2, 4)] == [4, 2, 1]
+    assert [images_per_rank(spec, processes) for processes in (1, 2, 4)] == [4, 2, 1]
     with pytest.raises(UserError, match="4 images per batch, which 3 processes cannot share equally; start 1, 2, 4"):
-        share_of(spec, 3)
+        images_per_rank(spec, 3)

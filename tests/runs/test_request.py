@@ -58,14 +58,14 @@ def test_settings_are_read_as_numbers_and_words() -> None:
 
 def test_of_a_setting_given_several_times_each_value_is_run() -> None:
     given = request.parse_given(["lora.rank=4", "lora.lr=0.1", "lora.rank=8"])
-    names = [job.method_name for job in planned(["lora", "freeze"], given)]
+    names = [job.spec.method_name for job in planned(["lora", "freeze"], given)]
     assert names == ["lora[lr=0.1,rank=4]", "lora[lr=0.1,rank=8]", "freeze"]
 
 
 def test_a_method_with_a_grid_is_run_at_each_of_its_points_that_is_not_ruled_out() -> None:
-    every = [job.method_name for job in planned(request.parse_methods("figure3"))]
+    every = [job.spec.method_name for job in planned(request.parse_methods("figure3"))]
     assert len(every) == len(set(every)) == 2 + 6 * 3
-    some = [job.method_name for job in planned(["parts"], request.parse_given(["parts.pair=q+v"]))]
+    some = [job.spec.method_name for job in planned(["parts"], request.parse_given(["parts.pair=q+v"]))]
     assert some == [f"parts[pair=q+v,third={third}]" for third in (1, 2, 3)]
 
 
@@ -76,17 +76,17 @@ def test_other_settings_are_refused(text: str) -> None:
 
 
 def test_runs_come_seed_by_seed_and_once() -> None:
-    found = [(job.seed, job.method) for job in planned(["full", "freeze", "full"], seeds=(1, 0, 1))]
+    found = [(job.spec.seed, job.spec.method) for job in planned(["full", "freeze", "full"], seeds=(1, 0, 1))]
     assert found == [(1, "full"), (1, "freeze"), (0, "full"), (0, "freeze")]
 
 
 def test_given_settings_name_the_folder_and_reach_the_method() -> None:
     (job,) = planned(["lora"], {"lora": {"rank": 4}})
     assert job.record == Path("runs/streets/vit-tiny-streets/lora[rank=4]/seed0.json")
-    method = job.make_method()
+    method = job.spec.make_method()
     assert method.settings.rank == 4
-    assert job.origins(method)["rank"] == "given"
-    assert job.label(method) == f"{type(method).label}[rank=4]"
+    assert job.spec.origins(method)["rank"] == "given"
+    assert job.spec.label(method) == f"{type(method).label}[rank=4]"
 
 
 def test_any_method_is_run_perturbed_by_a_suffix() -> None:
@@ -100,20 +100,23 @@ def test_any_method_is_run_perturbed_by_a_suffix() -> None:
     plain, job = planned(["lora", "lora+perturbed"], given)
     name = "lora+perturbed[perturbation.place=2,rank=4]"
     assert job.record == Path(f"runs/streets/vit-tiny-streets/{name}/seed0.json")
-    assert plain.make_perturbation() is None
-    carried, method = job.make_perturbation(), job.make_method()
+    assert plain.spec.make_perturbation() is None
+    carried, method = job.spec.make_perturbation(), job.spec.make_method()
     assert (carried.settings.place, carried.settings.probability, method.settings.rank) == (2, 0.5, 4)
-    assert type(method) is type(plain.make_method())
-    assert job.settings(method).items() >= {"rank": 4, "perturbation.place": 2, "perturbation.probability": 0.5}.items()
-    origins = {"rank": "given", "perturbation.place": "given", "perturbation.probability": "paper"}
-    assert job.origins(method).items() >= origins.items()
-    assert set(job.origins(method)) == set(job.settings(method))
+    assert type(method) is type(plain.spec.make_method())
     assert (
-        set(plain.settings(plain.make_method()))
-        == set(plain.origins(plain.make_method()))
-        == set(plain.make_method().settings.model_dump())
+        job.spec.settings(method).items()
+        >= {"rank": 4, "perturbation.place": 2, "perturbation.probability": 0.5}.items()
     )
-    assert job.label(method) == "LoRA + feature perturbation[perturbation.place=2,rank=4]"
+    origins = {"rank": "given", "perturbation.place": "given", "perturbation.probability": "paper"}
+    assert job.spec.origins(method).items() >= origins.items()
+    assert set(job.spec.origins(method)) == set(job.spec.settings(method))
+    assert (
+        set(plain.spec.settings(plain.spec.make_method()))
+        == set(plain.spec.origins(plain.spec.make_method()))
+        == set(plain.spec.make_method().settings.model_dump())
+    )
+    assert job.spec.label(method) == "LoRA + feature perturbation[perturbation.place=2,rank=4]"
 
 
 def test_a_perturbed_method_has_the_plain_ones_settings_and_its_own_over_them() -> None:
@@ -121,7 +124,7 @@ def test_a_perturbed_method_has_the_plain_ones_settings_and_its_own_over_them() 
     fixed = protocol.load("streets").model_copy(update={"settings": {}, "searched": table})
     common: dict[str, Any] = {"data_root": Path("data"), "folder": Path("runs")}
     found = [
-        (job.make_method().settings.lr, job.make_method().settings.prompts)
+        (job.spec.make_method().settings.lr, job.spec.make_method().settings.prompts)
         for job in request.plan(fixed, fixed.backbone, ["vpt", "vpt+perturbed"], [0], {}, **common)
     ]
     assert found == [(0.25, 7), (0.5, 7)]
@@ -139,7 +142,7 @@ def test_a_perturbed_method_has_the_plain_ones_settings_and_its_own_over_them() 
 def test_an_impossible_perturbation_is_named(setting: str, line: str) -> None:
     (job,) = planned(["lora+perturbed"], request.parse_given([f"lora+perturbed.perturbation.{setting}"]))
     with pytest.raises(UserError, match=line):
-        job.make_perturbation()
+        job.spec.make_perturbation()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ def test_what_cannot_be_planned_is_refused(methods: list[str], given: dict[str, 
 def test_a_misspelt_setting_is_named_with_the_nearest() -> None:
     (job,) = planned(["lora"], {"lora": {"rnak": 4}})
     with pytest.raises(UserError, match="method 'lora': unknown field rnak: did you mean 'rank'"):
-        job.make_method()
+        job.spec.make_method()
 
 
 @pytest.mark.parametrize("name", registry.names("method"))
@@ -181,12 +184,12 @@ def test_searched_settings_are_for_the_protocols_own_backbone_and_the_users_go_f
     (own,) = request.plan(fixed, fixed.backbone, ["vpt"], [0], {}, **common)
     (other,) = request.plan(fixed, "dinov2-s", ["vpt"], [0], {}, **common)
     (mine,) = request.plan(fixed, fixed.backbone, ["vpt"], [0], {"vpt": {"lr": 0.5}}, **common)
-    assert (own.make_method().settings.lr, own.make_method().settings.prompts) == (0.25, 7)
-    assert own.origins(own.make_method()) == {"lr": "search", "prompts": "ours", "weight_decay": "ours"}
-    assert other.make_method().settings.lr == registry.find("method", "vpt").Settings().lr
-    assert other.make_method().settings.prompts == 7
-    assert mine.make_method().settings.lr == 0.5
-    assert mine.origins(mine.make_method())["lr"] == "given"
+    assert (own.spec.make_method().settings.lr, own.spec.make_method().settings.prompts) == (0.25, 7)
+    assert own.spec.origins(own.spec.make_method()) == {"lr": "search", "prompts": "ours", "weight_decay": "ours"}
+    assert other.spec.make_method().settings.lr == registry.find("method", "vpt").Settings().lr
+    assert other.spec.make_method().settings.prompts == 7
+    assert mine.spec.make_method().settings.lr == 0.5
+    assert mine.spec.origins(mine.spec.make_method())["lr"] == "given"
 
 
 @pytest.mark.parametrize(
@@ -196,9 +199,9 @@ def test_an_ablation_trains_at_the_rate_of_the_method_it_is_an_arm_of(name: str)
     kind, fixed = registry.find("method", name), protocol.load("streets")
     assert kind.arm_of in registry.main_methods()
     job, *_ = request.plan(fixed, fixed.backbone, [name], [0], {}, data_root=Path("data"), folder=Path("runs"))
-    method = job.make_method()
+    method = job.spec.make_method()
     assert method.settings.lr == fixed.searched[kind.arm_of]["lr"] != kind.Settings().lr
-    assert job.origins(method)["lr"] == "search"
+    assert job.spec.origins(method)["lr"] == "search"
 
 
 @pytest.mark.parametrize(("how", "antialias"), [("bicubic", False), ("pi", True)])
@@ -210,7 +213,7 @@ def test_the_protocol_says_how_the_backbone_is_fitted(tmp_path: Path, how: str, 
     (job,) = request.plan(fixed, "vit-tiny-random", ["freeze"], [0], {}, **common)
     grid = table.unflatten(1, (14, 14)).permute(0, 3, 1, 2)
     expected = torch.nn.functional.interpolate(grid, size=(8, 8), mode="bicubic", antialias=antialias)
-    assert torch.equal(job.make_backbone().vit.pos_embed, expected.flatten(2).mT)
+    assert torch.equal(job.spec.make_backbone().vit.pos_embed, expected.flatten(2).mT)
 
 
 def test_the_protocol_says_what_the_backbone_is_fed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +223,7 @@ def test_the_protocol_says_what_the_backbone_is_fed(monkeypatch: pytest.MonkeyPa
     for choice in ("imagenet", "own"):
         fixed = protocol.with_vfm(protocol.load("streets"), (f"normalisation={choice}",))
         (job,) = request.plan(fixed, "mine", ["freeze"], [0], {}, data_root=Path("data"), folder=Path("runs"))
-        means.append(job.make_backbone().mean)
+        means.append(job.spec.make_backbone().mean)
     assert means == [catalogue.IMAGENET_MEAN, (1.0, 2.0, 3.0)]
 
 
@@ -229,5 +232,5 @@ def test_tokens_that_the_decoder_has_no_place_for_are_refused_before_anything_is
     common: dict[str, Any] = {"data_root": tmp_path / "data", "folder": tmp_path / "runs"}
     wanted = request.plan(fixed, "dinov2-b", ["rein"], [0], {"rein": {"tokens": 50}}, **common)
     with pytest.raises(UserError, match=r"queries of shape \(50, 256\), decoder mask2former takes \(100, 256\); give"):
-        sweep.carry_out(wanted, 1, Console(quiet=True))
+        sweep.run_pending(wanted, 1, Console(quiet=True))
     assert not list(tmp_path.iterdir())

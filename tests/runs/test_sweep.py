@@ -41,14 +41,14 @@ def plan(tmp_path: Path, tiny_protocol: Callable[..., Path]) -> Plan:
 def tried(due: list[Job], *, every: bool) -> tuple[list[str], str]:
     """Return the names of the jobs that can run, and what was said."""
     said = io.StringIO()
-    kept = sweep._try_out(due, every, Console(file=said, width=500))
-    return [f"{job.method_name} {job.seed}" for job in kept], said.getvalue()
+    kept = sweep._check(due, every, Console(file=said, width=500))
+    return [f"{job.spec.method_name} {job.spec.seed}" for job in kept], said.getvalue()
 
 
 def test_of_every_method_those_that_cannot_serve_are_left_out_and_named(plan: Plan, tmp_path: Path) -> None:
     kept, said = tried(plan("freeze", "picky"), every=True)
     assert kept == ["freeze 0", "freeze 1"]
-    assert said.count("left out: picky cannot serve backbone 'sam-b'") == 1
+    assert said.count("skipped: picky cannot serve backbone 'sam-b'") == 1
     assert [path.name for path in tmp_path.glob("runs/*/*/*")] == ["freeze"]
 
 
@@ -71,7 +71,7 @@ def test_a_perturbation_behind_the_last_block_that_is_read_is_refused(plan: Plan
 def test_a_method_is_left_out_for_the_backbone_whatever_its_settings(plan: Plan) -> None:
     kept, said = tried(plan("freeze", "picky", picky={"lr": 1e-3}), every=True)
     assert kept == ["freeze 0", "freeze 1"]
-    assert "left out: picky cannot serve" in said
+    assert "skipped: picky cannot serve" in said
 
 
 def test_a_method_that_reads_the_weights_is_left_to_the_run(plan: Plan) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,11 @@ from benchmark.cli.listing import runs
 from benchmark.common.errors import UserError
 from benchmark.records import Record, read_all
 from benchmark.runs import tracking
-from benchmark.runs.experiment import execute
-from benchmark.runs.tracking import FOLDER, Follower, require
+from benchmark.runs.events import Note
+from benchmark.runs.one_run import train_and_record
+from benchmark.runs.tracking import FOLDER, RunTracker, require
 from tests.cli.test_cli import call, refused, tiny_run
+from tests.runs.made import with_runtime
 from tests.training.test_trainer import essence, job_of
 
 
@@ -24,12 +25,12 @@ def test_tensorboard_gets_the_records_losses_and_scores(
 ) -> None:
     pytest.importorskip("tensorboard")
     path = tiny_protocol(iterations=20, evaluation={"times": 2})
-    plain = execute(job_of(path, tiny_data, tmp_path / "plain", "lora"))
-    job = replace(job_of(path, tiny_data, tmp_path / "tracked", "lora"), tracker="tensorboard")
+    plain = train_and_record(job_of(path, tiny_data, tmp_path / "plain", "lora"))
+    job = with_runtime(job_of(path, tiny_data, tmp_path / "tracked", "lora"), tracker="tensorboard")
     notes: list[str] = []
-    record = execute(job, lambda kind, **facts: notes.append(facts["text"]) if kind == "note" else None)
+    record = train_and_record(job, lambda event: notes.append(event.text) if isinstance(event, Note) else None)
     assert essence(record) == essence(plain)
-    assert f"to look at: tensorboard --logdir {job.folder / FOLDER / 'tensorboard'}" in notes
+    assert f"to view the logs: tensorboard --logdir {job.folder / FOLDER / 'tensorboard'}" in notes
     assert [each.name for each in read_all(job.folder)] == [record.name]
     assert [run.method for run in runs(job.folder)] == ["lora"]
     compare(scalars(job.folder / FOLDER / "tensorboard" / record.name), record)
@@ -62,8 +63,8 @@ def compare(found: dict[str, dict[int, float]], record: Record) -> None:
 
 def test_wandb_writes_offline(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
     pytest.importorskip("wandb")
-    job = replace(job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze"), tracker="wandb")
-    execute(job)
+    job = with_runtime(job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze"), tracker="wandb")
+    train_and_record(job)
     assert list((job.folder / FOLDER / "wandb" / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(read_all(job.folder)) == 1
 
@@ -92,33 +93,33 @@ def test_an_interrupted_run_closes_its_tracker(
 ) -> None:
     recorder = Recorder()
     monkeypatch.setattr(tracking, "_tracker", lambda job, place: recorder)
-    job = replace(job_of(tiny_protocol(), tiny_data, tmp_path, "freeze"), tracker="wandb")
+    job = with_runtime(job_of(tiny_protocol(), tiny_data, tmp_path, "freeze"), tracker="wandb")
 
     def stop(step: int, losses: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
     conditions = {"seed": 1, "vfm": {}, "settings": {"rank": 4, "layers": ["qkv"]}}
-    follower = Follower(job, conditions, main=True)
+    tracker = RunTracker(job, conditions, main=True)
     assert recorder.values == {"seed": 1, "settings/rank": 4, "settings/layers": "['qkv']"}
     with pytest.raises(KeyboardInterrupt):
-        follower.steps(stop)(10, {"ce": 1.0})
-    follower.end()
+        tracker.logging_steps(stop)(10, {"ce": 1.0})
+    tracker.close()
     assert recorder.said == ["start", "10 {'loss/ce': 1.0}", "finish"]
-    silent = Follower(job, conditions, main=False)
-    silent.steps(lambda step, losses: None)(10, {"ce": 1.0})
-    silent.end()
-    assert len(recorder.said) == 3, "one process of several writes"
+    silent = RunTracker(job, conditions, main=False)
+    silent.logging_steps(lambda step, losses: None)(10, {"ce": 1.0})
+    silent.close()
+    assert len(recorder.said) == 3, "only one rank writes"
 
 
 def test_a_tracker_that_is_not_there_is_refused_before_anything_is_done(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
-    with pytest.raises(UserError, match="--track nowhere: it is not installed; get it by: pip install nowhere"):
+    with pytest.raises(UserError, match=r"--track nowhere: .*pip install nowhere"):
         require("nowhere")
     words = tiny_run(tiny_protocol(), tiny_data, tmp_path / "runs", "--methods", "freeze", "--track", "wand")
     assert "'wand' is not one of" in refused(call(*words))
     (tmp_path / "runs" / FOLDER).mkdir(parents=True)
     (tmp_path / "runs" / FOLDER / "tensorboard").write_text("in the way")
-    job = replace(job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze"), tracker="tensorboard")
+    job = with_runtime(job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze"), tracker="tensorboard")
     with pytest.raises(UserError, match=r"tensorboard: cannot be written: .* give another --records"):
-        execute(job)
+        train_and_record(job)

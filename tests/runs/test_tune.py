@@ -39,10 +39,10 @@ def test_a_rate_at_which_training_broke_off_is_empty_and_never_chosen() -> None:
 def test_every_method_gets_every_rate_and_no_other_setting() -> None:
     fixed, names = protocol.load("streets", tune.VARIANT), tune.tunable()
     wanted = tune.plan(fixed, fixed.backbone, names, [1e-3, 1e-2], data_root=Path("data"), folder=Path("runs"))
-    assert sorted((job.method, job.given["lr"]) for job in wanted) == sorted(
+    assert sorted((job.spec.method, job.spec.given["lr"]) for job in wanted) == sorted(
         (n, r) for n in names for r in (1e-3, 1e-2)
     )
-    assert all(set(job.given) == {"lr"} and job.seed == tune.SEED for job in wanted)
+    assert all(set(job.spec.given) == {"lr"} and job.spec.seed == tune.SEED for job in wanted)
     assert {"full", "lora", "fishertune"} <= set(names) < set(registry.names("method"))
 
 

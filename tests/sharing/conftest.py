@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,11 @@ from safetensors.torch import save_file
 
 from benchmark.models.backbone import build_backbone
 from benchmark.records import Record, read
-from benchmark.runs.experiment import execute
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
 from tests.conftest import TINY
 from tests.hub_server import Hub, serving
+from tests.runs.made import with_spec
 from tests.training.test_trainer import job_of
 
 TOKEN = "hf_PlantedForThisTestAndNowhereElse"
@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
     for method in ("lora", "random"):
-        execute(job_of(path, tiny_data, folder, method))
+        train_and_record(job_of(path, tiny_data, folder, method))
     return folder
 
 
@@ -41,8 +41,8 @@ def weighed(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> tuple[
     fixed = {**TINY, "evaluation": {"mode": "slide", "crop": 32, "stride": 16}, "iterations": 4}
     path.write_text(yaml.safe_dump(fixed), encoding="utf-8")
     save_file(build_backbone("vit-tiny-random", seed=1).vit.state_dict(), weights)
-    job: Job = replace(job_of(path, tiny_data, folder, "freeze"), weights=weights)
-    execute(job)
+    job: Job = with_spec(job_of(path, tiny_data, folder, "freeze"), weights=weights)
+    train_and_record(job)
     return read(job.record), weights
 
 

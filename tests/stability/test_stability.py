@@ -20,8 +20,11 @@ from benchmark.common.errors import UserError
 from benchmark.models.weights import tensors_hash
 from benchmark.records import path_of, read_all
 from benchmark.records.seal import sealed
-from benchmark.runs.experiment import Experiment, execute
+from benchmark.runs.events import Event, Step
+from benchmark.runs.experiment import Experiment
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
+from benchmark.runs.spec import RunSpec
 from benchmark.stability import table
 from benchmark.stability.command import parse_images
 from benchmark.stability.figure import draw
@@ -85,7 +88,7 @@ def test_every_estimator_and_criterion_is_measured_at_what_it_costs(record: Stab
 
 def tiny_job(words: list[str], method: str = "fishertune") -> Job:
     fixed = protocol.load(words[2])
-    return Job(fixed, fixed.backbone, method, 0, Path(words[4]), Path(words[-1]).parent / "others")
+    return Job(RunSpec(fixed, fixed.backbone, method, 0), Path(words[4]), Path(words[-1]).parent / "others")
 
 
 def test_estimates_are_made_at_the_decoder_that_every_run_of_the_seed_begins_with(
@@ -93,12 +96,12 @@ def test_estimates_are_made_at_the_decoder_that_every_run_of_the_seed_begins_wit
 ) -> None:
     job = tiny_job(words, "full")
 
-    def stop(kind: str, **facts: Any) -> None:
-        if kind == "step" and facts["step"] == record.warmup:
+    def stop(event: Event) -> None:
+        if isinstance(event, Step) and event.step == record.warmup:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute(job, stop)
+        train_and_record(job, stop)
     weights = torch.load(job.checkpoint, weights_only=True)["segmenter"]
     decoder = {name.removeprefix("decoder."): w for name, w in weights.items() if name.startswith("decoder.")}
     assert tensors_hash(decoder) == record.warm_hash != record.decoder_hash
@@ -107,8 +110,10 @@ def test_estimates_are_made_at_the_decoder_that_every_run_of_the_seed_begins_wit
 def test_an_estimate_made_again_chooses_the_same_and_another_does_not(words: list[str]) -> None:
     job = tiny_job(words)
     experiment = Experiment(job)
-    trainer = Trainer(job.protocol, 0, experiment.segmenter, job.make_method(), experiment.data, experiment.accelerator)
-    bench = Bench(job, experiment, trainer, [2], lambda kind, **facts: None)
+    trainer = Trainer(
+        job.spec.protocol, 0, experiment.segmenter, job.spec.make_method(), experiment.data, experiment.accelerator
+    )
+    bench = Bench(job, experiment, trainer, [2], lambda event: None)
     assert not bench._frames(0, 2) & bench._frames(1, 2), "2 and 2 images of 7 frames are apart"
     (first,), (_,), (again,), (other,) = (
         bench._stops(*how) for how in (("per-sample", 0), ("variational", 0), ("per-sample", 0), ("per-sample", 1))

@@ -19,7 +19,7 @@ import torch
 
 from benchmark.common import atomic
 from benchmark.common.errors import UserError
-from benchmark.runs.experiment import execute
+from benchmark.runs.one_run import train_and_record
 from benchmark.training import checkpoint
 from tests.benchmarks.memory import peak
 from tests.cli.test_cli import ROOT, command
@@ -42,7 +42,7 @@ def test_a_checkpoint_takes_what_was_said(
     monkeypatch.setattr(checkpoint, "require_room", lambda path, needed: said.append(needed))
     job = job_of(tiny_protocol(), tiny_data, tmp_path, name)
     with pytest.raises(KeyboardInterrupt):
-        execute(job, stop_at(largest, KeyboardInterrupt))
+        train_and_record(job, stop_at(largest, KeyboardInterrupt))
     assert job.checkpoint.stat().st_size == pytest.approx(said[0], rel=0.1)
 
 

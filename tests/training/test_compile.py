@@ -16,8 +16,9 @@ from torch._dynamo.utils import counters
 
 from benchmark.models.segmenter import Segmenter
 from benchmark.records import read
+from benchmark.training.ranks import make_accelerator
 from benchmark.training.runtime import RuntimeOptions
-from benchmark.training.trainer import Trainer, make_accelerator
+from benchmark.training.trainer import Trainer
 from tests.backbones import tiny_backbone
 from tests.cli.test_cli import call
 from tests.runs.test_distributed import Crops
@@ -47,16 +48,15 @@ def train(name: str, drop_path: float, runtime: RuntimeOptions) -> Run:
     trainer = Trainer(spec, 0, segmenter, made, data, make_accelerator("float32"), None, runtime)
     losses: list[dict[str, float]] = []
     trainer.run(lambda step: {}, tick=lambda step, named: losses.append(named), until=STEPS - 1)
-    phase, first = trainer.timeline[STEPS - 1]
-    (images, labels) = next(trainer._batches(STEPS))
-    trainer.enter(phase)
-    named = trainer._gradients(images, labels, phase, STEPS - 1 - first)
+    trainer.optimizers.clear()  # the last step keeps its gradients
+    trainer.model.zero_grad = lambda set_to_none=True: None
+    named = trainer.step(*next(trainer._batches(STEPS)))
     gradients = {n: p.grad for n, p in segmenter.named_parameters() if p.grad is not None and bool(p.grad.any())}
     segmenter.eval()
     sizes = (1, 2, 3) if name == "rein" else ()
     scores = [segmenter.predict(data.images[:1, :, : 8 * n]) for n in sizes]
     return {
-        "losses": [*losses, {key: value.item() for key, value in named.items()}], "gradients": gradients,
+        "losses": [*losses, named], "gradients": gradients,
         "scores": scores, "chosen": made.report().get("chosen"), "names": list(segmenter.state_dict()),
         "graphs": counters["stats"]["unique_graphs"], "breaks": dict(counters["graph_break"]),
     }  # fmt: skip
@@ -89,7 +89,7 @@ def test_a_compiled_step_is_that_of_plain_blocks(name: str) -> None:
 @pytest.mark.parametrize("times", [1, 2])
 def test_dropped_paths_are_the_same_ones(times: int) -> None:
     """In portions of a batch and in blocks that compute again, and where it was compiled before and is kept."""
-    compare("full", 0.6, RuntimeOptions(2, checkpointing=True, compile=True))
+    compare("full", 0.6, RuntimeOptions(accumulate=2, checkpointing=True, compile=True))
 
 
 def test_a_run_that_is_stopped_and_taken_up_goes_on_as_if_undisturbed(tmp_path: Path) -> None:

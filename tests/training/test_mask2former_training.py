@@ -16,7 +16,7 @@ from benchmark.models.mask2former import Mask2Former
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import DecoderSpec
 from benchmark.records import read
-from benchmark.runs.experiment import execute
+from benchmark.runs.one_run import train_and_record
 from benchmark.sharing import bundle
 from benchmark.sharing.rescore import rescore
 from benchmark.training.trainer import Trainer
@@ -35,7 +35,7 @@ def test_rein_by_a_protocol_file_is_recorded(
     changes = {"iterations": 2, "evaluation": {"mode": "slide", "crop": 48, "stride": 48}}
     path = tiny_protocol(**changes, decoder={"name": "mask2former", "lr": 1e-4})
     job = job_of(path, tiny_data, tmp_path, "rein")
-    record = execute(job)
+    record = train_and_record(job)
     assert record.state == "finished"
     assert record.trainable is not None
     assert record.trainable.decoder == formula(192, 11) - 2 * 100 * 256 + 256 * 256 + 256

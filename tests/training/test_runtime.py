@@ -17,9 +17,9 @@ from benchmark.common.errors import UserError
 from benchmark.common.microbatch import WHOLE, MicroBatch
 from benchmark.models.backbone import Backbone, checkpoint_blocks
 from benchmark.records import read
-from benchmark.runs.experiment import execute
+from benchmark.runs.one_run import train_and_record
+from benchmark.training.ranks import images_per_rank
 from benchmark.training.runtime import RuntimeOptions
-from benchmark.training.trainer import share_of
 from tests.backbones import tiny_backbone
 from tests.cli.test_cli import call
 from tests.runs.test_distributed import STEPS, close, train
@@ -31,7 +31,7 @@ plain_run = cache(train)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
-@pytest.mark.parametrize("runtime", [RuntimeOptions(accumulate=2), RuntimeOptions(4, checkpointing=True)])
+@pytest.mark.parametrize("runtime", [RuntimeOptions(accumulate=2), RuntimeOptions(accumulate=4, checkpointing=True)])
 def test_losses_are_those_of_a_plain_run(kind: tuple[str, str], runtime: RuntimeOptions) -> None:
     plain, other = plain_run(*kind), train(*kind, runtime)
     assert len(plain["losses"]) == STEPS
@@ -108,7 +108,7 @@ def test_the_record_tells_how_and_is_the_same_otherwise(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
     job = job_of(tiny_protocol(iterations=4), tiny_data, tmp_path / "plain", "lora")
-    plain = essence(execute(job))
+    plain = essence(train_and_record(job))
     words: list[str | Path] = [
         "--protocol",
         tiny_protocol(iterations=4),
@@ -132,6 +132,6 @@ def test_a_perturbed_batch_is_seen_at_once() -> None:
 
 def test_steps_that_do_not_divide_a_share_are_refused() -> None:
     spec = protocols.load("gtav-to-cbm")
-    assert share_of(spec, 2, 2) == 2
+    assert images_per_rank(spec, 2, 2) == 2
     with pytest.raises(UserError, match=r"2 processes in 3 steps \(--accumulate\) each .* one of 1, 2, 4"):
-        share_of(spec, 2, 3)
+        images_per_rank(spec, 2, 3)

@@ -17,8 +17,10 @@ from benchmark.common.errors import UserError
 from benchmark.method import Method, Phase
 from benchmark.records import Record, confusions, read
 from benchmark.runs import request
-from benchmark.runs.experiment import Experiment, execute
+from benchmark.runs.events import Event, ImageEvaluated, Notify, Step
+from benchmark.runs.experiment import Experiment
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
 from benchmark.sharing.rescore import rescore
 from benchmark.training.schedule import evaluation_steps, schedule, timeline
 from tests.conftest import TINY
@@ -37,9 +39,9 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing in the loop may catch it and tidy up."""
 
 
-def stop_at(step: int, how: type[BaseException]) -> Callable[..., None]:
-    def notify(kind: str, **facts: Any) -> None:
-        if kind == "step" and facts["step"] == step:
+def stop_at(step: int, how: type[BaseException]) -> Notify:
+    def notify(event: Event) -> None:
+        if isinstance(event, Step) and event.step == step:
             raise how
 
     return notify
@@ -62,7 +64,7 @@ def records(folder: Path, tiny_data: Path) -> dict[str, Record]:
     """One tiny run of every registered method."""
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    return {name: execute(job_of(path, tiny_data, folder, name)) for name in METHODS}
+    return {name: train_and_record(job_of(path, tiny_data, folder, name)) for name in METHODS}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -119,14 +121,14 @@ def test_an_interrupted_run_ends_bit_identical(
 ) -> None:
     monkeypatch.setattr("benchmark.training.trainer.CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every iteration
     path = tiny_protocol()
-    straight = execute(job_of(path, tiny_data, tmp_path / "straight", name))
+    straight = train_and_record(job_of(path, tiny_data, tmp_path / "straight", name))
     broken = job_of(path, tiny_data, tmp_path / "broken", name)
     for step in (2, 5, 9):
         with pytest.raises(how):
-            execute(broken, stop_at(step, how))
+            train_and_record(broken, stop_at(step, how))
         assert broken.checkpoint.exists()
         assert not broken.record.exists()
-    resumed = execute(broken)
+    resumed = train_and_record(broken)
     assert essence(resumed) == essence(straight)
     kept, mended = (read(job_of(path, tiny_data, tmp_path / which, name).record) for which in ("straight", "broken"))
     for one, other in zip(confusions(kept)[0].values(), confusions(mended)[0].values(), strict=True):
@@ -139,18 +141,18 @@ def test_a_run_stopped_while_it_is_scored_or_after_its_last_step_ends_bit_identi
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
     path = tiny_protocol()
-    straight = execute(job_of(path, tiny_data, tmp_path / "straight", "lora"))
+    straight = train_and_record(job_of(path, tiny_data, tmp_path / "straight", "lora"))
     broken = job_of(path, tiny_data, tmp_path / "broken", "lora")
 
-    def stop_scoring(kind: str, **facts: Any) -> None:
-        if kind == "image":
+    def stop_evaluation(event: Event) -> None:
+        if isinstance(event, ImageEvaluated):
             raise KeyboardInterrupt
 
-    for notify in (stop_scoring, stop_scoring, stop_at(12, KeyboardInterrupt), stop_scoring):
+    for notify in (stop_evaluation, stop_evaluation, stop_at(12, KeyboardInterrupt), stop_evaluation):
         with pytest.raises(KeyboardInterrupt):
-            execute(broken, notify)
+            train_and_record(broken, notify)
         assert broken.checkpoint.exists()
-    assert essence(execute(broken)) == essence(straight)
+    assert essence(train_and_record(broken)) == essence(straight)
     ours, theirs = read(broken.record), read(job_of(path, tiny_data, tmp_path / "straight", "lora").record)
     assert (ours.examples, ours.tuned, ours.decoder) == (theirs.examples, theirs.tuned, theirs.decoder)
 
@@ -160,11 +162,11 @@ def test_a_checkpoint_of_other_conditions_is_not_resumed(
 ) -> None:
     old = job_of(tiny_protocol(), tiny_data, tmp_path, "full")
     with pytest.raises(KeyboardInterrupt):
-        execute(old, stop_at(8, KeyboardInterrupt))
+        train_and_record(old, stop_at(8, KeyboardInterrupt))
     new = job_of(tiny_protocol(batch=1), tiny_data, tmp_path, "full")
     assert new.checkpoint == old.checkpoint
     steps: list[int] = []
-    execute(new, lambda kind, **facts: steps.append(facts["step"]) if kind == "step" else None)
+    train_and_record(new, lambda event: steps.append(event.step) if isinstance(event, Step) else None)
     assert steps[0] == 1
 
 
@@ -172,7 +174,7 @@ def test_a_damaged_checkpoint_starts_anew(tmp_path: Path, tiny_data: Path, tiny_
     job = job_of(tiny_protocol(), tiny_data, tmp_path, "freeze")
     job.checkpoint.parent.mkdir(parents=True)
     job.checkpoint.write_bytes(b"not a checkpoint")
-    assert execute(job).state == "finished"
+    assert train_and_record(job).state == "finished"
 
 
 def test_another_seed_sees_other_crops_and_another_decoder(
@@ -200,7 +202,7 @@ def test_a_loss_that_is_no_number_is_recorded_as_failure(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", explode)
     job = job_of(tiny_protocol(), tiny_data, tmp_path, "full")
-    record = execute(job)
+    record = train_and_record(job)
     assert record.state == "failed"
     assert record.error is not None
     assert "iteration 2 (phase warm-up); the last good one is " in record.error

@@ -1,8 +1,7 @@
-"""From due runs to a job array, and from its files to the same display as of runs on this machine."""
+"""Submit pending runs as a job array, and show their progress as if they ran on this machine."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from submitit.core.utils import FailedJobError
 
 from benchmark.common.errors import UserError
 from benchmark.runs.display import Display
+from benchmark.runs.events import Ended, Event, Queued, State, from_json
 from benchmark.runs.job import Job
 from benchmark.runs.pool import Outcome
 from benchmark.runs.slurm.node import FailedRunError, Run, events_of
@@ -24,42 +24,44 @@ from benchmark.runs.slurm.resources import Resources
 
 LOGS = "slurm"
 TIMEOUTS = 1000
-"""How often a run may reach its time limit: it moves on each time, so there is nothing to guard against."""
+"""How often a run may reach its time limit; each time it makes progress."""
 POLL_SECONDS = 1.0
 LATE_SECONDS = 15.0
-"""How long a job's result may take to show on a shared file system, and the queue to show a new job."""
-STATES = {f"{kind.__module__}.{kind.__qualname__}": state
-          for kind, state in ((UserError, "refused"), (FailedRunError, "failed"))}  # fmt: skip
+"""How long a job's result may take to appear on a shared file system, and a new job in the queue."""
+STATES: dict[str, State] = {
+    f"{UserError.__module__}.{UserError.__qualname__}": "refused",
+    f"{FailedRunError.__module__}.{FailedRunError.__qualname__}": "failed",
+}
 Submitted = Mapping[Job, "submitit.Job[None]"]
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """Submits runs as one array and looks on until they have ended.
+    """Submits runs as one array and follows them until they have ended.
 
     Attributes:
         resources: what every run asks for.
         force: repeat finished runs, too.
-        detach: do not look on.
+        detach: do not follow them.
     """
 
     resources: Resources
     force: bool = False
     detach: bool = False
 
-    def __call__(self, due: list[Job], console: Console) -> list[Outcome]:
+    def __call__(self, pending: list[Job], console: Console) -> list[Outcome]:
         """Submit the jobs that are not in the queue yet; return how all of them ended, or nothing if detached.
 
         Raises:
             UserError: SLURM refuses the array or does not answer.
-            KeyboardInterrupt: the user no longer looks on; the jobs go on.
+            KeyboardInterrupt: the user stopped following; the jobs continue.
         """
-        place, queue = due[0].folder / LOGS, Queue()
-        running: dict[Job, Any] = dict(queued(place, due, queue()))
+        place, queue = pending[0].folder / LOGS, Queue()
+        running: dict[Job, Any] = dict(queued(place, pending, queue()))
         if running:
-            _say(console, f"{len(running)} of {len(due)} runs are in the queue already")
-        if fresh := [job for job in due if job not in running]:
-            folder = place / f"{datetime.now():%Y%m%d-%H%M%S}-{due[0].protocol.name}"
+            _say(console, f"{len(running)} of {len(pending)} runs are in the queue already")
+        if fresh := [job for job in pending if job not in running]:
+            folder = place / f"{datetime.now():%Y%m%d-%H%M%S}-{pending[0].spec.protocol.name}"
             made = submit(fresh, self.resources, folder, self.force)
             remember(folder, made)
             ids = [each.job_id for each in made.values()]
@@ -71,17 +73,20 @@ class Launcher:
             return follow(running, queue, console)
         except KeyboardInterrupt:
             numbers = sorted({each.job_id.partition("_")[0] for each in running.values()})
-            _say(console, f"SLURM goes on; scancel {' '.join(numbers)} ends it, the same command looks on again")
+            _say(
+                console,
+                f"the jobs continue; scancel {' '.join(numbers)} ends them, this command follows them again",
+            )
             raise
 
 
 def submit(
-    due: list[Job], resources: Resources, folder: Path, force: bool, cluster: str = "slurm"
+    pending: list[Job], resources: Resources, folder: Path, force: bool, cluster: str = "slurm"
 ) -> dict[Job, submitit.Job[None]]:
     """Submit one array with a task for each job.
 
     Args:
-        due: the jobs.
+        pending: the jobs.
         resources: what each asks for.
         folder: gets scripts, pickles, logs and events.
         force: repeat finished runs, too.
@@ -91,12 +96,12 @@ def submit(
         UserError: SLURM refuses it.
     """
     executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=TIMEOUTS)
-    executor.update_parameters(**resources.parameters(due[0].threads))
+    executor.update_parameters(**resources.parameters(pending[0].runtime.threads))
     try:
-        made = executor.submit_array([Run(job, force) for job in due])
+        made = executor.submit_array([Run(job, force) for job in pending])
     except FailedJobError as error:
         raise UserError(f"--slurm: {' '.join(str(error).split())}") from None
-    return dict(zip(due, made, strict=True))
+    return dict(zip(pending, made, strict=True))
 
 
 def follow(submitted: Submitted, states: Callable[[], Mapping[str, str]], console: Console) -> list[Outcome]:
@@ -104,8 +109,8 @@ def follow(submitted: Submitted, states: Callable[[], Mapping[str, str]], consol
 
     Args:
         submitted: the runs.
-        states: asks for the states of jobs by id; a job that it does not name has ended.
-        console: where to show it.
+        states: returns the states of jobs by id; a job that it does not name has ended.
+        console: for the display.
     """
     outcomes: list[Outcome] = []
     running = {job: (each, _events(events_of(each.paths))) for job, each in submitted.items()}
@@ -118,37 +123,38 @@ def follow(submitted: Submitted, states: Callable[[], Mapping[str, str]], consol
                 state = known.get(each.job_id)
                 if state is not None and state != seen.get(job):
                     seen[job] = state
-                    display.event(job, "stage", {"text": state.lower()})
-                for kind, facts in next(events):
-                    display.event(job, kind, facts)
+                    display.show(job, Queued(state.lower()))
+                for event in next(events):
+                    display.show(job, event)
                 written = Path(each.paths.result_pickle).exists()
                 if alive(state) or job not in lived:
                     lived[job] = now
                 late = now - lived[job] > LATE_SECONDS
                 if written or late:
                     del running[job]
-                    outcomes.append(Outcome(job, *_ending(each, written, state)))
-                    display.event(job, outcomes[-1].state, {"text": outcomes[-1].text})
+                    ended = _ending(each, written, state)
+                    outcomes.append(Outcome(job, ended.state, ended.text))
+                    display.show(job, ended)
             time.sleep(POLL_SECONDS if running else 0)
     return outcomes
 
 
-def _ending(submitted: submitit.Job[None], written: bool, state: str | None) -> tuple[str, str]:
-    """Return how a run ended, as in :class:`Outcome`."""
+def _ending(submitted: submitit.Job[None], written: bool, state: str | None) -> Ended:
+    """Return how a run ended."""
     where = f"see {submitted.paths.stderr}; run again to resume"
     if not written:
-        return "crashed", f"SLURM ended job {submitted.job_id} ({state or 'state unknown'}); {where}"
+        return Ended("crashed", f"SLURM ended job {submitted.job_id} ({state or 'state unknown'}); {where}")
     error = submitted.exception()
     if error is None:
-        return "finished", ""
+        return Ended("finished")
     last = str(error).partition("\n----------------------\n")[2].partition("\n----------------------\n")[0]
     line = last.strip().splitlines()[-1]
     kind, _, text = line.partition(": ")
-    return (STATES[kind], text) if kind in STATES else ("crashed", f"{line}; {where}")
+    return Ended(STATES[kind], text) if kind in STATES else Ended("crashed", f"{line}; {where}")
 
 
-def _events(path: Path) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """Yield, again and again, the events that were added to the file; half a line waits for its other half."""
+def _events(path: Path) -> Iterator[list[Event]]:
+    """Yield, again and again, the events added to the file; an incomplete line waits for its rest."""
     rest, offset = b"", 0
     while True:
         if path.exists():
@@ -157,7 +163,7 @@ def _events(path: Path) -> Iterator[list[tuple[str, dict[str, Any]]]]:
                 added = file.read()
             offset += len(added)
             *lines, rest = (rest + added).split(b"\n")
-            yield [tuple(json.loads(line)) for line in lines]
+            yield [from_json(line) for line in lines]
         else:
             yield []
 

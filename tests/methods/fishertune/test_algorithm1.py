@@ -17,8 +17,9 @@ from torch import Tensor
 
 from benchmark import protocol
 from benchmark.method import Phase, UserError
-from benchmark.runs.experiment import execute
 from benchmark.runs.job import Job
+from benchmark.runs.one_run import train_and_record
+from benchmark.runs.spec import RunSpec
 from methods.fishertune import METHOD, FisherTune
 from methods.fishertune import method as algorithm
 from methods.fishertune.fisher import sample_losses
@@ -199,8 +200,8 @@ def test_without_a_warm_up_the_loop_trains_the_decoder_first(
     for warmup in (0, 3):
         path = tiny_protocol(decoder={"channels": 8, "lr": 1e-3, "warmup": warmup}, iterations=40)
         fixed = protocol.load(str(path))
-        job = Job(fixed, "vit-tiny-random", "fishertune", 0, tiny_data, tmp_path / str(warmup))
-        record = execute(job)
+        job = Job(RunSpec(fixed, "vit-tiny-random", "fishertune", 0), tiny_data, tmp_path / str(warmup))
+        record = train_and_record(job)
         assert record.settings["decoder_first"] == 0.1
         assert record.origins["decoder_first"] == "ours"
         lengths[warmup] = [name for name in record.seconds if name != "evaluation"]

@@ -157,7 +157,7 @@ def test_a_share_outside_its_limits_is_named_with_them(method: str, share: float
     given = {method: {"share": share}}
     (job,) = request.plan(protocol.load("streets"), "vit-tiny-streets", [method], [0], given, **common)
     with pytest.raises(UserError, match=rf"^method '{method}': share: must be above 0 and (below|at most) 1 \(got "):
-        job.make_method()
+        job.spec.make_method()
 
 
 @pytest.mark.parametrize(("cls", "start"), [(FisherTune, {"share_start": 0}), (Random, {}), (ChildTuneD, {})])

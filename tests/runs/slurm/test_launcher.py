@@ -20,9 +20,10 @@ from submitit.core.utils import DelayedSubmission
 
 from benchmark.common.errors import UserError
 from benchmark.records import confusions, read
-from benchmark.runs.experiment import execute
+from benchmark.runs.events import Evaluating, Event, Loading, Locked, State, Step
 from benchmark.runs.job import Job
 from benchmark.runs.lock import RunLock
+from benchmark.runs.one_run import train_and_record
 from benchmark.runs.slurm import launcher, node
 from benchmark.runs.slurm.queue import Queue
 from benchmark.runs.slurm.resources import Resources
@@ -152,7 +153,7 @@ def test_a_preempted_run_resumes_and_a_killed_one_is_reported(
     steps = [int(part.split()[-1]) for part in second.split("/60")[:-1]]
     assert steps[0] > 1, "resumed from its checkpoint"
     straight = replace(preempted, folder=tmp_path / "straight")
-    assert essence(execute(straight)) == essence(read(preempted.record))
+    assert essence(train_and_record(straight)) == essence(read(preempted.record))
     ours, theirs = (confusions(read(job.record))[0] for job in (preempted, straight))
     assert all((ours[name] == theirs[name]).all() for name in theirs)
     node.Run(preempted, force=False)()  # does nothing: requeued although it has finished
@@ -174,14 +175,15 @@ def test_the_state_of_a_run_is_read_from_its_files(
 ) -> None:
     """Executes in this process what a node executes."""
 
-    def ending(job: Job, error: type[Exception]) -> tuple[str, str]:
-        name = str(job.seed)
+    def ending(job: Job, error: type[Exception]) -> tuple[State, str]:
+        name = str(job.spec.seed)
         DelayedSubmission(node.Run(job, force=False)).dump(tmp_path / f"{name}_submitted.pkl")
         monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
         monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", name)
         with pytest.raises(error):
             process_job(tmp_path)
-        return launcher._ending(submitit.LocalJob(tmp_path, name), True, None)
+        ended = launcher._ending(submitit.LocalJob(tmp_path, name), True, None)
+        return ended.state, ended.text
 
     diverging, absent, broken = (job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "full", n) for n in range(3))
     with monkeypatch.context() as patched:
@@ -205,16 +207,16 @@ def test_a_run_that_slurm_does_not_end_after_sigterm_continues(
     seen: list[Any] = []
     stop = node._Stop()
 
-    def notify(kind: str, **facts: Any) -> None:
-        seen.append(facts.get("step", facts.get("text")))
-        if kind == "step" and seen.count(5) == 1 and seen[-1] == 5:
+    def notify(event: Event) -> None:
+        seen.append(event.step if isinstance(event, Step) else event)
+        if isinstance(event, Step) and seen.count(5) == 1 and event.step == 5:
             signal.raise_signal(signal.SIGTERM)
-        stop.at(kind, facts)
+        stop.check(event)
 
-    record = node._attended(job, None, notify, stop)
+    record = node._run_until_done(job, None, notify, stop)
     assert [each for each in seen if isinstance(each, int)] == list(range(1, 13))
-    assert seen.count("loading") == 2
-    assert essence(record) == essence(execute(replace(job, folder=tmp_path / "straight")))
+    assert seen.count(Loading()) == 2
+    assert essence(record) == essence(train_and_record(replace(job, folder=tmp_path / "straight")))
 
 
 @pytest.mark.usefixtures("signals")
@@ -225,15 +227,15 @@ def test_a_run_waits_for_another_process_that_has_locked_it(
     job = job_of(tiny_protocol(), tiny_data, tmp_path / "runs", "freeze")
     elsewhere = RunLock(job.record)
     elsewhere.__enter__()
-    seen: list[tuple[str, Any]] = []
+    seen: list[Event] = []
 
-    def notify(kind: str, **facts: Any) -> None:
+    def notify(event: Event) -> None:
         if not seen:
             elsewhere.__exit__()
-        seen.append((kind, facts.get("text")))
+        seen.append(event)
 
-    node._attended(job, None, notify, node._Stop())
-    assert seen[:2] == [("taken", str(elsewhere.owner)), ("stage", "loading")]
+    node._run_until_done(job, None, notify, node._Stop())
+    assert seen[:2] == [Locked(str(elsewhere.owner)), Loading()]
     assert job.record.exists()
 
 
@@ -244,12 +246,12 @@ def test_a_run_that_is_not_training_is_requeued_at_once() -> None:
 
     signal.signal(signal.SIGUSR2, requeue)
     stop = node._Stop()
-    for stage in ("loading", "scoring after 6"):
-        stop.at("step", {"step": 6})
-        stop.at("stage", {"text": stage})
+    for stage in (Loading(), Evaluating(6)):
+        stop.check(Step(6, 12, {}))
+        stop.check(stage)
         with pytest.raises(SystemExit):
             signal.raise_signal(signal.SIGUSR2)
-    stop.at("step", {"step": 7})
+    stop.check(Step(7, 12, {}))
     signal.raise_signal(signal.SIGUSR2)
     with pytest.raises(KeyboardInterrupt):  # with a checkpoint
-        stop.at("step", {"step": 8})
+        stop.check(Step(8, 12, {}))
