@@ -18,11 +18,13 @@ A process therefore first creates a removal lock, a file named after the token o
   between creating and writing it, is never removed and blocks the run for good.
 - ``test_lock.py::test_a_lock_of_a_process_that_has_ended_is_taken_over``: a zombie process counts as running until
   its lease expires.
-- ``test_lock.py::test_a_lock_of_another_machine_is_stale_only_when_it_stops_changing``: machines are told apart by
-  host name alone, so a live owner on another machine of the same name loses its lock at once.
+- ``test_lock.py::test_a_lock_of_another_machine_is_stale_only_when_it_stops_changing``: machines are
+  distinguished by host name and PID namespace only, so a live owner on another machine of the same name loses its
+  lock at once.
 - ``test_misfortune.py::test_a_folder_that_is_moved_away_is_created_again``: a lease whose folder was moved is not
   reported as lost, although another process can then lock the same run.
-- ``test_kills.py``: a process killed during a takeover leaves a ``.break.`` file that is never removed.
+- ``test_kills.py``, with some kills: a process killed during a takeover leaves a ``.break.`` file that is never
+  removed.
 
 Its heartbeat also stops for good once the folder could not be written for the duration of a lease.
 """
@@ -53,6 +55,7 @@ STALE_SECONDS = 120.0
 INCOMPLETE_SECONDS = 10.0
 """How long a lock file may lack its owner, who is written right after the file is created."""
 TRIES = 50
+"""How many stale locks in a row a process removes before it leaves the run to others."""
 
 
 class LockedError(Exception):

@@ -23,6 +23,7 @@ from tests.runs.made import with_spec
 from tests.training.test_resume import DENSE, SPARSE, moments
 from tests.training.test_trainer import essence, job_of, stop_at
 
+pytestmark = pytest.mark.slow
 Change = Callable[[dict[str, Any]], object]
 
 

@@ -122,6 +122,7 @@ def _task(job: submitit.Job[None]) -> psutil.Process:
     return controller.children()[0]
 
 
+@pytest.mark.slow
 def test_a_preempted_run_resumes_and_a_killed_one_is_reported(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +170,7 @@ def signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("signals")
 def test_the_state_of_a_run_is_read_from_its_files(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
@@ -198,6 +200,7 @@ def test_the_state_of_a_run_is_read_from_its_files(
     assert (state, text.partition(";")[0]) == ("crashed", "TypeError: 'NoneType' object is not callable")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("signals")
 def test_a_run_that_slurm_does_not_end_after_sigterm_continues(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
@@ -219,6 +222,7 @@ def test_a_run_that_slurm_does_not_end_after_sigterm_continues(
     assert essence(record) == essence(train_and_record(replace(job, folder=tmp_path / "straight")))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("signals")
 def test_a_run_waits_for_another_process_that_has_locked_it(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch

@@ -47,6 +47,7 @@ def test_submitit_knows_every_field() -> None:
     assert set(Resources.model_fields) - set(SHARED) <= submitit.SlurmExecutor._valid_parameters() - known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -61,6 +62,7 @@ def test_incompatible_options_are_refused(options: list[str], named: str) -> Non
     assert named in refused(call("run", "--methods", "freeze", *options))
 
 
+@pytest.mark.slow
 def test_a_distributed_launch_is_refused() -> None:
     line = refused(call("run", "--methods", "freeze", "--launcher", "slurm", LOCAL_RANK="0"))
     assert "accelerate launch" in line
@@ -77,6 +79,7 @@ def test_an_error_names_the_missing_program_or_package(monkeypatch: pytest.Monke
         slurm.make_launcher([], force=False, detach=False)
 
 
+@pytest.mark.slow
 def test_the_documented_command_and_fields_are_valid() -> None:
     page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^python -m benchmark (run .*--launcher .*)$", page.replace("\\\n", ""), re.MULTILINE)
