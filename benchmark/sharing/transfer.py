@@ -19,7 +19,7 @@ from benchmark.sharing import bundle
 from benchmark.sharing.manifest import CARD, FIELDS, MANIFEST, RECORD
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-REMEDY = "connect and try again"
+REMEDY = "check the connection and try again"
 
 
 def push(which: str, repository: str, records: Path, private: bool) -> str:
