@@ -186,7 +186,7 @@ class Trainer:
             self._seed_model()
             together = nullcontext() if place == count - 1 else self.accelerator.no_sync(self.model)
             with together:  # processes exchange gradients once, after the last of the steps
-                with self.accelerator.autocast(), micro_batch.chance():
+                with self.accelerator.autocast(), micro_batch.whole_batch_draws():
                     losses = self.model(some, theirs, normaliser, micro_batch)
                     if phase.backbone:
                         extra = self.method.losses(self._decoding(phase, step, micro_batch))

@@ -113,7 +113,7 @@ class FisherTune(Method):
             self._seen, self._shifted = self._estimators(), self._estimators()
         half = estimation.step % HALVES
         # Common to x and x': what a pixel's label is drawn with, and what the estimator draws.
-        uniforms = estimation.micro_batch.drawn(torch.rand, estimation.labels.shape, estimation.rng)
+        uniforms = estimation.micro_batch.draw(torch.rand, estimation.labels.shape, estimation.rng)
         noise = int(torch.randint(2**62, (), generator=estimation.rng))
         self._look(self._seen[half], estimation, uniforms, noise, shifted=False)
         self._look(self._shifted[half], estimation, uniforms, noise, shifted=True)
