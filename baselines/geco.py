@@ -80,7 +80,7 @@ class GeCo(MinorComponents):
         s, (height, width) = self.settings, level.shape[-2:]
         coarse = F.avg_pool2d(level, 2, ceil_mode=True, count_include_pad=False)
         tokens = coarse.flatten(2).mT
-        noise = micro_batch.drawn(torch.randn, tokens.shape, rng).to(tokens.device)
+        noise = micro_batch.draw(torch.randn, tokens.shape, rng).to(tokens.device)
         move = moves(tokens, noise, s.neighbours, s.dimensions, s.radius, s.normal).mT.reshape(coarse.shape)
         return move.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., :height, :width]
 

@@ -1,7 +1,7 @@
-"""Which images of the protocol's batch are looked at at once: all, or one process's, or one accumulated step's.
+"""Micro-batches: the images of the protocol's batch that one rank processes in one gradient-accumulation step.
 
-Whatever chance gives to images is drawn for the whole batch, and a portion takes its images' rows. What an image
-meets thus does not depend on how many processes share the batch, nor on the number of accumulated steps.
+Random numbers are drawn for the whole batch, and each micro-batch uses the rows of its own images. The numbers of an
+image therefore depend neither on the number of ranks nor on the number of accumulation steps.
 """
 
 from __future__ import annotations
@@ -20,51 +20,57 @@ from torch.overrides import TorchFunctionMode
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One of equal portions of a batch, in the order of its images.
+    """One of several equal parts of a batch, in the order of its images.
 
     Attributes:
-        index: which, from 0.
-        of: how many there are; 1 is the whole batch.
+        index: position among the parts, from 0.
+        of: number of parts; 1 for the whole batch.
     """
 
     index: int = 0
     of: int = 1
 
     def rows(self, everything: Tensor) -> Tensor:
-        """Return the portion's rows of what the whole batch has, image by image along the first axis."""
+        """Return this micro-batch's rows of a tensor of the whole batch (images along the first axis)."""
         count = len(everything) // self.of
         return everything[self.index * count : (self.index + 1) * count]
 
-    def drawn(self, draw: Callable[..., Tensor], shape: Sequence[int], rng: torch.Generator) -> Tensor:
-        """Return what ``draw`` (``torch.rand``, ``torch.randn``) gives this portion, (shape), images first."""
-        return self.rows(draw((shape[0] * self.of, *shape[1:]), generator=rng))
+    def draw(self, sample: Callable[..., Tensor], shape: Sequence[int], rng: torch.Generator) -> Tensor:
+        """Draw random numbers for the whole batch and return this micro-batch's rows.
+
+        Args:
+            sample: ``torch.rand`` or ``torch.randn``.
+            shape: of the result, images along the first axis.
+            rng: generator to draw from.
+        """
+        return self.rows(sample((shape[0] * self.of, *shape[1:]), generator=rng))
 
     @contextmanager
-    def chance(self) -> Iterator[None]:
-        """Within the context dropout and drop path draw for the whole batch and take the portion's rows.
+    def whole_batch_draws(self) -> Iterator[None]:
+        """Make dropout and drop path draw for the whole batch and keep this micro-batch's rows.
 
-        On a CPU these are the numbers that the whole batch would get at once, from the same state of torch's
-        generator. Images must come first in what is dropped from (windows of images do). Dropout inside of fused
-        attention is out of reach; no foundation model here has it.
+        On a CPU these are the numbers that the whole batch would get from the same state of torch's generator. The
+        first axis of a dropout's input must be images, or windows of images. Dropout inside fused attention is not
+        covered; none of the foundation models uses it.
         """
         if self.of == 1:
             yield
             return
-        token = _present.set(self)
+        token = _current.set(self)
         try:
             with _Rows(self):
                 yield
         finally:
-            _present.reset(token)
+            _current.reset(token)
 
 
 WHOLE = MicroBatch()
-_present: ContextVar[MicroBatch] = ContextVar("micro_batch", default=WHOLE)
+_current: ContextVar[MicroBatch] = ContextVar("micro_batch", default=WHOLE)
 
 
 def current() -> MicroBatch:
-    """Return the portion in whose :meth:`Portion.chance` the caller is, for a hook that draws; else the whole."""
-    return _present.get()
+    """Return the micro-batch of the enclosing :meth:`MicroBatch.whole_batch_draws`, else ``WHOLE``; for hooks."""
+    return _current.get()
 
 
 class _Rows(TorchFunctionMode):

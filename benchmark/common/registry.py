@@ -1,10 +1,10 @@
-"""How methods, datasets and backbones are found: by file name here, by entry point elsewhere.
+"""Registry of methods, datasets and figures: by file name in this project, by entry point in other packages.
 
 A file with several methods lists them in a dict ``METHODS = {"name": class, ...}`` instead of one ``METHOD``.
 
-A folder of ablations holds methods like any other; they stand apart only where all methods are meant at once.
+Ablations are methods like any other, but the main comparison leaves them out.
 
-A name is known without importing anything, so that listing and spelling mistakes cost no time.
+Names are found without importing the modules, so listing them and reporting a misspelt one is fast.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ def _scan(kind: str, root: Path, path: tuple[str, ...]) -> dict[str, str]:
 
 
 def main_methods() -> list[str]:
-    """Return the methods of the main comparison: every one that is no ablation."""
+    """Return the methods of the main comparison: all except the ablations."""
     return [name for name, place in names("method").items() if not is_ablation(place)]
 
 
 def is_ablation(place: str) -> bool:
-    """Return whether a method's place, as :func:`names` has it, is among the ablations."""
+    """Return whether a method is an ablation, given its location from :func:`names`."""
     return place.startswith(f"{ABLATIONS}.")
 
 
 def require(kind: str, name: str) -> str:
-    """Return where what ``name`` stands for is, without importing it.
+    """Return the location of ``name`` without importing it.
 
     Raises:
-        UserError: no such name; the message suggests the nearest.
+        UserError: unknown name; the message suggests the nearest.
     """
     places = names(kind)
     if name not in places:
@@ -79,10 +79,10 @@ def require(kind: str, name: str) -> str:
 
 
 def find(kind: str, name: str) -> Any:
-    """Import and return what ``name`` stands for.
+    """Import and return the object registered as ``name``.
 
     Raises:
-        UserError: no such name; the message suggests the nearest.
+        UserError: unknown name; the message suggests the nearest.
     """
     module, _, attribute = require(kind, name).partition(":")
     found = getattr(import_module(module), attribute)

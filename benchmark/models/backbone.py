@@ -1,12 +1,12 @@
-"""Vision foundation models through one interface: images in, block outputs out.
+"""One interface to all vision foundation models: from images to block outputs.
 
-Methods reach a backbone by hooks on ``.blocks``; nothing here knows that they exist.
+Methods attach to a backbone with hooks on ``.blocks``; this module does not depend on them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -33,20 +33,20 @@ from benchmark.models.weights import Resample, fit, load_embedded, load_into, re
 
 
 class Backbone(nn.Module):
-    """A timm vision transformer and what the rest of the benchmark must know of it.
+    """A timm vision transformer with its properties.
 
     Attributes:
         vit: the timm model.
-        name: as the user types it.
-        embed_dim: width D of a token.
+        name: name on the command line.
+        embed_dim: token width D.
         depth: number of blocks.
-        patch_size: pixels per token and side.
-        prefix_tokens: class and register tokens before the patch tokens; 0 where tokens are (B, h, w, D).
-        taps: 0-based blocks whose outputs :meth:`forward` returns.
-        mean: of RGB in 0..255, per channel, to be subtracted by the caller.
-        std: likewise, to divide by.
-        spec: what the catalogue says of it.
-        origin: in words, where its weights are from, with the SHA-256 of their file.
+        patch_size: side of a patch in pixels.
+        prefix_tokens: number of class and register tokens before the patch tokens; 0 if tokens are (B, h, w, D).
+        out_indices: 0-based indices of the blocks whose outputs :meth:`forward` returns.
+        mean: per-channel mean of RGB in 0..255, which the caller subtracts.
+        std: per-channel standard deviation, by which the caller divides.
+        spec: its entry in the catalogue.
+        origin: source of the weights as text, with the SHA-256 of their file.
     """
 
     vit: Any
@@ -65,11 +65,11 @@ class Backbone(nn.Module):
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The transformer blocks; forward hooks on them are honoured."""
+        """The transformer blocks; forward hooks on them take effect."""
         return cast(nn.ModuleList, self.vit.blocks)
 
     def facts(self) -> dict[str, Any]:
-        """Return what decides what this backbone computes, JSON-ready, for a run's record."""
+        """Return everything that determines what this backbone computes, JSON-ready, for a run's record."""
         return {
             "timm": self.spec.timm,
             "options": dict(self.spec.options),
@@ -80,14 +80,14 @@ class Backbone(nn.Module):
         }
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the outputs of the tapped blocks, without final norm and without prefix tokens.
+        """Return the outputs of the blocks ``out_indices``, without the final norm and without prefix tokens.
 
         Args:
-            images: (B, 3, H, W), normalised. Sides that are no multiple of the patch size are padded with
-                zeros at the bottom and at the right.
+            images: (B, 3, H, W), normalised. Height and width are padded with zeros at the bottom and right to a
+                multiple of the patch size.
 
         Returns:
-            One (B, D, ceil(H / patch), ceil(W / patch)) tensor per tap.
+            One (B, D, ceil(H / patch), ceil(W / patch)) tensor per out index.
         """
         height, width = images.shape[-2:]
         padding = (0, -width % self.patch_size, 0, -height % self.patch_size)
@@ -110,20 +110,20 @@ def build_backbone(
 
     Args:
         name: one of :func:`benchmark.models.catalogue.backbone_names`.
-        pretrained: load the foundation model's weights; False leaves the random initialisation.
-        weights: safetensors file to load instead of embedded or downloaded ones, with the tensors of the
+        pretrained: load the foundation model's weights; False keeps the random initialisation.
+        weights: safetensors file to load instead of the embedded or downloaded weights, with the tensors of the
             backbone itself or of timm's published file (another patch or image size is resampled).
-        revision: commit, tag or branch of the VFM's hub repository, instead of the catalogue's.
-        resample: how patch kernels and position tables change their size, see :func:`weights.fit`.
-        normalisation: whose mean and standard deviation images are brought to, see :func:`catalogue.fed_with`.
-        seed: of the random initialisation, which leaves torch's global generator untouched.
+        revision: commit, tag or branch of the VFM's hub repository; None for the catalogue's.
+        resample: how patch kernels and position embeddings are resized, see :func:`weights.fit`.
+        normalisation: which mean and standard deviation to use for images, see :func:`catalogue.fed_with`.
+        seed: of the random initialisation, which does not touch torch's global generator.
 
     Raises:
-        UserError: unknown name; weights that cannot be had, are damaged or belong to another architecture.
+        UserError: unknown name; weights that are missing, damaged or of another architecture.
     """
     spec = fed_with(find_backbone(name), normalisation)
     if revision is not None and (weights is not None or spec.weights != "hub"):
-        raise UserError(f"--revision {revision}: backbone {name!r} does not get its weights from the hub; leave it out")
+        raise UserError(f"--revision {revision}: backbone {name!r} does not get its weights from the hub; omit it")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive_seed(seed, "backbone", spec.name))
         backbone = Backbone(_vit(spec, spec.options), spec)
@@ -138,9 +138,9 @@ def build_backbone(
 
 
 def checkpoint_blocks(backbone: Backbone) -> None:
-    """Let blocks keep their inputs alone for the backward pass, which computes the rest again, with the same chance.
+    """Enable activation checkpointing of the blocks: the backward pass recomputes them with the same random numbers.
 
-    Hooks on blocks run as before, once. What they keep stays.
+    Hooks on the blocks are outside of the checkpoints: they run once, and their activations stay in memory.
 
     Args:
         backbone: with the method attached.
@@ -152,14 +152,16 @@ def checkpoint_blocks(backbone: Backbone) -> None:
 def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    micro_batch = current()  # the backward pass is outside of its context
-    return checkpoint(
-        forward, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), micro_batch.chance()), **kwargs
-    )
+    micro_batch = current()  # read here, because the backward pass runs outside of its context
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), micro_batch.whole_batch_draws()
+
+    return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 
 
 def _tensors(spec: BackboneSpec, file: Path | None, revision: str | None) -> tuple[dict[str, Tensor], str]:
-    """Return the pre-trained tensors, and in words where they are from, with the SHA-256 of the file."""
+    """Return the pre-trained tensors and their source as text, with the SHA-256 of the file."""
     if file is not None:
         tensors, sha256 = read(file)
         return tensors, f"{file} (SHA-256 {sha256})"
@@ -173,17 +175,17 @@ def _tensors(spec: BackboneSpec, file: Path | None, revision: str | None) -> tup
 
 
 def _vit(spec: BackboneSpec, options: Mapping[str, Any]) -> nn.Module:
-    """Make the timm model with random weights."""
+    """Create the timm model with random weights."""
     import timm
 
     if not spec.timm.startswith("samvit"):
         return timm.create_model(spec.timm, pretrained=False, num_classes=0, dynamic_img_size=True, **options)
-    # SAM's blocks take any grid as they are, its relative positions stay those of 1024 px and are resampled as it
-    # runs (so does Rein's SAM, which its parameters show); only the table of absolute positions has the crop's size.
+    # SAM's blocks accept any grid. Its relative position embeddings keep the size for 1024 px and are resampled in the
+    # forward pass (as in Rein's SAM, judging by its parameter count); only the absolute ones get the crop's size.
     own = dict(options)
     size = own.pop("img_size", None)
     vit = timm.create_model(spec.timm, pretrained=False, num_classes=0, **own)
-    vit.neck = nn.Identity()  # read by SAM's own decoder; ours reads the blocks
+    vit.neck = nn.Identity()  # only SAM's own decoder reads it; ours reads the blocks
     if size is not None:
         side = size // vit.patch_embed.patch_size[0]
         vit.pos_embed = nn.Parameter(vit.pos_embed.new_zeros(1, side, side, vit.embed_dim))
@@ -191,6 +193,6 @@ def _vit(spec: BackboneSpec, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _native(spec: BackboneSpec) -> nn.Module:
-    """Make the timm model at the size of its published weights, without memory for them."""
+    """Create the timm model at the size of its published weights, on the meta device."""
     with torch.device("meta"):
         return _vit(spec, {})

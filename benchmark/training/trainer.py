@@ -132,7 +132,7 @@ class Trainer:
         normaliser = self._normaliser(labels)
         for part in self._micro_batches(images, labels, self.runtime.accumulate):
             with self._gradient_exchange(part):
-                with self.accelerator.autocast(), part.rows.chance():
+                with self.accelerator.autocast(), part.rows.whole_batch_draws():
                     named = self.model(part.images, part.labels, normaliser, part.rows)
                     if phase.backbone:
                         named = named | self._method_losses(part)

@@ -114,7 +114,7 @@ class FisherTune(Method):
             self._seen, self._shifted = self._estimators(), self._estimators()
         half = batch.step % HALVES
         # x and x' share the random numbers for labels and those of the estimator.
-        uniforms = batch.micro_batch.drawn(torch.rand, batch.labels.shape, batch.rng)
+        uniforms = batch.micro_batch.draw(torch.rand, batch.labels.shape, batch.rng)
         noise = int(torch.randint(2**62, (), generator=batch.rng))
         self._update(self._seen[half], batch, uniforms, noise, shifted=False)
         self._update(self._shifted[half], batch, uniforms, noise, shifted=True)

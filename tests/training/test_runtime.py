@@ -86,7 +86,7 @@ def test_what_is_dropped_is_dropped_again_in_the_backward_pass() -> None:
         if saving:
             checkpoint_blocks(backbone)
         torch.manual_seed(5)
-        with micro_batch.chance():
+        with micro_batch.whole_batch_draws():
             features = backbone(OneBatch().images)
         features[-1].square().sum().backward()
         gradients.append([p.grad for p in backbone.parameters() if p.grad is not None])
@@ -96,7 +96,7 @@ def test_what_is_dropped_is_dropped_again_in_the_backward_pass() -> None:
 def test_a_portion_takes_its_rows_of_what_the_batch_draws() -> None:
     def drawn(micro_batch: MicroBatch, rows: slice) -> Tensor:
         torch.manual_seed(3)
-        with micro_batch.chance():
+        with micro_batch.whole_batch_draws():
             return torch.nn.functional.dropout(torch.ones(6, 5)[rows], 0.5)
 
     whole = drawn(WHOLE, slice(None))
