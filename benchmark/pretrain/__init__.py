@@ -1,4 +1,4 @@
-"""Pre-training of the embedded foundation model, ``vit-tiny-streets``, on rendered ``world`` frames.
+"""Pre-training of the embedded foundation model ``vit-tiny-streets`` on rendered ``world`` frames.
 
-The objective never sees the target classes: see :mod:`benchmark.pretrain.objective`.
+The objective does not use the target classes, see :mod:`benchmark.pretrain.objective`.
 """

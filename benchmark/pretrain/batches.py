@@ -1,4 +1,4 @@
-"""Training batches, each a function of (recipe, step) alone: crops, their colours, their targets."""
+"""Training batches: crops, colour distortion and targets. A batch depends on (recipe, step) alone."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ NOTHING = 255
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's input and targets; h, w are H / 4, W / 4.
+    """Input and targets of one step; h, w are H / 4, W / 4.
 
     Attributes:
-        images: (B, 3, H, W) float, RGB in 0..255, colours distorted.
+        images: (B, 3, H, W) float, RGB in 0..255, with distorted colours.
         material: (B, h, w) int64, 255 where unknown or outside the frame.
         depth: (B, h, w) float, log2 of metres scaled to -1..1; NaN in the sky and outside.
         normal: (B, 3, h, w) float unit vectors, zero where unknown.
-        edge: (B, h, w) float, 1 where the right or lower neighbour belongs to another instance; NaN outside.
-        extent: (B, 4, h, w) float, see :func:`extents`; NaN where there is no instance.
+        edge: (B, h, w) float, 1 if the right or lower neighbour belongs to another instance; NaN outside.
+        extent: (B, 4, h, w) float, see :func:`extents`; NaN outside instances.
     """
 
     images: Tensor
@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Crop:
-    """Where a crop lies: source pixel = (output pixel + 0.5) / zoom + offset - 0.5, columns mirrored if flipped."""
+    """Geometry of a crop: source pixel = (output pixel + 0.5) / zoom + offset - 0.5, columns mirrored if flipped."""
 
     zoom: float
     top: float
@@ -59,7 +59,7 @@ class Crop:
 
 
 def make_batch(store: FrameStore, recipe: Recipe, step: int) -> Batch:
-    """Return the batch of ``step``: even steps have square crops, odd ones whole street views, half as many."""
+    """Return the batch of ``step``: square crops in even steps, half as many whole street views in odd steps."""
     wide = step % 2 == 1
     count, width = (recipe.batch // 2, 2 * CROP) if wide else (recipe.batch, CROP)
     rng = numpy_rng(recipe.seed, "pretrain", "crops", step)
@@ -76,9 +76,9 @@ def make_batch(store: FrameStore, recipe: Recipe, step: int) -> Batch:
 
 
 def draw_crop(size: tuple[int, ...], width: int, zoom: tuple[float, float], rng: np.random.Generator) -> Crop:
-    """Draw where to cut (CROP, ``width``) out of a frame; one that is zoomed below 1 leaves its lower rows empty.
+    """Draw a (CROP, ``width``) crop of a frame. With zoom < 1 its lower rows are outside the frame.
 
-    Whole views are never zoomed out: they would be empty at the side, too.
+    Whole views are never zoomed out, since they would also extend beyond the side of the frame.
     """
     low = zoom[0] if width == CROP else max(1.0, zoom[0])
     factor = math.exp(rng.uniform(math.log(low), math.log(zoom[1])))
@@ -87,7 +87,7 @@ def draw_crop(size: tuple[int, ...], width: int, zoom: tuple[float, float], rng:
 
 
 def cut_image(image: NDArray[np.uint8], crop: Crop, width: int) -> NDArray[np.uint8]:
-    """Return the (CROP, width, 3) part of ``image``, black outside the frame."""
+    """Return the crop (CROP, width, 3) of ``image``, black outside the frame."""
     shift = 0.5 / crop.zoom - 0.5
     matrix = np.array([[1 / crop.zoom, 0, crop.left + shift], [0, 1 / crop.zoom, crop.top + shift]])
     cut = cv2.warpAffine(image, matrix, (width, CROP), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -95,13 +95,13 @@ def cut_image(image: NDArray[np.uint8], crop: Crop, width: int) -> NDArray[np.ui
 
 
 def blurred(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Blur one image in five."""
+    """Blur the image with probability 0.2."""
     sigma = float(rng.uniform(0.3, 1.5))
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8) if rng.random() < 0.2 else image
 
 
 def cut_maps(record: NDArray[np.void], crop: Crop, width: int) -> dict[str, NDArray[np.generic]]:
-    """Return the maps under the crop's target cells, the normals' x mirrored in a flipped crop."""
+    """Return the maps at the crop's target cells; in a flipped crop the x of normals is negated."""
     rows, columns = crop.sources(CROP, crop.top), crop.sources(width, crop.left)
     outside = (rows >= record["material"].shape[0])[:, None] | (columns >= record["material"].shape[1])[None]
     rows = np.minimum(rows, record["material"].shape[0] - 1)[:, None]
@@ -122,7 +122,7 @@ def cut_maps(record: NDArray[np.void], crop: Crop, width: int) -> dict[str, NDAr
 
 
 def targets(images: Tensor, maps: list[dict[str, NDArray[np.generic]]]) -> Batch:
-    """Turn the crops' maps into what the objective compares with."""
+    """Convert the maps of the crops to targets of the objective."""
 
     def stacked(name: str) -> Tensor:
         return torch.from_numpy(np.stack([entry[name] for entry in maps]))
@@ -141,14 +141,14 @@ def targets(images: Tensor, maps: list[dict[str, NDArray[np.generic]]]) -> Batch
 
 
 def extents(instance: Tensor) -> Tensor:
-    """Return where an instance's visible part lies as seen from each of its cells, and how large it is.
+    """Return, for each cell of an instance, the relative position and the size of the instance's visible part.
 
     Args:
-        instance: (B, h, w) int64 in 0..255, 0 none.
+        instance: (B, h, w) int64 in 0..255; 0 = no instance.
 
     Returns:
-        (B, 4, h, w): offset of the bounding box' centre right and down, in patches; log2 of its width and
-        height in cells, minus 2. NaN where there is no instance.
+        (B, 4, h, w): x and y offset from the cell to the centre of the bounding box, in patches; log2 of the box's
+        width and height in cells, minus 2. NaN outside instances.
     """
     count, height, width = instance.shape
     index = (instance + 256 * torch.arange(count)[:, None, None]).flatten()
@@ -166,28 +166,28 @@ def extents(instance: Tensor) -> Tensor:
 
 
 def distort(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Distort colours, per image: a 3 x 3 colour matrix, contrast, veil, gamma and noise.
+    """Distort the colours of each image: 3 x 3 colour matrix, contrast, haze, gamma and noise.
 
     Args:
         images: (B, 3, H, W) float in 0..255.
-        generator: all of the chance.
+        generator: source of all random numbers.
     """
     count = len(images)
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.rand(count, generator=generator) * (high - low) + low
 
-    def sometimes(share: float, value: Tensor, otherwise: float) -> Tensor:
-        return torch.where(torch.rand(count, generator=generator) < share, value, torch.tensor(otherwise))
+    def sometimes(probability: float, value: Tensor, otherwise: float) -> Tensor:
+        return torch.where(torch.rand(count, generator=generator) < probability, value, torch.tensor(otherwise))
 
     grey = torch.full((3, 3), 1 / 3)
     saturation = sometimes(0.1, torch.zeros(count), 1.0) * uniform(0.3, 1.7)
     angle = sometimes(0.5, uniform(-0.6, 0.6), 0.0)
     matrix = saturation[:, None, None] * (turn(angle) - grey) + grey
     gains = (1 + 0.3 * (torch.rand(count, 3, generator=generator) * 2 - 1)) * uniform(0.7, 1.3)[:, None]
-    veil, tint = sometimes(0.2, uniform(0.0, 0.6), 0.0), torch.rand(count, 3, generator=generator)
-    matrix = matrix * (gains * (1 - veil[:, None]))[:, :, None]
-    shift = veil[:, None] * tint + sometimes(0.5, uniform(-0.12, 0.12), 0.0)[:, None]
+    haze, tint = sometimes(0.2, uniform(0.0, 0.6), 0.0), torch.rand(count, 3, generator=generator)
+    matrix = matrix * (gains * (1 - haze[:, None]))[:, :, None]
+    shift = haze[:, None] * tint + sometimes(0.5, uniform(-0.12, 0.12), 0.0)[:, None]
     flat = torch.baddbmm(shift[:, :, None], matrix, images.flatten(2) / 255).clamp(0, 1)
     gamma = uniform(-0.5, 0.5).exp()
     coloured = flat.pow(gamma[:, None, None]).view_as(images)
@@ -199,7 +199,7 @@ def distort(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def turn(angle: Tensor) -> Tensor:
-    """Return (B, 3, 3) rotations of colour space about its grey axis by ``angle`` (B,) in radians."""
+    """Return (B, 3, 3) rotations of the colour space about the grey axis by ``angle`` (B,) in radians."""
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
     return cos * torch.eye(3) + sin * cross + (1 - cos) / 3

@@ -1,4 +1,4 @@
-"""What pre-training leaves behind: weights in half precision, their JSON, and a model card for people."""
+"""Outputs of pre-training: weights in half precision, a JSON file with their metadata, and a model card."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from benchmark.pretrain.recipe import NAME, Recipe
 
 @dataclass
 class Progress:
-    """How far a pre-training has come.
+    """Progress of a pre-training run.
 
     Attributes:
-        step: steps made.
-        cpu_seconds: processor time of them, all threads.
-        wall_seconds: time of them, pauses between sessions left out.
-        losses: moving averages of the joint head's.
-        threads: numbers of processor threads, in order of use; they move results by rounding.
+        step: completed steps.
+        cpu_seconds: CPU time of these steps, summed over threads.
+        wall_seconds: wall-clock time of these steps, without interruptions.
+        losses: moving averages of the joint head's losses.
+        threads: numbers of CPU threads, in order of use; they affect results by rounding.
     """
 
     step: int = 0
@@ -42,9 +42,9 @@ class Progress:
         self.step += 1
         if torch.get_num_threads() not in self.threads[-1:]:
             self.threads.append(torch.get_num_threads())
-        share = max(0.01, 1 / self.step)
+        weight = max(0.01, 1 / self.step)
         for name, value in losses.items():
-            self.losses[name] = self.losses.get(name, 0.0) * (1 - share) + value * share
+            self.losses[name] = self.losses.get(name, 0.0) * (1 - weight) + value * weight
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint."""
@@ -52,12 +52,12 @@ class Progress:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Progress:
-        """Take back what :meth:`as_dict` returned."""
+        """Restore from the result of :meth:`as_dict`."""
         return cls(**values)
 
 
 def write_model(folder: Path, backbone: Backbone, recipe: Recipe, progress: Progress) -> Path:
-    """Write weights, JSON and card into ``folder``, all or none; return the weights' path.
+    """Write weights, JSON and card to ``folder`` atomically; return the path of the weights.
 
     Raises:
         UserError: the folder cannot be written.
@@ -85,17 +85,17 @@ def write_model(folder: Path, backbone: Backbone, recipe: Recipe, progress: Prog
 
 
 def add_probe(folder: Path, probe: dict[str, Any]) -> None:
-    """Put the results of :func:`benchmark.pretrain.probe.probe` into the JSON and the card in ``folder``.
+    """Add the results of :func:`benchmark.pretrain.probe.probe` to the JSON and the card in ``folder``.
 
     Raises:
-        UserError: the folder holds no weights, or others than its JSON describes; it cannot be written.
+        UserError: the folder has no weights, they do not match the JSON, or the folder cannot be written.
     """
     weights, card = folder / f"{NAME}.safetensors", folder / f"{NAME}.json"
     if not (weights.is_file() and card.is_file()):
-        raise UserError(f"{folder}: no finished pre-training here; run: python -m benchmark pretrain")
+        raise UserError(f"{folder}: no finished pre-training; run: python -m benchmark pretrain")
     facts, content = json.loads(card.read_text(encoding="utf-8")), weights.read_bytes()
     if hashlib.sha256(content).hexdigest() != facts["sha256"]:
-        raise UserError(f"{weights}: differs from what {card.name} describes; restore both from one source")
+        raise UserError(f"{weights}: SHA-256 differs from the one in {card.name}; restore both from the same source")
     _write(folder, {**facts, "probe": probe}, content)
 
 
@@ -103,7 +103,7 @@ def _write(folder: Path, facts: dict[str, Any], weights: bytes) -> None:
     files = {
         folder / f"{NAME}.safetensors": weights,
         folder / f"{NAME}.md": markdown(facts).encode(),
-        folder / f"{NAME}.json": (json.dumps(facts, indent=2) + "\n").encode(),  # last: vouches for the others
+        folder / f"{NAME}.json": (json.dumps(facts, indent=2) + "\n").encode(),  # last: marks the set as complete
     }
     with writing(folder):
         write_files(files)
@@ -116,40 +116,41 @@ def markdown(facts: dict[str, Any]) -> str:
     return f"""# {facts["name"]}
 
 A vision transformer (timm; width 192, depth 6, 3 heads, patch 16, no class token;
-{facts["parameters"]:,} parameters), pre-trained from random initialisation on rendered street scenes. It stands in
-for a vision foundation model where a CPU has to do. It has seen no photograph.
+{facts["parameters"]:,} parameters), pre-trained from random initialisation on rendered street scenes.
+It serves as the vision foundation model for experiments on CPUs. It was not trained on photographs.
 
-## What it saw
+## Training data
 - Frames: {recipe["frames"]:,} geometries of the domain `world` of the renderer `streets` (version
-  {facts["data_version"]}), each in {recipe["styles"]} styles: very broad layouts and appearances. `world` has
-  seeds of its own; no frame of a source or target domain is among them.
-- Targets, per pixel: the material ({len(MATERIALS)}: {", ".join(MATERIALS)}),
-  log depth, the surface normal, borders between instances (of everything that stands or drives), and how far the
-  visible part of an instance reaches.
-- **Never the 19 target classes.** Materials cut across them (glass: houses, cars, buses; metal: poles, vehicles,
-  fences), and so do the others. What does correlate: a few materials belong mostly to one class (air to sky,
-  foliage to vegetation), and ground and sky are no instances.
+  {facts["data_version"]}), each in {recipe["styles"]} styles, with very diverse layouts and appearances. `world` uses
+  separate seeds, so the frames of the source and target domains are not included.
+- Targets per pixel: material ({len(MATERIALS)}: {", ".join(MATERIALS)}),
+  log depth, surface normal, borders between instances (all objects and vehicles), and the extent of the visible part
+  of an instance.
+- **The 19 target classes are not used.** Classes share materials (glass: houses, cars, buses; metal: poles, vehicles,
+  fences), and the other targets are defined without reference to classes. Some correlation remains: a few materials
+  occur mostly in one class (air in sky, foliage in vegetation), and ground and sky are not instances.
 
-## Recipe
-{facts["steps_made"]:,} steps of {recipe["batch"]} crops of 128 x 128, every other step half as many views of
+## Training
+{facts["steps_made"]:,} steps, alternating between {recipe["batch"]} crops of 128 x 128 and half as many views of
 128 x 256. AdamW, peak learning rate {recipe["lr"]}, weight decay {recipe["weight_decay"]}, warm-up over
-{recipe["warmup"]:.0%} of the steps, cosine. Magnification {recipe["zoom"][0]} to {recipe["zoom"][1]}, flips, colour
-matrix, contrast, veil, gamma, noise, blur. Heads on blocks {facts["taps"]}, joint and single, thrown away.
+{recipe["warmup"]:.0%} of the steps, cosine schedule. Augmentation: zoom {recipe["zoom"][0]} to {recipe["zoom"][1]},
+flips, colour matrix, contrast, haze, gamma, noise, blur. Prediction heads on the outputs of blocks {facts["taps"]}, one
+for all of them together and one for each; the heads are discarded after training.
 Seed {recipe["seed"]}, {precision}, torch {facts["torch"]}, {", then ".join(map(str, facts["threads"]))} threads,
-{facts["cpu_seconds"] / 60:.0f} CPU-minutes. Made by `python -m benchmark pretrain`.
+{facts["cpu_seconds"] / 60:.0f} CPU-minutes. Trained with `python -m benchmark pretrain`.
 
 Final losses: {losses}.
 SHA-256 of the weights: `{facts["sha256"]}`.
 
-## What it is worth
+## Evaluation
 {_probe_table(facts["probe"])}"""
 
 
 def _probe_table(probe: dict[str, Any] | None) -> str:
     if probe is None:
-        return "Not measured yet: `python -m benchmark pretrain --probe`.\n"
+        return "Not evaluated yet: run `python -m benchmark pretrain --probe`.\n"
     rows = [
-        f"| {row['name']} | {_score(row['in_domain'], row['in_domain_std'])} | "
+        f"| {_row_name(row['name'])} | {_score(row['in_domain'], row['in_domain_std'])} | "
         f"{_score(row['unseen'], row['unseen_std'])} | "
         + " | ".join(f"{row['targets'][name]:.1f}" for name in probe["targets"])
         + " |"
@@ -158,6 +159,11 @@ def _probe_table(probe: dict[str, Any] | None) -> str:
     columns = ["backbone", "in-domain", "unseen", *probe["targets"]]
     head = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     return "\n".join([probe["conditions"], "", *head, *rows]) + "\n"
+
+
+def _row_name(name: str) -> str:
+    """Return the name for the card; JSON files of earlier versions call the upper bound an oracle."""
+    return name.replace("(oracle)", "(upper bound)")
 
 
 def _score(mean: float | None, spread: float | None) -> str:

@@ -14,14 +14,14 @@ from benchmark.pretrain.training import pretrain
 
 
 def run(output: Path, steps: int | None, frames: int | None, workers: int, probe: bool) -> None:
-    """Pre-train below ``output``, and with ``probe`` put scores on held-out seeds into the card.
+    """Pre-train in folder ``output``; with ``probe``, evaluate on held-out frames and add the results to the card.
 
     Raises:
         UserError: the folder cannot be written.
     """
     recipe = Recipe()
     recipe = replace(recipe, steps=steps or recipe.steps, frames=frames or recipe.frames)
-    weights = pretrain(recipe, output, workers=workers, tell=typer.echo)
+    weights = pretrain(recipe, output, workers=workers, log=typer.echo)
     if probe:
-        add_probe(output, measure(weights, workers=workers, tell=typer.echo))
-    typer.echo(f"{weights}: weights, with a JSON file and a card beside it")
+        add_probe(output, measure(weights, workers=workers, log=typer.echo))
+    typer.echo(f"{weights}: weights; JSON file and model card in the same folder")

@@ -1,7 +1,6 @@
-"""Rendered ``world`` frames in compact form, on disk once, read through memory maps.
+"""Rendered ``world`` frames in a compact format on disk, read as memory maps.
 
-What is kept of a frame: its image in several styles, material, instance, depth and normals. Its class labels are
-never read.
+A frame is stored as its image in several styles, material, instance, depth and normals. Class labels are never read.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from benchmark.data.streets import VERSION, Frame, render, restyle
 
 HEIGHT, WIDTH = 128, 256
 PART = 250  # frames per file
-NEAREST, OCTAVES = 0.5, 9.0  # depth is kept as log2 between 0.5 m and 256 m
+NEAREST, OCTAVES = 0.5, 9.0  # depth is stored as log2 between 0.5 m and 256 m
 SKY = 255
 STYLE_STEP = 1_000_000_000  # between the seeds of one geometry's styles
 
 
 def layout(styles: int) -> np.dtype[Any]:
-    """Return the record of one frame.
+    """Return the NumPy dtype of one frame.
 
-    image: RGB in each style. material: index, 255 none. instance: 1.. within the frame, 0 none. depth: 0..254
-    are log2 steps from 0.5 m to 256 m, 255 is the sky. normal: camera axes times 127, every second pixel.
+    image: RGB in each style. material: index, 255 = none. instance: from 1 within the frame, 0 = none. depth: 0..254
+    are log2 steps from 0.5 m to 256 m, 255 = sky. normal: in camera axes times 127, every second pixel.
     """
     return np.dtype(
         [
@@ -45,7 +44,7 @@ def layout(styles: int) -> np.dtype[Any]:
 
 
 def compact(frames: list[Frame]) -> NDArray[np.void]:
-    """Return the record of one geometry from its frames, one per style; only the first one's maps are read."""
+    """Return the stored form of one geometry from its frames, one per style; maps are taken from the first frame."""
     frame = frames[0]
     record = np.zeros((), layout(len(frames)))
     record["image"] = np.stack([styled.image for styled in frames])
@@ -58,24 +57,24 @@ def compact(frames: list[Frame]) -> NDArray[np.void]:
 
 
 def ranks(instance: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Return instances renumbered 1, 2, ... in order of their numbers; 0 stays, what exceeds 255 becomes 0."""
+    """Renumber instances to 1, 2, ... in increasing order; 0 stays 0, numbers above 255 become 0."""
     numbers = np.unique(instance[instance > 0])
     rank = np.searchsorted(numbers, instance) + 1
     return np.where((instance > 0) & (rank <= 255), rank, 0).astype(np.uint8)
 
 
 def first_seed(seed: int) -> int:
-    """Return the first ``world`` seed of pre-training ``seed``; another's start a million later."""
+    """Return the first ``world`` seed of pre-training ``seed``; consecutive seeds are a million apart."""
     return seed * 1_000_000
 
 
 class FrameStore:
-    """Frames on disk, by index.
+    """Frames on disk, accessed by index.
 
     Args:
-        folder: where the parts are; see :func:`render_store`.
-        frames: how many.
-        styles: images of each.
+        folder: folder of the parts, see :func:`render_store`.
+        frames: number of frames.
+        styles: images per frame.
     """
 
     def __init__(self, folder: Path, frames: int, styles: int) -> None:
@@ -86,7 +85,7 @@ class FrameStore:
         return self.frames
 
     def __getitem__(self, index: int) -> NDArray[np.void]:
-        """Return the record of frame ``index``; not to be written to.
+        """Return frame ``index``, read-only.
 
         Raises:
             UserError: its file is damaged.
@@ -97,32 +96,34 @@ class FrameStore:
             try:
                 found = np.load(path, mmap_mode="r", allow_pickle=False)
                 if not isinstance(found, np.memmap):
-                    raise ValueError("several arrays in one file")
+                    raise ValueError("not a single array")
                 self._parts[part] = found
             except (OSError, ValueError, EOFError) as error:
-                raise UserError(f"{path}: no frames ({error}); remove it, and they are rendered again") from error
+                raise UserError(f"{path}: cannot read frames ({error}); delete it to render them again") from error
         return self._parts[part][row]
 
 
 def render_store(
     root: Path, frames: int, styles: int, seed: int, workers: int, tick: Callable[[int, int], None]
 ) -> FrameStore:
-    """Render what is missing below ``root`` and return the store.
+    """Render missing frames and return the store.
 
     Args:
-        root: the store is in a folder of it that is named after the renderer's version and the arguments.
+        root: folder of all stores; each is in a subfolder named after the renderer's version and the arguments.
         frames: number of geometries.
-        styles: appearances of each.
-        seed: of the pre-training, see :func:`first_seed`.
-        workers: processes to render in.
-        tick: called with parts done and parts in all, after each.
+        styles: styles per geometry.
+        seed: seed of the pre-training, see :func:`first_seed`.
+        workers: number of rendering processes.
+        tick: called after each part with the number of finished parts and of all parts.
     """
     folder = root / f"world-{VERSION}-seed{seed}-{frames}x{styles}"
     parts = range(-(-frames // PART))
-    due = [part for part in parts if not (folder / f"{part:04d}.npy").is_file()]
-    done = len(parts) - len(due)
+    missing = [part for part in parts if not (folder / f"{part:04d}.npy").is_file()]
+    done = len(parts) - len(missing)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(_render_part, folder, part, min(PART, frames - part * PART), styles, seed) for part in due]
+        jobs = [
+            pool.submit(_render_part, folder, part, min(PART, frames - part * PART), styles, seed) for part in missing
+        ]
         for job in as_completed(jobs):
             job.result()
             done += 1
@@ -139,6 +140,6 @@ def _render_part(folder: Path, part: int, count: int, styles: int, seed: int) ->
 
 
 def world_frames(number: int, styles: int) -> list[Frame]:
-    """Render geometry ``number`` of the domain ``world`` in its own style and in further ones."""
+    """Render geometry ``number`` of the domain ``world`` in ``styles`` styles, its own first."""
     frame = render("world", number)
     return [frame, *(restyle(frame, "world", number + style * STYLE_STEP) for style in range(1, styles))]

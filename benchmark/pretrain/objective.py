@@ -1,7 +1,7 @@
-"""The class-agnostic objective: dense physical maps, predicted from patch tokens.
+"""The class-agnostic objective: predict dense physical maps from patch tokens.
 
-Materials (asphalt, glass, cloth, foliage, ...) cut across the target classes; depth, normals, the borders of
-instances and how far an instance reaches say nothing of its class. No module of this package reads a class label.
+Materials (asphalt, glass, cloth, foliage, ...) are shared between the target classes. Depth, normals, instance borders
+and extents are defined without reference to classes. The objective never uses class labels.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ WEIGHTS = {"material": 1.0, "depth": 2.0, "normal": 1.0, "edge": 1.0, "extent": 
 
 
 class DenseHeads(nn.Module):
-    """Reads the maps from all taps together and, linearly, from single taps.
+    """Predict the maps from all block outputs together and, linearly, from single block outputs.
 
-    Supervising single taps makes shallow features useful, which pyramid decoders read at their finest level.
+    The losses on single block outputs make shallow features useful, which pyramid decoders read at their finest level.
 
     Args:
-        embed_dim: width D of a token.
-        taps: how many block outputs come in.
+        embed_dim: token width D.
+        levels: number of block outputs.
         materials: number of material classes.
         hidden: channels of the joint head at stride 4.
     """
 
-    def __init__(self, embed_dim: int, out_indices: int, materials: int, hidden: int = 32) -> None:
+    def __init__(self, embed_dim: int, levels: int, materials: int, hidden: int = 32) -> None:
         super().__init__()
         self.sizes = {"material": materials, "depth": 1, "normal": 3, "edge": 1, "extent": 4}
         outputs, area = sum(self.sizes.values()), CELLS * CELLS
-        self.norms = nn.ModuleList(nn.LayerNorm(embed_dim) for _ in range(out_indices))
-        self.single = nn.ModuleList(nn.Linear(embed_dim, outputs * area) for _ in range(out_indices))
-        self.mix = nn.ModuleList(nn.Linear(embed_dim, hidden * area) for _ in range(out_indices))
+        self.norms = nn.ModuleList(nn.LayerNorm(embed_dim) for _ in range(levels))
+        self.single = nn.ModuleList(nn.Linear(embed_dim, outputs * area) for _ in range(levels))
+        self.mix = nn.ModuleList(nn.Linear(embed_dim, hidden * area) for _ in range(levels))
         self.joint = nn.Sequential(nn.GELU(), nn.Conv2d(hidden, outputs, 1))
 
-    def forward(self, features: list[Tensor], tap: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return maps (B, channels, 4h, 4w), by name: those read from all taps, and those from one.
+    def forward(self, features: list[Tensor], level: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return maps (B, channels, 4h, 4w) by name, predicted from all block outputs and from a single one.
 
         Args:
             features: (B, D, h, w) block outputs.
-            tap: which of them is also read alone.
+            level: index of the single block output.
         """
         tokens = [norm(f.permute(0, 2, 3, 1)) for norm, f in zip(self.norms, features, strict=True)]
         mixed = torch.stack([mix(t) for mix, t in zip(self.mix, tokens, strict=True)]).sum(0)
-        return self._named(self.joint(_unfold(mixed))), self._named(_unfold(self.single[tap](tokens[tap])))
+        return self._named(self.joint(_unfold(mixed))), self._named(_unfold(self.single[level](tokens[level])))
 
     def _named(self, maps: Tensor) -> dict[str, Tensor]:
         return dict(zip(self.sizes, maps.float().split(list(self.sizes.values()), 1), strict=True))
 
 
 def dense_losses(maps: dict[str, Tensor], batch: Batch, material_weights: Tensor) -> dict[str, Tensor]:
-    """Return the named losses, each a mean over the cells where its target is known.
+    """Return the named losses, each averaged over the cells with a known target.
 
     Args:
-        maps: as :meth:`DenseHeads.forward` returns them.
+        maps: predictions of :meth:`DenseHeads.forward`.
         batch: the targets.
-        material_weights: (M,) of the cross-entropy, so that rare materials count.
+        material_weights: (M,) weights of the cross-entropy, larger for rare materials.
     """
     material = F.cross_entropy(
         maps["material"], batch.material, weight=material_weights, ignore_index=NOTHING, reduction="sum"
@@ -82,7 +82,7 @@ def total(losses: dict[str, Tensor]) -> Tensor:
 
 
 def _unfold(tokens: Tensor) -> Tensor:
-    """Return (B, C, 4h, 4w) from tokens (B, h, w, 16 C)."""
+    """Rearrange tokens (B, h, w, 16 C) to (B, C, 4h, 4w)."""
     return F.pixel_shuffle(tokens.permute(0, 3, 1, 2), CELLS)
 
 

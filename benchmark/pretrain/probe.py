@@ -1,7 +1,7 @@
-"""What the pre-trained backbone is worth: segmentation with the light decoder, on frames held out from everything.
+"""Evaluation of the pre-trained backbone: segmentation with the light decoder on held-out frames.
 
-The conditions are the protocol ``streets``'s (augmentation, decoder, iterations), the frames are not: their seeds
-belong to no protocol. Here alone does this package read class labels; nothing of it flows back into weights.
+Augmentation, decoder and iterations are those of the protocol ``streets``; the frames have seeds that no protocol uses.
+This is the only module of the package that reads class labels; it does not change the pre-trained weights.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from benchmark.protocol import Protocol, load
 SOURCE = "gta5"
 TARGETS = ("cityscapes", "bdd100k", "mapillary")
 CLASSES = 19
-HELD_OUT = 900_000_000  # first seed; protocols count from 0
+HELD_OUT = 900_000_000  # first seed; seeds of protocols start at 0
 Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A backbone's start and how it trains."""
+    """Initialisation and learning rate of a backbone."""
 
     name: str
     pretrained: bool
@@ -49,7 +49,7 @@ class Contender:
 
 PRETRAINED = Contender("pre-trained, frozen", True, 0.0)
 CONTENDERS = (PRETRAINED, Contender("random, frozen", False, 0.0), Contender("from scratch", False, 1e-3))
-ORACLE = "pre-trained, frozen, decoder trained on each target (oracle)"
+UPPER_BOUND = "pre-trained, frozen, decoder trained on each target (upper bound)"
 
 
 def probe(
@@ -60,21 +60,21 @@ def probe(
     tests: int = 100,
     iterations: int | None = None,
     workers: int = 2,
-    tell: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Compare pre-trained and random backbones, source and oracle; return a JSON-ready table of mIoU in percent.
+    """Compare pre-trained and random backbones with an upper bound; return a JSON-ready table of mIoU in percent.
 
-    The oracle's decoder learns on as many frames of the target itself: what the domain gap costs is what the
-    others lack to it.
+    For the upper bound, the decoder is trained on the same number of frames of each target. The difference to the other
+    rows is the cost of the domain gap.
 
     Args:
         weights: safetensors file of the backbone.
-        seeds: of decoder, order and augmentation; the frames are the same.
-        images: source frames to train on.
-        tests: frames per test domain.
-        iterations: None for the protocol's.
+        seeds: seeds of decoder, order and augmentation; the frames do not change.
+        images: number of training frames.
+        tests: number of frames per test domain.
+        iterations: training iterations; None for the protocol's.
         workers: processes that render.
-        tell: receives one line per training.
+        log: called with one line per training run.
     """
     protocol = load("streets")
     steps = iterations or protocol.iterations
@@ -91,15 +91,15 @@ def probe(
         for seed in seeds:
             segmenter = trained(contender, train, seed)
             scores.append([100 * score(segmenter, frames) for frames in held_out.values()])
-            tell(f"{contender.name}, seed {seed}: in-domain {scores[-1][0]:.1f}, unseen {np.mean(scores[-1][1:]):.1f}")
+            log(f"{contender.name}, seed {seed}: in-domain {scores[-1][0]:.1f}, unseen {np.mean(scores[-1][1:]):.1f}")
         rows.append(_row(contender.name, np.array(scores)))
-    oracle = np.full((len(seeds), 1 + len(TARGETS)), np.nan)
+    upper = np.full((len(seeds), 1 + len(TARGETS)), np.nan)
     for column, name in enumerate(TARGETS, start=1):
         frames = labelled_frames(name, HELD_OUT, images, workers)
         for row, seed in enumerate(seeds):
-            oracle[row, column] = 100 * score(trained(PRETRAINED, frames, seed), held_out[name])
-            tell(f"oracle, seed {seed}: {name} {oracle[row, column]:.1f}")
-    rows.append(_row(ORACLE, oracle))
+            upper[row, column] = 100 * score(trained(PRETRAINED, frames, seed), held_out[name])
+            log(f"upper bound, seed {seed}: {name} {upper[row, column]:.1f}")
+    rows.append(_row(UPPER_BOUND, upper))
     return {
         "conditions": f"mIoU in percent, {len(seeds)} seeds: {images} frames of `{SOURCE}`, {steps} iterations of "
         f"{protocol.batch} crops, light decoder; {tests} frames per test domain. All frames held out.",
@@ -109,7 +109,7 @@ def probe(
 
 
 def _row(name: str, scores: NDArray[np.float64]) -> dict[str, Any]:
-    """Summarise (seeds, 1 + targets) scores; NaN is what was not measured."""
+    """Summarise scores (seeds, 1 + targets); NaN for those not measured."""
     unseen, inside = scores[:, 1:].mean(1), not np.isnan(scores[:, 0]).any()
     return {
         "name": name,
@@ -122,7 +122,7 @@ def _row(name: str, scores: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def labelled_frames(domain: str, first: int, count: int, workers: int) -> list[Labelled]:
-    """Render frames with their train ids, seeds ``first`` and on."""
+    """Render ``count`` frames with their train ids, from seed ``first`` on."""
     if workers == 1:
         return [_labelled(domain, seed) for seed in range(first, first + count)]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
@@ -135,7 +135,7 @@ def _labelled(domain: str, seed: int) -> Labelled:
 
 
 def fit(backbone: Backbone, lr: float, frames: list[Labelled], protocol: Protocol, steps: int, seed: int) -> Segmenter:
-    """Train decoder and, unless ``lr`` is 0, backbone on ``frames``; return the segmenter."""
+    """Train the decoder and, unless ``lr`` is 0, the backbone on ``frames``; return the segmenter."""
     pixels = sum(np.bincount(label.ravel(), minlength=256)[:CLASSES] for _, label in frames)
     decoder = build_decoder(protocol.decoder, backbone.embed_dim, CLASSES, seed)
     segmenter = Segmenter(backbone, decoder, inverse_frequency_weights(torch.as_tensor(pixels)))

@@ -1,4 +1,4 @@
-"""What a pre-training run is: one frozen, hashable set of numbers."""
+"""The hyperparameters of a pre-training run."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ NAME = "vit-tiny-streets"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights, besides the renderer's version and the machine's rounding.
+    """Everything that determines the weights, apart from the renderer's version and the machine's rounding.
 
     Attributes:
-        steps: optimizer steps; the cosine schedule ends with them.
-        frames: geometries rendered of the domain ``world``.
-        styles: appearances of each geometry.
-        seed: of all chance.
-        batch: crops of 128 x 128 per step; every other step takes half as many frames of 128 x 256.
-        lr: AdamW's, at its peak.
-        weight_decay: on matrices; biases, norms and positions have none.
-        warmup: share of the steps in which the learning rate rises linearly.
-        clip: bound on the gradients' global norm.
-        zoom: smallest and largest magnification of a crop, log-uniform.
-        auxiliary: weight of the loss at a single tap (in turn), relative to that at all taps together.
+        steps: number of optimizer steps and length of the cosine schedule.
+        frames: number of geometries rendered of the domain ``world``.
+        styles: styles per geometry.
+        seed: seed of all random numbers.
+        batch: crops of 128 x 128 per step; every other step uses half as many frames of 128 x 256.
+        lr: peak learning rate of AdamW.
+        weight_decay: for matrices; biases, norms and position embeddings have none.
+        warmup: fraction of the steps in which the learning rate increases linearly.
+        clip: maximum global norm of the gradients.
+        zoom: smallest and largest zoom of a crop, drawn log-uniformly.
+        auxiliary: weight of the loss on a single block output (in turn), relative to the loss on all together.
         bf16: whether forward passes run under bfloat16 autocast.
     """
 

@@ -1,4 +1,4 @@
-"""The pre-training loop: resumable, bit-identical, ending in a file of weights and its card."""
+"""The pre-training loop; resuming an interrupted run gives bit-identical weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPORT_EVERY = 50
 
 @dataclass
 class Trainer:
-    """What a step changes."""
+    """Training state."""
 
     backbone: Backbone
     heads: DenseHeads
@@ -37,12 +37,12 @@ class Trainer:
     progress: Progress
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Yield all that trains."""
+        """Yield all trainable parameters."""
         yield from self.backbone.parameters()
         yield from self.heads.parameters()
 
     def state(self, key: str) -> dict[str, Any]:
-        """Return the checkpoint."""
+        """Return the content of a checkpoint; ``key`` identifies the recipe."""
         return {
             "key": key,
             "backbone": self.backbone.state_dict(),
@@ -52,7 +52,7 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state` returned."""
+        """Restore from the result of :meth:`state`."""
         self.backbone.load_state_dict(state["backbone"])
         self.heads.load_state_dict(state["heads"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -65,16 +65,16 @@ def pretrain(
     *,
     workers: int = 2,
     checkpoint_minutes: float = 3.0,
-    tell: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Path:
-    """Pre-train ``vit-tiny-streets``; the same call again goes on where the last one was stopped.
+    """Pre-train ``vit-tiny-streets``, resuming from a checkpoint in ``folder`` if there is one.
 
     Args:
-        recipe: what to do.
-        folder: gets rendered frames, checkpoint, log and, at the end, weights, JSON and card.
-        workers: processes that render.
+        recipe: hyperparameters.
+        folder: output folder for rendered frames, checkpoint, log and, at the end, weights, JSON and card.
+        workers: number of rendering processes.
         checkpoint_minutes: time between checkpoints.
-        tell: receives each line of the log.
+        log: called with each line of the log.
 
     Returns:
         The safetensors file (half precision).
@@ -82,49 +82,49 @@ def pretrain(
     Raises:
         UserError: the folder cannot be written.
     """
-    say = logger(folder, tell)
+    log = logger(folder, log)
     store = render_store(
         folder / "frames",
         recipe.frames,
         recipe.styles,
         recipe.seed,
         workers,
-        lambda done, parts: say(f"rendered {done}/{parts} parts"),
+        lambda done, parts: log(f"rendered {done}/{parts} parts"),
     )
     trainer = build_trainer(recipe)
     key, path = recipe.fingerprint(VERSION), folder / "checkpoint.pt"
     saved = checkpoint.read(path, key)
     if saved is not None:
         trainer.load(saved)
-        say(f"resumed at step {trainer.progress.step}")
-    _train(trainer, recipe, store, say, lambda: checkpoint.write(path, trainer.state(key)), checkpoint_minutes)
+        log(f"resumed at step {trainer.progress.step}")
+    _train(trainer, recipe, store, log, lambda: checkpoint.write(path, trainer.state(key)), checkpoint_minutes)
     return write_model(folder, trainer.backbone, recipe, trainer.progress)
 
 
-def logger(folder: Path, tell: Callable[[str], None]) -> Callable[[str], None]:
-    """Return what passes a line on to ``tell`` and appends it, with the time, to the log in ``folder``.
+def logger(folder: Path, echo: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that passes a line to ``echo`` and appends it, with the time, to the log in ``folder``.
 
     Raises:
         UserError: the folder cannot be written.
     """
     path = folder / "pretrain.log"
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-        tell(line)
+        echo(line)
 
     with writing(path, "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         path.touch()
-    return say
+    return log
 
 
 def build_trainer(recipe: Recipe) -> Trainer:
-    """Return model and optimizer as they are before the first step."""
+    """Return the initial training state."""
     backbone = build_backbone(NAME, pretrained=False, seed=recipe.seed)
     for block in backbone.vit.blocks:
-        block.attn.fused_attn = False  # at so few tokens plain products are a third faster on CPUs
+        block.attn.fused_attn = False  # with so few tokens, plain attention is a third faster on CPUs
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive_seed(recipe.seed, "pretrain", "heads"))
         heads = DenseHeads(backbone.embed_dim, len(backbone.out_indices), len(MATERIALS))
@@ -137,7 +137,7 @@ def build_trainer(recipe: Recipe) -> Trainer:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Return the rate of ``step``: linear warm-up, then half a cosine down to a hundredth of the peak."""
+    """Return the learning rate of ``step``: linear warm-up, then cosine decay to 1 % of the peak."""
     warmup = max(1, round(recipe.warmup * recipe.steps))
     if step < warmup:
         return recipe.lr * (step + 1) / warmup
@@ -146,7 +146,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 def material_weights(store: FrameStore) -> Tensor:
-    """Return the cross-entropy's weights: inverse square root of frequency in the first frames, at most 5."""
+    """Return cross-entropy weights: inverse square root of the frequency in the first 200 frames, at most 5."""
     counts = np.zeros(256)
     for index in range(min(len(store), 200)):
         counts += np.bincount(store[index]["material"].reshape(-1), minlength=256)
@@ -159,7 +159,7 @@ def _train(
     trainer: Trainer,
     recipe: Recipe,
     store: FrameStore,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     save: Callable[[], None],
     checkpoint_minutes: float,
 ) -> None:
@@ -175,15 +175,15 @@ def _train(
             pace = (progress.step - first) / (time.monotonic() - started)
             left = (recipe.steps - progress.step) / pace / 60
             named = " ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-            say(f"step {progress.step}/{recipe.steps} {named} | {pace:.2f} steps/s, {left:.0f} min left")
+            log(f"step {progress.step}/{recipe.steps} {named} | {pace:.2f} steps/s, {left:.0f} min left")
         if time.monotonic() - saved > 60 * checkpoint_minutes or progress.step == recipe.steps:
             save()
             saved = time.monotonic()
-            say(f"checkpoint at step {progress.step}")
+            log(f"checkpoint at step {progress.step}")
 
 
 def train_step(trainer: Trainer, recipe: Recipe, store: FrameStore, weights: Tensor) -> dict[str, float]:
-    """Make one optimizer step; return the joint head's losses."""
+    """Run one optimizer step; return the losses of the joint head."""
     step, backbone = trainer.progress.step, trainer.backbone
     batch = make_batch(store, recipe, step)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (backbone.mean, backbone.std))

@@ -1,4 +1,4 @@
-"""A few rendered frames that all tests of pre-training share."""
+"""A few rendered frames, shared by all tests of pre-training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches: a function of (recipe, step), with targets that lie under their pixels."""
+"""Batches depend on (recipe, step) alone, and targets are aligned with the image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def same(first: Tensor, second: Tensor) -> bool:
     return torch.equal(first.nan_to_num(-9), second.nan_to_num(-9))
 
 
-def test_a_step_always_has_the_same_batch(store: FrameStore) -> None:
+def test_batches_are_reproducible(store: FrameStore) -> None:
     torch.manual_seed(1)
     first = make_batch(store, RECIPE, 3)
     torch.manual_seed(2)
@@ -57,16 +57,16 @@ def test_even_steps_have_crops_and_odd_ones_half_as_many_views(store: FrameStore
 
 
 @pytest.mark.parametrize("crop", [Crop(1.0, 0, 40, False), Crop(1.7, 20.3, 11.8, True), Crop(0.8, 0, 3.5, False)])
-def test_targets_lie_under_their_pixels(crop: Crop) -> None:
+def test_targets_are_aligned_with_the_image(crop: Crop) -> None:
     record = np.zeros((), layout(1))
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     record["image"][0, ..., 0], record["image"][0, ..., 1] = columns, rows
     record["material"], record["depth"] = columns, rows
     image = cut_image(record["image"][0], crop, 128).astype(float)
     maps = cut_maps(record, crop, 128)
-    centre = image.reshape(32, STRIDE, 32, STRIDE, 3)[:, 1:3, :, 1:3].mean((1, 3))  # at the cell's very centre
+    centre = image.reshape(32, STRIDE, 32, STRIDE, 3)[:, 1:3, :, 1:3].mean((1, 3))  # mean around the cell's centre
     inside = ~maps["outside"].astype(bool)
-    inside[np.flatnonzero(inside.any(1))[-1]] = False  # its pixels blend with the black below the frame
+    inside[np.flatnonzero(inside.any(1))[-1]] = False  # interpolated with the black below the frame
     assert np.abs(centre[..., 0] - maps["material"])[inside].max() <= 1
     assert np.abs(centre[..., 1] - maps["depth"])[inside].max() <= 1
     if crop.zoom < 1:
@@ -117,14 +117,14 @@ def test_edges_and_extents_equal_a_naive_loop() -> None:
         assert found[i, :, y, x].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_turning_colours_is_a_rotation_about_grey() -> None:
+def test_turn_is_a_rotation_about_the_grey_axis() -> None:
     turned = turn(torch.tensor([0.0, 0.5, -2.0]))
     torch.testing.assert_close(turned @ turned.transpose(1, 2), torch.eye(3).expand(3, 3, 3))
     torch.testing.assert_close(turned @ torch.ones(3), torch.ones(3, 3))
     assert torch.equal(turned[0], torch.eye(3))
 
 
-def test_colours_change_and_stay_colours() -> None:
+def test_distorted_colours_differ_and_stay_in_range() -> None:
     images = torch.rand(16, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 255
     distorted = distort(images, torch.Generator().manual_seed(1))
     assert distorted.min() >= 0

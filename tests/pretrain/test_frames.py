@@ -1,4 +1,4 @@
-"""What is kept of a frame, and that its class labels are not."""
+"""The stored form of a frame, which does not contain class labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_class_labels_are_never_read(frames: list[Frame]) -> None:
     assert compact(garbage).tobytes() == compact(frames).tobytes() == compact(absent).tobytes()
 
 
-def test_styles_share_their_street(frames: list[Frame]) -> None:
+def test_styles_share_the_geometry(frames: list[Frame]) -> None:
     first, second = frames
     assert np.array_equal(first.material, second.material)
     assert np.array_equal(first.depth, second.depth)
@@ -50,12 +50,12 @@ def test_instances_are_renumbered_one_to_one(frames: list[Frame]) -> None:
     assert len(pairs) == len(np.unique(original)) == len(np.unique(kept))
 
 
-def test_instances_beyond_a_byte_become_none() -> None:
+def test_instances_above_255_become_0() -> None:
     numbers = np.arange(0, 600, 2, dtype=np.int32)
     assert ranks(numbers).tolist() == [*range(256), *[0] * 44]
 
 
-def test_store_holds_the_worlds_frames_in_order(store: FrameStore) -> None:
+def test_store_has_the_world_frames_in_order(store: FrameStore) -> None:
     assert len(store) == 3
     for index in (0, 2):
         assert np.array_equal(store[index]["image"][0], render("world", index).image)

@@ -36,7 +36,7 @@ def perfect(material: int) -> dict[str, torch.Tensor]:
     return {"material": logits, "depth": flat[:, :1], "normal": towards, "edge": 50 * flat[:, :1], "extent": flat}
 
 
-def test_perfect_maps_cost_nothing_and_wrong_ones_each_cost() -> None:
+def test_losses_are_zero_for_perfect_maps_and_positive_for_wrong_ones() -> None:
     weights = torch.ones(MATERIALS)
     losses = dense_losses(perfect(3), batch(3, known=True), weights)
     assert set(losses) == set(WEIGHTS)
@@ -46,7 +46,7 @@ def test_perfect_maps_cost_nothing_and_wrong_ones_each_cost() -> None:
     assert all(float(loss) > 0.3 for loss in dense_losses(wrong, batch(3, known=True), weights).values())
 
 
-def test_unknown_targets_cost_nothing_and_keep_gradients_finite() -> None:
+def test_unknown_targets_give_zero_loss_and_finite_gradients() -> None:
     maps = {name: value.clone().requires_grad_() for name, value in perfect(3).items()}
     loss = total(dense_losses(maps, batch(3, known=False), torch.ones(MATERIALS)))
     loss.backward()
@@ -54,9 +54,9 @@ def test_unknown_targets_cost_nothing_and_keep_gradients_finite() -> None:
     assert all(v.grad is not None and torch.isfinite(v.grad).all() for v in maps.values())
 
 
-def test_heads_read_stride_four_maps_from_every_tap() -> None:
+def test_heads_predict_stride_four_maps_from_every_block_output() -> None:
     torch.manual_seed(0)
-    heads = DenseHeads(24, out_indices=2, materials=MATERIALS)
+    heads = DenseHeads(24, levels=2, materials=MATERIALS)
     features = [torch.randn(2, 24, 2, 3, requires_grad=True) for _ in range(2)]
     joint, single = heads(features, 1)
     assert {name: tuple(v.shape) for name, v in joint.items()} == {
@@ -73,8 +73,8 @@ def test_heads_read_stride_four_maps_from_every_tap() -> None:
     assert all(f.grad is not None and f.grad.abs().sum() > 0 for f in features)
 
 
-def test_a_pixel_of_the_map_comes_from_the_token_above_it() -> None:
-    heads = DenseHeads(24, out_indices=1, materials=MATERIALS)
+def test_a_pixel_of_a_map_depends_on_the_token_at_its_position_only() -> None:
+    heads = DenseHeads(24, levels=1, materials=MATERIALS)
     features = torch.randn(1, 24, 2, 3)
     before = heads([features], 0)[1]["depth"]
     features[..., 1, 2] += torch.randn(24)

@@ -1,4 +1,4 @@
-"""The loop, its resumption and what it leaves behind."""
+"""The pre-training loop, resuming it, and its output files."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ import torch
 
 from benchmark.common.errors import UserError
 from benchmark.models.backbone import build_backbone
-from benchmark.models.weights import weight_hash
-from benchmark.pretrain.card import add_probe
+from benchmark.models.weights import EMBEDDED, weight_hash
+from benchmark.pretrain.card import add_probe, markdown
 from benchmark.pretrain.frames import FrameStore
 from benchmark.pretrain.recipe import Recipe
 from benchmark.pretrain.training import build_trainer, learning_rate, material_weights, pretrain, train_step
 
-SMALL = Recipe(steps=4, frames=3, styles=2, batch=4)  # frames and styles are those of the `store`
+SMALL = Recipe(steps=4, frames=3, styles=2, batch=4)  # frames and styles as in the fixture `store`
 
 
 class Stopped(BaseException):
-    """Ends a run as Ctrl-C would."""
+    """Interrupts a run as Ctrl-C does."""
 
 
 def run(folder: Path, store: FrameStore, stop_at: int | None = None) -> list[str]:
-    """Run the small recipe on ready-made frames; stop right after the checkpoint of step ``stop_at``."""
+    """Run the small recipe on rendered frames; stop right after the checkpoint of step ``stop_at``."""
     lines: list[str] = []
     shutil.copytree(store.folder.parent, folder / "frames", dirs_exist_ok=True)
 
-    def tell(line: str) -> None:
+    def log(line: str) -> None:
         lines.append(line)
         if line == f"checkpoint at step {stop_at}":
             raise Stopped
 
-    pretrain(SMALL, folder, workers=1, checkpoint_minutes=0, tell=tell)
+    pretrain(SMALL, folder, workers=1, checkpoint_minutes=0, log=log)
     return lines
 
 
@@ -55,7 +55,7 @@ def test_weights_card_and_facts_agree(finished: Path) -> None:
     card = (finished / "vit-tiny-streets.md").read_text()
     assert facts["sha256"] == hashlib.sha256(content).hexdigest()
     assert facts["sha256"] in card
-    assert "Not measured yet" in card
+    assert "pretrain --probe" in card
     assert facts["steps_made"] == 4
     assert facts["cpu_seconds"] > 0
     assert facts["threads"] == [torch.get_num_threads()]
@@ -84,7 +84,7 @@ def test_a_finished_run_is_not_repeated(finished: Path, store: FrameStore) -> No
     assert run(finished, store)[0] == "resumed at step 4"
 
 
-def test_the_loss_falls_on_a_batch_seen_again(store: FrameStore) -> None:
+def test_the_loss_decreases_on_the_same_frames(store: FrameStore) -> None:
     recipe = replace(SMALL, steps=24, lr=2e-3, warmup=0.1)
     trainer, weights, seen = build_trainer(recipe), material_weights(store), []
     for _ in range(recipe.steps):
@@ -94,7 +94,7 @@ def test_the_loss_falls_on_a_batch_seen_again(store: FrameStore) -> None:
     assert sum(seen[-3:]) < 0.9 * sum(seen[:3])
 
 
-def test_learning_rate_rises_then_falls_to_a_hundredth() -> None:
+def test_the_learning_rate_warms_up_and_decays_to_1_percent() -> None:
     recipe = replace(SMALL, steps=100, warmup=0.1, lr=1.0)
     rates = [learning_rate(recipe, step) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
@@ -104,35 +104,40 @@ def test_learning_rate_rises_then_falls_to_a_hundredth() -> None:
     assert rates[-1] == pytest.approx(0.01, abs=1e-3)
 
 
-def test_another_recipe_starts_anew(finished: Path) -> None:
+def test_a_checkpoint_of_another_recipe_is_not_used(finished: Path) -> None:
     checkpoint = torch.load(finished / "checkpoint.pt", weights_only=True)
     assert checkpoint["key"] == SMALL.fingerprint("1")
     assert checkpoint["key"] not in (replace(SMALL, lr=2e-3).fingerprint("1"), SMALL.fingerprint("2"))
 
 
-def test_probe_results_enter_json_and_card(finished: Path, tmp_path: Path) -> None:
+def test_probe_results_are_added_to_json_and_card(finished: Path, tmp_path: Path) -> None:
     for path in finished.glob("vit-tiny-streets.*"):
         shutil.copy(path, tmp_path)
     spread = {"in_domain_std": 0.5, "unseen_std": 1.25, "targets": {"bdd100k": 20.5}}
     row = {"name": "frozen", "in_domain": 31.25, "unseen": 20.5, **spread}
-    oracle = {"name": "oracle", "unseen": 40.0, **spread, "in_domain": None}
-    add_probe(tmp_path, {"conditions": "Here.", "targets": ["bdd100k"], "rows": [row, oracle]})
+    upper = {"name": "best (oracle)", "unseen": 40.0, **spread, "in_domain": None}
+    add_probe(tmp_path, {"conditions": "Here.", "targets": ["bdd100k"], "rows": [row, upper]})
     card = (tmp_path / "vit-tiny-streets.md").read_text()
     assert "| frozen | 31.2 ± 0.5 | 20.5 ± 1.2 | 20.5 |" in card
-    assert "| oracle |  | 40.0 ± 1.2 | 20.5 |" in card
-    assert json.loads((tmp_path / "vit-tiny-streets.json").read_text())["probe"]["rows"] == [row, oracle]
+    assert "| best (upper bound) |  | 40.0 ± 1.2 | 20.5 |" in card
+    assert json.loads((tmp_path / "vit-tiny-streets.json").read_text())["probe"]["rows"] == [row, upper]
     (tmp_path / "vit-tiny-streets.safetensors").write_bytes(b"other")
-    with pytest.raises(UserError, match=r"differs from what vit-tiny-streets\.json describes"):
+    with pytest.raises(UserError, match=r"vit-tiny-streets\.safetensors: .* vit-tiny-streets\.json"):
         add_probe(tmp_path, {})
 
 
-def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no finished pre-training here"):
+def test_a_folder_without_weights_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run: python -m benchmark pretrain"):
         add_probe(tmp_path, {})
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_the_committed_card_matches_the_committed_json() -> None:
+    facts = json.loads((EMBEDDED / "vit-tiny-streets.json").read_text(encoding="utf-8"))
+    assert (EMBEDDED / "vit-tiny-streets.md").read_text(encoding="utf-8") == markdown(facts)
+
+
+def test_a_folder_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/x/pretrain\.log: cannot be written"):
-        pretrain(SMALL, tmp_path / "file" / "x", tell=lambda line: None)
+        pretrain(SMALL, tmp_path / "file" / "x", log=lambda line: None)
     assert os.listdir(tmp_path) == ["file"]
