@@ -1,1 +1,1 @@
-"""Backbones, decoders and the segmenter that joins them; nothing here knows of fine-tuning methods."""
+"""Backbones, decoders and the segmenter that combines them; independent of the fine-tuning methods."""

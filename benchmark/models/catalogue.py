@@ -1,4 +1,4 @@
-"""The backbones that exist, known without importing torch: ``backbones.yaml`` and entry points."""
+"""The available backbones, listed without importing torch: ``backbones.yaml`` and entry points."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ RGB = tuple[float, float, float]
 class BackboneSpec:
     """One vision foundation model.
 
-    Another package brings its own by an entry point in the group ``dgss_benchmark.backbones`` that names an
-    instance of this class; its architecture must be known to timm (``timm.models.register_model``).
+    Other packages can add backbones with an entry point in the group ``dgss_benchmark.backbones`` that refers to an
+    instance of this class. The architecture must be registered with timm (``timm.models.register_model``).
 
     Attributes:
-        name: what a user types.
-        timm: timm's name, with the tag of the weights.
-        taps: 0-based blocks whose outputs the decoder reads.
+        name: name on the command line.
+        timm: name of the timm model, with the tag of the weights.
+        out_indices: 0-based indices of the blocks whose outputs the decoder reads.
         weights: ``embedded`` in this repository, from the ``hub``, or ``none`` (random).
         options: further arguments of ``timm.create_model``.
-        revision: commit of the hub's repository; None takes its main branch, and the record names the commit.
-        mean: per channel, of RGB in 0..255, that the VFM was pre-trained with; None where timm knows, or where it
-            is ImageNet's.
-        std: likewise.
+        revision: commit of the hub repository; None for its main branch (the record contains the commit).
+        mean: per-channel mean of RGB in 0..255 used in pre-training; None for timm's value, or else ImageNet's.
+        std: per-channel standard deviation, likewise.
     """
 
     name: str
@@ -49,7 +48,7 @@ class BackboneSpec:
 
 
 def own_backbones() -> dict[str, BackboneSpec]:
-    """Return the backbones of this project, in the table's order."""
+    """Return the backbones of this project, in the order of ``backbones.yaml``."""
     table = yaml.safe_load(Path(__file__).with_name("backbones.yaml").read_text(encoding="utf-8"))
     return {
         name: BackboneSpec(name, **{**row, "out_indices": tuple(row["out_indices"])}) for name, row in table.items()
@@ -57,10 +56,10 @@ def own_backbones() -> dict[str, BackboneSpec]:
 
 
 def backbone_names() -> list[str]:
-    """Return every name that :func:`find_backbone` accepts; imports nobody's package.
+    """Return every name that :func:`find_backbone` accepts, without importing other packages.
 
     Raises:
-        UserError: another package claims a name that is taken.
+        UserError: a name is defined twice.
     """
     found = list(own_backbones())
     for point in entry_points(group=GROUP):
@@ -71,10 +70,10 @@ def backbone_names() -> list[str]:
 
 
 def find_backbone(name: str) -> BackboneSpec:
-    """Return what ``name`` stands for.
+    """Return the specification of backbone ``name``.
 
     Raises:
-        UserError: no such name (the nearest is suggested); an entry point that is no :class:`BackboneSpec`.
+        UserError: unknown name (the nearest is suggested); the entry point is not a :class:`BackboneSpec`.
     """
     known = backbone_names()
     if name not in known:
@@ -90,12 +89,12 @@ def find_backbone(name: str) -> BackboneSpec:
 
 
 def fed_with(spec: BackboneSpec, normalisation: Normalisation) -> BackboneSpec:
-    """Return ``spec`` with the mean and standard deviation to which its images are brought.
+    """Return ``spec`` with the mean and standard deviation for normalising images filled in.
 
     Args:
-        spec: of the catalogue.
-        normalisation: ``imagenet``'s for every VFM, as in Rein, FADA, SoMA and GeCo, or the VFM's ``own``, which
-            timm lists for those of the hub; where it has other ones, CLIP and EVA02, these are CLIP's.
+        spec: entry of the catalogue.
+        normalisation: ``imagenet`` statistics for every VFM, as in Rein, FADA, SoMA and GeCo, or the VFM's ``own``,
+            which timm lists for those on the hub; they differ from ImageNet's for CLIP and EVA02, which use CLIP's.
     """
     if normalisation == "imagenet":
         return replace(spec, mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -106,14 +105,14 @@ def fed_with(spec: BackboneSpec, normalisation: Normalisation) -> BackboneSpec:
 
 
 def repository_of(spec: BackboneSpec) -> str:
-    """Return the hub's repository that timm takes this VFM's weights from.
+    """Return the hub repository from which timm downloads this VFM's weights.
 
     Raises:
-        UserError: timm knows of none.
+        UserError: timm lists none.
     """
     listed = _timm(spec)
     if listed is None or not listed.hf_hub_id:
-        raise UserError(f"backbone {spec.name!r}: timm knows no hub weights of {spec.timm!r}; give --weights FILE")
+        raise UserError(f"backbone {spec.name!r}: timm lists no hub weights for {spec.timm!r}; give --weights FILE")
     return str(listed.hf_hub_id)
 
 

@@ -1,7 +1,7 @@
-"""What a decoder is: from the block outputs of a backbone to the class of each pixel.
+"""The decoder interface: from the block outputs of a backbone to the class of each pixel.
 
-:class:`Decoder` is all that segmenter, loop and methods know of one, so none of them asks which it is. The decoders
-themselves are built by :mod:`benchmark.models.decoders`.
+Segmenter, training loop and methods use :class:`Decoder` only, so they do not depend on the kind of decoder. The
+decoders themselves are built in :mod:`benchmark.models.decoders`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MIN_NORMALISER = 1e-6
 Size = tuple[int, int]
 MASK2FORMER_QUERIES: Size = (100, 256)
 Queries = Callable[[], Tensor]
-"""Computes object queries (m, d), anew each time, with gradients."""
+"""Computes object queries (m, d) with gradients; recomputed at every call."""
 
 
 class DecoderSpec(Protocol):
-    """What a protocol must say about the decoder: which one, and the head's width."""
+    """The protocol's decoder section: name, and width of the head."""
 
     @property
     def name(self) -> str:
@@ -35,23 +35,23 @@ class DecoderSpec(Protocol):
 
     @property
     def channels(self) -> int:
-        """Width of the head; ``linear`` has none."""
+        """Width of the head; ``linear`` ignores it."""
 
 
 class Decoder(nn.Module):
     """Maps block outputs (B, D, h, w), shallow to deep, to classes.
 
     ``forward(features)`` returns class logits (B, C, h', w') at the decoder's own stride; their softmax is the
-    distribution of each pixel's class. A decoder of per-pixel logits defines nothing else; one whose answer comes
-    about differently says here what stands in for them.
+    class distribution of each pixel. Decoders that predict per-pixel logits implement only ``forward``; others
+    override the methods below.
     """
 
     def logits(self, features: list[Tensor], size: Size) -> Tensor:
-        """Return class logits (B, C, *size), whose softmax is the distribution of each pixel's class."""
+        """Return class logits (B, C, *size), whose softmax is the class distribution of each pixel."""
         return F.interpolate(self(features), size=size, mode="bilinear", align_corners=False)
 
     def scores(self, features: list[Tensor], size: Size) -> Tensor:
-        """Return what inference averages over windows before it takes the largest, (B, C, *size): the logits."""
+        """Return the scores (B, C, *size) that sliding inference averages before the argmax: here the logits."""
         return self.logits(features, size)
 
     def losses(
@@ -62,28 +62,29 @@ class Decoder(nn.Module):
         normaliser: Tensor | None = None,
         micro_batch: MicroBatch = WHOLE,
     ) -> dict[str, Tensor]:
-        """Return named losses: here ``ce``, cross-entropy at the labels' resolution, as mmsegmentation compares.
+        """Return named losses: here ``ce``, cross-entropy at the resolution of the labels, as in mmsegmentation.
 
-        The mean is weighted by class and taken over labelled pixels (torch's convention); it is 0, not NaN,
-        where a batch has none.
+        The loss is the class-weighted mean over labelled pixels (torch's convention). Without labelled pixels it is
+        0, not NaN.
 
         Args:
             features: as for ``forward``.
-            labels: (B, H, W) int64, 255 where nothing applies, of the size that ``features`` cover.
-            class_weights: (C,); None weighs all classes alike.
-            mass: what sums are divided by where the labels are a part of a batch; None for their own :meth:`mass`.
-            portion: which of the batch's images these are, which decides what chance gives them.
+            labels: (B, H, W) int64, 255 = ignore, at the size that ``features`` cover.
+            class_weights: (C,); None for equal weights.
+            normaliser: loss normaliser of the whole batch if the labels are a part of it; None for
+                :meth:`normaliser` of ``labels``.
+            micro_batch: which images of the batch these are; determines their random numbers.
         """
         logits = self.logits(features, (labels.shape[-2], labels.shape[-1])).float()
-        pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)  # no copy where the decoder computes channels last
+        pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)  # no copy if the decoder computes channels last
         total = F.cross_entropy(pixels, labels.flatten(), class_weights, ignore_index=IGNORE, reduction="sum")
         normaliser = self.normaliser(labels, class_weights) if normaliser is None else normaliser
         return {"ce": total / normaliser[0].to(total.dtype).clamp(min=MIN_NORMALISER)}
 
     def normaliser(self, labels: Tensor, class_weights: Tensor | None) -> Tensor:
-        """Return what sums of losses over ``labels`` are divided by, (k,): here the labelled pixels' total weight.
+        """Return the loss normaliser (k,), the divisor of summed losses: here the total weight of labelled pixels.
 
-        It adds up: the mass of a batch is the sum of its parts' masses.
+        It is additive: the normaliser of a batch is the sum of the normalisers of its parts.
         """
         labelled = labels[labels != IGNORE]
         if class_weights is None:
@@ -91,15 +92,15 @@ class Decoder(nn.Module):
         return class_weights[labelled].sum()[None]
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Return the optimizer's groups (``params``, ``weight_decay``)."""
+        """Return the parameter groups for the optimizer (``params``, ``weight_decay``)."""
         return [{"params": list(self.parameters()), "weight_decay": weight_decay}]
 
     def link(self, queries: Queries, seed: int) -> None:
-        """Read ``queries`` in place of own ones from now on; a decoder without queries lets the offer pass.
+        """Replace the decoder's object queries by ``queries``; decoders without queries ignore the call.
 
         Args:
-            queries: as many as the decoder's own, of the same width.
-            seed: the run's, of whatever the link adds to the decoder.
+            queries: same number and width as the decoder's own.
+            seed: seed of the run, for layers that linking adds to the decoder.
 
         Raises:
             UserError: queries of another shape.
@@ -107,26 +108,26 @@ class Decoder(nn.Module):
 
 
 def queries_taken(spec: DecoderSpec) -> Size | None:
-    """Return number and width of a decoder's object queries, known without building it; None if it has none."""
+    """Return number and width of a decoder's object queries without building it; None if it has none."""
     return MASK2FORMER_QUERIES if spec.name == "mask2former" else None
 
 
 def check_queries(offered: Size, taken: Size) -> None:
-    """Hold a method's offer to what a decoder takes.
+    """Check that a method's queries have the shape that the decoder expects.
 
     Raises:
-        UserError: another shape.
+        UserError: the shapes differ.
     """
     if offered != taken:
         raise UserError(
-            f"the method offers queries of shape {offered}, decoder mask2former takes {taken}; "
+            f"the method provides queries of shape {offered}, decoder mask2former takes {taken}; "
             f"give the method {taken[0]} tokens"
         )
 
 
 @contextmanager
 def seeded(seed: int, *name: str) -> Iterator[None]:
-    """Within the context torch's generator (CPU) is the stream (seed, name); afterwards it is as it was."""
+    """Seed torch's CPU generator with the RNG stream (seed, name); restore its state on exit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive_seed(seed, *name))
         yield

@@ -1,7 +1,7 @@
-"""Published weights on the hub: one file of a repository at one commit, from the local cache or over the network.
+"""Download published weights from the hub: one file of a repository at one commit, cached locally.
 
-The hub's own client does the work, so that its environment variables hold: ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``,
-``HF_HOME``, ``HF_TOKEN``.
+Downloads use the ``huggingface_hub`` client and therefore respect ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``, ``HF_HOME`` and
+``HF_TOKEN``.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ from pathlib import Path
 from benchmark.common.errors import UserError
 
 FILE = "model.safetensors"
-REMEDY = "connect once, or name timm's safetensors file with --weights FILE"
+REMEDY = "connect to the internet once, or give timm's safetensors file with --weights FILE"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def fetch(
     repository: str, revision: str | None, file: str = FILE, *, most: int | None = None, remedy: str = REMEDY
 ) -> Path:
-    """Return where a file of a repository lies in the local cache, after download if need be.
+    """Return the path of a repository's file in the local cache, downloading it if necessary.
 
-    A cached copy serves as it is and nobody is asked; so a branch that has moved on does not change a machine's
-    results. The folder of the file bears the commit's name.
+    A cached copy is used without contacting the hub, so results on a machine do not change when a branch gets new
+    commits. The file's folder is named after the commit.
 
     Args:
-        repository: ``timm/vit_large_patch14_dinov2.lvd142m``.
+        repository: for example ``timm/vit_large_patch14_dinov2.lvd142m``.
         revision: commit, tag or branch; None for the main branch.
-        file: which; its weights by default.
-        most: refuse to download more bytes than that.
-        remedy: what a user can do without the hub.
+        file: name of the file; the weights by default.
+        most: maximum size of a download in bytes.
+        remedy: what the user can do instead, for messages.
 
     Raises:
-        UserError: not in the cache, and the hub is offline, silent or refuses; or the file is too large.
+        UserError: the file is not cached, and the hub is offline, does not respond or denies access; or the file is
+            too large.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -41,12 +42,12 @@ def fetch(
     try:
         with suppress(LocalEntryNotFoundError):
             return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
-        # It asks once, where a download would go on asking for minutes.
+        # A single request first, because a download retries for minutes.
         url = hf_hub_url(repository, file, revision=revision)
         size = get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT).size
         if most is None or (size or 0) <= most:
             return Path(hf_hub_download(repository, file, revision=revision))
-    except Exception as error:  # network, hub and disk each raise their own kinds
+    except Exception as error:  # network, hub and disk errors have no common base class
         raise UserError(
             f"{repository}: cannot be fetched from the hub ({reason(error, revision, file)}); {remedy}"
         ) from error
@@ -54,38 +55,38 @@ def fetch(
 
 
 def commit(path: Path) -> str:
-    """Return the commit that a file of :func:`fetch` belongs to."""
+    """Return the commit of a file returned by :func:`fetch`."""
     return path.parent.name
 
 
 def promised_hash(path: Path) -> str | None:
-    """Return the SHA-256 that the hub gave a file of :func:`fetch`: the cache names large files' contents by it."""
+    """Return the SHA-256 that the hub states for a file from :func:`fetch` (the cache's blob name), else None."""
     name = path.resolve().name
     return name if SHA256.fullmatch(name) else None
 
 
 def reason(error: Exception, revision: str | None, file: str = FILE) -> str:
-    """Return in a few words what went wrong; the client's own are several lines with a request's number.
+    """Return a short description of an error; the client's own messages have several lines and a request id.
 
-    Whatever a hub answers, the user's token is not repeated.
+    The user's token never appears in it.
     """
     from huggingface_hub import errors, get_token
 
-    words = {
-        errors.OfflineModeIsEnabled: "offline by HF_HUB_OFFLINE, and not in the local cache",
-        errors.GatedRepoError: "access must be asked for on its page, and HF_TOKEN set",
+    known = {
+        errors.OfflineModeIsEnabled: "offline because of HF_HUB_OFFLINE, and not in the local cache",
+        errors.GatedRepoError: "gated repository; request access on its page and set HF_TOKEN",
         errors.RevisionNotFoundError: f"no revision {revision}; give another --revision, such as main",
         errors.RepositoryNotFoundError: "no such repository, or no access to it",
-        errors.LocalEntryNotFoundError: "it does not answer",
+        errors.LocalEntryNotFoundError: "the hub does not respond",
         errors.EntryNotFoundError: f"it has no {file}",
-        errors.LocalTokenNotFoundError: "nobody is logged in; run hf auth login, or set HF_TOKEN",
+        errors.LocalTokenNotFoundError: "not logged in; run hf auth login, or set HF_TOKEN",
     }
-    for kind, text in words.items():
+    for kind, text in known.items():
         if isinstance(error, kind):
             return text
     if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
-        return "no access; run hf auth login, or set HF_TOKEN, with the right to do it"
-    said = getattr(error, "server_message", None) or str(error)
-    text = next(iter(said.strip().splitlines()), "") or type(error).__name__
+        return "access denied; run hf auth login, or set HF_TOKEN, with an account that has access"
+    message = getattr(error, "server_message", None) or str(error)
+    text = next(iter(message.strip().splitlines()), "") or type(error).__name__
     token = get_token()
     return text.replace(token, "(token)") if token else text

@@ -1,7 +1,7 @@
-"""Mask2Former on a plain ViT, with the settings and losses of Rein and its successors; parts from transformers.
+"""Mask2Former on a plain ViT with the hyperparameters and losses of Rein and its successors, based on transformers.
 
-Cheng et al., Masked-attention Mask Transformer for Universal Image Segmentation, CVPR 2022. Importing this takes
-seconds, so it is done where the decoder is built.
+Cheng et al., Masked-attention Mask Transformer for Universal Image Segmentation, CVPR 2022. Importing this module
+takes seconds, so it is imported when the decoder is built.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ HEADS = 8
 NO_OBJECT = 0.1
 """Weight of "no object" among the classes."""
 LOSSES = {"cls": ("loss_cross_entropy", 2.0), "mask": ("loss_mask", 5.0), "dice": ("loss_dice", 5.0)}
-"""Our names, transformers' names and the weights, in the sum as in the matching."""
+"""Our name of each loss, transformers' name, and its weight in both the total loss and the matching."""
 Predictions = list[tuple[Tensor, Tensor]]
-"""Class logits (B, Q, C + 1), the last "no object", and mask logits (B, Q, h', w'), by decoder layer."""
+"""Class logits (B, Q, C + 1), "no object" last, and mask logits (B, Q, h', w') of each decoder layer."""
 
 
 class Mask2Former(Decoder):
-    """Queries that each say a class and a mask; a pixel's classes are what its queries say, summed.
+    """Each query predicts a class and a mask; the class scores of a pixel are summed over its queries.
 
     MSDeformAttn pixel decoder (3 levels, 4 points, 8 heads, FFN 1024), masked-attention decoder (8 heads, FFN
-    2048), 256 dimensions throughout, no dropout; initial weights as mmdetection draws them. 20,565,204 parameters
-    on a ViT-L with 19 classes, all of which train.
+    2048), 256 dimensions throughout, no dropout, mmdetection's weight initialisation. 20,565,204 parameters on a
+    ViT-L with 19 classes, all trainable.
 
-    A semantic label makes one target per class that an image shows, its binary mask; unlabelled pixels belong to
-    no mask, which is what the field trains on. Losses are those of the queries as they enter and after each layer,
-    summed, at points of which 3/4 are the least certain ones of 3 x ``points``.
+    A semantic label yields one target per class in the image: the binary mask of the class. Unlabelled pixels belong
+    to no mask, as in the literature. Losses are summed over the predictions before the first layer and after each
+    layer, at sampled points: 3/4 of them are the most uncertain ones out of 3 x ``points``.
 
-    Of the masks at full resolution, (Q, H, W), one image's (in sliding inference: one window's) exist at a time,
-    also when gradients are asked for: they are then computed twice.
+    Masks at full resolution, (Q, H, W), exist for only one image (in sliding inference: one window) at a time. With
+    gradients they are therefore computed twice.
 
     Args:
-        embed_dim: width D of the backbone's tokens.
-        num_classes: C.
-        queries: Q.
-        encoder_layers: of the pixel decoder.
-        decoder_layers: of the transformer.
-        points: per mask, of losses and matching.
+        embed_dim: token width D of the backbone.
+        num_classes: number of classes C.
+        queries: number of queries Q.
+        encoder_layers: number of layers of the pixel decoder.
+        decoder_layers: number of layers of the transformer decoder.
+        points: sampled points per mask, in losses and matching.
     """
 
     def __init__(
@@ -106,23 +106,23 @@ class Mask2Former(Decoder):
         self.count = queries
         draw_initial(self.pixels, self.transformer)
 
-    # -- what it says of pixels --------------------------------------------------------------------------
+    # -- inference ---------------------------------------------------------------------------------------
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Return class logits (B, C, 4h, 4w): the logarithm of the scores' shares in each pixel."""
+        """Return class logits (B, C, 4h, 4w): the logarithm of each pixel's normalised class scores."""
         classes, masks = self.predictions(features)[-1]
-        return log_shares(semantic(classes, masks, (masks.shape[-2], masks.shape[-1])))
+        return log_normalised(semantic(classes, masks, (masks.shape[-2], masks.shape[-1])))
 
     def logits(self, features: list[Tensor], size: Size) -> Tensor:
-        """Return likewise (B, C, *size)."""
-        return log_shares(self.scores(features, size))
+        """Return class logits (B, C, *size)."""
+        return log_normalised(self.scores(features, size))
 
     def scores(self, features: list[Tensor], size: Size) -> Tensor:
-        """Return the semantic map of the last layer (B, C, *size), see :func:`semantic`; not normalised."""
+        """Return the unnormalised semantic map of the last layer (B, C, *size), see :func:`semantic`."""
         return semantic(*self.predictions(features)[-1], size)
 
     def predictions(self, features: list[Tensor]) -> Predictions:
-        """Return what the queries predict as they enter and after each layer, in float32 at least."""
+        """Return the predictions before the first layer and after each layer, in float32 or wider."""
         pixels = self.pixels(pyramid(features))
         found = self.transformer(pixels.multi_scale_features, pixels.mask_features)
         states, masks = found.intermediate_hidden_states, found.masks_queries_logits
@@ -131,7 +131,7 @@ class Mask2Former(Decoder):
             for state, mask in zip(states, masks, strict=True)
         ]
 
-    # -- how it learns -----------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------------
 
     def losses(
         self,
@@ -144,10 +144,10 @@ class Mask2Former(Decoder):
         """Return ``cls``, ``mask`` and ``dice``, weighted 2, 5 and 5; see :meth:`compare`.
 
         Raises:
-            ValueError: class weights, for which these losses have no place.
+            ValueError: class weights are given; these losses do not support them.
         """
         if class_weights is not None:
-            raise ValueError("mask2former weighs no class but 'no object'")
+            raise ValueError("mask2former does not support class weights")
         return self.compare(self.predictions(features), labels, normaliser, micro_batch)
 
     def compare(
@@ -157,10 +157,10 @@ class Mask2Former(Decoder):
         normaliser: Tensor | None = None,
         micro_batch: MicroBatch = WHOLE,
     ) -> dict[str, Tensor]:
-        """Match predictions with the masks of (B, H, W) labels, 255 where nothing applies, layer by layer.
+        """Match predictions with the masks of (B, H, W) labels, 255 = ignore, layer by layer, and return the losses.
 
-        An image's points depend on torch's seed, which the loop sets for each iteration, and on its place in the
-        batch alone: neither numbers that are drawn in between (dropout, drop path) nor other images shift them.
+        The sampled points of an image depend only on torch's seed, which the training loop sets in each iteration, and
+        on the image's position in the batch. They do not depend on other draws (dropout, drop path) or other images.
         """
         masks, classes = targets(labels, predictions[-1][1].dtype)
         normaliser = self.normaliser(labels, None) if normaliser is None else normaliser
@@ -179,26 +179,27 @@ class Mask2Former(Decoder):
         }
 
     def _sums(self, predictions: Predictions, image: int, masks: Tensor, classes: Tensor) -> dict[str, Tensor]:
-        """Return one image's losses by layer, summed over its queries and masks, in transformers' names."""
+        """Return one image's losses by layer, summed over its queries and masks, under transformers' names."""
         own = slice(image, image + 1)
         *earlier, last = (
-            {"class_queries_logits": said[own], "masks_queries_logits": mask[own]} for said, mask in predictions
+            {"class_queries_logits": logits[own], "masks_queries_logits": mask[own]} for logits, mask in predictions
         )
         found = self.criterion(**last, mask_labels=[masks], class_labels=[classes], auxiliary_predictions=earlier)
-        weight = self._class_mass(len(classes))  # the library's mean over queries is weighted
+        weight = self._class_normaliser(len(classes))  # undoes the library's weighted mean over queries
         return {key: value * (weight if key.startswith(LOSSES["cls"][0]) else 1) for key, value in found.items()}
 
-    def _class_mass(self, shown: int) -> float:
-        matched = min(shown, self.count)
+    def _class_normaliser(self, present: int) -> float:
+        """Return the total weight of one image's queries, given the number of classes that it shows."""
+        matched = min(present, self.count)
         return matched + NO_OBJECT * (self.count - matched)
 
     def normaliser(self, labels: Tensor, class_weights: Tensor | None) -> Tensor:
-        """Return the queries' total weight, matched 1 and others 0.1, and the number of masks, (2,)."""
-        shown = [int((label.unique() != IGNORE).sum()) for label in labels]
-        return torch.tensor([sum(map(self._class_mass, shown)), float(sum(shown))], device=labels.device)
+        """Return the loss normaliser (2,): total weight of the queries (matched 1, others 0.1), number of masks."""
+        present = [int((label.unique() != IGNORE).sum()) for label in labels]
+        return torch.tensor([sum(map(self._class_normaliser, present)), float(sum(present))], device=labels.device)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Return norms, query embedding and the transformer's level embedding without decay, as Rein trains."""
+        """Return parameter groups: no weight decay for norms, query and transformer level embeddings, as in Rein."""
         norms = [module for module in self.modules() if isinstance(module, nn.GroupNorm | nn.LayerNorm)]
         tables = [self.transformer.queries_embedder, self.transformer.level_embed]
         exempt = [parameter for module in (*norms, *tables) for parameter in module.parameters()]
@@ -207,10 +208,10 @@ class Mask2Former(Decoder):
         return [{"params": rest, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]
 
     def link(self, queries: Queries, seed: int) -> None:
-        """Take ``queries`` for the query embedding and a linear layer of them for the queries' first features.
+        """Use ``queries`` as the query embedding and a linear layer of them as the initial query features.
 
-        Both embedding tables go; the layer, 256 x 256 and bias from the stream (seed, "decoder", "link"), is the
-        decoder's.
+        Both embedding tables are removed. The layer (256 x 256 and bias, drawn from the RNG stream (seed, "decoder",
+        "link")) belongs to the decoder.
         """
         own = self.transformer.queries_embedder.weight
         with torch.no_grad():
@@ -223,7 +224,7 @@ class Mask2Former(Decoder):
 
 
 class _Computed(nn.Module):
-    """Stands where an embedding table stood: what is read as its weight is computed each time."""
+    """Replaces an embedding table: ``weight`` is computed at every access."""
 
     def __init__(self, queries: Queries, layer: nn.Module) -> None:
         super().__init__()
@@ -236,10 +237,10 @@ class _Computed(nn.Module):
 
 
 def pyramid(features: list[Tensor]) -> list[Tensor]:
-    """Return four (B, D, h, w) maps at 4, 2, 1 and 1/2 times their size: strides 4 to 32 for 16-pixel patches.
+    """Resize four (B, D, h, w) maps by 4, 2, 1 and 1/2: strides 4 to 32 for 16-pixel patches.
 
-    Nothing is learnt, as in Rein. The coarsest is the mean over 2 x 2, which bilinear halving is; where a side is
-    odd the last row or column stands for itself.
+    There are no parameters, as in Rein. The coarsest level is 2 x 2 average pooling, which equals bilinear downsampling
+    by 2; for an odd side the last windows cover a single row or column.
     """
     first, second, third, fourth = features
     up = [F.interpolate(x, scale_factor=s, mode="bilinear", align_corners=False) for x, s in ((first, 4), (second, 2))]
@@ -247,7 +248,7 @@ def pyramid(features: list[Tensor]) -> list[Tensor]:
 
 
 def semantic(classes: Tensor, masks: Tensor, size: Size) -> Tensor:
-    """Return Σ_q p(c | q) σ(mask_q), (B, C, *size): masks are enlarged first, "no object" is left out at last.
+    """Return Σ_q p(c | q) σ(mask_q), (B, C, *size): masks are upsampled first, "no object" is dropped after softmax.
 
     Args:
         classes: (B, Q, C + 1) class logits.
@@ -255,10 +256,10 @@ def semantic(classes: Tensor, masks: Tensor, size: Size) -> Tensor:
         size: (H, W).
     """
     one_by_one = zip(classes, masks, strict=True)
-    # Recomputed in a backward pass, so that (Q, H, W) never exists for two images at a time.
+    # Recomputed in the backward pass, so that (Q, H, W) never exists for two images at a time.
     maps = [
-        checkpoint(_semantic, said, mask, size, use_reentrant=False, preserve_rng_state=False)
-        for said, mask in one_by_one
+        checkpoint(_semantic, logits, mask, size, use_reentrant=False, preserve_rng_state=False)
+        for logits, mask in one_by_one
     ]
     return torch.stack(maps)
 
@@ -269,31 +270,31 @@ def _semantic(classes: Tensor, masks: Tensor, size: Size) -> Tensor:
         return torch.einsum("qc,qhw->chw", classes.softmax(-1)[:, :-1], large)
 
 
-def log_shares(scores: Tensor) -> Tensor:
-    """Return ln(s_c / Σ s), (B, C, H, W), of non-negative scores: logits whose softmax is each class's share."""
+def log_normalised(scores: Tensor) -> Tensor:
+    """Return ln(s_c / Σ s), (B, C, H, W), of non-negative scores: logits whose softmax is the normalised scores."""
     return scores.clamp(min=torch.finfo(scores.dtype).tiny).log().log_softmax(1)
 
 
 def targets(labels: Tensor, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
-    """Return, image by image, the masks (n, H, W) of ``dtype``, 0 or 1, and the classes (n,) that a label shows."""
-    classes = [current[current != IGNORE] for current in (label.unique() for label in labels)]
-    masks = [(label == shown[:, None, None]).to(dtype) for label, shown in zip(labels, classes, strict=True)]
+    """Return for each image the binary masks (n, H, W) of ``dtype`` and the classes (n,) in its label."""
+    classes = [values[values != IGNORE] for values in (label.unique() for label in labels)]
+    masks = [(label == present[:, None, None]).to(dtype) for label, present in zip(labels, classes, strict=True)]
     return masks, classes
 
 
 @contextmanager
 def _points(device: torch.device, image: int) -> Iterator[None]:
-    """Within the context torch's generators are the image's own stream; afterwards they are as they were."""
+    """Seed torch's generators with the image's own RNG stream; restore their state on exit."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(torch.initial_seed(), "points", image))
         yield
 
 
 class _Criterion(Mask2FormerLoss):
-    """The library's, with sums over masks where it has means: its own count differs between processes."""
+    """The library's losses, summed over masks instead of averaged, since its own count differs between ranks."""
 
     def get_num_masks(self, class_labels: Any, device: torch.device) -> Tensor:
-        """Return 1: sums stay sums."""
+        """Return 1, so that losses are not divided."""
         return torch.ones((), device=device)
 
 

@@ -1,6 +1,6 @@
-"""Initial weights of Mask2Former as mmdetection's head draws them, which the field trains.
+"""Weight initialisation of Mask2Former as in mmdetection, which the literature uses.
 
-The transformers library draws them only within whole models of its own, and leaves one parameter unset.
+The transformers library initialises these weights only in its complete models and leaves one parameter uninitialised.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import nn
 
 
 def draw_initial(pixels: Any, transformer: Any) -> None:
-    """Draw what mmdetection's head draws; the rest keeps torch's own.
+    """Initialise the parameters that mmdetection's head initialises; the others keep torch's default.
 
     Args:
         pixels: a Mask2FormerPixelDecoder.
-        transformer: a Mask2FormerTransformerModule, its projections of levels being none (equal widths).
+        transformer: a Mask2FormerTransformerModule without level projections (equal widths).
     """
     encoder, decoder = pixels.encoder.layers, transformer.decoder.layers
     for projection in pixels.input_projections:
@@ -35,13 +35,13 @@ def draw_initial(pixels: Any, transformer: Any) -> None:
     for layer in decoder:
         attention = layer.self_attn
         for part in (attention.q_proj, attention.k_proj, attention.v_proj):
-            nn.init.xavier_normal_(part.weight, gain=math.sqrt(0.5))  # as parts of one (3D, D) matrix
+            nn.init.xavier_normal_(part.weight, gain=math.sqrt(0.5))  # as for parts of one (3D, D) matrix
         for part in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
             nn.init.zeros_(part.bias)
 
 
 def _draw_deformable(attention: Any) -> None:
-    """Let each head look at first into a direction of its own, one to four places away, at all alike."""
+    """Initialise each head's sampling offsets to its own direction, one to four positions away, with equal weights."""
     for layer in (attention.sampling_offsets, attention.attention_weights):
         nn.init.zeros_(layer.weight)
     nn.init.zeros_(attention.attention_weights.bias)

@@ -1,4 +1,4 @@
-"""Backbone and decoder joined: training loss, whole and sliding inference."""
+"""Segmentation model of backbone and decoder: training losses, whole-image and sliding-window inference."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from benchmark.models.backbone import Backbone
 from benchmark.models.decoder import IGNORE, Decoder, Size
 
 AT_ONCE = 1 << 18
-"""Pixels of windows that go through the network together: one window of 512, which gains nothing from company on a
-processor, or many small ones, which do."""
+"""Pixels of the windows in one forward pass: one window of 512 x 512, which is not faster in a batch on CPUs, or many
+small ones, which are."""
 
 
 class Segmenter(nn.Module):
@@ -24,9 +24,8 @@ class Segmenter(nn.Module):
 
     Args:
         backbone: the (fine-tuned) foundation model.
-        decoder: maps the tapped block outputs to classes.
-        class_weights: (C,) of the decoder's loss, see :func:`inverse_frequency_weights`; None weighs all
-            classes alike.
+        decoder: maps the backbone's block outputs to classes.
+        class_weights: (C,) for the decoder's loss, see :func:`inverse_frequency_weights`; None for equal weights.
     """
 
     mean: Tensor
@@ -44,34 +43,34 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, C, H, W) for RGB images (B, 3, H, W) in 0..255, of any size.
 
-        Their softmax is the model's distribution of each pixel's class, whichever decoder there is.
+        With every decoder, their softmax is the predicted class distribution of each pixel.
         """
         return self._decoded(images, self.decoder.logits)
 
     def losses(
         self, images: Tensor, labels: Tensor, normaliser: Tensor | None = None, micro_batch: MicroBatch = WHOLE
     ) -> dict[str, Tensor]:
-        """Return the decoder's named losses; where the backbone pads an image, nothing is labelled.
+        """Return the decoder's named losses; pixels that the backbone pads are ignored.
 
         Args:
             images: (B, 3, H, W), RGB in 0..255.
-            labels: (B, H, W) int64, 255 where nothing applies.
-            mass: what sums are divided by, see :meth:`Decoder.losses`; None for these labels' own.
-            portion: which of a batch's images these are.
+            labels: (B, H, W) int64, 255 = ignore.
+            normaliser: loss normaliser, see :meth:`Decoder.losses`; None for :meth:`normaliser` of ``labels``.
+            micro_batch: which images of the batch these are.
         """
         rows, columns = self._padding(images)
         padded = F.pad(labels, (0, columns, 0, rows), value=IGNORE)
         return self.decoder.losses(self._features(images), padded, self.class_weights, normaliser, micro_batch)
 
     def normaliser(self, labels: Tensor) -> Tensor:
-        """Return what the decoder's sums over these labels are divided by, (k,)."""
+        """Return the loss normaliser (k,) of these labels, see :meth:`Decoder.normaliser`."""
         return self.decoder.normaliser(labels, self.class_weights)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         return self.backbone((images - self.mean) / self.std)
 
     def _padding(self, images: Tensor) -> Size:
-        """Return how many rows and columns the backbone adds to fill its grid."""
+        """Return the number of rows and columns that the backbone pads."""
         patch = self.backbone.patch_size
         return -images.shape[-2] % patch, -images.shape[-1] % patch
 
@@ -84,16 +83,16 @@ class Segmenter(nn.Module):
     def predict(
         self, images: Tensor, mode: Literal["whole", "slide"] = "whole", crop: int = 0, stride: int = 0
     ) -> Tensor:
-        """Return the decoder's scores (B, C, H, W) of whole images, or averaged over sliding windows.
+        """Return the decoder's scores (B, C, H, W), of whole images or averaged over sliding windows.
 
-        Scores are logits for a decoder of per-pixel logits, else what the field averages; either way the largest
-        is the prediction.
+        Scores are logits for decoders that predict per-pixel logits, else :meth:`Decoder.scores`; in both cases the
+        prediction is their argmax.
 
         Args:
             images: (B, 3, H, W), RGB in 0..255.
-            mode: ``whole`` feeds the image at once; ``slide`` feeds windows and averages where they overlap.
-            crop: side of a window in pixels; a smaller image is one window, unpadded.
-            stride: from one window to the next; the last of a row or column is flush with the border.
+            mode: ``whole`` for one pass over the image; ``slide`` for windows whose overlaps are averaged.
+            crop: side of a window in pixels; a smaller image is a single window without padding.
+            stride: distance between windows; the last window of a row or column ends at the border.
         """
         if mode == "whole":
             return self._decoded(images, self.decoder.scores)
@@ -116,7 +115,7 @@ class Segmenter(nn.Module):
 
 
 def windows(length: int, crop: int, stride: int) -> list[slice]:
-    """Return where windows of ``crop`` lie along a side of ``length``: every ``stride``, the last flush."""
+    """Return the windows of size ``crop`` along a side of ``length``: one every ``stride``, the last at the border."""
     starts = range(0, max(length - crop, 0) + stride, stride)
     ends = [min(start + crop, length) for start in starts]
     return [slice(max(end - crop, 0), end) for end in ends]
@@ -126,8 +125,7 @@ def inverse_frequency_weights(pixels: Tensor) -> Tensor:
     """Return class weights (C,): inverse square root of frequency, with mean 1 over the classes that occur.
 
     Args:
-        pixels: (C,) number of source pixels per class; a class that never occurs gets weight 0, as it never
-            enters the loss.
+        pixels: (C,) number of source pixels per class; a class that never occurs is not in the loss and gets weight 0.
     """
     weights = pixels.double().clamp(min=1).rsqrt() * (pixels > 0)
     return (weights / weights.sum() * (pixels > 0).sum()).float()

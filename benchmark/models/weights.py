@@ -1,4 +1,4 @@
-"""Weight files: read whole or refused, hashed, and fitted to another patch or image size."""
+"""Weight files: reading, checking, hashing, and resampling to another patch or image size."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def load_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]
 
 
 def read(path: Path, sha256: str | None = None) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of a safetensors file, and the SHA-256 of its bytes.
+    """Return the tensors of a safetensors file and the SHA-256 of the file.
 
     Args:
         path: the file.
-        sha256: what its bytes must hash to, when that is known.
+        sha256: expected SHA-256 of the file, if known.
 
     Raises:
-        UserError: the file is missing, is not a whole safetensors file, or has another hash.
+        UserError: the file is missing, is not a complete safetensors file, or has another hash.
     """
     try:
         data = path.read_bytes()
@@ -43,15 +43,15 @@ def read(path: Path, sha256: str | None = None) -> tuple[dict[str, Tensor], str]
         raise UserError(f"{path}: cannot read weights ({error.strerror}); name a safetensors file") from error
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
-        raise UserError(f"{path}: SHA-256 is {found}, expected {sha256}; damaged, or another version: replace it")
+        raise UserError(f"{path}: SHA-256 is {found}, expected {sha256}; damaged or another version; replace it")
     return parsed(data, path), found
 
 
 def parsed(data: bytes, origin: Path | str) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file's bytes; ``origin`` names the source.
+    """Return the tensors in the bytes of a safetensors file; ``origin`` names the source in messages.
 
     Raises:
-        UserError: they are no whole safetensors file, or have tensors of a type that torch does not know.
+        UserError: not a complete safetensors file, or a tensor has a dtype that torch does not support.
     """
     try:
         return parse_safetensors(data)
@@ -61,23 +61,23 @@ def parsed(data: bytes, origin: Path | str) -> dict[str, Tensor]:
 
 
 def load_embedded(name: str) -> tuple[dict[str, Tensor], str]:
-    """Return weights that are part of this repository, checked against the hash in their card, and that hash.
+    """Return weights embedded in this repository and their hash, which is checked against their JSON file.
 
     Raises:
-        UserError: the weights are absent or differ from what the card describes.
+        UserError: the weights are missing, or their hash differs from the one in the JSON file.
     """
     card = EMBEDDED / f"{name}.json"
     if not card.is_file():
-        raise UserError(f"{card}: no such embedded weights; make them with: python -m benchmark pretrain")
+        raise UserError(f"{card}: no such embedded weights; create them with: python -m benchmark pretrain")
     sha256 = json.loads(card.read_text(encoding="utf-8"))["sha256"]
     return read(EMBEDDED / f"{name}.safetensors", sha256)
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
-    """Copy ``tensors`` into ``module``, converting to its precision; names and shapes must agree.
+    """Copy ``tensors`` into ``module``, converted to its precision; names and shapes must match.
 
     Raises:
-        UserError: a tensor is missing, superfluous or of another shape; ``origin`` names the source.
+        UserError: a tensor is missing, unexpected or of another shape; ``origin`` names the source.
     """
     own = module.state_dict()
     check(tensors, own, origin)
@@ -85,10 +85,10 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> Non
 
 
 def check(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str) -> None:
-    """Hold ``tensors`` to the names and shapes of ``own``, whose values do not matter.
+    """Check that ``tensors`` have the names and shapes of ``own``; values are not compared.
 
     Raises:
-        UserError: a tensor is missing, superfluous or of another shape; ``origin`` names the source.
+        UserError: a tensor is missing, unexpected or of another shape; ``origin`` names the source.
     """
     for name in [*own, *tensors]:
         if name not in tensors or name not in own:
@@ -100,12 +100,12 @@ def check(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str)
 
 
 def weight_hash(module: nn.Module) -> str:
-    """Return the SHA-256 over names, types, shapes and bytes of parameters and buffers, sorted by name."""
+    """Return the SHA-256 of the names, dtypes, shapes and bytes of parameters and buffers, sorted by name."""
     return tensors_hash(module.state_dict())
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
-    """Return :func:`weight_hash` of the module whose state these are."""
+    """Return :func:`weight_hash` of a module from its state dict."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         value = tensor.detach().cpu().contiguous()
@@ -115,20 +115,20 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def renamed(tensors: dict[str, Tensor], model: nn.Module, origin: str) -> dict[str, Tensor]:
-    """Return a VFM's published tensors under timm's names, without those that ``model`` does not have.
+    """Return a VFM's published tensors under timm's names, without those that ``model`` lacks.
 
     Args:
-        tensors: as published, by timm or upstream.
-        model: the timm model at its native size; only names and shapes matter, it may be on the meta device.
-        origin: names the source in messages.
+        tensors: as published by timm or upstream.
+        model: the timm model at its native size, possibly on the meta device; only names and shapes are used.
+        origin: source of the tensors, for messages.
 
     Raises:
         UserError: a tensor is missing.
     """
     wanted = model.state_dict()
-    try:  # every timm family keeps its converter of upstream names beside its model
+    try:  # the module of each timm model family has a converter of upstream names
         found = sys.modules[type(model).__module__].checkpoint_filter_fn(tensors, model)
-    except Exception:  # foreign tensors, on which a converter stumbles anyhow; the names tell below
+    except Exception:  # converters fail in many ways on tensors of another model; the names are checked below
         found = tensors
     missing = sorted(set(wanted) - set(found))
     if missing:
@@ -137,18 +137,19 @@ def renamed(tensors: dict[str, Tensor], model: nn.Module, origin: str) -> dict[s
 
 
 def fit(tensors: dict[str, Tensor], model: nn.Module, how: Resample) -> dict[str, Tensor]:
-    """Return ``tensors`` with patch kernel and position table resampled to the sizes that ``model`` has.
+    """Return ``tensors`` with patch kernel and position embeddings resampled to the sizes of ``model``.
+
+    For images of another size than the model's, timm resamples the position embeddings again in the forward pass.
 
     Args:
-        tensors: weights of the same architecture, at any patch and image size.
-        model: the timm model to fit.
-        how: ``bicubic`` interpolates both plainly, as Rein's conversion scripts do. ``pi`` is timm's way:
-            pseudo-inverse resize of the kernel (FlexiViT, Beyer et al., CVPR 2023), anti-aliased positions.
-            Images of another size than the model's have the positions resampled once more, by timm as it runs.
+        tensors: weights of the same architecture, for any patch and image size.
+        model: the timm model.
+        how: ``bicubic`` for plain interpolation of both, as in Rein's conversion scripts; ``pi`` for timm's method:
+            pseudo-inverse resize of the kernel (FlexiViT, Beyer et al., CVPR 2023), anti-aliased position embeddings.
     """
     own, fitted = model.state_dict(), dict(tensors)
     kernel, positions = tensors.get("patch_embed.proj.weight"), tensors.get("pos_embed")
-    # What cannot be resampled is left as it is, and `load_into` says what is wrong with it.
+    # Tensors that cannot be resampled are left unchanged, and `load_into` reports what is wrong with them.
     if kernel is not None and _another_size(kernel, own["patch_embed.proj.weight"], (2, 3)):
         size = own["patch_embed.proj.weight"].shape[-1]
         fitted["patch_embed.proj.weight"] = _resample_kernel(kernel, size, how)
@@ -164,7 +165,7 @@ def fit(tensors: dict[str, Tensor], model: nn.Module, how: Resample) -> dict[str
 
 
 def _another_size(tensor: Tensor, own: Tensor, sides: tuple[int, ...]) -> bool:
-    """Return whether ``tensor``, of real numbers, differs from ``own`` in the lengths of ``sides`` alone, none 0."""
+    """Return whether ``tensor`` is real, differs from ``own`` in the axes ``sides`` only, and is not empty in them."""
     same = tensor.ndim == own.ndim and all(
         old == new or (axis in sides and old > 0)
         for axis, (old, new) in enumerate(zip(tensor.shape, own.shape, strict=True))
@@ -186,14 +187,14 @@ def _resample_kernel(kernel: Tensor, size: int, how: Resample) -> Tensor:
 
 
 def _resample_positions(table: Tensor, length: int, prefix: int, how: Resample) -> Tensor:
-    """Resample a (1, prefix + n^2, D) table of a square grid to ``length`` rows, its prefix as it is."""
+    """Resample the (1, prefix + n^2, D) embeddings of a square grid to ``length`` rows; the prefix does not change."""
     old, new = math.isqrt(table.shape[1] - prefix), math.isqrt(length - prefix)
     grid = _resample_grid(table[:, prefix:].unflatten(1, (old, old)), new, how)
     return torch.cat([table[:, :prefix].float(), grid.flatten(1, 2)], dim=1)
 
 
 def _resample_grid(grid: Tensor, side: int, how: Resample) -> Tensor:
-    """Resample a (1, h, w, D) table to (1, side, side, D)."""
+    """Resample (1, h, w, D) embeddings to (1, side, side, D)."""
     channels_first = grid.float().permute(0, 3, 1, 2)
     resized = F.interpolate(
         channels_first, size=(side, side), mode="bicubic", align_corners=False, antialias=how == "pi"

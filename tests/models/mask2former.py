@@ -1,4 +1,4 @@
-"""A small Mask2Former, something for it to look at, and what its masks mean in plain Python."""
+"""A small Mask2Former, inputs for it, and a plain-Python reference of mask sampling."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sigmoid(x: float) -> float:
 
 
 def value_at(field: list[list[float]], u: float, v: float) -> float:
-    """Bilinear, pixel centres at halves, zero outside; u, v in 0..1 along width and height."""
+    """Bilinear interpolation; pixel centres at half-integers, zero outside; u, v in 0..1 along width and height."""
     height, width = len(field), len(field[0])
     x, y = u * width - 0.5, v * height - 0.5
     total = 0.0

@@ -1,4 +1,4 @@
-"""Backbones: what timm computes, block by block, under one interface."""
+"""Backbones: the common interface returns what timm computes, block by block."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.catalogue import BackboneSpec, backbone_names, fed_with, find_backbone
 from benchmark.models.weights import EMBEDDED, Resample, fit, load_into, weight_hash
 
-# Small members of the families that the table names: class token and LayerScale (DINOv2), rotary positions,
+# Small models of the families in backbones.yaml: class token and LayerScale (DINOv2), rotary position embeddings,
 # separate or fused projections (EVA02), pre-norm (CLIP), registers, windowed 4-D tokens (SAM).
 SAM = {
     "depth": 3,
@@ -45,13 +45,13 @@ def small(family: str) -> Backbone:
     flexible = {} if family == "sam" else {"dynamic_img_size": True}
     torch.manual_seed(0)
     vit = timm.create_model(name, num_classes=0, **options, **flexible)
-    for parameter in vit.parameters():  # zero-initialised tables and scales would hide mistakes
+    for parameter in vit.parameters():  # zero-initialised embeddings and scales would hide errors
         nn.init.normal_(parameter, std=0.1)
     return Backbone(vit, BackboneSpec(family, name, out_indices=(0, 2))).eval()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_features_are_the_tapped_blocks_outputs(family: str) -> None:
+def test_features_are_the_outputs_of_the_out_indices(family: str) -> None:
     backbone = small(family)
     seen: list[Tensor] = []
     for block in backbone.blocks:
@@ -64,7 +64,7 @@ def test_features_are_the_tapped_blocks_outputs(family: str) -> None:
         assert torch.equal(feature, grid.permute(0, 3, 1, 2))
 
 
-def test_blocks_run_one_after_the_other_as_a_manual_loop_says() -> None:
+def test_features_equal_a_manual_loop_over_the_blocks() -> None:
     backbone = small("dinov2")
     images = torch.randn(2, 3, 32, 48)
     vit = backbone.vit
@@ -83,7 +83,7 @@ def test_blocks_run_one_after_the_other_as_a_manual_loop_says() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_hook_on_a_block_changes_what_later_blocks_and_taps_see(family: str) -> None:
+def test_a_hook_on_a_block_affects_later_blocks_and_features(family: str) -> None:
     backbone = small(family)
     images = torch.randn(1, 3, 64, 64)
     before = backbone(images)
@@ -117,14 +117,14 @@ def test_odd_sizes_are_padded_at_the_bottom_and_right(family: str) -> None:
         ("sam-h", 632_175_360),
     ],
 )
-def test_parameter_counts_are_the_published_architectures(name: str, count: int) -> None:
+def test_parameter_counts_are_those_of_the_published_architectures(name: str, count: int) -> None:
     with torch.device("meta"):
         backbone = build_backbone(name, pretrained=False)
     assert sum(p.numel() for p in backbone.parameters()) == count
 
 
 @pytest.mark.parametrize("name", backbone_names())
-def test_every_named_backbone_can_be_built_and_tapped(name: str) -> None:
+def test_every_backbone_can_be_built_and_returns_four_features(name: str) -> None:
     with torch.device("meta"):
         backbone = build_backbone(name, pretrained=False)
         size = 2 * backbone.patch_size
@@ -134,7 +134,7 @@ def test_every_named_backbone_can_be_built_and_tapped(name: str) -> None:
     assert backbone.out_indices[-1] == backbone.depth - 1
 
 
-def test_the_vfms_of_the_field_are_there_in_two_sizes_at_least() -> None:
+def test_the_usual_vfms_are_available_in_at_least_two_sizes() -> None:
     for family in ("clip", "mae", "sam", "eva02", "dinov2", "dinov3"):
         assert {f"{family}-l", f"{family}-b"} <= set(backbone_names())
     assert "sam-h" in backbone_names()
@@ -145,7 +145,7 @@ def test_the_vfms_of_the_field_are_there_in_two_sizes_at_least() -> None:
     [("clip-l", 0.1), ("clip-b", 0.1), ("eva02-l", 0.2), ("eva02-s", 0.2)]
     + [(f"{family}-l", 0.0) for family in ("dinov2", "dinov3", "mae", "sam")],
 )
-def test_drop_path_is_each_vfms_own_and_grows_with_depth(name: str, rate: float) -> None:
+def test_drop_path_depends_on_the_vfm_and_increases_with_depth(name: str, rate: float) -> None:
     with torch.device("meta"):
         backbone = build_backbone(name, pretrained=False)
     rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in backbone.blocks]
@@ -180,7 +180,7 @@ def test_statistics_are_imagenets_or_the_vfms_own(family: str) -> None:
     assert (backbone.facts()["mean"], backbone.facts()["std"]) == (list(own.mean or ()), list(own.std or ()))
 
 
-def test_statistics_that_a_package_states_go_before_timms() -> None:
+def test_statistics_of_the_spec_take_precedence_over_timms() -> None:
     spec = replace(find_backbone("clip-b"), mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
     assert (fed_with(spec, "own").mean, fed_with(spec, "own").std) == (spec.mean, spec.std)
     assert fed_with(spec, "imagenet").mean == (123.675, 116.28, 103.53)
@@ -196,7 +196,7 @@ def test_random_weights_depend_on_the_seed_alone() -> None:
     assert weight_hash(build_backbone("vit-tiny-random", seed=4)) != weight_hash(first)
 
 
-def test_own_weights_come_back_from_a_file(tmp_path: Path) -> None:
+def test_weights_can_be_loaded_from_a_file(tmp_path: Path) -> None:
     trained = build_backbone("vit-tiny-random", seed=5)
     save_file(trained.vit.state_dict(), tmp_path / "w.safetensors")
     loaded = build_backbone("vit-tiny-random", weights=tmp_path / "w.safetensors")
@@ -204,7 +204,7 @@ def test_own_weights_come_back_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["bicubic", "pi"])
-def test_published_file_is_fitted_to_patch_16(tmp_path: Path, how: Resample) -> None:
+def test_published_weights_are_resampled_to_patch_16(tmp_path: Path, how: Resample) -> None:
     torch.manual_seed(0)
     native = timm.create_model("vit_small_patch14_dinov2.lvd142m", num_classes=0)
     save_file(native.state_dict() | {"head.weight": torch.zeros(2, 384)}, tmp_path / "w.safetensors")
@@ -224,7 +224,7 @@ def test_published_file_is_fitted_to_patch_16(tmp_path: Path, how: Resample) -> 
 
 
 @pytest.mark.parametrize("how", ["bicubic", "pi"])
-def test_sams_position_table_takes_the_crops_size_and_its_relative_ones_stay(how: Resample) -> None:
+def test_sams_absolute_position_embeddings_are_resampled_and_its_relative_ones_are_not(how: Resample) -> None:
     with torch.device("meta"):
         sam, native = build_backbone("sam-b", pretrained=False).vit, timm.create_model("samvit_base_patch16")
     assert tuple(sam.pos_embed.shape) == (1, 32, 32, 768)
@@ -238,23 +238,21 @@ def test_sams_position_table_takes_the_crops_size_and_its_relative_ones_stay(how
     load_into(small, fitted, "here")
 
 
-def test_weights_of_another_model_are_refused_with_their_hash(tmp_path: Path) -> None:
+def test_weights_of_another_model_are_rejected_with_their_hash(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_file(build_backbone("vit-tiny-random").vit.state_dict(), file)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    with pytest.raises(UserError, match=rf"w\.safetensors \(SHA-256 {sha256}\): lacks tensor 'blocks\.\d+"):
+    with pytest.raises(UserError, match=rf"w\.safetensors \(SHA-256 {sha256}\): .*'blocks\.\d+"):
         build_backbone("dinov2-s", weights=file)
 
 
-def test_a_revision_is_for_weights_from_the_hub(tmp_path: Path) -> None:
+def test_a_revision_is_an_error_unless_weights_are_from_the_hub(tmp_path: Path) -> None:
     for name, file in (("vit-tiny-streets", None), ("dinov2-s", tmp_path / "w.safetensors")):
-        with pytest.raises(
-            UserError, match=f"--revision main: backbone '{name}' does not get its weights from the hub"
-        ):
+        with pytest.raises(UserError, match=f"--revision main: .*'{name}'"):
             build_backbone(name, weights=file, revision="main")
 
 
-def test_facts_say_where_weights_are_from(tmp_path: Path) -> None:
+def test_facts_contain_the_origin_of_the_weights(tmp_path: Path) -> None:
     assert build_backbone("vit-tiny-random").facts()["origin"] == "random"
     sha256 = hashlib.sha256((EMBEDDED / "vit-tiny-streets.safetensors").read_bytes()).hexdigest()
     facts = build_backbone("vit-tiny-streets").facts()
@@ -269,10 +267,10 @@ def test_facts_say_where_weights_are_from(tmp_path: Path) -> None:
 def test_a_tensor_of_the_wrong_shape_is_named(tmp_path: Path) -> None:
     backbone = build_backbone("vit-tiny-random")
     tensors = backbone.vit.state_dict() | {"norm.weight": torch.ones(7)}
-    with pytest.raises(UserError, match=r"here: tensor 'norm.weight' is \(7,\), expected \(192,\)"):
+    with pytest.raises(UserError, match=r"here: .*'norm.weight'.*\(7,\).*\(192,\)"):
         load_into(backbone.vit, tensors, "here")
 
 
 def test_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(UserError, match="unknown backbone 'dinov2l': did you mean 'dinov2-l'"):
+    with pytest.raises(UserError, match=r"'dinov2l': .*'dinov2-l'"):
         find_backbone("dinov2l")

@@ -1,4 +1,4 @@
-"""Weights from the hub: a server on this machine stands for it, the hub's own client talks to it."""
+"""Weights from the hub: huggingface_hub's client against a local server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def file_of(value: float) -> bytes:
     return save({"a": torch.full((10,), value)})
 
 
-def test_the_pinned_commit_is_fetched_though_the_branch_has_moved_on(served: Hub) -> None:
+def test_the_pinned_commit_is_fetched_although_the_branch_has_newer_ones(served: Hub) -> None:
     served.files = {(REPOSITORY, OLD, hub.FILE): file_of(1.0), (REPOSITORY, NEW, hub.FILE): file_of(2.0)}
     path = hub.fetch(REPOSITORY, OLD)
     assert path.read_bytes() == file_of(1.0)
@@ -51,7 +51,7 @@ def test_the_pinned_commit_is_fetched_though_the_branch_has_moved_on(served: Hub
 
 
 @pytest.mark.parametrize("revision", [OLD, None])
-def test_what_is_cached_serves_without_a_question_also_offline(
+def test_a_cached_file_is_used_without_requests(
     served: Hub, monkeypatch: pytest.MonkeyPatch, revision: str | None
 ) -> None:
     served.files, served.main = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}, OLD
@@ -64,42 +64,40 @@ def test_what_is_cached_serves_without_a_question_also_offline(
     assert not served.asked
 
 
-def test_offline_asks_nobody_and_says_so(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_sends_no_request(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     served.files = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"timm/some-vit: cannot be fetched from the hub \(offline by HF_HUB_OFFLINE"):
+    with pytest.raises(UserError, match=r"timm/some-vit: .*HF_HUB_OFFLINE.*--weights"):
         hub.fetch(REPOSITORY, OLD)
     assert not served.asked
 
 
-def test_an_unknown_revision_and_repository_are_told_apart(served: Hub) -> None:
+def test_unknown_revisions_and_repositories_have_different_messages(served: Hub) -> None:
     served.files = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}
-    with pytest.raises(UserError, match=r"\(no revision 3333.*; give another --revision, such as main\)"):
+    with pytest.raises(UserError, match=r"timm/some-vit: .*3333.*--revision"):
         hub.fetch(REPOSITORY, "3" * 40)
     with pytest.raises(UserError, match=r"timm/other: .*\(no such repository, or no access to it\)"):
         hub.fetch("timm/other", OLD)
 
 
-def test_a_cut_download_is_refused_and_leaves_nothing_in_the_cache(
-    served: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_download_is_an_error_and_is_not_cached(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     served.files, served.cut = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}, 7
-    with pytest.raises(UserError, match=r"timm/some-vit: cannot be fetched from the hub \(.+\); connect once"):
+    with pytest.raises(UserError, match=r"timm/some-vit: .+--weights FILE"):
         hub.fetch(REPOSITORY, OLD)
     served.cut = 0
     assert hub.fetch(REPOSITORY, OLD).read_bytes() == file_of(1.0)
 
 
-def test_a_damaged_file_in_the_cache_is_refused_with_its_hash(served: Hub) -> None:
+def test_a_damaged_file_in_the_cache_is_rejected_with_its_hash(served: Hub) -> None:
     served.files = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}
     path = hub.fetch(REPOSITORY, OLD)
     path.write_bytes(file_of(3.0))
     found, promised = (hashlib.sha256(file_of(value)).hexdigest() for value in (3.0, 1.0))
-    with pytest.raises(UserError, match=f"SHA-256 is {found}, expected {promised}"):
+    with pytest.raises(UserError, match=rf"{found}.*{promised}"):
         read(path, hub.promised_hash(path))
 
 
-def test_a_hub_that_is_not_there_or_does_not_answer_is_one_line(
+def test_an_unreachable_or_unresponsive_hub_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 1)
@@ -108,14 +106,14 @@ def test_a_hub_that_is_not_there_or_does_not_answer_is_one_line(
         silent.listen()
         port = silent.getsockname()[1]
         use(monkeypatch, port, tmp_path)
-        with pytest.raises(UserError, match=r"timm/some-vit: cannot be fetched from the hub \(.+\); connect") as caught:
+        with pytest.raises(UserError, match=r"timm/some-vit: .+--weights FILE") as caught:
             hub.fetch(REPOSITORY, OLD)
         assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match=r"\(.*[Cc]onnect.*\); connect once, or name .* --weights FILE"):
+    with pytest.raises(UserError, match=r"\(.*[Cc]onnect.*\);.* --weights FILE"):
         hub.fetch(REPOSITORY, OLD)
 
 
-def test_a_backbone_comes_from_the_hub_at_its_own_revision_and_says_so(served: Hub) -> None:
+def test_a_backbone_is_loaded_from_the_hub_at_its_pinned_revision(served: Hub) -> None:
     torch.manual_seed(0)
     native = timm.create_model("vit_small_patch14_dinov2.lvd142m", num_classes=0)
     repository, revision = "timm/vit_small_patch14_dinov2.lvd142m", str(find_backbone("dinov2-s").revision)
@@ -124,11 +122,11 @@ def test_a_backbone_comes_from_the_hub_at_its_own_revision_and_says_so(served: H
     backbone = build_backbone("dinov2-s")
     assert torch.equal(backbone.vit.blocks[3].mlp.fc1.weight, native.blocks[3].mlp.fc1.weight)
     assert backbone.facts()["origin"] == f"{repository}@{revision} (SHA-256 {hashlib.sha256(content).hexdigest()})"
-    with pytest.raises(UserError, match="no revision other"):
+    with pytest.raises(UserError, match=r"revision other.*--revision"):
         build_backbone("dinov2-s", revision="other")
 
 
-def test_an_unreachable_hub_is_one_line_of_the_command(tmp_path: Path) -> None:
+def test_the_command_reports_an_unreachable_hub_in_one_line(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "benchmark", "run", "--quick", "--methods", "freeze", "--backbone", "dinov2-s"]
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
     done = subprocess.run(
@@ -136,11 +134,12 @@ def test_an_unreachable_hub_is_one_line_of_the_command(tmp_path: Path) -> None:
     )
     (line,) = done.stderr.strip().splitlines()
     assert done.returncode == 2
-    assert line.startswith("error: timm/vit_small_patch14_dinov2.lvd142m: cannot be fetched from the hub (offline")
+    assert line.startswith("error: timm/vit_small_patch14_dinov2.lvd142m: ")
+    assert "HF_HUB_OFFLINE" in line
     assert line.endswith("--weights FILE")
 
 
-def test_a_truncated_file_is_refused_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_file_is_rejected_before_rendering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, cache = tmp_path / "w.safetensors", tmp_path / "cache"
     monkeypatch.setenv("DGSS_BENCHMARK_CACHE", str(cache))
     save_file({"a": torch.zeros(100)}, file)

@@ -1,4 +1,4 @@
-"""The linear probe: against plain loops, its gradient in closed form, and a run under its protocol."""
+"""The linear probe: against plain loops and the closed-form gradient, and in runs of its protocol."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def test_the_gradient_is_that_of_logistic_regression() -> None:
         error = (weight @ place + bias).softmax(0)
         error[labels[b, y, x]] -= 1
         expected += torch.outer(error, place) / count
-    # The loss is taken in float32, whatever the features are.
+    # The loss is computed in float32 for features of any dtype.
     torch.testing.assert_close(decoder.conv_seg.weight.grad[..., 0, 0], expected, rtol=1e-5, atol=1e-7)
 
 
-def test_it_learns_what_a_matrix_can_tell_apart() -> None:
+def test_it_learns_linearly_separable_labels() -> None:
     decoder, levels = probe(), features()
     truth = torch.randn(CLASSES, DIM, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     labels = torch.einsum("cd,bdhw->bchw", truth, levels[-1]).argmax(1)
@@ -72,13 +72,13 @@ def test_it_learns_what_a_matrix_can_tell_apart() -> None:
     assert torch.equal(decoder(levels).argmax(1), labels)
 
 
-def test_it_starts_the_same_and_holds_one_matrix_and_one_bias() -> None:
+def test_initial_weights_are_reproducible_and_consist_of_one_matrix_and_one_bias() -> None:
     first, second = (build_decoder(SPEC, 192, 5, seed=0) for _ in range(2))
     assert weight_hash(first) == weight_hash(second) != weight_hash(build_decoder(SPEC, 192, 5, seed=1))
     assert sum(parameter.numel() for parameter in first.parameters()) == 5 * 192 + 5
 
 
-def test_methods_are_compared_under_it_perturbed_or_not(
+def test_methods_can_be_compared_with_it_with_and_without_perturbation(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
     fixed = protocol.load(str(tiny_protocol(decoder={"name": "linear", "lr": 1e-2, "warmup": 3})))

@@ -1,4 +1,4 @@
-"""Mask2Former: sizes, parameters, initial weights, the query link."""
+"""Mask2Former: sizes, parameters, initial weights, linked queries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.models.mask2former import (
 # -- pyramid, sizes --------------------------------------------------------------------------------------------
 
 
-def test_the_pyramid_has_strides_4_to_32_and_learns_nothing() -> None:
+def test_the_pyramid_has_strides_4_to_32_and_is_plain_resizing() -> None:
     features = [drawn(2, 6, 8, 10, seed=seed) for seed in range(4)]
     levels = pyramid(features)
     assert [tuple(level.shape[-2:]) for level in levels] == [(32, 40), (16, 20), (8, 10), (4, 5)]
@@ -44,7 +44,7 @@ def test_the_pyramid_has_strides_4_to_32_and_learns_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "dinov2", "eva02", "sam"])
 @pytest.mark.parametrize("size", [(32, 40), (33, 50), (7, 5)])
-def test_any_size_is_decoded_and_learnt_from(kind: str, size: tuple[int, int]) -> None:
+def test_predictions_and_losses_work_for_any_size(kind: str, size: tuple[int, int]) -> None:
     segmenter = model(kind).eval()
     batch = images(3, 3, *size)
     with torch.no_grad():
@@ -96,10 +96,10 @@ def test_parameters_on_a_vit_l() -> None:
     assert sum(parameter.numel() for parameter in decoder.parameters()) == formula(64, 5)
 
 
-def test_the_published_decoder_predicts_ten_times_and_every_parameter_learns() -> None:
+def test_the_published_decoder_has_ten_predictions_and_every_parameter_gets_gradients() -> None:
     decoder = build_decoder(SPEC, 48, CLASSES, seed=0)
     assert isinstance(decoder, Mask2Former)
-    # At the start all places are looked at alike wherever they lie, so positions learn from the second step on.
+    # Initially offsets and weights of the attention do not depend on queries: the level embedding gets no gradient.
     with torch.no_grad():
         for index, layer in enumerate(decoder.pixels.encoder.layers):
             for part in (layer.self_attn.sampling_offsets, layer.self_attn.attention_weights):
@@ -112,12 +112,12 @@ def test_the_published_decoder_predicts_ten_times_and_every_parameter_learns() -
     for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
-        # A key's bias moves all scores of a query alike, so softmax hides it: its gradient is rounding.
+        # A key's bias shifts all scores of a query equally, so softmax cancels it and its gradient is only rounding.
         assert parameter.grad.any() or name.endswith("k_proj.bias"), name
     assert all(feature.grad is not None and feature.grad.any() for feature in features)
 
 
-def test_it_starts_the_same_whatever_was_drawn_before() -> None:
+def test_initial_weights_do_not_depend_on_earlier_draws() -> None:
     first = build_decoder(SPEC, 48, 5, seed=0)
     torch.manual_seed(7)
     torch.rand(3)
@@ -156,7 +156,7 @@ def test_initial_weights_are_mmdetections() -> None:
     assert not tensors["pixels.encoder.layers.0.self_attn.sampling_offsets.weight"].any()
 
 
-def test_norms_query_embedding_and_level_embedding_do_not_decay() -> None:
+def test_norms_query_and_level_embeddings_have_no_weight_decay() -> None:
     decoder = small()
     decayed, exempt = decoder.parameter_groups(0.05)
     assert (decayed["weight_decay"], exempt["weight_decay"]) == (0.05, 0.0)
@@ -178,7 +178,7 @@ def test_norms_query_embedding_and_level_embedding_do_not_decay() -> None:
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_state_dict_restores_what_it_was_taken_from(linked: bool) -> None:
+def test_a_state_dict_can_be_loaded_into_another_decoder(linked: bool) -> None:
     offered = nn.Embedding(QUERIES, 256)
     one, other = (Mask2Former(48, CLASSES, QUERIES, 1, 1, POINTS).eval() for _ in range(2))
     if linked:
@@ -191,10 +191,10 @@ def test_a_state_dict_restores_what_it_was_taken_from(linked: bool) -> None:
         assert torch.equal(one(features), other(features))
 
 
-# -- the query link --------------------------------------------------------------------------------------------
+# -- linked queries --------------------------------------------------------------------------------------------
 
 
-def test_linked_queries_stand_where_the_tables_stood() -> None:
+def test_linked_queries_replace_both_embedding_tables() -> None:
     linked, plain = small().eval(), small().eval()
     offered = nn.Parameter(drawn(QUERIES, 256))
     before = sum(parameter.numel() for parameter in linked.parameters())
@@ -213,7 +213,7 @@ def test_linked_queries_stand_where_the_tables_stood() -> None:
     assert all(parameter.grad is not None for parameter in linked.parameters())
 
 
-def test_the_links_layer_depends_on_the_seed_alone() -> None:
+def test_the_layer_of_linked_queries_depends_on_the_seed_alone() -> None:
     state = torch.get_rng_state()
     layers: Iterator[nn.Linear] = (_linked_layer(seed) for seed in (0, 0, 1))
     first, again, other = (layer.weight for layer in layers)
@@ -230,11 +230,11 @@ def _linked_layer(seed: int) -> nn.Linear:
 
 
 @pytest.mark.parametrize("shape", [(QUERIES + 1, 256), (QUERIES, 64)])
-def test_queries_of_another_shape_are_refused(shape: tuple[int, int]) -> None:
-    with pytest.raises(UserError, match=r"takes \(5, 256\); give the method 5 tokens"):
+def test_queries_of_another_shape_are_an_error(shape: tuple[int, int]) -> None:
+    with pytest.raises(UserError, match=r"\(5, 256\).* 5 tokens"):
         small().link(lambda: torch.zeros(shape), seed=0)
 
 
-def test_the_library_is_imported_when_the_decoder_is_built() -> None:
+def test_transformers_is_not_imported_before_the_decoder_is_built() -> None:
     code = "import sys, benchmark.models.segmenter, benchmark.protocol; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Mask2Former's semantic map: what queries say, summed, and the memory that takes."""
+"""Mask2Former's semantic map: sum over queries, and its memory."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.models.mask2former import log_shares, semantic
+from benchmark.models.mask2former import log_normalised, semantic
 from tests.models.mask2former import CLASSES, QUERIES, drawn, images, model, sigmoid, value_at
 
 
-def test_the_semantic_map_sums_what_queries_say_without_no_object() -> None:
+def test_the_semantic_map_is_the_sum_over_queries_without_no_object() -> None:
     classes, masks = 2 * drawn(2, QUERIES, CLASSES + 1), 3 * drawn(2, QUERIES, 3, 4)
     found = semantic(classes, masks, (6, 8))
     for image in range(2):
         fields = masks[image].double()
         for y in range(6):
             for x in range(8):
-                # enlarged masks repeat their border, where a point outside would be zero
+                # upsampling repeats the border, while value_at is zero outside
                 u = min(max((x + 0.5) / 8, 0.5 / 4), 3.5 / 4)
                 v = min(max((y + 0.5) / 6, 0.5 / 3), 2.5 / 3)
                 for c in range(CLASSES):
                     total = 0.0
                     for query in range(QUERIES):
-                        said = [math.exp(value) for value in classes[image, query].tolist()]
-                        share = sigmoid(value_at(fields[query].tolist(), u, v))
-                        total += said[c] / sum(said) * share
+                        weights = [math.exp(value) for value in classes[image, query].tolist()]
+                        mask = sigmoid(value_at(fields[query].tolist(), u, v))
+                        total += weights[c] / sum(weights) * mask
                     assert found[image, c, y, x].item() == pytest.approx(total, rel=1e-5)
 
 
-def test_logits_are_the_logarithm_of_shares_and_inference_averages_scores() -> None:
+def test_logits_are_log_normalised_scores_and_inference_averages_scores() -> None:
     segmenter = model().eval()
     batch = images(1, 3, 32, 32)
     with torch.no_grad():
@@ -47,16 +47,16 @@ def test_logits_are_the_logarithm_of_shares_and_inference_averages_scores() -> N
     torch.testing.assert_close(slid[..., 16:32], (left[..., 16:] + right[..., :16]) / 2)
 
 
-def test_shares_of_vanishing_scores_are_finite() -> None:
+def test_logits_of_vanishing_scores_are_finite() -> None:
     scores = torch.tensor([0.0, 1e-30, 3e-30]).view(1, 3, 1, 1).requires_grad_(True)
-    logits = log_shares(scores)
+    logits = log_normalised(scores)
     logits.sum().backward()
     assert logits[0, 2].exp().item() == pytest.approx(0.75, rel=1e-4)
     assert torch.isfinite(logits).all()
     assert torch.isfinite(scores.grad).all()  # type: ignore[arg-type]
 
 
-def test_no_full_size_mask_is_kept_for_a_backward_pass() -> None:
+def test_no_full_size_mask_is_saved_for_the_backward_pass() -> None:
     classes, masks = drawn(3, QUERIES, CLASSES + 1).requires_grad_(True), drawn(3, QUERIES, 4, 4).requires_grad_(True)
     kept: list[int] = []
 

@@ -28,7 +28,7 @@ def images(*shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 255
 
 
-def test_decoder_starts_the_same_whatever_was_drawn_before() -> None:
+def test_initial_weights_of_the_decoder_do_not_depend_on_earlier_draws() -> None:
     first = build_decoder(SPEC, 192, 5, seed=0)
     torch.manual_seed(7)
     torch.rand(3)
@@ -39,7 +39,7 @@ def test_decoder_starts_the_same_whatever_was_drawn_before() -> None:
     assert weight_hash(first) != weight_hash(build_decoder(SPEC, 192, 5, seed=1))
 
 
-def test_decoder_has_stride_a_quarter_of_the_patch_and_no_batch_statistics() -> None:
+def test_decoder_has_a_quarter_of_the_patch_stride_and_no_batch_statistics() -> None:
     decoder = build_decoder(SPEC, 64, 5, seed=0)
     assert decoder([torch.randn(2, 64, 4, 6)] * 4).shape == (2, 5, 16, 24)
     assert not list(decoder.buffers())
@@ -49,7 +49,7 @@ def test_decoder_has_stride_a_quarter_of_the_patch_and_no_batch_statistics() -> 
     torch.testing.assert_close(decoder(features)[:1], alone, rtol=1e-4, atol=1e-6)
 
 
-def test_normalisation_is_inside() -> None:
+def test_the_segmenter_normalises_images() -> None:
     model = build()
     batch = images(1, 3, 32, 32)
     mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
@@ -69,7 +69,7 @@ def test_logits_have_the_images_size_and_ignore_the_padding(size: tuple[int, int
     torch.testing.assert_close(model(batch), model(grey)[..., : size[0], : size[1]])
 
 
-def test_a_batch_of_one_predicts_what_it_predicts_in_company() -> None:
+def test_predictions_do_not_depend_on_other_images_of_the_batch() -> None:
     model = build()
     batch = images(3, 3, 32, 48)
     torch.testing.assert_close(model.predict(batch[1:2]), model.predict(batch)[1:2], rtol=1e-4, atol=1e-6)
@@ -79,7 +79,7 @@ def test_a_batch_of_one_predicts_what_it_predicts_in_company() -> None:
 @pytest.mark.parametrize("together", [1, 3, 100])
 @pytest.mark.parametrize(("crop", "stride"), [(32, 20), (32, 32), (64, 48), (200, 100)])
 def test_sliding_equals_a_naive_average(crop: int, stride: int, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many windows go through the network together."""
+    """For any number of windows per forward pass."""
     monkeypatch.setattr("benchmark.models.segmenter.AT_ONCE", together * 2 * crop**2)
     model = build().double()
     batch = images(2, 3, 50, 83).double()
@@ -100,7 +100,7 @@ def test_sliding_equals_a_naive_average(crop: int, stride: int, together: int, m
 
 
 @given(st.integers(1, 300), st.integers(1, 100), st.integers(1, 100))
-def test_windows_cover_the_side_and_count_as_mmsegmentation_does(length: int, crop: int, stride: int) -> None:
+def test_windows_cover_the_side_and_are_as_many_as_in_mmsegmentation(length: int, crop: int, stride: int) -> None:
     stride = min(stride, crop)
     found = windows(length, crop, stride)
     assert {i for window in found for i in range(window.start, window.stop)} == set(range(length))
@@ -116,11 +116,11 @@ def test_loss_is_the_weighted_cross_entropy_of_labelled_pixels() -> None:
     labels = torch.randint(0, 5, (2, 32, 32), generator=torch.Generator().manual_seed(1))
     labels[0, :10] = 255
     log = model(batch).log_softmax(1)
-    total = mass = torch.zeros(())
+    total = normaliser = torch.zeros(())
     for b, y, x in (labels != 255).nonzero().tolist():
         weight = weights[labels[b, y, x]]
-        total, mass = total - weight * log[b, labels[b, y, x], y, x], mass + weight
-    torch.testing.assert_close(model.losses(batch, labels)["ce"], total / mass)
+        total, normaliser = total - weight * log[b, labels[b, y, x], y, x], normaliser + weight
+    torch.testing.assert_close(model.losses(batch, labels)["ce"], total / normaliser)
 
 
 def test_loss_of_an_unlabelled_batch_is_zero_with_gradients() -> None:
@@ -131,7 +131,7 @@ def test_loss_of_an_unlabelled_batch_is_zero_with_gradients() -> None:
         assert all(torch.isfinite(p.grad).all() for p in model.decoder.parameters() if p.grad is not None)
 
 
-def test_class_weights_fall_with_the_root_of_frequency_and_average_one() -> None:
+def test_class_weights_are_inverse_roots_of_frequency_with_mean_one() -> None:
     weights = inverse_frequency_weights(torch.tensor([100, 400, 0, 900]))
     assert weights[0] / weights[1] == pytest.approx(2)
     assert weights[0] / weights[3] == pytest.approx(3)

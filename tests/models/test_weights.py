@@ -1,4 +1,4 @@
-"""Weight files are read whole or refused."""
+"""Reading, checking and hashing weight files."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_right_hash_is_read(file: Path) -> None:
+def test_a_file_with_the_expected_hash_is_read(file: Path) -> None:
     tensors = load_safetensors(file, hashlib.sha256(file.read_bytes()).hexdigest())
     assert torch.equal(tensors["a"], torch.arange(1000.0))
 
 
-def test_truncated_file_is_named_with_its_hash(file: Path) -> None:
+def test_a_truncated_file_is_reported_with_its_hash(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    with pytest.raises(UserError, match=rf"weights\.safetensors: truncated or not safetensors.*{sha256}"):
+    with pytest.raises(UserError, match=rf"weights\.safetensors: .*{sha256}"):
         load_safetensors(file)
 
 
-def test_changed_byte_is_noticed(file: Path) -> None:
+def test_a_changed_byte_is_detected(file: Path) -> None:
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     changed = bytearray(file.read_bytes())
     changed[-1] ^= 1
@@ -42,20 +42,20 @@ def test_changed_byte_is_noticed(file: Path) -> None:
         load_safetensors(file, sha256)
 
 
-def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"absent\.safetensors: cannot read weights"):
+def test_missing_and_invalid_files_are_reported(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.safetensors: .*No such file"):
         load_safetensors(tmp_path / "absent.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(UserError, match="truncated or not safetensors"):
+    with pytest.raises(UserError, match=r"text\.safetensors: .*SHA-256"):
         load_safetensors(tmp_path / "text.safetensors")
 
 
-def test_absent_embedded_weights_say_how_to_make_them() -> None:
+def test_missing_embedded_weights_are_reported_with_the_command_to_train_them() -> None:
     with pytest.raises(UserError, match="python -m benchmark pretrain"):
         load_embedded("no-such-model")
 
 
-def test_hash_sees_names_values_shapes_and_precision() -> None:
+def test_the_hash_depends_on_names_values_shapes_and_precision() -> None:
     layer = nn.Linear(4, 2)
     first = weight_hash(layer)
     assert weight_hash(nn.Sequential(layer)) != first
