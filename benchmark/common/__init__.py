@@ -1,1 +1,1 @@
-"""What every folder may use: errors, atomic files, RNG streams, statistics, registry, machine."""
+"""Shared utilities: errors, atomic file writes, RNG streams, statistics, the registry, hardware and versions."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: write beside, flush to disk, rename."""
+"""Atomic file writes: write a temporary file, flush it to disk, rename it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if sys.platform != "win32":
     import fcntl
 
 Fill = Callable[[BinaryIO], object]
-"""Writes a file's content into it, from its beginning."""
+"""Writes a file's content to the open file that it is given."""
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:
-    """Write several files of one directory, of which the last vouches for the others.
+    """Write several files of one directory atomically; the last file marks the set as complete.
 
-    The last file exists only beside the others that it was written with: every new content is safe on disk
-    before anything is renamed, the last file's old version goes first and its new one comes last. Killed
-    anywhere, nothing that looks finished is half old and half new. The directory is made where it is absent.
+    All new contents are on disk before any file is renamed. The old version of the last file is removed first and
+    its new version is put in place last, so the last file never exists next to others that it was not written with,
+    even if the process is killed. The directory is created if it does not exist.
 
     Raises:
-        OSError: no permission, no space; nothing has been changed then.
+        OSError: no permission or no space. No file has been changed in that case.
     """
     _write({path: partial(_put, content) for path, content in files.items()})
 
@@ -40,16 +40,16 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_by(path: Path, fill: Fill) -> None:
-    """Write one file atomically, by a function that takes it open: what is large need not be held in memory as bytes.
+    """Write one file atomically with a function that fills the open file: for content too large to hold in memory.
 
     Raises:
-        OSError: as :func:`write_files`. Whatever ``fill`` raises goes on; nothing has been changed then, either.
+        OSError: see :func:`write_files`. Exceptions of ``fill`` propagate; the file has not been changed then either.
     """
     _write({path: fill})
 
 
 def sync(directory: Path) -> None:
-    """Flush a directory's entries to disk, so that a rename outlives a power cut (where the system can)."""
+    """Flush a directory's entries to disk, so that renames survive a power failure. Does nothing on Windows."""
     if sys.platform != "win32":
         handle = os.open(directory, os.O_RDONLY)
         try:
@@ -60,14 +60,14 @@ def sync(directory: Path) -> None:
 
 @contextmanager
 def writing(path: Path, remedy: str = "") -> Iterator[None]:
-    """Turn an :class:`OSError` of the block into one line for the user.
+    """Convert an :class:`OSError` raised in the block to a one-line :class:`UserError`.
 
     Args:
-        path: the file or folder that is written.
+        path: file or folder that the block writes.
         remedy: what the user can do, such as ``give another --output``.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     try:
         yield
@@ -76,16 +76,16 @@ def writing(path: Path, remedy: str = "") -> Iterator[None]:
 
 
 def reason(error: OSError, remedy: str = "") -> str:
-    """Return why a file cannot be written, and what to do about it: by the error's kind, or ``remedy``."""
+    """Return why a file cannot be written and what to do: a remedy for this kind of error, ``remedy``, or both."""
     remedies = {
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some of your quota",
         errno.EFBIG: "allow larger files (ulimit -f)",
-        errno.ENOTDIR: "move the file that stands where a folder is needed",
-        errno.EEXIST: "move the file that stands where a folder is needed",
+        errno.ENOTDIR: "move the file that has the folder's name",
+        errno.EEXIST: "move the file that has the folder's name",
     }
-    ways = filter(None, (remedies.get(error.errno or 0), remedy))
-    return f"{error.strerror or error}; {' or '.join(ways) or 'make the folder writable or give another one'}"
+    known = filter(None, (remedies.get(error.errno or 0), remedy))
+    return f"{error.strerror or error}; {' or '.join(known) or 'make the folder writable or choose another one'}"
 
 
 def _write(files: Mapping[Path, Fill]) -> None:
@@ -93,9 +93,9 @@ def _write(files: Mapping[Path, Fill]) -> None:
     directory = paths[0].parent
     directory.mkdir(parents=True, exist_ok=True)
     staged: dict[Path, Path] = {}
-    with _locked(directory) as alone:
-        if alone:
-            _sweep(directory, paths)
+    with _locked(directory) as locked:
+        if locked:
+            _remove_leftovers(directory, paths)
         try:
             for path, fill in files.items():
                 staged[path] = directory / f".{path.name}.{uuid.uuid4().hex}.tmp"
@@ -122,29 +122,30 @@ def _stage(path: Path, fill: Fill) -> None:
         os.fsync(file.fileno())
 
 
-def _sweep(directory: Path, paths: list[Path]) -> None:
-    """Remove what killed writers left behind; only safe while nobody else is writing here."""
-    starts = tuple(f".{path.name}." for path in paths)
+def _remove_leftovers(directory: Path, paths: list[Path]) -> None:
+    """Remove temporary files of killed writers; only safe while no other process writes to the directory."""
+    prefixes = tuple(f".{path.name}." for path in paths)
     for entry in directory.iterdir():
-        if entry.name.startswith(starts) and entry.name.endswith(".tmp"):
+        if entry.name.startswith(prefixes) and entry.name.endswith(".tmp"):
             entry.unlink(missing_ok=True)
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[bool]:
-    """Let one writer at a time into ``directory``; the system lets go of the lock even of a killed one.
+    """Lock ``directory`` for one writer; the operating system releases the lock even if the writer is killed.
 
-    Yields whether the lock was had: some network file systems have none, and a reader's checks then remain.
+    Yields whether the lock was acquired: some network file systems have no locks, and then only the checks when
+    reading remain.
     """
     if sys.platform == "win32":
         yield False
         return
     handle = os.open(directory, os.O_RDONLY)
     try:
-        alone = False
+        locked = False
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
-            alone = True
-        yield alone
+            locked = True
+        yield locked
     finally:
         os.close(handle)

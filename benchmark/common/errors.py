@@ -1,4 +1,4 @@
-"""The exceptions that a user is meant to read."""
+"""Exceptions whose messages are written for the user."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one line that names the file, the field and the fix.
+    """An error that the user can fix: one line that names the file, the field and the fix.
 
-    The command line prints it without a traceback and exits with code 2. Names and values come from users' files
-    and arguments: what would break the line, or steer a terminal, appears as its escape.
+    The command line prints it without a traceback and exits with code 2. Messages contain names and values from the
+    user's files and arguments, so line breaks and control characters are escaped.
     """
 
     def __init__(self, line: str) -> None:
@@ -18,18 +18,18 @@ class UserError(Exception):
 
 
 class LostWorkerError(UserError):
-    """A process that loads data has ended before its time: no mistake, and the run can go on from its checkpoint."""
+    """A data-loader worker has died; not the user's mistake, and the run can resume from its checkpoint."""
 
 
 def printable(text: str) -> str:
     """Return ``text`` with line breaks, control characters and lone surrogates written as Python escapes."""
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Return a closing phrase for an unknown-name message: the likely intention, else every valid name."""
+    """Return the last part of an unknown-name message: the closest valid name, or all valid names."""
     known = sorted(candidates)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     if close:

@@ -1,4 +1,4 @@
-"""What a record tells about where it was made."""
+"""Where a run was computed, for its record: commit, package versions, hardware."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of every package that can move a number."""
+    """Return the versions of Python and of every package that can affect results."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -30,18 +30,18 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the commit of this source tree, ``+changes`` appended where it was edited; None outside git."""
+    """Return the commit of this source tree, with ``+changes`` if files were edited; None outside a git checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     head = _git(root, "rev-parse", "HEAD")
-    # Records are what runs make: those that are made anew change nothing in how the next is made.
+    # Records are excluded: they are the output of runs and do not affect later ones.
     dirty = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
     return None if head is None else head + ("+changes" if dirty else "")
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """Return processor, cores, memory, accelerator and system; no host or user name."""
+    """Return CPU, cores, memory, accelerator and operating system; no host or user name."""
     import torch
 
     return {
@@ -55,7 +55,7 @@ def describe(threads: int) -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """Return this process's largest resident memory so far, in bytes."""
+    """Return the peak resident memory of this process, in bytes."""
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource

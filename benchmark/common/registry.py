@@ -1,8 +1,8 @@
-"""How methods, datasets and backbones are found: by file name here, by entry point elsewhere.
+"""Registry of methods, datasets and figures: by file name in this project, by entry point in other packages.
 
-A folder of ablations holds methods like any other; they stand apart only where all methods are meant at once.
+Ablations are methods like any other, but the main comparison leaves them out.
 
-A name is known without importing anything, so that listing and spelling mistakes cost no time.
+Names are found without importing the modules, so listing them and reporting a misspelt one is fast.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def names(kind: str) -> dict[str, str]:
-    """Return every known name of ``kind`` (method, dataset, figure) with where it is: ``module:ATTRIBUTE``.
+    """Return every name of ``kind`` (method, dataset, figure) with its location, ``module:ATTRIBUTE``.
 
     Raises:
-        UserError: two places claim one name.
+        UserError: a name is defined twice.
     """
     found: dict[str, str] = {}
     for package, attribute in PLACES[kind]:
@@ -36,27 +36,27 @@ def names(kind: str) -> dict[str, str]:
                 continue
             is_module = path.suffix == ".py" or (path / "__init__.py").is_file()
             if is_module and not path.name.startswith("_"):
-                _claim(found, kind, path.stem.replace("_", "-"), f"{package}.{path.stem}:{attribute}")
+                _add(found, kind, path.stem.replace("_", "-"), f"{package}.{path.stem}:{attribute}")
     for point in entry_points(group=f"dgss_benchmark.{kind}s"):
-        _claim(found, kind, point.name, point.value)
+        _add(found, kind, point.name, point.value)
     return found
 
 
 def main_methods() -> list[str]:
-    """Return the methods of the main comparison: every one that is no ablation."""
+    """Return the methods of the main comparison: all except the ablations."""
     return [name for name, place in names("method").items() if not is_ablation(place)]
 
 
 def is_ablation(place: str) -> bool:
-    """Return whether a method's place, as :func:`names` has it, is among the ablations."""
+    """Return whether a method is an ablation, given its location from :func:`names`."""
     return place.startswith(f"{ABLATIONS}.")
 
 
 def require(kind: str, name: str) -> str:
-    """Return where what ``name`` stands for is, without importing it.
+    """Return the location of ``name`` without importing it.
 
     Raises:
-        UserError: no such name; the message suggests the nearest.
+        UserError: unknown name; the message suggests the nearest.
     """
     places = names(kind)
     if name not in places:
@@ -65,16 +65,16 @@ def require(kind: str, name: str) -> str:
 
 
 def find(kind: str, name: str) -> Any:
-    """Import and return what ``name`` stands for.
+    """Import and return the object registered as ``name``.
 
     Raises:
-        UserError: no such name; the message suggests the nearest.
+        UserError: unknown name; the message suggests the nearest.
     """
     module, _, attribute = require(kind, name).partition(":")
     return getattr(import_module(module), attribute)
 
 
-def _claim(found: dict[str, str], kind: str, name: str, place: str) -> None:
+def _add(found: dict[str, str], kind: str, name: str, place: str) -> None:
     if name in found:
         raise UserError(f"{kind} {name!r} is defined twice: {found[name]} and {place}; rename one of them")
     found[name] = place

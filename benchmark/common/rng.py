@@ -1,8 +1,8 @@
-"""Named random streams: whoever draws more numbers shifts nobody else's.
+"""Named RNG streams, independent of each other.
 
-Every source of chance (data order, one sample's augmentation, the decoder's initial weights, a method's
-own initialisation) has a name, and its numbers depend on (seed, name) alone. A method that draws a thousand
-numbers therefore sees, and leaves to others, exactly the same data as one that draws none.
+Every source of randomness (data order, the augmentation of one sample, the decoder's initial weights, a method's
+initialisation) has a name, and its numbers depend on (seed, name) alone. A method that draws a thousand numbers
+therefore trains on exactly the same data as one that draws none.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import torch
 
 
 def derive_seed(seed: int, *name: str | int) -> int:
-    """Return the 63-bit number that stands for (seed, name) on every machine."""
+    """Return the 63-bit seed of the RNG stream (seed, name); it is the same on every machine."""
     text = "/".join([str(seed), *map(str, name)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def numpy_rng(seed: int, *name: str | int) -> np.random.Generator:
-    """Return the NumPy generator of the stream (seed, name)."""
+    """Return the NumPy generator of the RNG stream (seed, name)."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, *name)))
 
 
 def torch_rng(seed: int, *name: str | int) -> torch.Generator:
-    """Return the torch generator (CPU) of the stream (seed, name)."""
+    """Return the torch generator (CPU) of the RNG stream (seed, name)."""
     return torch.Generator().manual_seed(derive_seed(seed, *name))

@@ -1,1 +1,1 @@
-"""From a model and labelled images to confusion matrices."""
+"""Evaluation: from a model and labelled images to confusion matrices."""

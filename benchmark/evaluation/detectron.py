@@ -1,7 +1,6 @@
-"""detectron2, where a user has installed it: our data sets in its catalogs, and its evaluator beside ours.
+"""Optional cross-check with detectron2: registers our data sets and runs its evaluator alongside ours.
 
-Nothing here is needed for a run. detectron2 is no dependency: it has no release on the package index and is built
-from its repository.
+detectron2 is not a dependency: it has no release on PyPI and must be built from its repository.
 """
 
 from __future__ import annotations
@@ -26,30 +25,30 @@ GET = "pip install --no-build-isolation 'git+https://github.com/facebookresearch
 
 
 class DisagreementError(Exception):
-    """Two evaluators found another mIoU for the same predictions."""
+    """Two evaluators computed different mIoU from the same predictions."""
 
 
 def require() -> str:
     """Return the version of detectron2.
 
     Raises:
-        UserError: it is not installed, or does not import; the line says how to get it.
+        UserError: it is not installed or cannot be imported; the message says how to install it.
     """
     try:
         import detectron2
         import detectron2.evaluation
     except ImportError as error:
         raise UserError(
-            f"--evaluator detectron2: it cannot be imported ({error}); get it, with a C++ compiler at hand, by: {GET}"
+            f"--evaluator detectron2: cannot be imported ({error}); install it (needs a C++ compiler): {GET}"
         ) from None
     return str(detectron2.__version__)
 
 
 def register(name: str, domain: Domain) -> None:
-    """Enter a domain into detectron2's ``DatasetCatalog`` and ``MetadataCatalog`` as ``name``, in place of any other.
+    """Register a domain as ``name`` in detectron2's ``DatasetCatalog`` and ``MetadataCatalog``; replaces an old entry.
 
-    Labels stay as downloaded, under ``sem_seg_file_name``; the metadata's ``sem_seg_loading_fn`` reads such a file as
-    train ids, (H, W), 255 = ignore, at the size at which the domain is scored.
+    ``sem_seg_file_name`` is the label file as downloaded. The metadata's ``sem_seg_loading_fn`` reads it as train ids,
+    (H, W), 255 = ignore, at the size at which the domain is evaluated.
     """
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -74,13 +73,13 @@ def register(name: str, domain: Domain) -> None:
 
 
 class SecondEvaluator:
-    """detectron2's SemSegEvaluator on one domain, fed with the scores that our own evaluation argues from.
+    """detectron2's SemSegEvaluator on one domain, given the same scores as our own evaluation.
 
-    It reads labels through its catalog, takes its own argmax and counts for itself.
+    It reads labels through its catalog and computes argmax and counts itself.
 
     Args:
-        name: the domain's in detectron2's catalogs; entered here.
-        domain: what is scored.
+        name: name under which the domain is registered in detectron2's catalogs.
+        domain: domain to evaluate.
     """
 
     def __init__(self, name: str, domain: Domain) -> None:
@@ -96,7 +95,7 @@ class SecondEvaluator:
         self._occur: set[int] = set()
 
     def see(self, item: EvaluationItem, scores: torch.Tensor) -> None:
-        """Count one image of the domain, given its scores (C, H, W) at the label's size."""
+        """Process one image of the domain, given its scores (C, H, W) at the size of the label."""
         sample = self._samples[item["id"]]
         self._evaluator.process([{"file_name": str(sample.image)}], [{"sem_seg": scores}])
         labelled = item["label"] != IGNORE
@@ -104,21 +103,22 @@ class SecondEvaluator:
             self._occur |= set(present.unique().tolist())
 
     def compare(self, confusion: np.ndarray) -> float:
-        """Return by how much its mIoU differs from ours, as a fraction.
+        """Return the absolute difference between its mIoU and ours, both in 0..1.
 
-        Its mean leaves out a class that is only predicted, or gave it the weight of a zero, by its version; ours
-        counts a zero, as mmsegmentation's does. So the mean of its IoU is taken over the classes that occur.
+        Depending on its version, detectron2's own mean excludes a class that is predicted but not labelled, or counts
+        it as 0; ours counts it as 0, like mmsegmentation. So detectron2's IoU are averaged here, over the classes that
+        occur in labels or predictions.
 
         Args:
-            confusion: (N, C, C), what our evaluation counted.
+            confusion: (N, C, C) from our evaluation.
 
         Raises:
-            DisagreementError: by more than 1e-6.
+            DisagreementError: they differ by more than 1e-6.
         """
         found = self._evaluator.evaluate()["sem_seg"]
         each = [float(found[f"IoU-{name}"]) / 100 for name in self.classes]
         theirs = float(np.nansum(each)) / len(self._occur)
         own = float(miou(confusion.sum(0, dtype=np.int64)))
         if not abs(theirs - own) <= TOLERANCE:
-            raise DisagreementError(f"{self.name}: mIoU is {own:.9f}, by detectron2's SemSegEvaluator {theirs:.9f}")
+            raise DisagreementError(f"{self.name}: mIoU is {own:.9f}, with detectron2's SemSegEvaluator {theirs:.9f}")
         return abs(theirs - own)

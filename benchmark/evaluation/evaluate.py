@@ -1,6 +1,6 @@
-"""From a model and a data set to confusion matrices.
+"""Compute confusion matrices of a model on a data set.
 
-Confusion is kept per image: the score needs only its sum, the intervals of a table need the images.
+There is one confusion matrix per image: mIoU needs only their sum, but bootstrap intervals resample images.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 IGNORE = 255
 CHUNK = 1 << 18
-"""Pixels that are counted together; what is computed of them stays in a processor's cache."""
+"""Pixels counted at a time, few enough for intermediate results to stay in the CPU cache."""
 Look = Callable[["EvaluationItem", torch.Tensor], None]
-"""Shown a sample and its scores, (C, H0, W0), at the label's size."""
+"""Callback that gets a sample and its scores, (C, H0, W0), at the size of the label."""
 
 
 def unseen(sample: EvaluationItem, scores: torch.Tensor) -> None:
-    """Look at nothing."""
+    """Do nothing: the default callback."""
 
 
-def each_of(*looks: Look) -> Look:
-    """Return what shows a sample and its scores to all of ``looks``."""
+def each_of(*callbacks: Look) -> Look:
+    """Return a callback that calls all of ``callbacks`` in order."""
 
-    def see(sample: EvaluationItem, scores: torch.Tensor) -> None:
-        for look in looks:
-            look(sample, scores)
+    def call_all(sample: EvaluationItem, scores: torch.Tensor) -> None:
+        for callback in callbacks:
+            callback(sample, scores)
 
-    return see
+    return call_all
 
 
 def confusion(prediction: torch.Tensor, label: torch.Tensor, classes: int) -> np.ndarray:
@@ -43,13 +43,13 @@ def confusion(prediction: torch.Tensor, label: torch.Tensor, classes: int) -> np
 
     Args:
         prediction: (H, W) integer classes 0..classes - 1.
-        label: (H, W) integer classes, 255 where nothing applies; such pixels are not counted.
+        label: (H, W) integer classes, 255 = ignore.
         classes: number of classes C.
 
     Returns:
-        (C, C) int32; row: truth, column: prediction.
+        (C, C) int32; rows: truth, columns: prediction.
     """
-    # Ignored pixels are counted too, as truth 255, and their row left out: faster than to pick out the others.
+    # Ignored pixels are counted as class 255 and that row is dropped, which is faster than masking them.
     counts = torch.zeros((IGNORE + 1) * classes, dtype=torch.int64, device=label.device)
     for truth, guess in zip(label.flatten().split(CHUNK), prediction.flatten().split(CHUNK), strict=True):
         counts += torch.bincount((truth.int() * classes).add_(guess), minlength=len(counts))
@@ -68,16 +68,16 @@ def evaluate(
     tick: Callable[[], None] = lambda: None,
     look: Look = unseen,
 ) -> np.ndarray:
-    """Score a segmenter on a data set.
+    """Evaluate a segmenter on a data set.
 
     Args:
-        segmenter: put into eval mode here.
-        samples: one image each: ``image`` (3, H, W) float in 0..255, ``label`` (H0, W0) at its own size.
+        segmenter: is set to eval mode.
+        samples: one image each: ``image`` (3, H, W) float in 0..255, ``label`` (H0, W0) at its original size.
         classes: number of classes C.
-        spec: the protocol's inference mode.
-        device: where the segmenter is.
+        spec: the protocol's evaluation section.
+        device: device of the segmenter.
         tick: called after each image.
-        look: called with each image's scores.
+        look: called with each sample and its scores.
 
     Returns:
         (N, C, C) int32, one confusion matrix per image, in order; N may be 0.

@@ -1,4 +1,4 @@
-"""Of which commit a run was: told by git, with a mark where the code was edited."""
+"""The recorded commit, with a mark if the code was edited."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tests.cli.test_cli import ROOT
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
-def test_a_commit_is_marked_where_code_was_edited_and_not_where_records_were_made(tmp_path: Path) -> None:
+def test_edited_code_marks_the_commit_and_new_records_do_not(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(tmp_path / "tree")], check=True)
 
-    def said(*words: str) -> str:
+    def output(*command: str) -> str:
         environment = os.environ | {"PYTHONPATH": str(tmp_path / "tree")}
-        done = subprocess.run(words, cwd=tmp_path / "tree", env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=tmp_path / "tree", env=environment, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
-    head, ask = (
-        said("git", "rev-parse", "HEAD"),
-        (sys.executable, "-c", "import benchmark.common.machine as m; print(m.commit())"),
-    )
-    assert said(*ask) == head
-    (tmp_path / "tree" / "results" / "NOTES.md").write_text("made anew")
-    assert said(*ask) == head
+    head = output("git", "rev-parse", "HEAD")
+    commit = (sys.executable, "-c", "import benchmark.common.machine as m; print(m.commit())")
+    assert output(*commit) == head
+    (tmp_path / "tree" / "results" / "NOTES.md").write_text("edited")
+    assert output(*commit) == head
     (tmp_path / "tree" / "tox.ini").write_text("edited")
-    assert said(*ask) == head + "+changes"
+    assert output(*commit) == head + "+changes"

@@ -1,4 +1,4 @@
-"""Names are found without imports, typos are answered, and two claims to one name are refused."""
+"""The registry: names without imports, suggestions for typos, an error for duplicate names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_every_file_is_a_method_under_its_own_name() -> None:
         assert place.partition(":")[0].rpartition(".")[2].replace("_", "-") == name
 
 
-def test_the_main_comparison_is_every_method_but_the_ablations() -> None:
+def test_the_main_comparison_is_every_method_except_the_ablations() -> None:
     main = registry.main_methods()
     assert set(main) >= FIRST_NINE
     assert not {"fim", "random-q", "ablations"} & set(main)
@@ -30,21 +30,21 @@ def test_the_main_comparison_is_every_method_but_the_ablations() -> None:
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(UserError, match="unknown method 'fishertunes': did you mean 'fishertune'"):
+    with pytest.raises(UserError, match=r"'fishertunes': .*'fishertune'"):
         registry.find("method", "fishertunes")
-    with pytest.raises(UserError, match="unknown dataset 'gta': did you mean 'gta5'"):
+    with pytest.raises(UserError, match=r"'gta': .*'gta5'"):
         registry.find("dataset", "gta")
 
 
 def test_listing_imports_no_torch() -> None:
-    code = "import sys; from benchmark import registry; registry.names('method'); sys.exit('torch' in sys.modules)"
+    code = "import sys; from benchmark.common import registry as r; r.names('method'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_name_claimed_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_duplicate_name_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("methods", "baselines"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "twin.py").touch()
     monkeypatch.setattr(registry, "ROOT", tmp_path)
-    with pytest.raises(UserError, match="'twin' is defined twice"):
+    with pytest.raises(UserError, match=r"'twin'.* methods\.twin:METHOD .*baselines\.twin:METHOD"):
         registry.names("method")

@@ -1,4 +1,4 @@
-"""detectron2 beside our evaluation: how its absence is told, and, where it is installed, that it agrees."""
+"""Cross-check with detectron2: the error if it is missing and, if it is installed, that the results agree."""
 
 from __future__ import annotations
 
@@ -26,22 +26,21 @@ present = pytest.mark.skipif(not PRESENT, reason="needs detectron2, which users 
 
 
 @pytest.mark.skipif(PRESENT, reason="detectron2 is installed")
-def test_its_absence_is_told_before_anything_is_done(
-    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
-) -> None:
+def test_without_detectron2_nothing_is_run(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
     words = tiny_run(tiny_protocol(), tiny_data, tmp_path / "runs", "--methods", "freeze")
     line = refused(call(*words, "--evaluator", "detectron2"))
-    assert line.startswith("error: --evaluator detectron2: it cannot be imported (No module named 'detectron2')")
+    assert line.startswith("error: --evaluator detectron2: ")
+    assert "(No module named 'detectron2')" in line
     assert line.endswith(detectron.GET)
     assert not (tmp_path / "runs").exists()
 
 
-def test_another_evaluator_is_unknown() -> None:
+def test_an_unknown_evaluator_is_an_error() -> None:
     assert "'detectron3' is not" in refused(call("run", "--all", "--evaluator", "detectron3"))
 
 
 @present
-def test_a_run_is_confirmed_and_the_record_says_so(
+def test_the_record_of_a_confirmed_run_names_the_second_evaluator(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
     job = replace(job_of(tiny_protocol(iterations=4), tiny_data, tmp_path, "freeze"), evaluator="detectron2")
@@ -52,7 +51,7 @@ def test_a_run_is_confirmed_and_the_record_says_so(
 
 
 @present
-def test_a_run_that_it_does_not_confirm_fails(
+def test_a_run_with_another_miou_by_detectron2_fails(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = replace(job_of(tiny_protocol(iterations=4), tiny_data, tmp_path, "freeze"), evaluator="detectron2")
@@ -60,13 +59,13 @@ def test_a_run_that_it_does_not_confirm_fails(
     record = execute(job)
     assert record.state == "failed"
     assert "tiny/dusk: mIoU is 0." in str(record.error)
-    assert "by detectron2's SemSegEvaluator 0." in str(record.error)
+    assert "detectron2's SemSegEvaluator 0." in str(record.error)
 
 
 @present
 @pytest.mark.parametrize("halve", [False, True])
 @pytest.mark.parametrize("guesses", [[0, 1, 2], [3], list(range(19))])
-def test_a_domain_in_its_catalogs_is_read_and_scored_as_ours(tmp_path: Path, halve: bool, guesses: list[int]) -> None:
+def test_a_registered_domain_is_read_and_evaluated_as_ours(tmp_path: Path, halve: bool, guesses: list[int]) -> None:
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     tree = TREES["mapillary"](tmp_path / "mapillary")

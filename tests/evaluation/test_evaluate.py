@@ -1,4 +1,4 @@
-"""Our mIoU against mmsegmentation's IoUMetric and Cityscapes' own evaluation, to 1e-9."""
+"""mIoU agrees with mmsegmentation's IoUMetric and the Cityscapes evaluation script to 1e-9."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Images = list[tuple[Bytes, Bytes]]
 
 
 def drawn(seed: int) -> Images:
-    """Return some images of odd sizes in which a few classes never occur, in the truth, the prediction or both."""
+    """Return images of random sizes in which some classes are missing from the label, the prediction or both."""
     rng = np.random.default_rng(seed)
     shown, guessed = (rng.permutation(CLASSES)[: rng.integers(1, CLASSES + 1)] for _ in range(2))
     images: Images = []
@@ -53,7 +53,7 @@ CASES: dict[str, Images] = {
 
 
 def ours(images: Images) -> tuple[Floats, float]:
-    """Return IoU by class and mIoU; NaN where nothing is labelled, which ``miou`` refuses."""
+    """Return IoU by class and mIoU; NaN if no pixel is labelled, for which ``miou`` raises an error."""
     each = [confusion(torch.from_numpy(guess), torch.from_numpy(label), CLASSES) for guess, label in images]
     total = np.stack(each).sum(0, dtype=np.int64)
     return iou(total), float(miou(total)) if total.any() else math.nan
@@ -63,7 +63,7 @@ def ours(images: Images) -> tuple[Floats, float]:
 def test_miou_is_ioumetrics(case: str) -> None:
     pairs = [tuple(torch.from_numpy(part).long() for part in pair) for pair in CASES[case]]
     areas = [IoUMetric.intersect_and_union(*pair, CLASSES, 255) for pair in pairs]
-    # Its areas are whole numbers in float32; in double precision its ratios keep their digits.
+    # Its areas are integers in float32; in double precision the ratios are exact to 1e-9.
     totals = [sum(area[part].double() for area in areas) for part in range(4)]
     expected = IoUMetric.total_area_to_metrics(*totals, ["mIoU"])["IoU"]
     found, mean = ours(CASES[case])
@@ -73,14 +73,14 @@ def test_miou_is_ioumetrics(case: str) -> None:
     metric = IoUMetric()
     metric.dataset_meta = {"classes": [str(index) for index in range(CLASSES)]}
     metric.process({}, [{"pred_sem_seg": {"data": p}, "gt_sem_seg": {"data": label}} for p, label in pairs])
-    assert 100 * mean == pytest.approx(metric.compute_metrics(metric.results)["mIoU"], abs=0.0051)  # it rounds
+    assert 100 * mean == pytest.approx(metric.compute_metrics(metric.results)["mIoU"], abs=0.0051)  # rounded
 
 
 @pytest.mark.parametrize("case", [*CASES, "all ignored"])
 def test_miou_is_cityscapes_own(case: str, tmp_path: Path) -> None:
     theirs = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     images = CASES.get(case, [image([3, 4], [255, 255])])
-    # As files of label ids; what Cityscapes does not score is ignored, whichever of its ids it has.
+    # As files of label ids; ignored pixels get all the ids that Cityscapes does not evaluate.
     to_ids = np.zeros(256, np.uint8)
     to_ids[: len(SCORED)] = SCORED
     unscored = np.array([index for index in range(34) if index not in SCORED], np.uint8)
@@ -99,7 +99,7 @@ def test_miou_is_cityscapes_own(case: str, tmp_path: Path) -> None:
     assert mean == pytest.approx(result["averageScoreClasses"], abs=1e-9, nan_ok=True)
 
 
-def test_where_everything_is_ignored_there_is_no_miou() -> None:
+def test_miou_is_undefined_if_all_pixels_are_ignored() -> None:
     nothing = confusion(torch.tensor([[3, 4]]), torch.tensor([[255, 255]]), CLASSES)
     assert not nothing.any()
     assert np.isnan(iou(nothing)).all()

@@ -1,4 +1,4 @@
-"""How much is tried: a few fixed examples of each property with the other tests, thousands of new ones on request."""
+"""Hypothesis profiles: a few fixed examples per property by default, thousands of random ones on request."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-# Examples share a test's folder, and a machine may be busy: neither is a fault of the code that is tried.
+# Examples share a test's folder, and the machine may be busy; neither is a fault of the code under test.
 COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("suite", max_examples=50, derandomize=True, database=None, **COMMON)
 settings.register_profile("fuzz", max_examples=2000, print_blob=True, **COMMON)
-settings.load_profile("suite")  # `pytest tests/fuzz --hypothesis-profile=fuzz` takes the other
+settings.load_profile("suite")  # `pytest tests/fuzz --hypothesis-profile=fuzz` selects the other

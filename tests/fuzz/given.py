@@ -1,4 +1,4 @@
-"""What users' files may hold by mistake or malice, and the one way in which that may end."""
+"""Strategies for invalid or malicious content of users' files, and a check that only UserError is raised."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ jsons = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=5,
 )
-"""What JSON can hold."""
+"""Values that JSON can represent."""
 
 
 def outcome(call: Callable[[], Returned]) -> Returned | str:
-    """Return what ``call`` does, or the line with which it refuses; whatever else it raises is a defect."""
+    """Return the result of ``call``, or the message of its UserError; any other exception is a defect."""
     try:
         return call()
     except UserError as error:
         line = str(error)
-    assert line.isprintable(), f"not one line that a terminal can show: {line!r}"
+    assert line.isprintable(), f"not a single printable line: {line!r}"
     assert len(line) > 10, line
     return line
 
 
 @st.composite
 def edited(draw: st.DrawFn, document: Any, values: st.SearchStrategy[Any] = values) -> Any:
-    """Draw ``document`` (nested dicts and lists) with one to three places overwritten, removed or added to."""
-    made = deepcopy(document)
+    """Draw ``document`` (nested dicts and lists) with one to three values overwritten, removed or added."""
+    result = deepcopy(document)
     for _ in range(draw(st.integers(1, 3))):
-        parts = list(_containers(made))
+        parts = list(_containers(result))
         part = draw(st.sampled_from(parts))
         keys = list(part) if isinstance(part, dict) else list(range(len(part)))
         what = draw(st.sampled_from(["overwrite", "overwrite", "remove", "add"]))
@@ -69,28 +69,28 @@ def edited(draw: st.DrawFn, document: Any, values: st.SearchStrategy[Any] = valu
             del part[key]
         else:
             part[key] = draw(values)
-    return made
+    return result
 
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-    """Draw ``content`` cut short, or with bytes changed, inserted, repeated or left out."""
-    made = bytearray(content)
+    """Draw ``content`` truncated, or with bytes changed, inserted, repeated or removed."""
+    result = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.one_of(st.integers(0, len(made)), st.integers(0, min(len(made), 200))))
+        place = draw(st.one_of(st.integers(0, len(result)), st.integers(0, min(len(result), 200))))
         what = draw(st.sampled_from(["cut", "change", "change", "insert", "repeat", "drop"]))
         length = draw(st.integers(1, 16))
         if what == "cut":
-            del made[place:]
+            del result[place:]
         elif what == "change":
-            made[place : place + length] = draw(st.binary(min_size=length, max_size=length))
+            result[place : place + length] = draw(st.binary(min_size=length, max_size=length))
         elif what == "insert":
-            made[place:place] = draw(st.binary(min_size=1, max_size=16))
+            result[place:place] = draw(st.binary(min_size=1, max_size=16))
         elif what == "repeat":
-            made[place:place] = made[place : place + 8 * length]
+            result[place:place] = result[place : place + 8 * length]
         else:
-            del made[place : place + length]
-    return bytes(made)
+            del result[place : place + length]
+    return bytes(result)
 
 
 def _containers(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Files of weights, deltas and checkpoints of any content: loaded whole, or refused with the model as it was."""
+"""Weight, delta and checkpoint files of any content: loaded completely, or rejected with the model unchanged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAMES = (
     "pretrained.model.pos_embed", "patch_embed.proj.weight", "image_encoder.pos_embed", "head.weight", "norm.weight",
     "blocks.0.attn.qkv.weight", "blocks.0.attn.k_proj.weight", "rel_pos", "module.x", "state_dict",
 )  # fmt: skip
-"""Some lead elsewhere, some mean something to timm's converters."""
+"""Path traversal, and names that timm's converters treat specially."""
 SHAPES = st.lists(st.integers(0, 9), max_size=5) | st.sampled_from(
     [[1, 7, 12], [1, 3, 3, 12], [1, 196, 12], [12, 3, 8, 8], [12, 3, 16], [12, 4, 8, 8], [1, 4, 13], [12, 3, 0, 0]]
 )
@@ -69,21 +69,21 @@ edits: st.SearchStrategy[list[Edit]] = st.lists(
 
 
 def changed(own: dict[str, torch.Tensor], wanted: list[Edit]) -> dict[str, torch.Tensor]:
-    """Return a model's tensors of which some are missing, of another name, shape or type, or one too many."""
-    made = dict(own)
+    """Return a model's tensors with some removed, renamed, added, or given another shape or dtype."""
+    result = dict(own)
     for what, which, other, shape, dtype in wanted:
-        name = sorted(made)[int(which) % len(made)] if which.isdigit() and made else which
+        name = sorted(result)[int(which) % len(result)] if which.isdigit() and result else which
         if what == "shape":
-            made[name] = torch.ones(shape)
-        elif what == "add" or name not in made:
-            made[other] = torch.ones(shape)
+            result[name] = torch.ones(shape)
+        elif what == "add" or name not in result:
+            result[other] = torch.ones(shape)
         elif what == "type":
-            made[name] = made[name].to(dtype)
+            result[name] = result[name].to(dtype)
         else:
-            tensor = made.pop(name)
+            tensor = result.pop(name)
             if what == "name":
-                made[other] = tensor
-    return made
+                result[other] = tensor
+    return result
 
 
 @given(wanted=edits, how=st.sampled_from(["bicubic", "pi"]))
@@ -106,7 +106,7 @@ def test_weights_of_another_model(
 
 @given(wanted=edits)
 def test_published_weights_under_upstream_names(wanted: list[Edit]) -> None:
-    """Through timm's converters, which look for names and shapes that they know."""
+    """Exercises timm's converters, which depend on names and shapes."""
     own = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in published().state_dict().items()}
     found = outcome(lambda: renamed(changed(own, wanted), published(), "w.safetensors"))
     assert set(found) == set(own) or (isinstance(found, str) and "w.safetensors" in found)
@@ -124,7 +124,7 @@ def test_a_damaged_file_of_weights(tmp_path: Path, content: bytes) -> None:
 
 @cache
 def delta() -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """A true delta: two values of each of two tensors."""
+    """Return a valid delta: two values of each of two tensors."""
     tuned = tiny_backbone("plain")
     changes: dict[str, torch.Tensor] = {}
     for name in ("vit.blocks.0.attn.qkv.weight", "vit.blocks.1.mlp.fc1.weight"):
@@ -163,7 +163,7 @@ def test_a_forged_delta(tmp_path: Path, wanted: list[Edit], more: dict[str, str]
     state=values | st.dictionaries(words, st.just(torch.zeros(2)), max_size=2),
     data=st.data(),
 )
-def test_a_checkpoint_of_any_content_is_left_behind_or_belongs_to_the_run(
+def test_a_checkpoint_of_any_content_is_ignored_or_belongs_to_the_run(
     tmp_path: Path, state: Any, data: st.DataObject
 ) -> None:
     path, buffer = tmp_path / "seed0.checkpoint", io.BytesIO()
@@ -180,7 +180,7 @@ FIELDS = st.sampled_from(
 
 
 @given(name=st.sampled_from(["full", "random"]), field=FIELDS, value=values | TENSORS | st.none(), which=st.data())
-def test_a_checkpoint_with_moments_of_any_content_is_unfit_or_trains(
+def test_a_checkpoint_with_any_optimizer_state_is_rejected_or_trains(
     tmp_path: Path, name: str, field: str, value: Any, which: st.DataObject
 ) -> None:
     def change(state: dict[str, Any]) -> None:
