@@ -75,9 +75,9 @@ class Frames:
 class TrainingSet(Dataset[TrainingItem]):
     """Training crops by position p = 0 ... length-1; the crop at a position is always the same.
 
-    With n samples, position p is in epoch p // n. Each epoch visits every sample once, in an order drawn from the RNG
-    stream (seed, "order", epoch). Augmentation draws from the RNG stream (seed, "augment", p). All methods, numbers
-    of data-loader workers and resumed runs therefore see the same pixels.
+    With n samples, position p is in epoch p // n. Each epoch visits every sample once, in an order drawn from
+    the RNG stream (seed, "order", epoch). Augmentation draws from the RNG stream (seed, "augment", p). All methods,
+    numbers of data-loader workers and resumed runs therefore see the same pixels.
     """
 
     def __init__(
