@@ -114,16 +114,16 @@ def files(method: Method, segmenter: Segmenter, record: Record) -> dict[str, byt
     return {"delta": packed(tensors, facts), **kept}
 
 
-def moved(method: Method, pretrained: Backbone) -> int:
+def moved(method: Method, pretrained: Mapping[str, Tensor]) -> int:
     """Return how many pre-trained values (parameters and buffers) a finished run changed; detaches the method.
 
     Args:
         method: after training.
-        pretrained: the same backbone with its pre-trained weights.
+        pretrained: the backbone's pre-trained weights, as :func:`benchmark.models.backbone.read_pretrained` has them.
     """
     method.detach()
-    after = method.backbone.state_dict()
-    return sum(int((after[name].cpu() != value).sum()) for name, value in pretrained.state_dict().items())
+    after = method.backbone.vit.state_dict()
+    return sum(int((after[name].cpu() != value.to(after[name].dtype)).sum()) for name, value in pretrained.items())
 
 
 def packed(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:

@@ -29,7 +29,7 @@ from benchmark.models.catalogue import (
     find_backbone,
     repository_of,
 )
-from benchmark.models.weights import Resample, fit, load_embedded, load_into, read, renamed
+from benchmark.models.weights import Resample, check, fit, load_embedded, load_into, read, renamed
 
 
 class Backbone(nn.Module):
@@ -122,19 +122,50 @@ def build_backbone(
         UserError: unknown name; weights that are missing, damaged or of another architecture.
     """
     spec = fed_with(find_backbone(name), normalisation)
-    if revision is not None and (weights is not None or spec.weights != "hub"):
-        raise UserError(f"--revision {revision}: backbone {name!r} does not get its weights from the hub; omit it")
+    _check_revision(spec, weights, revision)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive_seed(seed, "backbone", spec.name))
         backbone = Backbone(_vit(spec, spec.options), spec)
     if weights is None and (not pretrained or spec.weights == "none"):
         return backbone
-    tensors, origin = _tensors(spec, weights, revision)
-    if spec.weights == "hub" and set(tensors) != set(backbone.vit.state_dict()):
-        tensors = renamed(tensors, _native(spec), origin)
-    load_into(backbone.vit, fit(tensors, backbone.vit, resample), origin)
+    tensors, origin = _fitted(spec, backbone.vit, weights, revision, resample)
+    load_into(backbone.vit, tensors, origin)
     backbone.origin = origin if weights is None else origin.replace(str(weights), weights.name, 1)
     return backbone
+
+
+def read_pretrained(
+    name: str, *, weights: Path | None = None, revision: str | None = None, resample: Resample = "bicubic"
+) -> dict[str, Tensor]:
+    """Return the weights that :func:`build_backbone` loads, under timm's names, without building the backbone.
+
+    Raises:
+        UserError: as :func:`build_backbone`.
+    """
+    spec = find_backbone(name)
+    _check_revision(spec, weights, revision)
+    if weights is None and spec.weights == "none":
+        return build_backbone(name).vit.state_dict()  # its random initialisation
+    with torch.device("meta"):
+        vit = _vit(spec, spec.options)
+    tensors, origin = _fitted(spec, vit, weights, revision, resample)
+    check(tensors, vit.state_dict(), origin)
+    return tensors
+
+
+def _check_revision(spec: BackboneSpec, weights: Path | None, revision: str | None) -> None:
+    if revision is not None and (weights is not None or spec.weights != "hub"):
+        raise UserError(f"--revision {revision}: backbone {spec.name!r} does not get its weights from the hub; omit it")
+
+
+def _fitted(
+    spec: BackboneSpec, vit: nn.Module, weights: Path | None, revision: str | None, resample: Resample
+) -> tuple[dict[str, Tensor], str]:
+    """Return the pre-trained tensors with the names and sizes of ``vit``, and their source as text."""
+    tensors, origin = _tensors(spec, weights, revision)
+    if spec.weights == "hub" and set(tensors) != set(vit.state_dict()):
+        tensors = renamed(tensors, _native(spec), origin)
+    return fit(tensors, vit, resample), origin
 
 
 def checkpoint_blocks(backbone: Backbone) -> None:

@@ -123,7 +123,7 @@ def _train(
         ids = {name: [sample.id for sample in domain.samples] for name, domain in experiment.targets.items()}
         ids[SOURCE] = [sample.id for sample in experiment.validation.samples]
         files = {"examples": examples.packed(), **delta.files(trainer.method, experiment.segmenter, record)}
-        record = record.model_copy(update={"moved": delta.moved(trainer.method, job.spec.make_backbone())})
+        record = record.model_copy(update={"moved": delta.moved(trainer.method, job.spec.read_pretrained())})
         write(record, last, ids, job.folder, files)
     return record
 

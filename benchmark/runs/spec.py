@@ -15,6 +15,8 @@ from benchmark.protocol import Protocol, explain
 from benchmark.records.naming import PERTURBATION, base
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from benchmark.method import Method, Perturbation, Settings
     from benchmark.models.backbone import Backbone
 
@@ -101,6 +103,18 @@ class RunSpec:
             self.backbone, weights=self.weights, revision=self.revision, resample=vfm.resample,
             normalisation=vfm.normalisation,
         )  # fmt: skip
+
+    def read_pretrained(self) -> dict[str, Tensor]:
+        """Return the backbone's pre-trained weights, under timm's names, without building it.
+
+        Raises:
+            UserError: as :meth:`make_backbone`.
+        """
+        from benchmark.models.backbone import read_pretrained
+
+        return read_pretrained(
+            self.backbone, weights=self.weights, revision=self.revision, resample=self.protocol.vfm.resample
+        )
 
     def origins(self, method: Method) -> dict[str, str]:
         """Return the origin of each hyperparameter: ``paper``, ``ours``, ``search`` or ``given``."""

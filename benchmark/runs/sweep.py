@@ -131,7 +131,7 @@ def run_pending(
         return []
     first = pending[0]
     with _one_rank_per_machine_first():
-        first.spec.make_backbone()  # downloads once, and refuses bad weights before data are rendered or read
+        first.spec.read_pretrained()  # downloads once, and refuses bad weights before data are rendered or read
         make_ready(first.spec.protocol, first.data_root, console)
     require(first.spec.protocol, first.data_root)
     signal.signal(signal.SIGTERM, _interrupt)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmark.common.errors import UserError
-from benchmark.models.backbone import Backbone, build_backbone
+from benchmark.models.backbone import Backbone, build_backbone, read_pretrained
 from benchmark.models.catalogue import BackboneSpec, backbone_names, fed_with, find_backbone
 from benchmark.models.weights import EMBEDDED, Resample, fit, load_into, weight_hash
 
@@ -274,3 +274,11 @@ def test_a_tensor_of_the_wrong_shape_is_named(tmp_path: Path) -> None:
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match=r"'dinov2l': .*'dinov2-l'"):
         find_backbone("dinov2l")
+
+
+@pytest.mark.parametrize("name", ["vit-tiny-streets", "vit-tiny-random"])
+def test_the_weights_that_are_read_are_those_of_the_built_backbone(name: str) -> None:
+    built = build_backbone(name).vit.state_dict()
+    found = read_pretrained(name)
+    assert found.keys() == built.keys()
+    assert all(torch.equal(found[key].to(value.dtype), value) for key, value in built.items())
