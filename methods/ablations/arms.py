@@ -30,8 +30,9 @@ def _arm(base: type[Method], arm_of: str, label: str, **changed: tuple[Any, str]
         name: (base.Settings.model_fields[name].annotation, setting(default, "paper", why))
         for name, (default, why) in changed.items()
     }
-    settings = create_model(f"{label} {base.Settings.__name__}", __base__=base.Settings, **fields)
-    return type(label, (base,), {"label": label, "arm_of": arm_of, "Settings": settings})
+    settings = create_model(f"{label} {base.Settings.__name__}", __base__=base.Settings, __module__=__name__, **fields)
+    attributes = {"__module__": __name__, "label": label, "arm_of": arm_of, "Settings": settings}
+    return type(label, (base,), attributes)
 
 
 VARIATIONAL = ("variational", "Eq. 10-14, fitted with the reparameterisation trick")
