@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.warm import Warm
+from tests.warm import Warm, shared
 
 Sweep = Callable[..., list["str | Path"]]
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
+def warm() -> Warm:
     """Starts commands quickly."""
-    with Warm() as started:
-        yield started
+    return shared()
 
 
 @pytest.fixture

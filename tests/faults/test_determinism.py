@@ -11,8 +11,8 @@ import torch
 from benchmark.records import Record, confusions, read_all
 from benchmark.runs.distributed import run_on_ranks
 from tests.faults.conftest import Sweep
-from tests.faults.warm import Warm
 from tests.training.test_trainer import essence, job_of
+from tests.warm import Warm
 
 pytestmark = pytest.mark.slow
 METHODS = ["full", "rein", "fishertune"]

@@ -12,8 +12,8 @@ import pytest
 
 from benchmark.records import Record, confusions, read
 from tests.faults.conftest import Sweep, files
-from tests.faults.warm import EVERY_STEP, Warm
 from tests.training.test_trainer import essence
+from tests.warm import EVERY_STEP, Warm
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("DGSS_BENCHMARK_KILLS", "12"))

@@ -16,8 +16,8 @@ import pytest
 from benchmark.records import confusions, read
 from tests.faults.conftest import Sweep, files
 from tests.faults.test_several import until
-from tests.faults.warm import EVERY_STEP, Warm
 from tests.training.test_trainer import essence
+from tests.warm import EVERY_STEP, Warm
 
 pytestmark = pytest.mark.slow
 SLOW = """

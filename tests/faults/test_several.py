@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.records import read_all
 from tests.faults.conftest import Sweep, files, finished_by
-from tests.faults.warm import EVERY_STEP, Warm
+from tests.warm import EVERY_STEP, Warm
 
 pytestmark = pytest.mark.slow
 FLOCK = {

@@ -16,7 +16,7 @@ import torch
 from tests.data.test_workers import gone
 from tests.faults.conftest import Sweep, files
 from tests.faults.test_several import until
-from tests.faults.warm import Warm
+from tests.warm import Warm
 
 pytestmark = [
     pytest.mark.slow,

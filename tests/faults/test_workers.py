@@ -14,8 +14,8 @@ from benchmark.records import read
 from tests.faults.conftest import Sweep, finished_by
 from tests.faults.test_misfortune import SLOW, one_line
 from tests.faults.test_several import until
-from tests.faults.warm import EVERY_STEP, Warm
 from tests.training.test_trainer import essence
+from tests.warm import EVERY_STEP, Warm
 
 pytestmark = pytest.mark.slow
 FOLDER = "tiny/vit-tiny-random"

@@ -5,29 +5,36 @@ A command and its runs, which are forks of it in turn, are one process group, wh
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import pkgutil
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 FORKED = "import multiprocessing\npatch('benchmark.runs.pool.context', lambda: multiprocessing.get_context('fork'))\n"
 EVERY_STEP = "patch('benchmark.training.trainer.CHECKPOINT_SECONDS', 0.0)\n"
 """Code that saves a checkpoint after every iteration."""
+PER_COMMAND = {"DGSS_BENCHMARK_CACHE", "PATH", "PYTEST_CURRENT_TEST"}
+"""Environment variables that commands read when they run; others may be read when libraries are imported."""
+SECONDS = 300
 
 
 class Warm:
     """Context manager that starts commands."""
 
     def __enter__(self) -> Warm:
+        self.environment = dict(os.environ)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.warm"],
+            [sys.executable, "-m", "tests.warm"],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
             env=os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
         )  # fmt: skip
@@ -49,6 +56,24 @@ class Warm:
         """
         return self._ask({"args": [str(arg) for arg in args], "output": str(output), "code": FORKED + code})
 
+    def serves(self, environment: Mapping[str, str]) -> bool:
+        """Return whether a forked command behaves as a new process with this environment would."""
+        names = environment.keys() | self.environment.keys()
+        return {n for n in names if environment.get(n) != self.environment.get(n)} <= PER_COMMAND
+
+    def run(self, args: Sequence[str | Path], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; return its exit code, standard output and standard error."""
+        with tempfile.TemporaryDirectory() as folder:
+            output, error = Path(folder, "output"), Path(folder, "error")
+            pid = self._ask(
+                {
+                    "args": [str(arg) for arg in args], "output": str(output), "error": str(error), "code": FORKED,
+                    "environment": dict(environment), "seconds": SECONDS,
+                }
+            )  # fmt: skip
+            code = self.wait(pid)
+            return subprocess.CompletedProcess(args, code, output.read_text(), error.read_text())
+
     def wait(self, pid: int) -> int:
         """Wait until a command ends; return its exit code, or minus the number of the signal that killed it."""
         return self._ask({"wait": pid})
@@ -59,6 +84,14 @@ class Warm:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
+
+
+@cache
+def shared() -> Warm:
+    """Return the server of this test process; it ends with it."""
+    started = Warm().__enter__()
+    atexit.register(started.__exit__)
+    return started
 
 
 def patch(name: str, value: Any) -> None:
@@ -76,10 +109,16 @@ def patch(name: str, value: Any) -> None:
 def _command(request: dict[str, Any]) -> None:
     # Python ignores SIGINT if the tests were started in the background; a terminal would not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    if "environment" in request:
+        os.environ.clear()
+        os.environ.update(request["environment"])
+    signal.alarm(request.get("seconds", 0))  # 0: no limit
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    output = os.open(request["output"], flags)
+    error = os.open(request["error"], flags) if "error" in request else output
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.dup2(error, 2)
     exec(request["code"], {"patch": patch})
     sys.argv = ["benchmark", *request["args"]]
     from benchmark.cli import main
