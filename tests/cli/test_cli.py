@@ -205,7 +205,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_a_kill_loses_nothing(
 
     It is terminated as a script's background job, which a shell has told to ignore Ctrl-C.
     """
-    protocol = tiny_protocol(iterations=600, evaluation={"times": 1})
+    protocol = tiny_protocol(iterations=200, evaluation={"times": 1})
     words = tiny_run(protocol, tiny_data, tmp_path / "broken", "--methods", "full", "--workers", "1")
     place = tmp_path / "broken" / "tiny" / "vit-tiny-random" / "full"
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
@@ -216,7 +216,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_a_kill_loses_nothing(
         signal.signal(signal.SIGINT, before)
         assert process.stderr is not None
         for line in process.stderr:
-            if "/600" in line:
+            if "/200" in line:
                 break
         os.killpg(process.pid, number) if number == signal.SIGKILL else process.send_signal(number)
         assert process.wait(timeout=60) == code
