@@ -160,7 +160,7 @@ def test_runs_that_cannot_be_compared_are_rejected(reference: Reference, tmp_pat
     with pytest.raises(UserError, match="streets/vit-tiny-streets/lora/seed0: not finished"):
         Reference({("lora", 0): failed()}, {})
     one = {key: run for key, run in reference.runs.items() if key[1] == 0}
-    with pytest.raises(UserError, match="two of them"):
+    with pytest.raises(UserError, match="two seeds"):
         compare(Reference(one, reference.moved), one, one)
 
 

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a subprocess, its output, its exit code."""
+"""The command line: output and exit codes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
         ["stability"],
     ],
 )
-def test_every_command_explains_itself(words: list[str]) -> None:
+def test_every_command_has_help(words: list[str]) -> None:
     done = call(*words, "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout
@@ -123,7 +123,7 @@ def test_a_mistake_ends_in_one_line_and_code_2(words: list[str], line: str, tmp_
     assert line in refused(call(*words, DGSS_BENCHMARK_CACHE=str(tmp_path)))
 
 
-def test_a_backbone_that_a_method_cannot_serve_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
+def test_an_unsupported_backbone_is_refused_before_any_download(tmp_path: Path) -> None:
     places = {"DGSS_BENCHMARK_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub")}
     plugin = install(tmp_path / "plugin")
     words = ["--methods", "freeze,picky", "--backbone", "sam-h"]
@@ -201,9 +201,9 @@ def test_a_record_edited_by_hand_is_refused(
 def test_ctrl_c_keeps_a_checkpoint_and_a_kill_loses_nothing(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
-    """Interrupt, terminate, kill for real, then finish: the same scores as a run that nobody disturbed.
+    """Interrupt, terminate, kill for real, then finish: the same scores as an uninterrupted run.
 
-    It is terminated as a script's background job, which a shell has told to ignore Ctrl-C.
+    SIGTERM is sent to a background job of a script, for which shells ignore Ctrl-C.
     """
     protocol = tiny_protocol(iterations=200, evaluation={"times": 1})
     words = tiny_run(protocol, tiny_data, tmp_path / "broken", "--methods", "full", "--workers", "1")

@@ -1,4 +1,4 @@
-"""The state of every run in a folder, and what ``list`` prints of it."""
+"""The state of every run in a folder, as ``list`` prints it."""
 
 from __future__ import annotations
 

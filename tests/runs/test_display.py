@@ -1,4 +1,4 @@
-"""What a pipe shows of notes about users' data."""
+"""Notes about the user's data in piped output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the user's words to runs: seeds, settings, names of folders."""
+"""From a command line to runs: seeds, hyperparameters, names of folders."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_seeds_are_numbers_lists_and_ranges() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,,2", "-1", "3-1", "0-99999", "1.5"])
-def test_other_seeds_are_refused(text: str) -> None:
+def test_invalid_seeds_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--seeds"):
         request.parse_seeds(text)
 
 
-def test_methods_are_names_and_words_for_several() -> None:
+def test_methods_are_names_and_groups() -> None:
     assert request.parse_methods("lora, full,") == ["lora", "full"]
     assert request.parse_methods("fim,figure5")[:3] == ["fim", "fim", "fim-variational"]
     assert "random-q" in request.parse_methods("table4")
@@ -51,18 +51,18 @@ def test_methods_are_names_and_words_for_several() -> None:
         request.parse_methods(" ,")
 
 
-def test_settings_are_read_as_numbers_and_words() -> None:
+def test_hyperparameters_are_read_as_numbers_and_strings() -> None:
     given = request.parse_given(["lora.rank=4", "lora.lr=1e-3", "x.y=word", "x.flag=true"])
     assert given == {"lora": {"rank": 4, "lr": 1e-3}, "x": {"y": "word", "flag": True}}
 
 
-def test_of_a_setting_given_several_times_each_value_is_run() -> None:
+def test_each_value_of_a_repeated_hyperparameter_is_a_run() -> None:
     given = request.parse_given(["lora.rank=4", "lora.lr=0.1", "lora.rank=8"])
     names = [job.spec.method_name for job in planned(["lora", "freeze"], given)]
     assert names == ["lora[lr=0.1,rank=4]", "lora[lr=0.1,rank=8]", "freeze"]
 
 
-def test_a_method_with_a_grid_is_run_at_each_of_its_points_that_is_not_ruled_out() -> None:
+def test_a_method_with_a_grid_is_run_at_each_of_its_points() -> None:
     every = [job.spec.method_name for job in planned(request.parse_methods("figure3"))]
     assert len(every) == len(set(every)) == 2 + 6 * 3
     some = [job.spec.method_name for job in planned(["parts"], request.parse_given(["parts.pair=q+v"]))]
@@ -70,17 +70,17 @@ def test_a_method_with_a_grid_is_run_at_each_of_its_points_that_is_not_ruled_out
 
 
 @pytest.mark.parametrize("text", ["lora", "lora.rank", "rank=4", ".rank=4", "lora.=4", "lora.rank="])
-def test_other_settings_are_refused(text: str) -> None:
+def test_invalid_hyperparameters_are_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"METHOD\.SETTING=VALUE"):
         request.parse_given([text])
 
 
-def test_runs_come_seed_by_seed_and_once() -> None:
+def test_runs_are_ordered_by_seed_without_duplicates() -> None:
     found = [(job.spec.seed, job.spec.method) for job in planned(["full", "freeze", "full"], seeds=(1, 0, 1))]
     assert found == [(1, "full"), (1, "freeze"), (0, "full"), (0, "freeze")]
 
 
-def test_given_settings_name_the_folder_and_reach_the_method() -> None:
+def test_hyperparameters_of_the_user_name_the_folder_and_reach_the_method() -> None:
     (job,) = planned(["lora"], {"lora": {"rank": 4}})
     assert job.record == Path("runs/streets/vit-tiny-streets/lora[rank=4]/seed0.json")
     method = job.spec.make_method()
@@ -89,7 +89,7 @@ def test_given_settings_name_the_folder_and_reach_the_method() -> None:
     assert job.spec.label(method) == f"{type(method).label}[rank=4]"
 
 
-def test_any_method_is_run_perturbed_by_a_suffix() -> None:
+def test_a_suffix_adds_feature_perturbation_to_any_method() -> None:
     assert request.parse_methods("rein+perturbed,table5")[:3] == [
         "rein+perturbed",
         "adaptformer",
@@ -119,7 +119,7 @@ def test_any_method_is_run_perturbed_by_a_suffix() -> None:
     assert job.spec.label(method) == "LoRA + feature perturbation[perturbation.place=2,rank=4]"
 
 
-def test_a_perturbed_method_has_the_plain_ones_settings_and_its_own_over_them() -> None:
+def test_a_perturbed_method_inherits_the_plain_ones_hyperparameters() -> None:
     table = {"vpt": {"lr": 0.25, "prompts": 7}, "vpt+perturbed": {"lr": 0.5}}
     fixed = protocol.load("streets").model_copy(update={"settings": {}, "searched": table})
     common: dict[str, Any] = {"data_root": Path("data"), "folder": Path("runs")}
@@ -139,7 +139,7 @@ def test_a_perturbed_method_has_the_plain_ones_settings_and_its_own_over_them() 
         ("place=-1", "perturbation: place"),
     ],
 )
-def test_an_impossible_perturbation_is_named(setting: str, line: str) -> None:
+def test_an_invalid_perturbation_is_refused(setting: str, line: str) -> None:
     (job,) = planned(["lora+perturbed"], request.parse_given([f"lora+perturbed.perturbation.{setting}"]))
     with pytest.raises(UserError, match=line):
         job.spec.make_perturbation()
@@ -155,19 +155,19 @@ def test_an_impossible_perturbation_is_named(setting: str, line: str) -> None:
         (["lora"], {"lora": {"rank": "../../x"}}, "cannot name a folder"),
     ],
 )
-def test_what_cannot_be_planned_is_refused(methods: list[str], given: dict[str, dict[str, Any]], line: str) -> None:
+def test_invalid_plans_are_refused(methods: list[str], given: dict[str, dict[str, Any]], line: str) -> None:
     with pytest.raises(UserError, match=line.replace("?", r"\?")):
         planned(methods, given)
 
 
-def test_a_misspelt_setting_is_named_with_the_nearest() -> None:
+def test_a_misspelt_hyperparameter_is_refused_with_the_nearest() -> None:
     (job,) = planned(["lora"], {"lora": {"rnak": 4}})
     with pytest.raises(UserError, match="method 'lora': unknown field rnak: did you mean 'rank'"):
         job.spec.make_method()
 
 
 @pytest.mark.parametrize("name", registry.names("method"))
-def test_every_method_says_where_its_settings_come_from(name: str) -> None:
+def test_every_method_states_the_origin_of_its_hyperparameters(name: str) -> None:
     kind: type[Method] = registry.find("method", name)
     origins = kind().settings.origins()
     assert set(origins.values()) <= {"paper", "ours"}
@@ -176,7 +176,7 @@ def test_every_method_says_where_its_settings_come_from(name: str) -> None:
     assert kind.source
 
 
-def test_searched_settings_are_for_the_protocols_own_backbone_and_the_users_go_first() -> None:
+def test_searched_values_apply_to_the_protocols_backbone_and_the_users_override_them() -> None:
     fixed = protocol.load("streets").model_copy(
         update={"settings": {"vpt": {"prompts": 7}}, "searched": {"vpt": {"lr": 0.25}}}
     )
@@ -195,7 +195,7 @@ def test_searched_settings_are_for_the_protocols_own_backbone_and_the_users_go_f
 @pytest.mark.parametrize(
     "name", sorted(name for name, place in registry.names("method").items() if registry.is_ablation(place))
 )
-def test_an_ablation_trains_at_the_rate_of_the_method_it_is_an_arm_of(name: str) -> None:
+def test_an_ablation_uses_the_learning_rate_of_its_method(name: str) -> None:
     kind, fixed = registry.find("method", name), protocol.load("streets")
     assert kind.arm_of in registry.main_methods()
     job, *_ = request.plan(fixed, fixed.backbone, [name], [0], {}, data_root=Path("data"), folder=Path("runs"))
@@ -205,7 +205,7 @@ def test_an_ablation_trains_at_the_rate_of_the_method_it_is_an_arm_of(name: str)
 
 
 @pytest.mark.parametrize(("how", "antialias"), [("bicubic", False), ("pi", True)])
-def test_the_protocol_says_how_the_backbone_is_fitted(tmp_path: Path, how: str, antialias: bool) -> None:
+def test_the_protocol_decides_how_the_backbone_is_resampled(tmp_path: Path, how: str, antialias: bool) -> None:
     table = torch.randn(1, 14 * 14, 192, generator=torch.Generator().manual_seed(1))
     save_file(build_backbone("vit-tiny-random").vit.state_dict() | {"pos_embed": table}, tmp_path / "w.safetensors")
     fixed = protocol.with_vfm(protocol.load("streets"), (f"resample={how}",))
@@ -216,7 +216,7 @@ def test_the_protocol_says_how_the_backbone_is_fitted(tmp_path: Path, how: str, 
     assert torch.equal(job.spec.make_backbone().vit.pos_embed, expected.flatten(2).mT)
 
 
-def test_the_protocol_says_what_the_backbone_is_fed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_protocol_decides_how_images_are_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
     own = catalogue.BackboneSpec("mine", "vit_tiny_patch16_224", (11,), "none", mean=(1.0, 2.0, 3.0))
     monkeypatch.setattr(catalogue, "own_backbones", lambda: {"mine": own})
     means = []
@@ -227,7 +227,7 @@ def test_the_protocol_says_what_the_backbone_is_fed(monkeypatch: pytest.MonkeyPa
     assert means == [catalogue.IMAGENET_MEAN, (1.0, 2.0, 3.0)]
 
 
-def test_tokens_that_the_decoder_has_no_place_for_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_queries_of_another_shape_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     fixed = protocol.load("gtav-to-cbm")
     common: dict[str, Any] = {"data_root": tmp_path / "data", "folder": tmp_path / "runs"}
     wanted = request.plan(fixed, "dinov2-b", ["rein"], [0], {"rein": {"tokens": 50}}, **common)

@@ -1,4 +1,4 @@
-"""What ``run`` finds out before anything starts."""
+"""What ``run`` checks before anything starts."""
 
 from __future__ import annotations
 
@@ -45,36 +45,36 @@ def tried(due: list[Job], *, every: bool) -> tuple[list[str], str]:
     return [f"{job.spec.method_name} {job.spec.seed}" for job in kept], said.getvalue()
 
 
-def test_of_every_method_those_that_cannot_serve_are_left_out_and_named(plan: Plan, tmp_path: Path) -> None:
+def test_with_all_methods_unsupported_ones_are_skipped_with_a_note(plan: Plan, tmp_path: Path) -> None:
     kept, said = tried(plan("freeze", "picky"), every=True)
     assert kept == ["freeze 0", "freeze 1"]
     assert said.count("skipped: picky cannot serve backbone 'sam-b'") == 1
     assert [path.name for path in tmp_path.glob("runs/*/*/*")] == ["freeze"]
 
 
-def test_a_method_asked_for_by_name_is_refused(plan: Plan, tmp_path: Path) -> None:
+def test_an_unsupported_method_named_by_the_user_is_refused(plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="picky cannot serve backbone 'sam-b'"):
         tried(plan("freeze", "picky"), every=False)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_setting_that_the_backbone_cannot_meet_is_refused_even_of_every_method(plan: Plan) -> None:
+def test_an_unsupported_hyperparameter_is_refused_also_with_all_methods(plan: Plan) -> None:
     with pytest.raises(UserError, match="lower share or add groups"):
         tried(plan("freeze", "random", random={"share": 0.99}), every=True)
 
 
-def test_a_perturbation_behind_the_last_block_that_is_read_is_refused(plan: Plan) -> None:
+def test_a_perturbation_after_the_last_out_index_is_refused(plan: Plan) -> None:
     with pytest.raises(UserError, match=r"perturbation: place=12 .*block 11\b"):
         tried(plan("freeze+perturbed", **{"freeze+perturbed": {"perturbation.place": 12}}), every=False)
 
 
-def test_a_method_is_left_out_for_the_backbone_whatever_its_settings(plan: Plan) -> None:
+def test_an_unsupported_method_is_skipped_whatever_its_hyperparameters(plan: Plan) -> None:
     kept, said = tried(plan("freeze", "picky", picky={"lr": 1e-3}), every=True)
     assert kept == ["freeze 0", "freeze 1"]
     assert "skipped: picky cannot serve" in said
 
 
-def test_a_method_that_reads_the_weights_is_left_to_the_run(plan: Plan) -> None:
+def test_a_method_that_reads_the_weights_is_checked_in_the_run(plan: Plan) -> None:
     kept, said = tried(plan("fishertune", fishertune={"estimator": "variational"}), every=False)
     assert len(kept) == 2
     assert not said

@@ -1,4 +1,4 @@
-"""Trackers listen to a run and change nothing: what they wrote is read back with their own tools."""
+"""Tracking does not change a run; logs are read back with the trackers' own tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.runs.made import with_runtime
 from tests.training.test_trainer import essence, job_of
 
 
-def test_tensorboard_gets_the_records_losses_and_scores(
+def test_tensorboard_logs_the_records_losses_and_scores(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
     pytest.importorskip("tensorboard")
@@ -111,7 +111,7 @@ def test_an_interrupted_run_closes_its_tracker(
     assert len(recorder.said) == 3, "only one rank writes"
 
 
-def test_a_tracker_that_is_not_there_is_refused_before_anything_is_done(
+def test_a_missing_tracker_is_refused_before_anything_is_done(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
     with pytest.raises(UserError, match=r"--track nowhere: .*pip install nowhere"):

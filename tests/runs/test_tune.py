@@ -1,4 +1,4 @@
-"""The equal search: the same rates for all, the choice on source images alone, and committed values that it made."""
+"""The learning-rate search: equal for all methods, on source images alone, and the source of the committed rates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_best_rate_is_chosen_and_the_lower_one_in_a_tie() -> None:
     assert tune.choose(tries) == {"full": {"lr": 3e-3}, "lora": {"lr": 1e-4}}
 
 
-def test_a_rate_at_which_training_broke_off_is_empty_and_never_chosen() -> None:
+def test_a_rate_at_which_training_diverged_is_empty_and_never_chosen() -> None:
     broken = failed("lora[lr=0.01]", settings={"lr": 1e-2}, seed=tune.SEED)
     made = tune.table([broken, tried("lora", 1e-3, 0.6)])
     assert [cell.mean is None for cell in made.rows[0].cells] == [False, True]
@@ -36,7 +36,7 @@ def test_a_rate_at_which_training_broke_off_is_empty_and_never_chosen() -> None:
     assert any("end of the range" in note for note in made.notes)
 
 
-def test_every_method_gets_every_rate_and_no_other_setting() -> None:
+def test_every_method_gets_every_rate_and_nothing_else() -> None:
     fixed, names = protocol.load("streets", tune.VARIANT), tune.tunable()
     wanted = tune.plan(fixed, fixed.backbone, names, [1e-3, 1e-2], data_root=Path("data"), folder=Path("runs"))
     assert sorted((job.spec.method, job.spec.given["lr"]) for job in wanted) == sorted(
@@ -47,7 +47,7 @@ def test_every_method_gets_every_rate_and_no_other_setting() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "1e-3,", "0", "2", "-1e-3"])
-def test_other_rates_are_refused(text: str) -> None:
+def test_invalid_rates_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--rates"):
         tune.parse_rates(text)
 
@@ -67,5 +67,5 @@ def test_search_on_the_command_line(tmp_path: Path, tiny_data: Path, tiny_protoc
 
 
 @pytest.mark.skipif(not COMMITTED.is_dir(), reason="no search is committed")
-def test_committed_rates_are_those_that_the_committed_search_chose() -> None:
+def test_the_committed_rates_come_from_the_committed_search() -> None:
     assert protocol.load("streets").searched == tune.choose(read_all(COMMITTED))

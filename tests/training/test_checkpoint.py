@@ -1,4 +1,4 @@
-"""What a checkpoint takes is known before training; it is refused without room, and written whole or not at all."""
+"""The size of a checkpoint is known before training; it needs free space, and is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PRIVATE = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
 
 
 @pytest.mark.parametrize(("name", "largest"), [("full", 11), ("lora", 11), ("fishertune", 4), ("childtune-d", 4)])
-def test_a_checkpoint_takes_what_was_said(
+def test_a_checkpoint_has_the_announced_size(
     name: str,
     largest: int,
     tmp_path: Path,
@@ -46,7 +46,7 @@ def test_a_checkpoint_takes_what_was_said(
     assert job.checkpoint.stat().st_size == pytest.approx(said[0], rel=0.1)
 
 
-def test_room_is_asked_of_the_disk(tmp_path: Path) -> None:
+def test_free_space_is_checked(tmp_path: Path) -> None:
     path, free = tmp_path / "not" / "made" / "yet.pt", shutil.disk_usage(tmp_path).free
     checkpoint.require_room(path, 1000)
     with pytest.raises(UserError, match=r"GB are free, a run keeps up to .*; make room, or give another --records"):
@@ -89,20 +89,20 @@ def growth(path: Path) -> int:
     return peak() - before
 
 
-def test_a_checkpoint_is_written_without_a_copy_of_it_in_memory(tmp_path: Path) -> None:
-    peak()  # skips where it cannot be told
+def test_a_checkpoint_is_written_without_a_copy_in_memory(tmp_path: Path) -> None:
+    peak()  # skips if that cannot be determined
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert pool.submit(growth, tmp_path / "checkpoint").result() < LARGE // 10
     assert (tmp_path / "checkpoint").stat().st_size == pytest.approx(LARGE, rel=0.01)
 
 
 def states() -> tuple[dict[str, Any], dict[str, Any]]:
-    """An older checkpoint, and one with several tensors larger than what a file takes up before it writes."""
+    """An older checkpoint, and one with several tensors larger than a file's write buffer."""
     return {**KEY, "age": 1}, {**KEY, "age": 2, "weights": [torch.rand(50_000) for _ in range(4)]}
 
 
 @pytest.mark.parametrize("room", [0, 100, 5_000, 300_000, 799_000, 801_000])
-def test_a_checkpoint_that_does_not_fit_is_one_line_and_the_older_one_stays(room: int, tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_leaves_the_older_one(room: int, tmp_path: Path) -> None:
     older, newer = states()
     checkpoint.write(tmp_path / "checkpoint", older)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -130,7 +130,7 @@ class Signalled:
         return self.file.write(data)
 
 
-def test_a_checkpoint_that_is_interrupted_leaves_the_older_one(tmp_path: Path) -> None:
+def test_an_interrupted_checkpoint_leaves_the_older_one(tmp_path: Path) -> None:
     """At whichever part: torch makes another error of most interrupts."""
     older, newer = states()
     path = tmp_path / "checkpoint"

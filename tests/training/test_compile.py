@@ -1,4 +1,4 @@
-"""Runs whose blocks are really compiled compute what others compute."""
+"""Runs with compiled blocks compute the same as others."""
 
 from __future__ import annotations
 
@@ -81,19 +81,19 @@ def compare(name: str, drop_path: float, runtime: RuntimeOptions) -> None:
 
 
 @pytest.mark.parametrize("name", ["rein", "lora", "fishertune"])
-def test_a_compiled_step_is_that_of_plain_blocks(name: str) -> None:
+def test_a_compiled_step_equals_a_plain_one(name: str) -> None:
     """Hooks on blocks, then scored at several sizes; modules put into blocks; an estimate that watches operations."""
     compare(name, 0.0, RuntimeOptions(compile=True))
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_dropped_paths_are_the_same_ones(times: int) -> None:
-    """In portions of a batch and in blocks that compute again, and where it was compiled before and is kept."""
+def test_drop_path_drops_the_same_paths(times: int) -> None:
+    """With micro-batches and recomputed blocks, and with a compiled block that is reused."""
     compare("full", 0.6, RuntimeOptions(accumulate=2, checkpointing=True, compile=True))
 
 
-def test_a_run_that_is_stopped_and_taken_up_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
-    """Blocks are compiled anew, and what they compute is the same; its checkpoint is that of plain blocks, too."""
+def test_a_compiled_run_resumes_as_if_uninterrupted(tmp_path: Path) -> None:
+    """Blocks are compiled again and compute the same; the checkpoint equals that of plain blocks."""
 
     def made(compile: bool = True) -> Trainer:
         spec = protocol(STEPS, BATCH, decoder_lr=1e-3)
@@ -126,7 +126,7 @@ def test_a_run_that_is_stopped_and_taken_up_goes_on_as_if_undisturbed(tmp_path: 
     assert losses(made(compile=False), kept)[0] == pytest.approx(straight[3], rel=1e-5)
 
 
-def test_the_record_tells(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
+def test_the_record_says_compiled(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
     path = tiny_protocol(iterations=4, evaluation={"times": 1})
     words: list[str | Path] = ["--protocol", path, "--data-root", tiny_data, "--records", tmp_path]
     done = call("run", *words, "--methods", "freeze", "--compile")

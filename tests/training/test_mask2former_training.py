@@ -1,4 +1,4 @@
-"""Mask2Former in the one loop: it memorises, resumes to the last bit, and serves every kind of method."""
+"""Mask2Former in the training loop: it memorises, resumes bit-identically, and works with every kind of method."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def tensors(made: Trainer) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in made.segmenter.named_parameters()}
 
 
-def test_it_memorises_a_batch() -> None:
+def test_mask2former_memorises_a_batch() -> None:
     made = trainer(method("freeze"), 60)
     losses = [sum(named.values()) for named in run(made)]
     made.segmenter.eval()

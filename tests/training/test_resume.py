@@ -1,4 +1,4 @@
-"""A checkpoint whose optimizers' state cannot be that of the run is unfit, and fails at no later step."""
+"""A checkpoint with an invalid optimizer state is refused when it is read, not in a later step."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def stopped(name: str) -> bytes:
 
 
 def resumed(name: str, change: Change, folder: Path) -> list[int]:
-    """Return the iterations that a run makes which takes up the changed checkpoint of a method."""
+    """Return the iterations of a run that resumes from a method's changed checkpoint."""
     state = torch.load(io.BytesIO(stopped(name)), weights_only=True)
     change(state)
     torch.save(state, folder / "checkpoint")
@@ -102,7 +102,7 @@ def option(name: str, value: object) -> Change:
 
 
 @pytest.mark.parametrize("name", ["full", "random"])
-def test_a_checkpoint_as_it_was_written_is_taken_up(name: str, tmp_path: Path) -> None:
+def test_a_valid_checkpoint_is_resumed(name: str, tmp_path: Path) -> None:
     assert resumed(name, lambda state: None, tmp_path) == [STOP + 1, STEPS]
 
 
@@ -117,6 +117,6 @@ def test_a_checkpoint_as_it_was_written_is_taken_up(name: str, tmp_path: Path) -
         ("random", option("eps", float("nan"))),
     ],
 )
-def test_moments_that_cannot_be_the_runs_are_unfit(name: str, change: Change, tmp_path: Path) -> None:
+def test_invalid_optimizer_moments_are_refused(name: str, change: Change, tmp_path: Path) -> None:
     with pytest.raises(checkpoint.UnfitError, match=r"checkpoint: not a checkpoint of this program \("):
         resumed(name, change, tmp_path)

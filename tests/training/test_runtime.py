@@ -1,4 +1,4 @@
-"""How a run is carried out changes what it takes, and nothing of what comes out."""
+"""Runtime options change speed and memory, not results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ plain_run = cache(train)
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 @pytest.mark.parametrize("runtime", [RuntimeOptions(accumulate=2), RuntimeOptions(accumulate=4, checkpointing=True)])
-def test_losses_are_those_of_a_plain_run(kind: tuple[str, str], runtime: RuntimeOptions) -> None:
+def test_runtime_options_do_not_change_losses(kind: tuple[str, str], runtime: RuntimeOptions) -> None:
     plain, other = plain_run(*kind), train(*kind, runtime)
     assert len(plain["losses"]) == STEPS
     for one, two in zip(plain["losses"], other["losses"], strict=True):
@@ -41,7 +41,7 @@ def test_losses_are_those_of_a_plain_run(kind: tuple[str, str], runtime: Runtime
     assert other["asked"] == plain["asked"]
 
 
-def test_accumulated_steps_see_fewer_images_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_micro_batches_process_fewer_images_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     forward = Backbone.forward
 
@@ -71,14 +71,14 @@ def kept(backbone: Backbone) -> int:
     return sum(found.values())
 
 
-def test_checkpointing_keeps_a_fraction_of_the_features() -> None:
+def test_checkpointing_stores_a_fraction_of_the_features() -> None:
     plain, saving = (tiny_backbone("dinov2", depth=6).train() for _ in range(2))
     checkpoint_blocks(saving)
     assert kept(saving) < kept(plain) / 3
 
 
-def test_what_is_dropped_is_dropped_again_in_the_backward_pass() -> None:
-    """Also where a portion takes its rows of what the whole batch draws."""
+def test_recomputation_drops_the_same_values() -> None:
+    """Also where a micro-batch takes its rows of what is drawn for the whole batch."""
     micro_batch = MicroBatch(1, 3)
     gradients = []
     for saving in (False, True):
@@ -93,7 +93,7 @@ def test_what_is_dropped_is_dropped_again_in_the_backward_pass() -> None:
     torch.testing.assert_close(*gradients)
 
 
-def test_a_portion_takes_its_rows_of_what_the_batch_draws() -> None:
+def test_a_micro_batch_takes_its_rows_of_the_batchs_draws() -> None:
     def drawn(micro_batch: MicroBatch, rows: slice) -> Tensor:
         torch.manual_seed(3)
         with micro_batch.whole_batch_draws():
@@ -104,7 +104,7 @@ def test_a_portion_takes_its_rows_of_what_the_batch_draws() -> None:
     assert torch.equal(torch.cat([drawn(MicroBatch(i, 3), slice(2 * i, 2 * i + 2)) for i in range(3)]), whole)
 
 
-def test_the_record_tells_how_and_is_the_same_otherwise(
+def test_the_record_states_runtime_options_and_is_otherwise_equal(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
     job = job_of(tiny_protocol(iterations=4), tiny_data, tmp_path / "plain", "lora")
@@ -125,13 +125,13 @@ def test_the_record_tells_how_and_is_the_same_otherwise(
         assert other[field] == plain[field]
 
 
-def test_a_perturbed_batch_is_seen_at_once() -> None:
-    with pytest.raises(UserError, match="the statistics of a whole batch; leave --accumulate out"):
+def test_perturbation_refuses_micro_batches() -> None:
+    with pytest.raises(UserError, match=r"perturbation .*--accumulate"):
         train("lora+perturbed", "pixels", RuntimeOptions(accumulate=2))
 
 
-def test_steps_that_do_not_divide_a_share_are_refused() -> None:
+def test_micro_batches_that_do_not_divide_a_batch_are_refused() -> None:
     spec = protocols.load("gtav-to-cbm")
     assert images_per_rank(spec, 2, 2) == 2
-    with pytest.raises(UserError, match=r"2 processes in 3 steps \(--accumulate\) each .* one of 1, 2, 4"):
+    with pytest.raises(UserError, match=r"2 processes times 3 micro-batches \(--accumulate\).* 1, 2, 4"):
         images_per_rank(spec, 2, 3)

@@ -1,4 +1,4 @@
-"""The loop over real files: identical conditions for every method, and resumption to the last bit."""
+"""The training loop on real files: identical conditions for every method, bit-identical resume."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def stop_at(step: int, how: type[BaseException]) -> Notify:
 
 
 def essence(record: Record) -> dict[str, Any]:
-    """All of a record but what tells when and how fast it was made."""
+    """Return a record without its times, costs and file hashes."""
     timing = {"started", "finished", "seconds", "cpu_seconds", "peak_memory_bytes"}
     written = {"confusion", "examples", "delta", "tuned", "decoder", "digests", "checksum"}
     return record.model_dump(mode="json", exclude=timing | written)
@@ -81,7 +81,7 @@ def test_every_method_meets_the_same_conditions(name: str, records: dict[str, Re
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_finished_run_is_scored_again_from_its_files(
+def test_every_finished_run_is_evaluated_again_from_its_files(
     name: str, records: dict[str, Record], folder: Path, tiny_data: Path
 ) -> None:
     place = folder / "tiny" / "vit-tiny-random" / records[name].method / "seed0.json"
@@ -92,7 +92,7 @@ def test_every_finished_run_is_scored_again_from_its_files(
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_record_counts_the_pre_trained_values_that_moved(name: str, records: dict[str, Record]) -> None:
+def test_a_record_counts_the_changed_pre_trained_values(name: str, records: dict[str, Record]) -> None:
     record = records[name]
     assert record.trainable is not None
     assert record.moved is not None
@@ -137,7 +137,7 @@ def test_an_interrupted_run_ends_bit_identical(
     assert not broken.checkpoint.exists()
 
 
-def test_a_run_stopped_while_it_is_scored_or_after_its_last_step_ends_bit_identical(
+def test_a_run_stopped_in_an_evaluation_or_after_its_last_step_ends_bit_identical(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
     path = tiny_protocol()
@@ -170,14 +170,14 @@ def test_a_checkpoint_of_other_conditions_is_not_resumed(
     assert steps[0] == 1
 
 
-def test_a_damaged_checkpoint_starts_anew(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
+def test_a_damaged_checkpoint_is_ignored(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
     job = job_of(tiny_protocol(), tiny_data, tmp_path, "freeze")
     job.checkpoint.parent.mkdir(parents=True)
     job.checkpoint.write_bytes(b"not a checkpoint")
     assert train_and_record(job).state == "finished"
 
 
-def test_another_seed_sees_other_crops_and_another_decoder(
+def test_another_seed_has_other_crops_and_another_decoder(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
     path = tiny_protocol()
@@ -188,7 +188,7 @@ def test_another_seed_sees_other_crops_and_another_decoder(
     assert first.weights_hash == second.weights_hash
 
 
-def test_a_loss_that_is_no_number_is_recorded_as_failure(
+def test_a_loss_that_is_not_finite_is_recorded_as_failure(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = torch.optim.AdamW.step
@@ -230,6 +230,6 @@ class Greedy(Method):
         return (Phase("tune", iterations + 1),)
 
 
-def test_a_method_cannot_take_more_iterations_than_it_is_offered(tiny_protocol: Callable[..., Path]) -> None:
+def test_a_method_cannot_take_more_iterations_than_the_protocol_leaves(tiny_protocol: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="its phases take 10 iterations of the 9"):
         timeline(Greedy(settings=object()), protocol.load(str(tiny_protocol())))
