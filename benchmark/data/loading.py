@@ -89,6 +89,10 @@ def _lost(error: Exception) -> LostWorkerError:
 
 
 def _load(data: Dataset[Any], indices: Sequence[int], workers: int, size: int | None, collate: Any) -> Generator[Any]:
+    if workers:
+        import cv2
+
+        cv2.setNumThreads(1)  # a forked worker would wait forever for the threads of this process's pool
     loader = DataLoader(
         Subset(_ReturnErrors(data), indices), size, num_workers=workers, collate_fn=collate,
         worker_init_fn=_init_worker, multiprocessing_context=_start_method() if workers else None,
