@@ -26,6 +26,8 @@ from benchmark.records import read
 from tests.cli.test_cli import ROOT, call
 from tests.conftest import TINY
 
+pytestmark = pytest.mark.slow
+
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"<!-- (file|append|run|command|python)(?:: (\S+))? -->\n```\w+\n(.*?)```", re.DOTALL)
 INSTALL = "python -m pip install -e ."

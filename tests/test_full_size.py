@@ -26,6 +26,8 @@ from benchmark.records import Record, confusions, read
 from tests.cli.test_cli import ROOT, call, command
 from tests.data.trees import TREES, VISTAS, VISTAS_1, write_image, write_label
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("rein", "lora", "fishertune")
 DEPTH, DIM = 12, 384
 # Blocks with layer scale, patches of 16 x 16, a class token, 1 + 32 x 32 positions, the last norm.

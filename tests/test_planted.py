@@ -19,6 +19,8 @@ from tests.conftest import TINY
 from tests.planted import BUGS, RESULTS, found
 from tests.runs.made import with_runtime
 
+pytestmark = pytest.mark.slow
+
 PLANTED = RESULTS / "streets@check" / "planted.yaml"
 NAMED = {  # text that the line of a change must contain
     "wrong label map": "batches_hash",

@@ -27,6 +27,8 @@ from tests.conftest import TINY
 from tests.runs.made import with_spec
 from tests.training.test_trainer import job_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -32,6 +32,8 @@ from tests.runs.made import with_spec
 from tests.small import bits, train
 from tests.training.test_trainer import job_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

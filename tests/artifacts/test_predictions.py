@@ -22,6 +22,8 @@ from tests.conftest import TINY
 from tests.records.made import stored
 from tests.training.test_trainer import job_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:

@@ -11,6 +11,8 @@ from benchmark.common import registry
 from tests.benchmarks.thousand import BACKBONES, METHODS, written
 from tests.cli.test_cli import call
 
+pytestmark = pytest.mark.slow
+
 
 def test_help(benchmark: BenchmarkFixture) -> None:
     done = benchmark.pedantic(call, ("--help",), rounds=5, warmup_rounds=1)

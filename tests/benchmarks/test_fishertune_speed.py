@@ -28,6 +28,8 @@ from tests.benchmarks.counting import operations
 from tests.benchmarks.memory import CLEAR, peak
 from tests.benchmarks.reference import squares_by_vmap, squares_one_by_one
 
+pytestmark = pytest.mark.slow
+
 BATCH = 8
 CLASSES = 19
 VIT_L = 300_000_000  # weights to choose from

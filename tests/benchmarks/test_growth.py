@@ -24,7 +24,7 @@ from tests.benchmarks.memory import beyond
 from tests.benchmarks.test_steps import CLASSES, ours, parts
 from tests.benchmarks.thousand import written
 
-pytestmark = pytest.mark.usefixtures("asked_for")
+pytestmark = [pytest.mark.usefixtures("asked_for"), pytest.mark.slow]
 FIXED = protocol.load("streets")
 
 

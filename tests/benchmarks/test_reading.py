@@ -28,6 +28,8 @@ from benchmark.data.samples import Reader, Sample
 from benchmark.data.streets.files import encode, mapillary_label
 from benchmark.protocol import Augmentation
 
+pytestmark = pytest.mark.slow
+
 GTA5, VISTAS = (1052, 1914), (1536, 2048)
 """(height, width) of GTA5's frames, and a common size in Mapillary Vistas."""
 EPOCHS = 4  # as in the default protocol: 2,400 samples of 600 frames

@@ -29,6 +29,8 @@ from tests.benchmarks import reference
 from tests.benchmarks.counting import operations
 from tests.benchmarks.memory import beyond, peak
 
+pytestmark = pytest.mark.slow
+
 CLASSES, ITERATIONS, ROUNDS = 19, 100, 5
 SIZES = {"vit-tiny-random": (2, 64), "dinov2-s": (2, 256), "dinov2-b": (2, 160)}
 """Backbone: (images per batch, image side)."""

@@ -25,6 +25,8 @@ from benchmark.runs.spec import RunSpec
 from tests.cli.test_cli import ROOT, call, refused
 from tests.records.made import FIELDS, failed, stored
 
+pytestmark = pytest.mark.slow
+
 METHODS, SEEDS = ("freeze", "lora"), (0, 1, 2)
 ROUNDED = 1e-5
 RESULTS = ROOT / "results"

@@ -28,7 +28,10 @@ from benchmark.training.runtime import RuntimeOptions
 from tests.cli.test_cli import ROOT, command
 from tests.training.test_trainer import essence, job_of
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals to process groups")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="needs signals to process groups"),
+    pytest.mark.slow,
+]
 WORKERS = 2
 SECONDS = 120
 

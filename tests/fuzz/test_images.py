@@ -23,6 +23,8 @@ from benchmark.protocol import Augmentation
 from tests.data.trees import TREES, Tree, chunk
 from tests.fuzz.given import damaged, outcome
 
+pytestmark = pytest.mark.slow
+
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F")
 FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "MPO", "TGA", "ICO")
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40)) | st.sampled_from([(1, 1), (1, 33), (2000, 1), (64, 2)])

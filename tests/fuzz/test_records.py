@@ -26,6 +26,8 @@ from benchmark.tables import command
 from tests.fuzz.given import damaged, edited, jsons, outcome
 from tests.records.made import stored
 
+pytestmark = pytest.mark.slow
+
 TABLE: dict[str, Any] = {"name": None, "backbone": None, "methods": (), "published": True}
 
 

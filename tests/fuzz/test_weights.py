@@ -25,6 +25,8 @@ from tests.backbones import tiny_backbone
 from tests.fuzz.given import damaged, outcome, values, words
 from tests.training.test_resume import STEPS, STOP, resumed
 
+pytestmark = pytest.mark.slow
+
 SPEC = catalogue.BackboneSpec(
     "mine", "vit_tiny_patch16_224", (0, 1), "none",
     {"img_size": 32, "depth": 2, "embed_dim": 12, "num_heads": 2, "class_token": False, "global_pool": ""},

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from benchmark.models.decoders import build_decoder
 from benchmark.models.weights import weight_hash
 from benchmark.records import read_all
 from benchmark.runs import distributed, request
+
+pytestmark = pytest.mark.slow
 
 SPEC = SimpleNamespace(name="linear", channels=0)
 BATCH, DIM, CLASSES, HEIGHT, WIDTH = 2, 6, 3, 2, 4

@@ -21,6 +21,8 @@ from benchmark.pretrain.frames import FrameStore
 from benchmark.pretrain.recipe import Recipe
 from benchmark.pretrain.training import build_trainer, learning_rate, material_weights, pretrain, train_step
 
+pytestmark = pytest.mark.slow
+
 SMALL = Recipe(steps=4, frames=3, styles=2, batch=4)  # frames and styles as in the fixture `store`
 
 

@@ -30,6 +30,8 @@ from tests.records.made import stored as made
 from tests.report.reader import Page
 from tests.tables.made import kept
 
+pytestmark = pytest.mark.slow
+
 stored = partial(made, protocol="own")  # synthetic records match no real protocol
 failed = partial(made_failed, protocol="own")
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"

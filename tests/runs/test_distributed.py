@@ -46,9 +46,12 @@ from tests.conftest import TINY
 from tests.small import CLASSES, DIM, Head, OneBatch, method, protocol
 from tests.training.test_trainer import essence, job_of
 
-pytestmark = pytest.mark.skipif(
-    not distributed.is_available() or sys.platform == "win32", reason="needs torch.distributed with gloo"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not distributed.is_available() or sys.platform == "win32", reason="needs torch.distributed with gloo"
+    ),
+    pytest.mark.slow,
+]
 PROCESSES, BATCH, STEPS, QUERIES, KILLED = 2, 4, 6, 8, 8
 SECONDS = 1800
 """What a busy machine may take; processes that still run then wait for each other in vain."""

@@ -29,6 +29,8 @@ from benchmark.sharing.export import export, find
 from benchmark.sharing.manifest import FIELDS
 from benchmark.sharing.transfer import pull
 
+pytestmark = pytest.mark.slow
+
 Files = dict[str, bytes]
 Tensors = dict[str, torch.Tensor]
 

@@ -30,6 +30,8 @@ from tests.hub_server import Hub
 from tests.records.made import failed, stored
 from tests.sharing.conftest import REPOSITORY, TOKEN
 
+pytestmark = pytest.mark.slow
+
 KEPT = {"lora": "tuned.safetensors", "random": "delta.safetensors"}
 
 

@@ -36,6 +36,8 @@ from tests.cli.test_cli import ROOT, call, command, refused
 from tests.conftest import TINY
 from tests.records.made import stored
 
+pytestmark = pytest.mark.slow
+
 IMAGES = (2, 8)
 COMMITTED = sorted((ROOT / "results" / "stability").rglob("*.stability.json"))
 Forgery = Callable[[dict[str, Any]], Any]

@@ -25,6 +25,8 @@ from tests.benchmarks.memory import peak
 from tests.cli.test_cli import ROOT, command
 from tests.training.test_trainer import job_of, stop_at
 
+pytestmark = pytest.mark.slow
+
 PRIVATE = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
 """Runs a shell that may mount file systems, for itself alone."""
 

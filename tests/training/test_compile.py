@@ -25,6 +25,8 @@ from tests.runs.test_distributed import Crops
 from tests.small import Head, method, protocol
 from tests.training.test_trainer import job_of
 
+pytestmark = pytest.mark.slow
+
 STEPS, BATCH = 5, 4
 Run = dict[str, Any]
 

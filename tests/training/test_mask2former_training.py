@@ -25,6 +25,8 @@ from tests.models.test_mask2former import formula
 from tests.small import CLASSES, DIM, OneBatch, method, protocol
 from tests.training.test_trainer import job_of
 
+pytestmark = pytest.mark.slow
+
 QUERIES = 8
 LOSSES = {"cls", "mask", "dice"}
 

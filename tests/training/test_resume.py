@@ -19,6 +19,8 @@ from benchmark.training.trainer import Trainer
 from tests.backbones import tiny_backbone
 from tests.small import Head, OneBatch, method, protocol
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[dict[str, Any]], object]
 KEY, STOP, STEPS = "of this run", 2, 4
 

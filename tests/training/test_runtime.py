@@ -26,6 +26,8 @@ from tests.runs.test_distributed import STEPS, close, train
 from tests.small import OneBatch
 from tests.training.test_trainer import essence, job_of
 
+pytestmark = pytest.mark.slow
+
 KINDS = [("full", "pixels"), ("vqt", "pixels"), ("geco", "pixels"), ("fishertune", "masks"), ("childtune-d", "pixels")]
 plain_run = cache(train)
 

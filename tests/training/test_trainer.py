@@ -25,6 +25,8 @@ from benchmark.sharing.rescore import rescore
 from benchmark.training.schedule import evaluation_steps, schedule, timeline
 from tests.conftest import TINY
 
+pytestmark = pytest.mark.slow
+
 METHODS = sorted(registry.names("method"))
 ONCE = ("full", "lora", "random", "childtune-d", "childtune-f", "geco", "fishertune")
 

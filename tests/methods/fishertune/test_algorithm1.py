@@ -25,6 +25,8 @@ from methods.fishertune import method as algorithm
 from methods.fishertune.fisher import sample_losses
 from tests.methods.fishertune.small_runs import Run, build, estimation
 
+pytestmark = pytest.mark.slow
+
 Settings = FisherTune.Settings
 
 

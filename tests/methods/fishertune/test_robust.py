@@ -21,6 +21,8 @@ from methods.fishertune import method as algorithm
 from methods.fishertune.fisher import sample_losses
 from tests.methods.fishertune.small_runs import Run, build
 
+pytestmark = pytest.mark.slow
+
 ESTIMATORS = ("per-sample", "per-batch", "variational")
 Break = Callable[[Run], None]
 
