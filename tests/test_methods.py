@@ -22,6 +22,8 @@ from tests.backbones import tiny_backbone
 from tests.expected import ARMS, EXPECTED, METHODS, UNREACHED, VIT_L, Expected
 from tests.small import CLASSES, Head, OneBatch, bits, logits, method, train
 
+pytestmark = pytest.mark.slow
+
 NINE = {"full", "freeze", "lora", "vpt", "rein", "bitfit", "childtune-d", "random", "fishertune"}
 KINDS = ("plain", "dinov2", "eva02", "eva02-fused")
 ROWS = [*((name, kind) for name in METHODS for kind in KINDS), ("vpt", "sam")]  # VPT has its own design for SAM

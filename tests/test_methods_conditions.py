@@ -28,6 +28,8 @@ from tests.backbones import tiny_backbone
 from tests.expected import EXPECTED, METHODS, Expected
 from tests.small import CLASSES, DIM, Head, OneBatch, bits, logits, method, protocol
 
+pytestmark = pytest.mark.slow
+
 ITERATIONS = 6
 
 

@@ -27,6 +27,8 @@ from benchmark.data.streets.people import cycle
 from benchmark.data.streets.raster import rasterise
 from benchmark.data.streets.vehicles import car
 
+pytestmark = pytest.mark.slow
+
 SIZE = (128, 256)
 # SHA-256 over image, label, material and instance of the first three images. Changed only together with VERSION.
 DIGESTS = {

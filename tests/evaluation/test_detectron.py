@@ -21,6 +21,8 @@ from tests.data.trees import TREES
 from tests.runs.made import with_runtime
 from tests.training.test_trainer import job_of
 
+pytestmark = pytest.mark.slow
+
 PRESENT = importlib.util.find_spec("detectron2") is not None
 present = pytest.mark.skipif(not PRESENT, reason="needs detectron2, which users build from its repository")
 

@@ -21,6 +21,8 @@ from tests.backbones import tiny_backbone
 from tests.expected import ARMS, VIT_L
 from tests.methods.fishertune.small_runs import Run
 
+pytestmark = pytest.mark.slow
+
 # "parts" (Figure 3) is a method of its own and goes through the contract tests.
 ABLATIONS = sorted(set(registry.names("method")) - set(registry.main_methods()) - {"parts"})
 

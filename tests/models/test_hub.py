@@ -27,6 +27,8 @@ from benchmark.models.weights import read
 from benchmark.runs import request, sweep
 from tests.hub_server import NEW, OLD, Hub, serving, use
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = "timm/some-vit"
 
 

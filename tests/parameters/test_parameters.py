@@ -21,6 +21,8 @@ from tests.cli.test_cli import call, refused
 from tests.plugin import install
 from tests.tables.test_render import compiled
 
+pytestmark = pytest.mark.slow
+
 FILE = Path(parameters.__file__).with_name("published.yaml")
 METHODS = registry.names("method")
 AWAITED = {"adaptformer", "childtune-f", "fada", "geco", "vqt"}

@@ -23,6 +23,8 @@ from tests.backbones import tiny_backbone
 from tests.cli.test_cli import call, refused
 from tests.small import PATCH, protocol
 
+pytestmark = pytest.mark.slow
+
 SIZE = (32, 48)
 
 

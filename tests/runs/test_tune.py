@@ -16,6 +16,8 @@ from benchmark.runs import tune
 from tests.cli.test_cli import ROOT, call, refused
 from tests.records.made import confusion, failed, record
 
+pytestmark = pytest.mark.slow
+
 COMMITTED = ROOT / "results" / "streets@tune"
 
 

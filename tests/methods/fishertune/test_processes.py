@@ -15,6 +15,8 @@ from methods.fishertune.fisher import sample_losses
 from methods.fishertune.variational import Variational
 from tests.methods.fishertune.small_runs import build, images, labels
 
+pytestmark = pytest.mark.slow
+
 Found = dict[str, dict[str, Tensor]]
 
 
