@@ -11,6 +11,18 @@ import pytest
 import yaml
 from PIL import Image
 
+SLOW = ("baselines", "benchmarks", "methods", "models", "pretrain", "sharing", "stability", "training")
+"""Folders whose tests build or train models throughout; ``tox -e quick`` leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of these folders as slow."""
+    root = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(root) and item.path.relative_to(root).parts[0] in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 TINY: dict[str, Any] = {
     "title": "tiny",
     "classes": "camvid",
