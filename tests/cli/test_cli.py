@@ -198,6 +198,7 @@ def test_a_record_edited_by_hand_is_refused(
     assert "seed: edited after the run" in refused(call("table", "--records", tmp_path / "runs"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_a_checkpoint_and_a_kill_loses_nothing(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
