@@ -12,7 +12,7 @@ may not support it or may only pretend to. While the run executes, the owner upd
 Two processes must not both remove a stale lock: the second one could delete the lock that the first has just created.
 A process therefore first creates a removal lock, a file named after the token of the stale lock.
 
-``SoftFileLease`` of the filelock library (4.3.1) follows the same scheme, but fails these tests in ``tests/faults``:
+``SoftFileLease`` of the filelock library (4.3.1) follows the same scheme, but these tests require more:
 
 - ``test_lock.py::test_an_incomplete_lock_is_removed_after_a_while``: an empty lock file, as left by a process killed
   between creating and writing it, is never removed and blocks the run for good.
