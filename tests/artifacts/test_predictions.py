@@ -20,6 +20,7 @@ from benchmark.records import SOURCE, confusions, read_all
 from benchmark.runs.one_run import train_and_record
 from tests.conftest import TINY
 from tests.records.made import stored
+from tests.runs.made import run_freeze_and_bitfit
 from tests.training.test_trainer import job_of
 
 pytestmark = pytest.mark.slow
@@ -29,10 +30,7 @@ pytestmark = pytest.mark.slow
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
     """A folder with records of Freeze and BitFit on the tiny protocol."""
     folder = tmp_path_factory.mktemp("runs")
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY | {"iterations": 4}), encoding="utf-8")
-    for method in ("freeze", "bitfit"):
-        train_and_record(job_of(path, tiny_data, folder, method))
+    run_freeze_and_bitfit(folder, tiny_data)
     return folder
 
 

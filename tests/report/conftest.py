@@ -5,22 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
-from benchmark.runs.one_run import train_and_record
-from tests.conftest import TINY
-from tests.training.test_trainer import job_of
+from tests.runs.made import run_freeze_and_bitfit
 
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
     """Return the folder of records of Freeze and BitFit on the tiny protocol, with saved predictions."""
     folder = tmp_path_factory.mktemp("runs")
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY | {"iterations": 4}), encoding="utf-8")
-    for method in ("freeze", "bitfit"):
-        train_and_record(job_of(path, tiny_data, folder, method))
-    path.unlink()
+    run_freeze_and_bitfit(folder, tiny_data)
     return folder
 
 
