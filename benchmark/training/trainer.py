@@ -149,9 +149,10 @@ class Trainer:
         # Update: the optimizers that this phase trains.
         if phase.backbone:
             self.method.before_step(t - phase.start, phase.iterations)
+        factor = schedule(self.protocol, t)
         for optimizer in (self.optimizers[side] for side in phase.trains if side in self.optimizers):
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * schedule(self.protocol, t)
+                group["lr"] = group["initial_lr"] * factor
             optimizer.step()
         self.model.zero_grad(set_to_none=True)
         return values
