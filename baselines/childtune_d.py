@@ -7,7 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.method import EstimationBatch, Method, Phase, Settings, SparseAdamW, UserError, averaged, setting, top_k
+from benchmark.method import (
+    Budget,
+    EstimationBatch,
+    Method,
+    Phase,
+    Settings,
+    SparseAdamW,
+    UserError,
+    averaged,
+    setting,
+    top_k,
+)
 from benchmark.models.backbone import Backbone
 
 
@@ -78,13 +89,14 @@ class ChildTuneD(Method):
                 "weight; raise share"
             )
 
-    def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
+    def phases(self, budget: Budget) -> tuple[Phase, ...]:
         """Return an estimation and a tuning phase; if the decoder is untrained, a decoder phase comes first.
 
         Raises:
             UserError: too few iterations for all phases.
         """
-        share = 0.0 if warmed else self.settings.decoder_first
+        iterations = budget.iterations
+        share = 0.0 if budget.warmed else self.settings.decoder_first
         alone = max(1, round(share * iterations)) if share else 0
         estimation = max(1, round(self.settings.estimation * iterations))
         if alone + estimation >= iterations:

@@ -23,6 +23,7 @@ from benchmark.data.loader import TrainingItem
 from benchmark.method import Method, Perturbation, PerturbationSettings, UserError, restyle
 from benchmark.models.backbone import Backbone
 from benchmark.models.segmenter import Segmenter
+from benchmark.training.progress import Progress
 from benchmark.training.trainer import Trainer
 from tests.backbones import tiny_backbone
 from tests.expected import EXPECTED, METHODS, Expected
@@ -210,8 +211,8 @@ def test_perturbation_acts_only_in_training_steps(name: str, plain: Plain) -> No
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_perturbed_run_resumes_bit_identically(name: str, tmp_path: Path) -> None:
-    def stop(step: int, losses: dict[str, float]) -> None:
-        if step == 4:
+    def stop(progress: Progress, losses: dict[str, float]) -> None:
+        if progress.place == 4:
             raise KeyboardInterrupt
 
     uninterrupted, interrupted, resumed = (trainer(name, perturbation(probability=0.7)) for _ in range(3))

@@ -73,7 +73,7 @@ class Frames:
 
 
 class TrainingSet(Dataset[TrainingItem]):
-    """Training crops by position p = 0 ... length-1; the crop at a position is always the same.
+    """Training crops by position p = 0, 1, ..., without end; the crop at a position is always the same.
 
     With n samples, position p is in epoch p // n. Each epoch visits every sample once, in an order drawn from
     the RNG stream (seed, "order", epoch). Augmentation draws from the RNG stream (seed, "augment", p). All methods,
@@ -87,15 +87,10 @@ class TrainingSet(Dataset[TrainingItem]):
         augmentation: Settings,
         *,
         seed: int,
-        length: int,
         memory: int = MEMORY,
     ) -> None:
-        """Create the dataset; ``length`` is iterations times batch size."""
         self.frames = Frames(samples, reader, memory)
-        self._augmentation, self._seed, self._length = augmentation, seed, length
-
-    def __len__(self) -> int:
-        return self._length
+        self._augmentation, self._seed = augmentation, seed
 
     def index(self, position: int) -> int:
         """Return the index of the sample at ``position``."""
@@ -106,11 +101,11 @@ class TrainingSet(Dataset[TrainingItem]):
         """Return the crop at ``position``.
 
         Raises:
-            IndexError: ``position`` is out of range.
+            IndexError: ``position`` is negative.
             UserError: a file is bad; see ``Reader.read``.
         """
-        if not 0 <= position < self._length:
-            raise IndexError(f"position {position} is out of range for a training set of length {self._length}")
+        if position < 0:
+            raise IndexError(f"position {position} of a training set is negative")
         index = self.index(position)
         rng = numpy_rng(self._seed, "augment", position)
         image, label = train_transform(*self.frames[index], rng, self._augmentation)

@@ -6,7 +6,7 @@ Methods import nothing else from the benchmark.
 from benchmark.common.errors import UserError
 from benchmark.common.microbatch import WHOLE, MicroBatch
 from benchmark.method.candidates import GROUPS, Candidate, Group, candidates, matrices
-from benchmark.method.interface import Decoding, EstimationBatch, Method, Phase, Settings, setting
+from benchmark.method.interface import Budget, Decoding, EstimationBatch, Method, Phase, Settings, setting
 from benchmark.method.perturbation import Perturbation, PerturbationSettings, features_at, on_patches, restyle
 from benchmark.method.processes import averaged, gathered, processes, summed
 from benchmark.method.sparse import SparseAdamW, top_k, top_k_masks
@@ -14,6 +14,7 @@ from benchmark.method.sparse import SparseAdamW, top_k, top_k_masks
 __all__ = [
     "GROUPS",
     "WHOLE",
+    "Budget",
     "Candidate",
     "Decoding",
     "EstimationBatch",

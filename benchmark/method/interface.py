@@ -7,12 +7,13 @@ rate, evaluation) is defined by the protocol; methods cannot change it.
 The training loop calls, in this order::
 
     attach(backbone, rng)                       once, on the pre-trained backbone
-    phases(iterations, warmed)                  once: divide the protocol's iterations into phases
+    phases(budget)                              once: divide the protocol's iterations into phases
     queries()                                   once: object queries, for decoders that use them
     optimizer()                                 once: decoder parameters excluded
     observe_batch(batch)                        per iteration of an estimation phase: update nothing
     select()                                    after the last of them: choose what to train
     losses(decoding) -> backward -> before_step(t, T)   per iteration of any other phase
+    finish(score)                               once, after the last iteration and before the final evaluation
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -63,16 +65,34 @@ class Settings(BaseModel):
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What a protocol gives every method.
+
+    Attributes:
+        iterations: training iterations left after the decoder warm-up that all methods share.
+        warmed: length of that warm-up.
+        batch: images per iteration.
+    """
+
+    iterations: int
+    warmed: int
+    batch: int
+
+
+@dataclass(frozen=True)
 class Phase:
-    """A number of consecutive iterations in which the same parameters train.
+    """A number of consecutive steps in which the same parameters train.
 
     Attributes:
         name: key of the phase's duration in the record.
-        iterations: its length; the phases of a method must add up to the iterations passed to :meth:`Method.phases`.
+        iterations: its length in batches.
         backbone: whether the method's optimizer steps.
         decoder: whether the decoder's optimizer steps.
-        estimate: whether each iteration calls :meth:`Method.observe_batch` instead of a training step.
-        start: the iteration at which the phase begins; set by the harness.
+        estimate: whether each step calls :meth:`Method.observe_batch` instead of a training step.
+        extra: whether it comes on top of the protocol's iterations: it uses images of its own, does not advance the
+            learning-rate schedule, and must not train the backbone. A decoder that it trains is put back afterwards,
+            so that training starts from the same decoder for every method.
+        passes: forward and backward passes over each batch, for the cost of the run.
     """
 
     name: str
@@ -80,7 +100,8 @@ class Phase:
     backbone: bool = True
     decoder: bool = True
     estimate: bool = False
-    start: int = 0
+    extra: bool = False
+    passes: int = 1
 
     @property
     def trains(self) -> tuple[str, ...]:
@@ -90,16 +111,16 @@ class Phase:
 
 @dataclass(frozen=True)
 class EstimationBatch:
-    """The input of one iteration of an estimation phase.
+    """The input of one step of an estimation phase.
 
     Attributes:
-        images: (B, 3, H, W) float, RGB in 0..255: the next training batch, or this rank's micro-batch of it.
+        images: (B, 3, H, W) float, RGB in 0..255: the phase's next batch, or this rank's micro-batch of it.
         labels: (B, H, W) int64, 255 for unlabelled pixels.
         logits: maps images to (B, C, H, W) class logits through backbone and decoder; for every decoder, their
             softmax is the predicted class distribution of each pixel.
         loss: maps (images, labels) to the scalar training loss; its mean over ranks is the loss of the whole batch.
-        rng: the method's generator for this iteration (CPU), the same on every rank.
-        step: iteration within the phase, from 0.
+        rng: the method's generator for this step (CPU), the same on every rank.
+        step: number of the step within the phase, from 0.
         steps: length of the phase.
         micro_batch: which images of the batch these are; use it to draw random numbers per image.
     """
@@ -157,12 +178,17 @@ class Method(ABC):
         """Refuse methods written for an older interface.
 
         Raises:
-            TypeError: the class defines a method under its former name.
+            TypeError: the class defines a method under its former name, or ``phases`` with its former arguments.
         """
         super().__init_subclass__(**kwargs)
         for old, new in RENAMED.items():
             if old in vars(cls):
                 raise TypeError(f"{cls.__module__}.{cls.__qualname__}: {old}() is now called {new}(); rename it")
+        if "phases" in vars(cls) and "warmed" in signature(vars(cls)["phases"]).parameters:
+            raise TypeError(
+                f"{cls.__module__}.{cls.__qualname__}: phases() now takes one Budget; use budget.iterations and "
+                "budget.warmed"
+            )
 
     def __init__(self, settings: Any = None) -> None:
         self.settings: Any = settings if settings is not None else self.Settings()
@@ -185,14 +211,9 @@ class Method(ABC):
 
     # -- optional ----------------------------------------------------------------------------------------
 
-    def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
-        """Divide the protocol's iterations into phases.
-
-        Args:
-            iterations: those left after the decoder warm-up that all methods share.
-            warmed: length of that warm-up.
-        """
-        return (Phase("tune", iterations),)
+    def phases(self, budget: Budget) -> tuple[Phase, ...]:
+        """Divide the protocol's iterations into phases; those that are not ``extra`` must add up to them."""
+        return (Phase("tune", budget.iterations),)
 
     def optimizer(self, betas: tuple[float, float], eps: float) -> torch.optim.Optimizer | None:
         """Return the optimizer of the trainable parameters, decoder excluded; None if there are none."""
@@ -224,6 +245,15 @@ class Method(ABC):
 
     def before_step(self, step: int, steps: int) -> None:
         """Run between backward and optimizer step; ``step`` counts from 0 to ``steps`` - 1 within the phase."""
+
+    def finish(self, score: Callable[[], float]) -> None:
+        """Complete the backbone after the last iteration, before the final evaluation.
+
+        A run that resumes during that evaluation calls it again: then it must change nothing.
+
+        Args:
+            score: evaluates the model as it is now; returns its mIoU (0..1) on the protocol's held-out source images.
+        """
 
     def trainable(self) -> int:
         """Return the number of trainable parameters, decoder excluded."""

@@ -37,8 +37,6 @@ SIDES = (4, 8)
 """Sides in patches of the feature maps that the decoder is measured on; its cost is constant plus linear in area."""
 SMALL = ((4, 6), (8, 10))
 """Sizes in patches of the images that the backbone is measured on; saved memory is linear in area without attention."""
-ESTIMATE_PASSES = 2
-"""An iteration of an estimate processes x and x′ (ChildTune-D only x)."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     Raises:
         UserError: the method does not support the backbone, its phases do not fit, or the batch cannot be split.
     """
-    from benchmark.training.schedule import timeline
+    from benchmark.training.schedule import phases as phases_of
 
     protocol, method, backbone = job.spec.protocol, job.spec.make_method(), deepcopy(architecture)
     method.attach(backbone, rng.torch_rng(0, "method"))
@@ -173,7 +171,7 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
         perturbation.join(method)
     trainable = method.trainable()
     tunable = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
-    phases = tuple(dict.fromkeys(timeline(method, protocol)))
+    phases = tuple(phase for phase in phases_of(method, protocol) if phase.iterations)
     total = sum(p.numel() for p in backbone.parameters()) + decoder.parameters
     dense = trainable == tunable
     # A selected weight is saved as a position and a value.
@@ -204,7 +202,7 @@ def _operations(job: Job, phase: Phase, architecture: Backbone, decoder: Decoder
     if tunable and (phase.backbone or phase.estimate):
         fraction = min(tunable / sum(p.numel() for p in architecture.parameters()), 1.0)
         image += once * (1 + fraction + job.runtime.checkpointing)
-    return image * job.spec.protocol.batch * phase.iterations * (ESTIMATE_PASSES if phase.estimate else 1)
+    return image * job.spec.protocol.batch * phase.iterations * phase.passes
 
 
 def _features(job: Job, backbone: Backbone, decoder: DecoderCost, processes: int) -> float:

@@ -119,6 +119,7 @@ class Record(_Model):
         oracle: the evaluation that was best on the targets; reported separately, never used as the score.
         moved: how many pre-trained values of the backbone differ bitwise after the run; None for a failed run and in
             older records.
+        gradient_evaluations: forward and backward passes over one image, by phase; empty in older records.
         second_evaluator: largest mIoU difference to a second evaluator, by its name and version, if one ran.
         seconds: wall time by phase.
         cpu_seconds: CPU time of the run, all threads.
@@ -160,6 +161,7 @@ class Record(_Model):
     oracle: Evaluation | None = None
     evaluations: tuple[Evaluation, ...] = ()
     moved: Count | None = None
+    gradient_evaluations: dict[str, Count] = {}
     second_evaluator: dict[str, float] = {}
     seconds: dict[str, float] = {}
     cpu_seconds: Annotated[float, Field(ge=0)] = 0.0

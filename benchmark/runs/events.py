@@ -60,11 +60,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Step:
-    """One training iteration is done.
+    """One step is done: a training iteration, or a step on top of them.
 
     Attributes:
-        step, total: iterations done, and of the whole run.
-        losses: named losses of the batch; none where the iteration only estimates.
+        step, total: steps done, and of the whole run.
+        losses: named losses of the batch; none where the step only estimates.
     """
 
     step: int

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from benchmark.common.errors import UserError
+from benchmark.common.statistics import miou
 from benchmark.data import loading
 from benchmark.data.domains import Domain
 from benchmark.data.loader import MEMORY, EvaluationSet, TrainingSet
@@ -55,7 +56,6 @@ class Experiment:
             self.source.reader,
             protocol.augmentation,
             seed=job.spec.seed,
-            length=protocol.iterations * protocol.batch,
             memory=MEMORY // max(workers, 1),
         )
         weighted = protocol.decoder.class_weights == "inverse-sqrt"
@@ -93,7 +93,7 @@ class Experiment:
     def batches_hash(self) -> str:
         """Return a hash of the first batches' ids, pixels and labels: of data, order and augmentation together."""
         digest = hashlib.sha256()
-        for position in range(min(HASHED_BATCHES * self.protocol.batch, len(self.data))):
+        for position in range(min(HASHED_BATCHES, self.protocol.iterations) * self.protocol.batch):
             item = self.data[position]
             digest.update(str(item["id"]).encode())
             digest.update(item["image"].numpy().astype(np.uint8).tobytes())
@@ -112,6 +112,10 @@ class Experiment:
             matrices = evaluate(self.segmenter, items, self.classes, spec, device, tick, look)
         found[own] = torch.from_numpy(matrices).to(device)
         return np.asarray(self.accelerator.reduce(found, "sum").cpu())
+
+    def held_out(self) -> float:
+        """Return the model's mIoU on the held-out source images."""
+        return float(miou(self.confusions(self.validation).sum(0, dtype=np.int64)))
 
     def confirmed(self, name: str, domain: Domain, tick: Callable[[], None], look: Look) -> np.ndarray:
         """Return :meth:`confusions` of the domain ``name``, confirmed by the second evaluator if there is one.

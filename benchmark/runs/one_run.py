@@ -26,6 +26,7 @@ from benchmark.runs.experiment import Experiment
 from benchmark.runs.job import Job
 from benchmark.training import checkpoint
 from benchmark.training.progress import Progress
+from benchmark.training.schedule import gradient_evaluations
 from benchmark.training.trainer import Trainer
 
 
@@ -92,7 +93,7 @@ def _train(
     Raises:
         UserError: not enough disk space for checkpoints and record; a data-loader worker has died.
     """
-    job, total = experiment.job, experiment.protocol.iterations
+    job, total = experiment.job, len(trainer.timeline)
     writes = experiment.accelerator.is_main_process
     if writes:
         checkpoint.require_room(job.checkpoint, trainer.state.size())
@@ -103,11 +104,11 @@ def _train(
     tracker = tracking.RunTracker(job, conditions, writes)
     if tracker.hint:
         notify(Note(f"to view the logs: {tracker.hint}"))
-    tick = tracker.logging_steps(lambda step, losses: notify(Step(step, total, losses)))
+    tick = tracker.logging_steps(lambda progress, losses: notify(Step(progress.place, total, losses)))
     try:
         evaluate = tracker.logging_scores(lambda step: _evaluate(experiment, step, last, examples, notify))
         with loading.watched():
-            progress = trainer.run(evaluate, job.checkpoint, key, tick)
+            progress = trainer.run(evaluate, job.checkpoint, key, tick, held_out=experiment.held_out)
     except (FloatingPointError, detectron.DisagreementError) as error:
         record = _record(facts, trainer, state="failed", error=str(error))
         if writes:
@@ -181,6 +182,7 @@ def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
         "protocol_fields": spec.protocol.fields(),
         "origins": spec.origins(method),
         "trainable": {"backbone": method.trainable(), "decoder": decoder},
+        "gradient_evaluations": gradient_evaluations(method, spec.protocol),
         "versions": machine.versions(),
         "commit": machine.commit(),
         "machine": {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
+from benchmark.training.progress import Progress
 
 if TYPE_CHECKING:
     from benchmark.runs.job import Job
@@ -23,7 +24,7 @@ EVERY = 10
 VIEW = {"tensorboard": "tensorboard --logdir {place}", "wandb": "wandb sync {place}/wandb/offline-run-*"}
 """How to view a tracker's logs."""
 Evaluate = Callable[[int], dict[str, Any]]
-Tick = Callable[[int, dict[str, float]], None]
+Tick = Callable[[Progress, dict[str, float]], None]
 
 
 def require(tracker: str) -> None:
@@ -61,11 +62,11 @@ class RunTracker:
     def logging_steps(self, tick: Tick) -> Tick:
         """Return ``tick`` that also logs the losses; an exception in ``tick`` closes the tracker first."""
 
-        def logged(step: int, losses: dict[str, float]) -> None:
-            if losses and step % EVERY == 0:
-                self._log({f"loss/{name}": value for name, value in losses.items()}, step)
+        def logged(progress: Progress, losses: dict[str, float]) -> None:
+            if losses and progress.step % EVERY == 0:
+                self._log({f"loss/{name}": value for name, value in losses.items()}, progress.step)
             try:
-                tick(step, losses)
+                tick(progress, losses)
             except BaseException:
                 self.close()
                 raise

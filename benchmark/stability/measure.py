@@ -97,8 +97,7 @@ class Bench:
         self.job, self.trainer, self.images, self.notify = job, trainer, images, notify
         self.seed = derive_seed(job.spec.seed, "stability")  # another image order than in the decoder's warm-up
         source, augmentation = experiment.source, job.spec.protocol.augmentation
-        length = ESTIMATES * images[-1]
-        self.data = TrainingSet(source.samples, source.reader, augmentation, seed=self.seed, length=length)
+        self.data = TrainingSet(source.samples, source.reader, augmentation, seed=self.seed)
         self.candidates = 0
         self.done, self.total = 0, job.spec.protocol.decoder.warmup
 
@@ -107,7 +106,7 @@ class Bench:
         self.notify(Training("warming up the decoder"))
         warmup = self.job.spec.protocol.decoder.warmup
         self.total = warmup + len(get_args(Estimator)) * ESTIMATES * (self.images[-1] // self.job.spec.protocol.batch)
-        self.trainer.run(lambda step: {}, until=warmup, tick=lambda step, losses: self._tick(losses))
+        self.trainer.run(lambda step: {}, until=warmup, tick=lambda progress, losses: self._tick(losses))
 
     def curves(self) -> dict[str, tuple[Point, ...]]:
         """Return every estimator's curve."""

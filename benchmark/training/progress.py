@@ -16,7 +16,8 @@ class Progress:
     """A run's progress; part of every checkpoint.
 
     Attributes:
-        step: iterations done.
+        step: training iterations done.
+        extra: steps done on top of them.
         losses: (iteration, named losses) of every ``LOSS_EVERY``-th iteration and the last.
         seconds: wall-clock time by phase (``warm-up``, the method's phases, ``evaluation``).
         cpu_seconds: CPU time of this process, all threads.
@@ -24,6 +25,7 @@ class Progress:
     """
 
     step: int = 0
+    extra: int = 0
     losses: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
@@ -39,8 +41,16 @@ class Progress:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - wall
             self.cpu_seconds += time.process_time() - cpu
 
-    def done(self, losses: dict[str, float], total: int) -> None:
-        """Count one iteration of ``total``; keep its losses if they are logged (an estimating one has none)."""
+    @property
+    def place(self) -> int:
+        """All steps done: the position in the run's timeline."""
+        return self.step + self.extra
+
+    def done(self, losses: dict[str, float], total: int, *, extra: bool = False) -> None:
+        """Count one iteration of ``total``, or a step on top of them; keep an iteration's losses if they are logged."""
+        if extra:
+            self.extra += 1
+            return
         self.step += 1
         if losses and (self.step % LOSS_EVERY == 0 or self.step == total):
             self.losses.append((self.step, losses))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
 from benchmark.training import checkpoint
 from benchmark.training.progress import Progress
-from benchmark.training.schedule import evaluation_steps, missing
+from benchmark.training.schedule import Slot, evaluation_steps, missing
 
 
 class TrainingState:
@@ -27,6 +28,7 @@ class TrainingState:
         method: for what it needs beyond weights and moments.
         optimizers: of ``decoder`` and, if it trains, ``backbone``.
         accelerator: the run's ranks.
+        line: the run's steps.
     """
 
     def __init__(
@@ -36,10 +38,26 @@ class TrainingState:
         method: Method,
         optimizers: dict[str, torch.optim.Optimizer],
         accelerator: Accelerator,
+        line: list[Slot],
     ) -> None:
         self.protocol, self.segmenter, self.method = protocol, segmenter, method
-        self.optimizers, self.accelerator = optimizers, accelerator
+        self.optimizers, self.accelerator, self.line = optimizers, accelerator, line
+        self._aside: dict[str, Any] | None = None
         self.tunable = sum(p.numel() for p in segmenter.backbone.parameters() if p.requires_grad)
+
+    def set_decoder_aside(self) -> None:
+        """Keep the decoder and its optimizer as they are now; again and again until they are put back."""
+        if self._aside is None:
+            self._aside = deepcopy(
+                {"decoder": self.segmenter.decoder.state_dict(), "optimizer": self.optimizers["decoder"].state_dict()}
+            )
+
+    def put_decoder_back(self) -> None:
+        """Restore the decoder and its optimizer, if they were set aside."""
+        if self._aside is not None:
+            self.segmenter.decoder.load_state_dict(self._aside["decoder"])
+            self.optimizers["decoder"].load_state_dict(self._aside["optimizer"])
+            self._aside = None
 
     def size(self) -> int:
         """Return the approximate size of a checkpoint in bytes, see :func:`checkpoint.size`."""
@@ -64,6 +82,7 @@ class TrainingState:
             "segmenter": self.segmenter.state_dict(),
             "optimizers": {side: optimizer.state_dict() for side, optimizer in self.optimizers.items()},
             "method": self.method.state_dict(),
+            "aside": self._aside,
         }
         checkpoint.write(path, state)
 
@@ -90,10 +109,12 @@ class TrainingState:
         self.method.load_state_dict(state["method"])
         for side, optimizer in self.optimizers.items():
             _load(optimizer, state["optimizers"][side])
+        self._aside = state["aside"]
         progress = Progress(**state["progress"])
+        ahead = self.line[progress.place].iteration if progress.place < len(self.line) else self.protocol.iterations
         step, lacking = progress.step, missing(self.protocol, progress.step, len(progress.scores))
         # Only the evaluation scheduled at this very step may be missing: it can be interrupted.
-        if not 0 <= step <= self.protocol.iterations or lacking not in {
+        if not 0 <= step == ahead or lacking not in {
             0,
             int(step in evaluation_steps(self.protocol)),
         }:

@@ -1,8 +1,8 @@
 """ONE training loop for every method. It never asks which method it trains.
 
-Random numbers inside the model at iteration t (drop path, dropout, points of a loss) come from the RNG stream
-(seed, "model", t), samples and augmentation from the position in the data. A resumed run therefore needs no generator
-state and ends bit-identical to an uninterrupted one.
+Random numbers inside the model (drop path, dropout, points of a loss) come from the RNG stream (seed, "model", position
+of the batch in the data), samples and augmentation from their position in the data. A resumed run therefore needs no
+generator state and ends bit-identical to an uninterrupted one.
 
 Ranks divide each batch equally: a rank takes consecutive images, losses are divided by the normaliser of the whole
 batch, and gradients and estimates are those of the whole batch on every rank. A rank may process its images in several
@@ -38,7 +38,7 @@ from benchmark.training.progress import Progress
 from benchmark.training.ranks import Losses, images_per_rank
 from benchmark.training.resume import TrainingState
 from benchmark.training.runtime import RuntimeOptions
-from benchmark.training.schedule import evaluation_steps, missing, schedule, timeline
+from benchmark.training.schedule import Slot, evaluation_steps, missing, schedule, timeline
 
 CHECKPOINT_SECONDS = 60.0
 Evaluate = Callable[[int], dict[str, Any]]
@@ -52,7 +52,7 @@ class Trainer:
         seed: of every RNG stream.
         segmenter: backbone and freshly initialised decoder; the method is attached here.
         method: the fine-tuning method.
-        data: (iterations x batch) training samples by position.
+        data: training samples by position.
         accelerator: device, ranks, precision.
         perturbation: feature perturbation in training steps, for any method.
         runtime: with the number of data-loader workers decided; None of them loads in this process.
@@ -84,7 +84,7 @@ class Trainer:
         self.model = accelerator.prepare(Losses(segmenter))
         self.optimizers = self._make_optimizers()
         self.timeline = timeline(method, protocol)
-        self.state = TrainingState(protocol, segmenter, method, self.optimizers, accelerator)
+        self.state = TrainingState(protocol, segmenter, method, self.optimizers, accelerator, self.timeline)
 
     def _attach(self, perturbation: Perturbation | None) -> None:
         backbone, method = self.segmenter.backbone, self.method
@@ -120,22 +120,22 @@ class Trainer:
     # ---------------------------------------------------------------------------------------------------
 
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """Run iteration ``progress.step`` on this rank's images of a batch; return the batch's named losses."""
-        t = self.progress.step
-        phase = self.timeline[t]
+        """Run the step at ``progress.place`` on this rank's images of a batch; return the batch's named losses."""
+        slot = self.timeline[self.progress.place]
+        phase = slot.phase
         self.enter(phase)
         if phase.estimate:
-            return self._observe(images, labels, phase)
+            return self._observe(images, labels, slot)
 
         # Forward and backward over micro-batches: gradients accumulate.
         losses: dict[str, Tensor] = {}
         normaliser = self._normaliser(labels)
-        for part in self._micro_batches(images, labels, self.runtime.accumulate):
+        for part in self._micro_batches(images, labels, self.runtime.accumulate, slot):
             with self._gradient_exchange(part):
                 with self.accelerator.autocast(), part.rows.whole_batch_draws():
                     named = self.model(part.images, part.labels, normaliser, part.rows)
                     if phase.backbone:
-                        named = named | self._method_losses(part)
+                        named = named | self._method_losses(part, slot)
                 self.accelerator.backward(torch.stack(list(named.values())).sum())
             for name, value in named.items():
                 losses[name] = losses.get(name, 0) + value.detach()
@@ -144,12 +144,12 @@ class Trainer:
         values = self._mean_over_ranks(losses)
         total = sum(values.values())
         if not math.isfinite(total):
-            raise FloatingPointError(f"the loss is {total} at iteration {t + 1} (phase {phase.name})")
+            raise FloatingPointError(f"the loss is {total} at iteration {slot.iteration + 1} (phase {phase.name})")
 
         # Update: the optimizers that this phase trains.
         if phase.backbone:
-            self.method.before_step(t - phase.start, phase.iterations)
-        factor = schedule(self.protocol, t)
+            self.method.before_step(slot.index, phase.iterations)
+        factor = 1.0 if phase.extra else schedule(self.protocol, slot.iteration)
         for optimizer in (self.optimizers[side] for side in phase.trains if side in self.optimizers):
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
@@ -159,37 +159,36 @@ class Trainer:
 
     # ---------------------------------------------------------------------------------------------------
 
-    def _observe(self, images: Tensor, labels: Tensor, phase: Phase) -> dict[str, float]:
+    def _observe(self, images: Tensor, labels: Tensor, slot: Slot) -> dict[str, float]:
         """Let the method observe a batch of its estimation phase; nothing is updated and there are no losses."""
-        step = self.progress.step - phase.start
+        step, steps = slot.index, slot.phase.iterations
         # Estimates watch single operations, which compiled blocks do not show.
         with compiled.uncompiled() if self.runtime.compile else nullcontext():
-            for part in self._micro_batches(images, labels, 1):
-                self.method.observe_batch(self.estimation(part.images, part.labels, self.seed, step, phase.iterations))
-        if step == phase.iterations - 1:
+            for part in self._micro_batches(images, labels, 1, slot):
+                self.method.observe_batch(self.estimation(part.images, part.labels, self.seed, step, steps))
+        if step == steps - 1:
             self.method.select()
         self.model.zero_grad(set_to_none=True)
         return {}
 
-    def _micro_batches(self, images: Tensor, labels: Tensor, count: int) -> Iterator[Batch]:
+    def _micro_batches(self, images: Tensor, labels: Tensor, count: int, slot: Slot) -> Iterator[Batch]:
         """Yield the rank's images in ``count`` micro-batches, with torch's generator seeded for each.
 
-        All micro-batches of an iteration share one RNG stream and take their rows of what is drawn for the whole
-        batch. The 0 keeps the random numbers of older records.
+        All micro-batches of a step share one RNG stream and take their rows of what is drawn for the whole batch. The
+        0 keeps the random numbers of older records.
         """
         for part in Batch(images, labels, self.rows).split(count):
-            torch.manual_seed(derive_seed(self.seed, "model", self.progress.step, 0))
+            torch.manual_seed(derive_seed(self.seed, "model", slot.batch, 0))
             yield part
 
     def _gradient_exchange(self, part: Batch) -> AbstractContextManager[Any]:
         """Let ranks exchange gradients once per step, after the last micro-batch."""
         return nullcontext() if part.last else self.accelerator.no_sync(self.model)
 
-    def _method_losses(self, part: Batch) -> dict[str, Tensor]:
+    def _method_losses(self, part: Batch, slot: Slot) -> dict[str, Tensor]:
         """Return the method's own losses, each divided by the number of micro-batches."""
-        t, phase = self.progress.step, self.timeline[self.progress.step]
-        rng = torch_rng(self.seed, "decoding", t, 0)
-        decoding = Decoding(self.segmenter.decoder, rng, t - phase.start, phase.iterations, part.rows)
+        rng = torch_rng(self.seed, "decoding", slot.iteration, 0)
+        decoding = Decoding(self.segmenter.decoder, rng, slot.index, slot.phase.iterations, part.rows)
         return {name: value / self.runtime.accumulate for name, value in self.method.losses(decoding).items()}
 
     def _normaliser(self, labels: Tensor) -> Tensor:
@@ -202,7 +201,14 @@ class Trainer:
         return dict(zip(losses, values.tolist(), strict=True))
 
     def enter(self, phase: Phase) -> None:
-        """Set modules to the phase's mode. A backbone that neither trains nor is estimated builds no graph."""
+        """Set modules to the phase's mode. A backbone that neither trains nor is estimated builds no graph.
+
+        The decoder that a phase on top of the iterations trains is put back for the next iteration.
+        """
+        if phase.extra and phase.decoder:
+            self.state.set_decoder_aside()
+        elif not phase.extra:
+            self.state.put_decoder_back()
         self.segmenter.decoder.train(phase.decoder and not phase.estimate)
         if phase.backbone and not phase.estimate:
             self.method.train_mode()
@@ -212,7 +218,7 @@ class Trainer:
             parameter.requires_grad_(phase.backbone or phase.estimate)
 
     def estimation(self, images: Tensor, labels: Tensor, seed: int, step: int, steps: int) -> EstimationBatch:
-        """Return what a method observes in iteration ``step`` of an estimate with the RNG streams of ``seed``."""
+        """Return what a method observes in step ``step`` of an estimate with the RNG streams of ``seed``."""
         rng = torch_rng(seed, "estimation", step)
         return EstimationBatch(images, labels, self.segmenter, self._loss, rng, step, steps, self.rows)
 
@@ -229,24 +235,27 @@ class Trainer:
         evaluate: Evaluate,
         save: Path | None = None,
         key: str = "",
-        tick: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
+        tick: Callable[[Progress, dict[str, float]], None] = lambda progress, losses: None,
         until: int | None = None,
+        held_out: Callable[[], float] = lambda: 0.0,
     ) -> Progress:
-        """Train from ``progress.step`` to the end.
+        """Train from ``progress.place`` to the end.
 
         Args:
             evaluate: called with the iterations done whenever the protocol schedules an evaluation.
             save: the checkpoint's path; None for no checkpoint.
             key: what the checkpoint belongs to; one with another key is never resumed.
-            tick: called at the end of each iteration. It may raise KeyboardInterrupt, as ``evaluate`` may, which saves
-                a checkpoint.
-            until: stop after this many iterations; None trains to the end.
+            tick: called with the step's losses at the end of each step. It may raise KeyboardInterrupt, as
+                ``evaluate`` may, which saves a checkpoint.
+            until: stop after this many steps; None trains to the end.
+            held_out: returns the model's mIoU on held-out source images, for :meth:`Method.finish`.
 
         Raises:
             FloatingPointError: the loss is no longer finite.
         """
         if save is not None:
             self.progress = self.state.resume(save, key) or self.progress
+        self.held_out = held_out
         progress, saved, finite = self.progress, time.monotonic(), dict[str, float]()
         held = ExitStack()  # ends the data-loader workers together with the loop
         try:
@@ -256,7 +265,7 @@ class Trainer:
                 if save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self.state.save(save, key, progress)
                     saved = time.monotonic()
-                tick(progress.step, losses)
+                tick(progress, losses)
                 finite = losses or finite
         except FloatingPointError as error:
             raise progress.diverged(error, finite) from None
@@ -269,11 +278,12 @@ class Trainer:
         return progress
 
     def _iterate(self, images: Tensor, labels: Tensor, evaluate: Evaluate) -> dict[str, float]:
-        """Run one iteration, and the evaluation scheduled after it; return the iteration's losses."""
-        with self.progress.timed(self.timeline[self.progress.step].name):
+        """Run one step, and the evaluation scheduled after it; return the step's losses."""
+        phase = self.timeline[self.progress.place].phase
+        with self.progress.timed(phase.name):
             losses = self.step(images, labels)
-        self.progress.done(losses, self.protocol.iterations)
-        if self.progress.step in evaluation_steps(self.protocol):
+        self.progress.done(losses, self.protocol.iterations, extra=phase.extra)
+        if not phase.extra and self.progress.step in evaluation_steps(self.protocol):
             self._evaluate(evaluate)
         return losses
 
@@ -286,14 +296,17 @@ class Trainer:
             self._evaluate(evaluate)
 
     def _evaluate(self, evaluate: Evaluate) -> None:
+        if self.progress.step == self.protocol.iterations and type(self.method).finish is not Method.finish:
+            with self.progress.timed("finish"):
+                self.method.finish(self.held_out)
         with self.progress.timed("evaluation"):
             self.progress.scores.append(evaluate(self.progress.step))
 
     def _batches(self, until: int | None) -> Generator[tuple[Tensor, Tensor]]:
-        """Yield this rank's images of each batch from the current iteration on, on the device."""
+        """Yield this rank's images of each batch from the current step on, on the device."""
         batch, start = self.protocol.batch, self.rows.index * self.images
-        iterations = range(self.progress.step, self.protocol.iterations if until is None else until)
-        positions = [t * batch + start + place for t in iterations for place in range(self.images)]
+        slots = self.timeline[self.progress.place : until]
+        positions = [slot.batch * batch + start + place for slot in slots for place in range(self.images)]
         with closing(loading.batches(self.data, positions, self.images, self.runtime.data_workers or 0)) as items:
             for item in items:
                 yield item["image"].to(self.accelerator.device), item["label"].to(self.accelerator.device)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.method import EstimationBatch, Method, Phase, SparseAdamW, UserError, candidates
+from benchmark.method import Budget, EstimationBatch, Method, Phase, SparseAdamW, UserError, candidates
 from benchmark.models.backbone import Backbone
 from methods.fishertune.choice import Choice
 from methods.fishertune.computed import Computed
@@ -72,13 +72,14 @@ class FisherTune(Method):
         self._choice: Choice | None = None
         self._facts: dict[str, Any] = {}
 
-    def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
+    def phases(self, budget: Budget) -> tuple[Phase, ...]:
         """Return T2 and T3, preceded by T1 if the protocol has no decoder warm-up.
 
         Raises:
             UserError: too few iterations for all phases.
         """
-        share = 0.0 if warmed else self.settings.decoder_first
+        iterations = budget.iterations
+        share = 0.0 if budget.warmed else self.settings.decoder_first
         alone = max(1, round(share * iterations)) if share else 0
         rest = iterations - alone
         if rest < 2:

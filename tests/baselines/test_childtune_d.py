@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from baselines.childtune_d import ChildTuneD
 from benchmark.common.errors import UserError
 from benchmark.common.rng import torch_rng
-from benchmark.method import EstimationBatch, Phase
+from benchmark.method import Budget, EstimationBatch, Phase
 from benchmark.models.backbone import Backbone
 from methods.fishertune import FisherTune
 from tests.backbones import tiny_backbone
@@ -112,19 +112,19 @@ def test_childtune_has_the_same_scores_on_one_rank_and_on_two(tmp_path: Path) ->
 
 def test_childtune_phases_add_up_to_all_iterations() -> None:
     made = ChildTuneD(ChildTuneD.Settings(estimation=0.25))
-    assert made.phases(400, 1) == (
+    assert made.phases(Budget(400, 1, 8)) == (
         Phase("estimate", 100, backbone=False, decoder=False, estimate=True),
         Phase("tune", 300),
     )
-    assert [phase.iterations for phase in made.phases(2, 1)] == [1, 1]
+    assert [phase.iterations for phase in made.phases(Budget(2, 1, 8))] == [1, 1]
 
 
 def test_an_untrained_decoder_trains_before_the_estimation_phase() -> None:
     """As long as in FisherTune; a protocol with a decoder warm-up gets no additional phase."""
     made = ChildTuneD()
-    decoder, *others = made.phases(40000, 0)
-    assert decoder == Phase("decoder", 4000, backbone=False) == FisherTune().phases(40000, 0)[0]
+    decoder, *others = made.phases(Budget(40000, 0, 8))
+    assert decoder == Phase("decoder", 4000, backbone=False) == FisherTune().phases(Budget(40000, 0, 8))[0]
     assert [(phase.name, phase.iterations) for phase in others] == [("estimate", 4000), ("tune", 32000)]
-    assert made.phases(270, 30) == ChildTuneD(ChildTuneD.Settings(decoder_first=0)).phases(270, 0)
+    assert made.phases(Budget(270, 30, 8)) == ChildTuneD(ChildTuneD.Settings(decoder_first=0)).phases(Budget(270, 0, 8))
     with pytest.raises(UserError, match=r"childtune-d: 2 iterations .*\(1\).*\(1\).*lower estimation"):
-        made.phases(2, 0)
+        made.phases(Budget(2, 0, 8))

@@ -169,7 +169,7 @@ def mmsegmentations(samples: list[Sample], augmentation: Augmentation) -> Callab
 def trainingsets(samples: list[Sample], augmentation: Augmentation) -> Callable[[int], Sampled]:
     # The few frames here would fit into memory, but the full GTA5 would not.
     memory = 0 if augmentation.crop == 512 else 2 << 30
-    data = TrainingSet(samples, gta5.READER, augmentation, seed=0, length=10**6, memory=memory)
+    data = TrainingSet(samples, gta5.READER, augmentation, seed=0, memory=memory)
 
     def sampled(position: int) -> Sampled:
         item = data[position]

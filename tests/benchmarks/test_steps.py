@@ -65,7 +65,7 @@ def training(backbone: str, name: str) -> tuple[Trainer, int]:
     fixed, vfm, decoder = parts(backbone, SIZES.get(backbone, (1, 0))[0])
     data: Any = []  # batches are passed to the step
     trainer = Trainer(fixed, 0, Segmenter(vfm, decoder), made(name), data, make_accelerator("float32"))
-    return trainer, next(t for t, phase in enumerate(trainer.timeline) if not phase.estimate)
+    return trainer, next(t for t, slot in enumerate(trainer.timeline) if not slot.phase.estimate)
 
 
 def ours(backbone: str, name: str) -> Callable[[Tensor, Tensor], float]:

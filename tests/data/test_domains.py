@@ -50,7 +50,7 @@ def test_several_sources_are_joined_with_all_their_frames(trees: dict[str, Tree]
         name, _, key = sample.id.partition("/")
         np.testing.assert_array_equal(domain.reader.read(sample)[1], trees[name].labels[key])
     assert domain.dataset == "gta5+synthia+urbansyn"
-    data = TrainingSet(domain.samples, domain.reader, AUGMENTATION, seed=0, length=18)
+    data = TrainingSet(domain.samples, domain.reader, AUGMENTATION, seed=0)
     for epoch in (0, 9):
         assert sorted(str(data[epoch + step]["id"]) for step in range(9)) == sorted(expected)
 

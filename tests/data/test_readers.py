@@ -55,7 +55,7 @@ def test_a_converted_dataset_has_the_same_training_items(name: str, tmp_path: Pa
     one, other = (
         TrainingSet(
             tree.reader.samples(tree.root, tree.split), tree.reader, Augmentation(short_edges=(12, 20), crop=8),
-            seed=0, length=8,
+            seed=0,
         )
         for tree in (plain, converted)
     )  # fmt: skip

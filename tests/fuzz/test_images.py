@@ -79,7 +79,7 @@ def read(tree: Tree, which: str, content: bytes) -> bool:
         assert image.shape == (*label.shape, 3)
         assert set(np.unique(label)) <= {*range(len(tree.reader.classes)), 255}
         for reader in (tree.reader, Halved(tree.reader)):
-            TrainingSet([sample], reader, Augmentation(short_edge=(8, 16), crop=8), seed=0, length=1)[0]
+            TrainingSet([sample], reader, Augmentation(short_edge=(8, 16), crop=8), seed=0)[0]
             EvaluationSet([sample], reader, test_size=(20, 10))[0]
         return True
     finally:

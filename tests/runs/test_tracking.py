@@ -15,6 +15,7 @@ from benchmark.runs import tracking
 from benchmark.runs.events import Note
 from benchmark.runs.one_run import train_and_record
 from benchmark.runs.tracking import FOLDER, RunTracker, require
+from benchmark.training.progress import Progress
 from tests.cli.test_cli import call, refused, tiny_run
 from tests.runs.made import with_runtime
 from tests.training.test_trainer import essence, job_of
@@ -95,18 +96,18 @@ def test_an_interrupted_run_closes_its_tracker(
     monkeypatch.setattr(tracking, "_tracker", lambda job, place: recorder)
     job = with_runtime(job_of(tiny_protocol(), tiny_data, tmp_path, "freeze"), tracker="wandb")
 
-    def stop(step: int, losses: dict[str, float]) -> None:
+    def stop(progress: Progress, losses: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
     conditions = {"seed": 1, "vfm": {}, "settings": {"rank": 4, "layers": ["qkv"]}}
     tracker = RunTracker(job, conditions, main=True)
     assert recorder.values == {"seed": 1, "settings/rank": 4, "settings/layers": "['qkv']"}
     with pytest.raises(KeyboardInterrupt):
-        tracker.logging_steps(stop)(10, {"ce": 1.0})
+        tracker.logging_steps(stop)(Progress(10), {"ce": 1.0})
     tracker.close()
     assert recorder.said == ["start", "10 {'loss/ce': 1.0}", "finish"]
     silent = RunTracker(job, conditions, main=False)
-    silent.logging_steps(lambda step, losses: None)(10, {"ce": 1.0})
+    silent.logging_steps(lambda progress, losses: None)(Progress(10), {"ce": 1.0})
     silent.close()
     assert len(recorder.said) == 3, "only one rank writes"
 

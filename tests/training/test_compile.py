@@ -16,6 +16,7 @@ from torch._dynamo.utils import counters
 
 from benchmark.models.segmenter import Segmenter
 from benchmark.records import read
+from benchmark.training.progress import Progress
 from benchmark.training.ranks import make_accelerator
 from benchmark.training.runtime import RuntimeOptions
 from benchmark.training.trainer import Trainer
@@ -106,9 +107,9 @@ def test_a_compiled_run_resumes_as_if_uninterrupted(tmp_path: Path) -> None:
     def losses(trainer: Trainer, save: Path | None = None, stop: int = STEPS + 1) -> list[dict[str, float]]:
         seen: list[dict[str, float]] = []
 
-        def tick(step: int, named: dict[str, float]) -> None:
+        def tick(progress: Progress, named: dict[str, float]) -> None:
             seen.append(named)
-            if step == stop:
+            if progress.place == stop:
                 raise KeyboardInterrupt
 
         with suppress(KeyboardInterrupt):

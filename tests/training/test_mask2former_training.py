@@ -19,6 +19,7 @@ from benchmark.records import read
 from benchmark.runs.one_run import train_and_record
 from benchmark.sharing import bundle
 from benchmark.sharing.rescore import rescore
+from benchmark.training.progress import Progress
 from benchmark.training.trainer import Trainer
 from tests.backbones import tiny_backbone
 from tests.models.test_mask2former import formula
@@ -116,9 +117,9 @@ def test_an_interrupted_run_ends_bit_identical(name: str, settings: dict[str, An
     whole = run(straight)
     broken, first = trainer(method(name, **settings), 6), list[dict[str, float]]()
 
-    def stop(step: int, losses: dict[str, float]) -> None:
+    def stop(progress: Progress, losses: dict[str, float]) -> None:
         first.append(losses)
-        if step == 4:
+        if progress.place == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 
 from benchmark.models.segmenter import Segmenter
 from benchmark.training import checkpoint
+from benchmark.training.progress import Progress
 from benchmark.training.trainer import Trainer
 from tests.backbones import tiny_backbone
 from tests.small import Head, OneBatch, method, protocol
@@ -35,8 +36,8 @@ def trainer_of(name: str) -> Trainer:
 def stopped(name: str) -> bytes:
     """The checkpoint of a method's run that was stopped after ``STOP`` of its ``STEPS``."""
 
-    def stop(step: int, losses: dict[str, float]) -> None:
-        if step == STOP:
+    def stop(progress: Progress, losses: dict[str, float]) -> None:
+        if progress.place == STOP:
             raise KeyboardInterrupt
 
     with TemporaryDirectory() as folder:
@@ -51,7 +52,9 @@ def resumed(name: str, change: Change, folder: Path) -> list[int]:
     change(state)
     torch.save(state, folder / "checkpoint")
     steps: list[int] = []
-    trainer_of(name).run(lambda step: {}, folder / "checkpoint", KEY, lambda step, losses: steps.append(step))
+    trainer_of(name).run(
+        lambda step: {}, folder / "checkpoint", KEY, lambda progress, losses: steps.append(progress.place)
+    )
     return steps
 
 

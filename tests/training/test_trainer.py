@@ -15,7 +15,7 @@ import yaml
 from benchmark import protocol
 from benchmark.common import registry
 from benchmark.common.errors import UserError
-from benchmark.method import Method, Phase
+from benchmark.method import Budget, Method, Phase
 from benchmark.records import Record, confusions, read
 from benchmark.runs import request
 from benchmark.runs.events import Event, ImageEvaluated, Notify, Step
@@ -229,8 +229,8 @@ class Greedy(Method):
     def parameter_groups(self) -> list[dict[str, Any]]:
         return []
 
-    def phases(self, iterations: int, warmed: int) -> tuple[Phase, ...]:
-        return (Phase("tune", iterations + 1),)
+    def phases(self, budget: Budget) -> tuple[Phase, ...]:
+        return (Phase("tune", budget.iterations + 1),)
 
 
 def test_a_method_cannot_take_more_iterations_than_the_protocol_leaves(tiny_protocol: Callable[..., Path]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.common.rng import torch_rng
-from benchmark.method import EstimationBatch, Method, SparseAdamW
+from benchmark.method import Budget, EstimationBatch, Method, SparseAdamW
 from benchmark.models.backbone import Backbone
 from benchmark.models.catalogue import BackboneSpec
 from benchmark.models.decoder import Decoder
@@ -85,7 +85,7 @@ class Run:
         self.method, self.seed, self.step = method, seed, 0
         self.segmenter = build(family)
         method.attach(self.segmenter.backbone, torch_rng(seed, "method"))
-        self.phases = method.phases(iterations, 1)
+        self.phases = method.phases(Budget(iterations, 1, 8))
         optimizer = method.optimizer((0.9, 0.999), 1e-8)
         assert isinstance(optimizer, SparseAdamW)
         self.optimizer = optimizer

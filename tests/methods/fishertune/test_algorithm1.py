@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from benchmark import protocol
-from benchmark.method import Phase, UserError
+from benchmark.method import Budget, Phase, UserError
 from benchmark.runs.job import Job
 from benchmark.runs.one_run import train_and_record
 from benchmark.runs.spec import RunSpec
@@ -172,7 +172,7 @@ def test_the_literal_reading_sets_fields_that_are_not_given() -> None:
 
 @pytest.mark.parametrize(("iterations", "estimating"), [(2, 1), (3, 2), (18, 2), (400, 40)])
 def test_both_phases_fit_any_number_of_iterations(iterations: int, estimating: int) -> None:
-    phases = FisherTune().phases(iterations, 1)
+    phases = FisherTune().phases(Budget(iterations, 1, 8))
     assert [phase.iterations for phase in phases] == [estimating, iterations - estimating]
 
 
@@ -184,7 +184,7 @@ def test_without_a_warm_up_in_the_protocol_a_decoder_phase_comes_first(
     iterations: int, share: float, lengths: list[int]
 ) -> None:
     method = FisherTune(Settings(decoder_first=share))
-    phases = method.phases(iterations, 0)
+    phases = method.phases(Budget(iterations, 0, 8))
     assert [phase.iterations for phase in phases] == lengths
     assert phases[-2:] == (
         Phase("estimate", lengths[-2], backbone=False, decoder=False, estimate=True),
@@ -192,7 +192,9 @@ def test_without_a_warm_up_in_the_protocol_a_decoder_phase_comes_first(
     )
     assert phases[:-2] == ((Phase("decoder", lengths[0], backbone=False),) if share else ())
     # With one iteration of decoder warm-up in the protocol, no phase is added.
-    assert method.phases(iterations, 1) == FisherTune(Settings(decoder_first=0.0)).phases(iterations, 0)
+    assert method.phases(Budget(iterations, 1, 8)) == FisherTune(Settings(decoder_first=0.0)).phases(
+        Budget(iterations, 0, 8)
+    )
 
 
 def test_without_a_warm_up_the_loop_trains_the_decoder_first(
@@ -218,9 +220,9 @@ def test_a_single_estimation_step_is_enough() -> None:
 
 def test_one_iteration_is_refused() -> None:
     with pytest.raises(UserError, match=r"fishertune: 1 iterations .*at least 2"):
-        FisherTune().phases(1, 1)
+        FisherTune().phases(Budget(1, 1, 8))
     with pytest.raises(UserError, match=r"fishertune: 2 iterations .*\(1\).*at least 3"):
-        FisherTune().phases(2, 0)
+        FisherTune().phases(Budget(2, 0, 8))
 
 
 @pytest.mark.parametrize(
