@@ -1,7 +1,7 @@
 """Protocols: the fixed conditions of an experiment, one validated, immutable :class:`Protocol` per YAML file."""
 
 from benchmark.protocol.explain import explain
-from benchmark.protocol.loader import FOLDER, UNREADABLE, available, load, merged, variants, with_vfm
+from benchmark.protocol.loader import FOLDER, SHORT, UNREADABLE, available, load, merged, variants, with_vfm
 from benchmark.protocol.schema import (
     CHANNELS,
     Augmentation,
@@ -16,6 +16,7 @@ from benchmark.protocol.schema import (
 __all__ = [
     "CHANNELS",
     "FOLDER",
+    "SHORT",
     "UNREADABLE",
     "Augmentation",
     "DecoderSpec",

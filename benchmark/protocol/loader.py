@@ -2,7 +2,8 @@
 
 A protocol can have *variants*, named sections with only the fields that differ (``streets@quick``). They are merged
 key by key, so overriding one field keeps the others of its section. A variant removes a target by setting it to null.
-A protocol with a ``default_variant`` is always used with a variant.
+A protocol with a ``default_variant`` is always used with a variant. Each variant has a shortened one, see
+:func:`shortened`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from benchmark.protocol.schema import FoundationModel, Protocol
 FOLDER = Path(__file__).parent
 UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 """Exceptions of the YAML parser: its own, those of invalid dates or numbers (``2001-99-99``), and of deep nesting."""
+SHORT = "-short"
+"""Suffix of a shortened variant (``streets@tune-short``)."""
+SHORTER = 3
 
 
 def available() -> list[str]:
@@ -35,7 +39,7 @@ def variants(name: str) -> list[str]:
 
 
 def load(name: str, variant: str | None = None) -> Protocol:
-    """Load a protocol by name (``streets``, ``streets@quick``) or from a YAML file.
+    """Load a protocol by name (``streets``, ``streets@quick``, ``streets@tune-short``) or from a YAML file.
 
     Raises:
         UserError: the protocol or variant is unknown, the file is not YAML, or a field is unknown, missing or invalid.
@@ -50,8 +54,11 @@ def load(name: str, variant: str | None = None) -> Protocol:
     changes = content.pop("variants", None) or {}
     default = content.pop("default_variant", None)
     variant = variant or default
+    known = {str(name): each for name, each in changes.items()} if isinstance(changes, dict) else {}
+    whole = str(variant).removesuffix(SHORT)
+    short = str(variant) not in known and whole in known
     if variant is not None:
-        known = {str(name): each for name, each in changes.items()} if isinstance(changes, dict) else {}
+        variant = whole if short else variant
         if str(variant) not in known:
             raise UserError(f"{path.name}: no variant {variant!r}: {nearest(str(variant), known)}")
         stated = known[str(variant)] or {}
@@ -62,9 +69,27 @@ def load(name: str, variant: str | None = None) -> Protocol:
             content["targets"] = {name: split for name, split in content["targets"].items() if split is not None}
     content["name"] = path.stem + (f"@{variant}" if variant else "")
     try:
-        return Protocol.model_validate(content)
+        fixed = Protocol.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path.name}: {explain(error, Protocol)}") from None
+    return shortened(fixed) if short else fixed
+
+
+def shortened(fixed: Protocol) -> Protocol:
+    """Return the protocol at a third of its length, with :data:`SHORT` added to its name.
+
+    Iterations, decoder warm-up and learning-rate warm-up are divided by three, so the schedule keeps its shape.
+    """
+    iterations = -(-fixed.iterations // SHORTER)  # rounded up, so that it stays above the warm-up
+    changes = {
+        "name": fixed.name + SHORT,
+        "title": f"{fixed.title}, a third of the iterations",
+        "iterations": iterations,
+        "lr_warmup": fixed.lr_warmup // SHORTER,
+        "decoder": fixed.decoder.model_copy(update={"warmup": fixed.decoder.warmup // SHORTER}),
+        "evaluation": fixed.evaluation.model_copy(update={"times": min(fixed.evaluation.times, iterations)}),
+    }
+    return fixed.model_copy(update=changes)
 
 
 def with_vfm(fixed: Protocol, texts: Iterable[str]) -> Protocol:

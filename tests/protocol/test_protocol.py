@@ -21,6 +21,7 @@ FINGERPRINTS = {
     "streets": "19ed8274253a1e30c963b0880a90e10b3d75fddf4106b7e67143747e1796b1bc",
     "streets@quick": "dc57ef953002945f7e834b974deb0aaff163c0dcc3affed9e21f426656b43dad",
     "streets@tune": "0d8b4e8c342320f43da47796721cd11aae039e67a717c860e5e28907e1afeb13",
+    "streets@tune-short": "0429d812a5705511b78872c6f9ec04a79a34aa027c6a4eca513751b3ba2c825b",
     "streets@check": "1b04621de4bd1fe5c4966342d49f9e4607cb8bbd47c134e97282bab603d3f0f7",
     "streets-adverse": "bb1ecb64aac15acb58dbca4d6aeb998a50222af0292c1dfbfe548b722488d88f",
 }
@@ -133,6 +134,37 @@ def test_mask2former_has_a_fixed_width_and_no_class_weights() -> None:
     made = protocol.DecoderSpec(name="mask2former", lr=1e-4)
     assert (made.channels, made.class_weights) == (256, "none")
     assert protocol.DecoderSpec(lr=1e-4).channels == 64
+
+
+@pytest.mark.parametrize("name", protocol.available())
+def test_a_shortened_variant_has_a_third_of_the_length(name: str) -> None:
+    for variant in protocol.variants(name):
+        whole, short = protocol.load(name, variant), protocol.load(name, f"{variant}-short")
+        assert short.name == f"{whole.name}-short"
+        for get in (lambda p: p.iterations, lambda p: p.decoder.warmup, lambda p: p.lr_warmup):
+            assert abs(get(short) - get(whole) / 3) < 1
+        assert protocol.Protocol.model_validate(short.model_dump()) == short
+        shared = {"name", "title", "iterations", "lr_warmup", "decoder", "evaluation"}
+        assert short.model_dump(exclude=shared) == whole.model_dump(exclude=shared)
+
+
+@pytest.mark.parametrize(("iterations", "warmup", "short"), [(12, 3, (4, 1)), (4, 3, (2, 1)), (1, 0, (1, 0))])
+def test_the_shortest_protocols_can_be_shortened(
+    tmp_path: Path, iterations: int, warmup: int, short: tuple[int, int]
+) -> None:
+    changes = {"iterations": iterations, "decoder": {"warmup": warmup}, "evaluation": {"times": iterations}}
+    fixed = protocol.load(written(tmp_path, {"variants": {"mine": changes}}), "mine-short")
+    assert (fixed.iterations, fixed.decoder.warmup) == short
+    assert fixed.evaluation.times == fixed.iterations
+    assert protocol.Protocol.model_validate(fixed.model_dump()) == fixed
+
+
+def test_a_variant_may_end_as_a_shortened_one_does(tmp_path: Path) -> None:
+    path = written(tmp_path, {"variants": {"mine-short": {"iterations": 150}}})
+    assert protocol.load(path, "mine-short").iterations == 150
+    for unknown in ("short", "-short", "other-short", "mine-short-shor"):
+        with pytest.raises(UserError, match="no variant"):
+            protocol.load(path, unknown)
 
 
 def test_variant_linear_changes_only_the_decoder() -> None:
