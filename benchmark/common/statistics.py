@@ -105,6 +105,30 @@ def paired_interval(
     return centre - margin, centre + margin
 
 
+def paired_image_interval(
+    difference: float, resampled: Floats, images: Sequence[int], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the confidence interval of the difference between two runs of one seed: over images, not over seeds.
+
+    As :func:`paired_interval`: Student's t with the standard error of a bootstrap, here over images alone.
+
+    Args:
+        difference: of the two runs' scores.
+        resampled: (replicates,) the same difference on bootstrap replicates of the images.
+        images: number of images of each domain that the scores average.
+        confidence: level of the two-sided interval.
+
+    Raises:
+        ValueError: no domain has two images, so no spread can be estimated.
+    """
+    freedom = sum(images) - len(images)
+    if freedom < 1:
+        raise ValueError("an interval over images needs a domain with at least two")
+    error = float(np.nanstd(resampled, ddof=1)) * math.sqrt(sum(images) / freedom)
+    margin = student_t((1 + confidence) / 2, freedom) * error
+    return difference - margin, difference + margin
+
+
 @cache
 def _seed_weights(seeds: int, replicates: int) -> Floats:
     """Return the weight of each seed in each bootstrap replicate: (replicates, seeds), rows sum to 1."""

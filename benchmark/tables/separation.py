@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from benchmark.common.statistics import paired_interval
+from benchmark.common.statistics import paired_image_interval, paired_interval
 from benchmark.records import Record
 from benchmark.tables.resamples import Resamples
 
@@ -38,6 +38,24 @@ def leaders(runs: Finished, domains: Sequence[str], resamples: Resamples) -> lis
             break
         found.append(method)
     return found
+
+
+def better_on_images(
+    one: Record, other: Record, domains: Sequence[str], resamples: Resamples, confidence: float = 0.95
+) -> bool:
+    """Return whether a run is significantly better than another of the same seed, by a paired bootstrap over images.
+
+    With a single image per domain no difference is significant.
+
+    Raises:
+        UserError: see :meth:`Resamples.of`.
+    """
+    images = [one.scores()[domain].images for domain in domains]
+    if max(images) < 2:
+        return False
+    difference = _score(one, domains) - _score(other, domains)
+    resampled = resamples.of(one, domains) - resamples.of(other, domains)
+    return paired_image_interval(difference, resampled, images, confidence)[0] > 0
 
 
 def _better(

@@ -14,6 +14,7 @@ from benchmark.common.statistics import (
     image_weights,
     iou,
     miou,
+    paired_image_interval,
     paired_interval,
     pooled_spread,
     resampled_miou,
@@ -121,6 +122,34 @@ def test_equal_methods_differ_significantly_in_at_most_5_percent(by_seed: float,
         shared = rng.normal(0, 0.1, 30)
         one, other = (_run(rng, shared, 3, by_seed, by_image) for _ in range(2))
         low, high = _interval(one, other)
+        significant += low > 0 or high < 0
+    assert significant <= stats.binom.ppf(0.999, trials, 0.05)
+
+
+@pytest.mark.parametrize("images", [2, 5, 40])
+def test_of_a_mean_over_images_the_interval_is_that_of_the_paired_t_test(images: int) -> None:
+    rng = np.random.default_rng(images)
+    scores, others = rng.normal(0.4, 0.02, images), rng.normal(0.4, 0.02, images)
+    resampled = image_weights("fog", images, 20_000) @ (scores - others) / images
+    low, high = paired_image_interval(float((scores - others).mean()), resampled, [images], 0.9)
+    expected = stats.ttest_rel(scores, others).confidence_interval(0.9)
+    assert low + high == pytest.approx(expected.low + expected.high, abs=1e-12)
+    assert high - low == pytest.approx(expected.high - expected.low, rel=0.03)
+
+
+def test_one_image_per_domain_gives_no_interval() -> None:
+    with pytest.raises(ValueError, match="two"):
+        paired_image_interval(0.1, np.ones(10), [1, 1])
+
+
+def test_equal_runs_of_one_seed_differ_significantly_in_at_most_5_percent() -> None:
+    rng = np.random.default_rng(5)
+    significant, trials, weights = 0, 200, image_weights("fog", 30, 400)
+    for _ in range(trials):
+        shared = rng.normal(0, 0.1, 30)
+        one, other = (_run(rng, shared, 1, 0.0, 0.05)[0] for _ in range(2))
+        resampled = resampled_miou(one, weights) - resampled_miou(other, weights)
+        low, high = paired_image_interval(float(miou(one.sum(0)) - miou(other.sum(0))), resampled, [30])
         significant += low > 0 or high < 0
     assert significant <= stats.binom.ppf(0.999, trials, 0.05)
 
