@@ -200,9 +200,10 @@ def use_everything(runs: Path, mark: Path, record: Path) -> None:
 
 def test_a_folder_of_the_search(tmp_path: Path, mark: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DGSS_BENCHMARK_CACHE", str(tmp_path / "cache"))
-    fixed = protocol.load("streets", tune.VARIANT)
+    full, short = (protocol.load("streets", variant) for variant in (tune.VARIANT, f"{tune.VARIANT}-short"))
     common: dict[str, Any] = {"data_root": tmp_path, "folder": tmp_path / "runs"}
-    for job in tune.plan(fixed, fixed.backbone, ["lora"], [1e-3], **common):
+    (method,) = tune.plan(full, full.backbone, ["lora"], [1e-3], {}, **common)
+    for job in (tune.at(method, fixed, 1e-3) for fixed in (full, short)):
         job.record.parent.mkdir(parents=True)
         job.record.write_bytes(content)
         job.checkpoint.write_bytes(content)

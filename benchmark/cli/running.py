@@ -142,18 +142,22 @@ def tune(
     methods: Annotated[
         str, typer.Option("--methods", "-m", help="Only these methods; default: all that have a learning rate.")
     ] = "",
-    rates: Annotated[str, typer.Option(help="Learning rates, the same for every method.")] = "1e-4,3e-4,1e-3,3e-3",
+    rates: Annotated[
+        str,
+        typer.Option(help="Coarse grid of learning rates, the same for every method, tried at a third of the length."),
+    ] = "1e-6,1e-5,1e-4,1e-3,1e-2,1e-1",
     backbone: options.Backbone = None,
     weights: options.Weights = None,
     data_root: options.DataRoot = None,
     records: options.Records = options.RUNS,
     workers: options.Workers = None,
+    given: options.Given = None,
 ) -> None:
-    """Search every method's learning rate equally, on held-out source images; print the rates found."""
+    """Search every method's learning rate by one rule, on held-out source images; print the rates found."""
     from benchmark.runs import tune as search
 
     search.run(
-        protocol, methods, rates, backbone=backbone, weights=weights, data_root=data_root, records=records,
+        protocol, methods, rates, given or (), backbone=backbone, weights=weights, data_root=data_root, records=records,
         workers=workers,
     )  # fmt: skip
 

@@ -14,3 +14,10 @@ PERTURBATION = "perturbation."
 def base(method: str) -> str:
     """Return a method's registered name, without :data:`PERTURBED` and without hyperparameters."""
     return method.partition("[")[0].removesuffix(PERTURBED)
+
+
+def without(name: str, setting: str) -> str:
+    """Return a method's name or label without one hyperparameter: ``lora[lr=0.1,rank=4]`` -> ``lora[rank=4]``."""
+    plain, _, given = name.partition("[")
+    rest = [part for part in given.removesuffix("]").split(",") if part and not part.startswith(f"{setting}=")]
+    return f"{plain}[{','.join(rest)}]" if rest else plain

@@ -171,15 +171,17 @@ def _check(pending: list[Job], skip_unserved: bool, console: Console) -> list[Jo
         UserError: hyperparameters, a method that does not support the backbone, a records folder that cannot be
             written.
     """
-    unserved = set()
+    unserved, notes = set(), dict[str, None]()
     for name, job in {job.spec.method_name: job for job in pending}.items():
         refusal = _refusal(job)
         if refusal is None:
             continue
         if not skip_unserved or _refusal(replace(job, spec=replace(job.spec, given={}))) is None:
             raise refusal
-        console.print(f"skipped: {refusal}", markup=False, highlight=False, soft_wrap=True)
+        notes[f"skipped: {refusal}"] = None  # once for all its hyperparameters
         unserved.add(name)
+    for note in notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     pending = [job for job in pending if job.spec.method_name not in unserved]
     for folder in {job.record.parent for job in pending}:
         check_writable(folder)

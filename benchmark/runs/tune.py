@@ -1,13 +1,23 @@
-"""``python -m benchmark tune``: search every method's learning rate equally, on held-out source images.
+"""``python -m benchmark tune``: search every method's learning rate by one rule, on held-out source images.
 
-Each method gets the same rates, one run per rate, and nothing else is searched. The runs use the protocol's variant
-``tune``, whose only "target" is a part of the source domain that is used for nothing else; no choice depends on a
-target image. The rates found belong in the protocol's section ``searched``.
+1. A coarse grid, by default 1e-6 to 1e-1 in steps of ten, is tried at a third of the length: iterations and warm-up of
+   the protocol's variant ``tune``, whose only "target" is a part of the source domain that is used for nothing else.
+2. While the best rate is at an end of the grid, the grid grows by a step of ten at that end. The limits of the method's
+   settings, and 1, bound it.
+3. The best rate and the two beside it in the series 1, 3, 10, 30, ... (1e-4: 3e-5 and 3e-4) are tried at full length:
+   three runs for every method. The best of them is chosen. If it is an end of the three, the table notes that, and
+   nothing further is tried: at reduced length, the next rate was not better, or there is none.
+
+A rate at which training diverges counts as tried and is never chosen. Of equal scores, one inside the range comes
+before one at an end, then the lower rate. A curve is flat if the best rate of full length is not significantly better
+than the worst; see :func:`benchmark.runs.trials.flat_curves`. Each combination of other hyperparameters (``--set``) is
+searched as a method of its own. All runs have the same seed, and no choice depends on a target image. The rates found
+belong in the protocol's section ``searched``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,19 +29,28 @@ from benchmark.common import registry
 from benchmark.common.errors import UserError
 from benchmark.data.location import place_for
 from benchmark.models.catalogue import find_backbone
+from benchmark.protocol import SHORT, Protocol
 from benchmark.records import Record, read
-from benchmark.runs import request, sweep
+from benchmark.records.naming import base
+from benchmark.runs import rates, request, sweep, trials
 from benchmark.runs.job import Job
-from benchmark.tables.layout import Cell, Column, Row, Table
+from benchmark.runs.pending import find_pending
+from benchmark.runs.pool import Outcome
+from benchmark.runs.spec import Given
 
 VARIANT = "tune"
 SEED = 1000  # far from the seeds that results are reported for
+Rates = Mapping[Job, Sequence[float]]
+"""Rates by method, which is a run without a rate."""
+Found = Mapping[Job, Mapping[float, Record]]
+"""Records by method and rate."""
 
 
 def run(
     name: str,
     methods: str,
-    rates: str,
+    grid: str,
+    given: Sequence[str] = (),
     *,
     backbone: str | None,
     weights: Path | None,
@@ -39,110 +58,153 @@ def run(
     records: Path,
     workers: int | None,
 ) -> None:
-    """Execute the pending runs of the search, then print its table and the rates that it found.
+    """Execute the pending runs of the search, then print its tables, the rates that it found, and flat curves.
+
+    Args:
+        name: a protocol with a variant ``tune``.
+        methods: as :func:`benchmark.runs.request.parse_methods` reads them; empty for :func:`tunable`.
+        grid: the coarse grid, as :func:`benchmark.runs.rates.parse` reads it.
+        given: other hyperparameters, as :func:`benchmark.runs.request.parse_given` reads them.
+        backbone: instead of the protocol's own.
+        weights: of the backbone, instead of its own.
+        data_root: contains one folder per dataset; None for a protocol that renders its data.
+        records: folder of all records.
+        workers: runs at a time; by cores and memory if None.
 
     Raises:
         UserError: anything that can be known before training starts.
-        SystemExit: code 1 if a run crashed.
+        SystemExit: code 1 if a run crashed, 2 if one was refused.
     """
-    console = Console(stderr=True)
-    fixed = protocol.load(name, VARIANT)
+    if "@" in name:
+        raise UserError(f"--protocol {name}: tune uses variant {VARIANT}; give {name.partition('@')[0]}")
+    full, short = protocol.load(name, VARIANT), protocol.load(name, VARIANT + SHORT)
     names = request.parse_methods(methods) if methods else tunable()
-    jobs = plan(
-        fixed, find_backbone(backbone or fixed.backbone).name, names, parse_rates(rates),
-        data_root=place_for(fixed, data_root), folder=records, weights=weights,
+    wanted = plan(
+        full, find_backbone(backbone or full.backbone).name, names, rates.parse(grid), request.parse_given(given),
+        data_root=Path(), folder=records, weights=weights,
     )  # fmt: skip
-    outcomes = sweep.run_pending(jobs, workers, console, skip_unserved=not methods)
-    done = [read(job.record) for job in jobs if job.record.exists()]
-    print(tables.markdown(table(done)))
-    print(yaml.safe_dump({"searched": choose(done)}, sort_keys=False).rstrip())
-    # A rate at which training diverges counts as tried: its record says so, and it is never chosen.
-    sweep.report_unfinished([outcome for outcome in outcomes if outcome.state != "failed"], console)
+    place = place_for(full, data_root)
+    search = Search(workers, Console(stderr=True), skip_unserved=not methods)
+    coarse = search.widen(short, {replace(job, data_root=place): each for job, each in wanted.items()})
+    best = {job: rates.best(trials.scores(tried)) for job, tried in complete(short, coarse).items()}
+    fine = {job: rates.beside(rate, rates.allowed(job.spec.method)) for job, rate in best.items() if rate is not None}
+    search.run(full, fine)
+    tried = _listed(recorded(short, coarse))
+    if tried:
+        _print(tried, _listed(complete(full, fine)))
+    sweep.report_unfinished(search.unfinished, search.console)
+    if not tried:
+        raise UserError(f"nothing was searched: no method supports backbone {next(iter(coarse)).spec.backbone!r}")
 
 
 def tunable() -> list[str]:
     """Return the methods of the main comparison that have a learning rate."""
-    return [name for name in registry.main_methods() if "lr" in registry.find("method", name).Settings.model_fields]
-
-
-def parse_rates(text: str) -> list[float]:
-    """Read ``1e-4,3e-4``.
-
-    Raises:
-        UserError: anything else, or a rate that is not between 0 and 1.
-    """
-    try:
-        rates = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"--rates {text}: must be numbers, such as 1e-4,3e-4,1e-3") from None
-    if not all(0 < rate < 1 for rate in rates):
-        raise UserError(f"--rates {text}: each must be between 0 and 1")
-    return sorted(set(rates))
+    return [name for name in registry.main_methods() if _has_rate(name)]
 
 
 def plan(
-    fixed: protocol.Protocol,
+    full: Protocol,
     backbone: str,
     methods: Sequence[str],
-    rates: Sequence[float],
+    grid: Sequence[float],
+    given: Given,
     *,
     data_root: Path,
     folder: Path,
     weights: Path | None = None,
-) -> list[Job]:
-    """Return the runs of the search: every method at every rate.
+) -> dict[Job, list[float]]:
+    """Return the coarse grid of each method, with each combination of its given hyperparameters.
 
     Raises:
-        UserError: an unknown method, or one without a learning rate.
+        UserError: an unknown method, one without a learning rate or whose limits exclude the whole grid, or a given
+            learning rate.
     """
     for name in methods:
-        if "lr" not in registry.find("method", name).Settings.model_fields:
+        registry.require("method", base(name))
+        if not _has_rate(name):
             raise UserError(f"method {name!r} has no learning rate to search for; leave it out of --methods")
-    jobs: list[Job] = []
-    for rate in rates:
-        given = {name: {"lr": rate} for name in methods}
-        jobs += request.plan(
-            fixed, backbone, methods, [SEED], given, data_root=data_root, folder=folder, weights=weights
-        )
-    return jobs
+        if "lr" in given.get(name, {}):
+            raise UserError(f"--set {name}.lr: tune searches the learning rate; give the coarse grid as --rates")
+    jobs = request.plan(full, backbone, methods, [SEED], given, data_root=data_root, folder=folder, weights=weights)
+    found = {job: [rate for rate in grid if rates.allowed(job.spec.method)(rate)] for job in jobs}
+    for job, within in found.items():
+        if not within:
+            raise UserError(f"--rates: method {job.spec.method!r} allows none of {', '.join(map(str, grid))}")
+    return found
 
 
-def choose(records: Sequence[Record]) -> dict[str, dict[str, float]]:
-    """Return each method's best learning rate by mIoU on the held-out source images; the lower one in a tie."""
-    best: dict[str, tuple[float, float]] = {}
-    for record in sorted(records, key=_rate):
-        if record.average is not None and record.average > best.get(_method(record), (-1.0, 0.0))[0]:
-            best[_method(record)] = record.average, _rate(record)
-    return {name: {"lr": best[name][1]} for name in sorted(best, key=tables.order)}
+def at(method: Job, fixed: Protocol, rate: float) -> Job:
+    """Return the run of a method under this protocol at this rate."""
+    return replace(method, spec=replace(method.spec, protocol=fixed, given={**method.spec.given, "lr": rate}))
 
 
-def table(records: Sequence[Record]) -> Table:
-    """Return methods by rates: mIoU in percent on held-out source images; the cell of a diverged run is empty."""
-    if not records:
-        raise UserError("the search has no finished run yet; run the same command again")
-    tables.check(records)
-    found, rates = choose(records), sorted({_rate(record) for record in records})
-    rows = {name: dict.fromkeys(rates, Cell()) for name in sorted({_method(r) for r in records}, key=tables.order)}
-    for record in records:
-        if record.average is not None:
-            best = found[_method(record)] == {"lr": _rate(record)}
-            rows[_method(record)][_rate(record)] = replace(Cell.over([record.average], 100), best=best)
-    labels = {_method(record): record.label.partition("[")[0] for record in records}
-    edge = [labels[name] for name, values in found.items() if values["lr"] in (rates[0], rates[-1])]
-    first = records[0]
-    return Table(
-        f"{first.protocol}/{first.backbone}",
-        f"Protocol {first.protocol}, backbone {first.backbone}: mIoU in % on held-out images of the source by learning "
-        f"rate, seed {SEED}. Fingerprint {first.fingerprint[:12]}.",
-        tuple(Column(f"{rate:g}", 1) for rate in rates),
-        tuple(Row(name, labels[name], tuple(cells.values())) for name, cells in rows.items()),
-        ("Bold: chosen. No target image was used.", *(f"{name}: at an end of the range." for name in edge)),
-    )
+def recorded(fixed: Protocol, wanted: Rates) -> Found:
+    """Return the records of those of the wanted runs that have one."""
+    jobs = {method: {rate: at(method, fixed, rate) for rate in sorted(each)} for method, each in wanted.items()}
+    return {
+        method: {rate: read(job.record) for rate, job in each.items() if job.record.exists()}
+        for method, each in jobs.items()
+    }
 
 
-def _method(record: Record) -> str:
-    return record.method.partition("[")[0]
+class Search:
+    """Executes the runs of a search.
+
+    Args:
+        workers: runs at a time; by cores and memory if None.
+        console: for progress.
+        skip_unserved: skip methods that do not support the backbone instead of refusing them.
+
+    Attributes:
+        unfinished: outcomes of runs that have no record.
+    """
+
+    def __init__(self, workers: int | None, console: Console, *, skip_unserved: bool) -> None:
+        self.workers, self.console, self.skip_unserved = workers, console, skip_unserved
+        self.unfinished: list[Outcome] = []
+
+    def run(self, fixed: Protocol, wanted: Rates) -> None:
+        """Execute the pending ones of these runs."""
+        jobs = [at(method, fixed, rate) for method, each in wanted.items() for rate in each]
+        # A run that diverged has a record too; it would diverge again.
+        diverged = {job for job in find_pending(jobs, force=False) if job.record.exists()}
+        jobs = [job for job in jobs if job not in diverged]
+        outcomes = sweep.run_pending(jobs, self.workers, self.console, skip_unserved=self.skip_unserved)
+        self.unfinished += [outcome for outcome in outcomes if outcome.state not in ("finished", "failed")]
+
+    def widen(self, fixed: Protocol, grid: Rates) -> Rates:
+        """Execute the grid, and wider ones while a method's best rate is at an end; return the grids at last.
+
+        A method with a run that has no record is not tried further.
+        """
+        new = grid
+        while any(new.values()):
+            self.run(fixed, new)
+            done = complete(fixed, grid)
+            new = {
+                job: rates.wider(trials.scores(tried), rates.allowed(job.spec.method)) for job, tried in done.items()
+            }
+            grid = {job: [*each, *new.get(job, [])] for job, each in grid.items()}
+        return grid
 
 
-def _rate(record: Record) -> float:
-    return float(str(record.settings["lr"]))
+def complete(fixed: Protocol, wanted: Rates) -> Found:
+    """Return the records of those methods that have one at every wanted rate."""
+    return {job: tried for job, tried in recorded(fixed, wanted).items() if len(tried) == len(wanted[job])}
+
+
+def _print(coarse: Sequence[Record], full: Sequence[Record]) -> None:
+    """Print the table of either length, then the rates and the flat curves as YAML."""
+    flat = trials.flat_curves(full)
+    print(tables.markdown(trials.table(coarse)))
+    if full:
+        print(tables.markdown(trials.table(full, flat)))
+    print(yaml.safe_dump({"searched": trials.choose(full), "flat": flat}, sort_keys=False).rstrip())
+
+
+def _has_rate(method: str) -> bool:
+    return "lr" in registry.find("method", base(method)).Settings.model_fields
+
+
+def _listed(found: Found) -> list[Record]:
+    return [record for tried in found.values() for record in tried.values()]

@@ -14,7 +14,7 @@ from benchmark import protocol
 from benchmark.common import registry
 from benchmark.method import PerturbationSettings
 from benchmark.records import naming
-from benchmark.runs import request, tune
+from benchmark.runs import rates, request
 from benchmark.stability import command
 from tests.fuzz.given import numbers, outcome, values, words
 
@@ -96,5 +96,5 @@ def test_methods(text: str) -> None:
 
 @given(text=st.text("0123456789-, .e+x٣", max_size=12) | words)
 def test_seeds_rates_and_numbers_of_images(text: str) -> None:
-    for parse in (request.parse_seeds, tune.parse_rates, lambda text: command.parse_images(text, 8)):
+    for parse in (request.parse_seeds, rates.parse, lambda text: command.parse_images(text, 8)):
         outcome(lambda: parse(text))  # noqa: B023
