@@ -9,38 +9,25 @@ from torch import Tensor
 
 from benchmark.method import (
     Budget,
+    EstimateSettings,
     EstimationBatch,
     Method,
     Phase,
-    Settings,
     SparseAdamW,
     UserError,
     averaged,
+    phases_with_estimate,
     setting,
     top_k,
 )
 from benchmark.models.backbone import Backbone
 
 
-class ChildTuneDSettings(Settings):
+class ChildTuneDSettings(EstimateSettings):
     """Values of the paper and its released script (for language models) where they state them."""
 
     share: float = setting(0.3, "paper", "p, fraction of the parameters of the blocks (released script)", gt=0, le=1)
-    estimation: float = setting(
-        0.1,
-        "ours",
-        "fraction of the iterations for the estimation phase; the paper uses one pass over the data",
-        gt=0,
-        lt=1,
-    )
-    decoder_first: float = setting(
-        0.1,
-        "ours",
-        "fraction of the iterations that train only the decoder, for protocols without decoder warm-up (Rein's); same "
-        "as FisherTune",
-        ge=0,
-        lt=1,
-    )
+    images: int = setting(256, "ours", "the paper uses one pass over the training set; same as FisherTune", ge=1)
     clip: float = setting(1.0, "paper", "maximum gradient norm per tensor (released code)", gt=0)
     lr: float = setting(1e-4, "ours", "unpublished for DGSS; same as Rein's adapter", gt=0, le=1)
     weight_decay: float = setting(0.05, "ours", "unpublished for DGSS; same as Rein", ge=0, lt=1)
@@ -58,8 +45,7 @@ class ChildTuneD(Method):
     - There, decoupled weight decay also shrinks weights that are not selected. Here, as in the paper, only the child
       network is written.
     - There, parameters outside the encoder layers are not masked and train fully. Here, they are frozen.
-    - There, selection takes an extra pass over the training set. Here, it is part of the iterations that every method
-      has.
+    - There, selection takes an extra pass over the training set. Here, it takes 256 images of it.
     - There, gradients are computed in train mode. Here, in eval mode, so they are deterministic.
     - There, gradients come through an untrained linear head. Here, the decoder has been trained on the frozen backbone,
       by the warm-up of the protocol or else in a phase of its own: an untrained Mask2Former (20.6 M weights) would make
@@ -95,21 +81,7 @@ class ChildTuneD(Method):
         Raises:
             UserError: too few iterations for all phases.
         """
-        iterations = budget.iterations
-        share = 0.0 if budget.warmed else self.settings.decoder_first
-        alone = max(1, round(share * iterations)) if share else 0
-        estimation = max(1, round(self.settings.estimation * iterations))
-        if alone + estimation >= iterations:
-            before = f"decoder phase ({alone}), " if alone else ""
-            raise UserError(
-                f"childtune-d: {iterations} iterations are too few for {before}estimation phase ({estimation}) and "
-                "tuning; use more iterations, or lower estimation"
-            )
-        phases = (
-            Phase("estimate", estimation, backbone=False, decoder=False, estimate=True),
-            Phase("tune", iterations - alone - estimation),
-        )
-        return (Phase("decoder", alone, backbone=False), *phases) if alone else phases
+        return phases_with_estimate(self.settings, budget, method="childtune-d", passes=1)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group of the blocks' parameters, of which only selected weights are updated."""

@@ -14,19 +14,19 @@ from tests.small import DEPTH, DIM
 
 # Ablations: the method that each derives from, and the hyperparameters in which it differs.
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "random-q": ("random", {"groups": ("q",)}),
-    "random-k": ("random", {"groups": ("k",)}),
-    "random-v": ("random", {"groups": ("v",)}),
-    "fim": ("fishertune", {"criterion": "f"}),
-    "delta-fim": ("fishertune", {"criterion": "delta-f"}),
-    "fim-variational": ("fishertune", {"criterion": "f", "estimator": "variational"}),
-    "delta-fim-variational": ("fishertune", {"criterion": "delta-f", "estimator": "variational"}),
-    "dr-fim-variational": ("fishertune", {"estimator": "variational"}),
+    "random-all": ("fishertune", {"criterion": "random"}),
+    "random-q": ("fishertune", {"criterion": "random", "groups": ("q",)}),
+    "random-k": ("fishertune", {"criterion": "random", "groups": ("k",)}),
+    "random-v": ("fishertune", {"criterion": "random", "groups": ("v",)}),
+    "fim": ("fishertune-per-sample", {"criterion": "f"}),
+    "delta-fim": ("fishertune-per-sample", {"criterion": "delta-f"}),
+    "fim-variational": ("fishertune", {"criterion": "f"}),
+    "delta-fim-variational": ("fishertune", {"criterion": "delta-f"}),
 }
-# The contract tests skip arms, which tests/methods/test_ablations.py proves equal to their base. They keep one that
-# runs the variational estimator, since no base method does.
-VARIATIONAL = "dr-fim-variational"
-METHODS = sorted(set(registry.names("method")) - set(ARMS) | {VARIATIONAL})
+# The contract tests skip arms, which tests/methods/test_ablations.py proves equal to their base. They keep one of those
+# that estimate nothing.
+RANDOM = "random-all"
+METHODS = sorted(set(registry.names("method")) - set(ARMS) | {RANDOM})
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ EXPECTED = {
     ),
     "childtune-f": Expected(whole=r"vit\.blocks\..*", drop_path=True),
     "childtune-d": Expected(part=r"vit\.blocks\..*", share=(0.3, r"vit\.blocks\..*"), drop_path=True),
-    **{name: Expected(part=THETA, share=(0.05, ".*")) for name in ("fishertune", VARIATIONAL)},
+    **{name: Expected(part=THETA, share=(0.05, ".*")) for name in ("fishertune", "fishertune-per-sample", RANDOM)},
 }
 # No gradient: block outputs are read before the last norm, and Rein's query link needs a decoder with object queries.
 UNREACHED = r"vit\.(norm|fc_norm)\..*|rein\.(query|merge)\..*"
@@ -127,5 +127,5 @@ VIT_L = {
     "parts": 8 * 2 * 1024**2,
     "childtune-f": 24 * 12_598_272,
     "childtune-d": round(0.3 * 24 * 12_598_272),
-    **dict.fromkeys(("fishertune", VARIATIONAL), 15_209_933),
+    **dict.fromkeys(("fishertune", "fishertune-per-sample", RANDOM), 15_209_933),
 }

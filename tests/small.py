@@ -71,12 +71,12 @@ def protocol(iterations: int, batch: int, decoder_lr: float = 1e-12) -> Protocol
 
 
 def method(name: str, **settings: Any) -> Method:
-    """Create a method with a learning rate that has an effect in a few iterations, without a decoder-only phase."""
+    """Create a method with a learning rate that has an effect in a few iterations, and a short estimate if any."""
     cls: type[Method] = registry.find("method", name)
     if "lr" in cls.Settings.model_fields:
         settings = {"lr": 3e-3, **settings}
     if "decoder_first" in cls.Settings.model_fields:
-        settings = {"decoder_first": 0.0, **settings}
+        settings = {"decoder_first": 0.0, "images": 8, **settings}
     return cls(cls.Settings(**settings))
 
 

@@ -28,7 +28,7 @@ from tests.data.trees import TREES, VISTAS, VISTAS_1, write_image, write_label
 
 pytestmark = pytest.mark.slow
 
-METHODS = ("rein", "lora", "fishertune")
+METHODS = ("rein", "lora", "fishertune-per-sample")
 DEPTH, DIM = 12, 384
 # Blocks with layer scale, patches of 16 x 16, a class token, 1 + 32 x 32 positions, the last norm.
 SIZE = DEPTH * (12 * DIM**2 + 15 * DIM) + (3 * 16 * 16 + 1) * DIM + DIM + (1 + 32 * 32) * DIM + 2 * DIM
@@ -87,7 +87,7 @@ def records(place: Path) -> dict[str, Record]:
 
 def test_each_method_trains_what_it_says_with_mask2formers_losses(records: dict[str, Record], place: Path) -> None:
     rein = DEPTH * 16 * (100 + DIM) + 2 * (DIM * DIM + DIM) + 256 * (DIM + 1) + 256 * (3 * 256 + 1) + 1
-    trained = {"rein": rein, "lora": DEPTH * 8 * 4 * DIM, "fishertune": round(0.05 * SIZE)}
+    trained = {"rein": rein, "lora": DEPTH * 8 * 4 * DIM, "fishertune-per-sample": round(0.05 * SIZE)}
     for name, record in records.items():
         assert record.state == "finished"
         assert record.trainable is not None
@@ -100,7 +100,7 @@ def test_each_method_trains_what_it_says_with_mask2formers_losses(records: dict[
 
 
 def test_fishertune_trains_the_decoder_estimates_and_tunes(records: dict[str, Record]) -> None:
-    record = records["fishertune"]
+    record = records["fishertune-per-sample"]
     assert [name for name in record.seconds if name != "evaluation"] == ["decoder", "estimate", "tune"]
     assert record.settings["decoder_first"] == 0.1
     assert record.delta is not None

@@ -30,7 +30,7 @@ INK, PALE = "#000000", "#999999"
 ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 HERO = "fishertune"
 """The method under study: always vermillion, always a star."""
-DASHES = {"full": ":", "freeze": "--", "random": "-."}
+DASHES = {"full": ":", "freeze": "--", "random": "-.", "random-all": "-."}
 """Line styles of reference methods."""
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # seven, coprime to the six colours: 42 distinct pairs

@@ -10,9 +10,10 @@ ESTIMATORS = {"per-sample": Mark(BLUE, "o"), "variational": Mark(ORANGE, "s")}
 NAMES = {
     ("f", "per-sample"): "fim", ("f", "variational"): "fim-variational",
     ("delta-f", "per-sample"): "delta-fim", ("delta-f", "variational"): "delta-fim-variational",
-    ("drf", "per-sample"): "fishertune", ("drf", "variational"): "dr-fim-variational",
+    ("drf", "per-sample"): "fishertune-per-sample", ("drf", "variational"): "fishertune",
 }  # fmt: skip
-ENDS = ("full", "freeze", "random")
+BASES = ("fishertune", "fishertune-per-sample")
+ENDS = ("full", "freeze", "random-all")
 """Reference methods, drawn as lines."""
 
 
@@ -22,7 +23,7 @@ def draw(selection: Selection) -> Drawing:
     Raises:
         NothingToDrawError: no run of a criterion other than FisherTune's.
     """
-    others = [name for name in NAMES.values() if name != "fishertune" and selection.runs(name)]
+    others = [name for name in NAMES.values() if name not in BASES and selection.runs(name)]
     require(others, "a criterion other than DR-FIM", "--methods figure5")
     figure = canvas(COLUMN, 2.1)
     axes = figure.subplots()

@@ -29,9 +29,9 @@ class Panel:
 
 
 PANELS = (
-    Panel("fishertune", "fisher", "FIM: mean of F (log scale)", logarithmic=True),
-    Panel("fishertune", "drf", "DR-FIM: mean score"),
-    Panel("dr-fim-variational", "drf", "DR-FIM, variational: mean score"),
+    Panel("fishertune-per-sample", "fisher", "FIM, per sample: mean of F (log scale)", logarithmic=True),
+    Panel("fishertune-per-sample", "drf", "DR-FIM, per sample: mean score"),
+    Panel("fishertune", "drf", "DR-FIM, variational: mean score"),
     Panel("fishertune", "chosen", "Selected by FisherTune: fraction in % (log scale)", logarithmic=True),
 )
 
@@ -40,11 +40,11 @@ def draw(selection: Selection) -> Drawing:
     """Draw a heat map of layers by blocks for each estimate: means over seeds.
 
     Raises:
-        NothingToDrawError: no run of FisherTune or of its variational estimate.
+        NothingToDrawError: no run of FisherTune or of its per-sample form.
         UserError: a record lacks the report.
     """
     shown = [panel for panel in PANELS if selection.runs(panel.method)]
-    require(shown, "fishertune or dr-fim-variational", "--methods fishertune,dr-fim-variational")
+    require(shown, "fishertune or fishertune-per-sample", "--methods fishertune,fishertune-per-sample")
     figure = canvas(COLUMN, 0.3 + 0.85 * len(shown))
     column = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(column, shown, strict=True):

@@ -19,26 +19,35 @@ from benchmark.method.processes import gathered, processes
 from benchmark.models.backbone import Backbone
 
 EPS = 1e-6  # added to the variance, as in DSU
+Deviations = Literal["unbiased", "population"]
+CORRECTIONS: dict[Deviations, int] = {"unbiased": 1, "population": 0}
 
 
-def restyle(x: Tensor, noise_mean: Tensor, noise_spread: Tensor) -> Tensor:
+def restyle(x: Tensor, noise_mean: Tensor, noise_spread: Tensor, correction: int = 1) -> Tensor:
     """Return x' = β (x - μ) / σ + α with α = μ + ε_μ Σ_μ and β = σ + ε_σ Σ_σ (Eq. 6).
 
-    μ and σ are the mean and standard deviation over positions, per sample and channel. Σ_μ and Σ_σ are their
-    (population) standard deviations over the batch, detached, so that the gradient of a sample depends on no other
-    sample. With a single image Σ = 0 and x' = x. A channel that is constant over positions stays constant, at α. The
-    batch is that of all ranks together.
+    μ and σ are the mean and standard deviation over positions, per sample and channel. Σ_μ and Σ_σ are their standard
+    deviations over the batch, detached, so that the gradient of a sample depends on no other sample. With a single
+    image Σ = 0 and x' = x. A channel that is constant over positions stays constant, at α. The batch is that of all
+    ranks together.
 
     Args:
         x: (B, N, C), N positions.
         noise_mean: ε_μ, broadcastable to (B, 1, C).
         noise_spread: ε_σ, likewise.
+        correction: 1 for unbiased deviations, as in DSU's released code, 0 for those of the population.
     """
     mean = x.mean(1, keepdim=True)
-    spread = (x.var(1, correction=0, keepdim=True) + EPS).sqrt()
-    alpha = mean + noise_mean * gathered(mean.detach()).std(0, correction=0, keepdim=True)
-    beta = spread + noise_spread * gathered(spread.detach()).std(0, correction=0, keepdim=True)
+    spread = (x.var(1, correction=min(correction, x.shape[1] - 1), keepdim=True) + EPS).sqrt()
+    alpha = mean + noise_mean * _deviation(mean, correction)
+    beta = spread + noise_spread * _deviation(spread, correction)
     return beta * (x - mean) / spread + alpha
+
+
+def _deviation(statistic: Tensor, correction: int) -> Tensor:
+    """Return a statistic's standard deviation over the batch; 0 for a single image."""
+    batch = gathered(statistic.detach())
+    return batch.std(0, correction=min(correction, len(batch) - 1), keepdim=True)
 
 
 def features_at(backbone: Backbone, place: str | int, name: str) -> tuple[nn.Module, int]:
@@ -79,6 +88,7 @@ class PerturbationSettings(Settings):
         "embedding", "ours", "position, or a block index; unpublished: same as FisherTune's simulated domain"
     )
     probability: float = setting(0.5, "paper", "that a batch is perturbed (DSU)", gt=0, le=1)
+    deviations: Deviations = setting("unbiased", "paper", "standard deviations, as in DSU's released code")
 
 
 class Perturbation(nn.Module):
@@ -113,8 +123,8 @@ class Perturbation(nn.Module):
         """Return x' for patch features x (B, N, C), computed in float32 and returned in the dtype of x."""
         micro_batch = current()
         noise = torch.randn(2, x.shape[0] * micro_batch.of, 1, x.shape[2])  # on the CPU: the same on every device
-        own = (micro_batch.rows(each).to(x.device) for each in noise)
-        return restyle(x.float(), *own).to(x.dtype)
+        first, second = (micro_batch.rows(each).to(x.device) for each in noise)
+        return restyle(x.float(), first, second, CORRECTIONS[self.settings.deviations]).to(x.dtype)
 
     def _hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
         if not self.training:

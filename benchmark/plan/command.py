@@ -125,7 +125,7 @@ def _classes(fixed: Protocol) -> int:
 
 def _row(name: str, of_method: Sequence[Job], pending: int, cost: costs.Cost) -> Row:
     kind, hours, basis = _hours(of_method[0], cost)
-    phases = " + ".join(f"{phase.iterations} {phase.name}" for phase in cost.phases)
+    phases = " + ".join(f"{phase.iterations} {phase.name}{' on top' * phase.extra}" for phase in cost.phases)
     cells = (
         name, f"{pending} of {len(of_method)}", phases, f"{cost.trainable / 1e6:.3f}", f"{cost.memory / 1e9:.1f}",
         f"{cost.checkpoint / 1e9:.2f}", f"{hours:.2f} {kind}", basis,

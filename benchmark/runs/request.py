@@ -23,13 +23,16 @@ from benchmark.runs.spec import Given, RunSpec
 from benchmark.training.runtime import RuntimeOptions
 
 GROUPS = {
-    "table4": ("full", "freeze", "random", "random-q", "random-k", "random-v", "fim", "delta-fim", "fishertune"),
+    "table4": (
+        "full", "freeze", "random-all", "random-q", "random-k", "random-v", "fim-variational", "delta-fim-variational",
+        "fishertune",
+    ),
     "table5": tuple(
         name + carried for name in ("adaptformer", "vpt", "rein", "fishertune") for carried in ("", PERTURBED)
     ),
     "figure3": ("full", "freeze", "parts"),
     "figure5": (
-        "fim", "fim-variational", "delta-fim", "delta-fim-variational", "fishertune", "dr-fim-variational",
+        "fim", "fim-variational", "delta-fim", "delta-fim-variational", "fishertune-per-sample", "fishertune",
     ),
 }  # fmt: skip
 """Names for groups of methods: FisherTune's Tables 4 and 5, and its Figures 3 and 5 (which omits ΔF)."""

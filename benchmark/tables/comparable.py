@@ -38,6 +38,7 @@ def check(records: Sequence[Record], *, use: str = "table", across: bool = False
             if getattr(other, name) != value:
                 found = f"{name} is {_short(getattr(other, name))} in one, {_short(value)} in the other"
                 _refuse(other, record, found, use)
+    _check_budgets(records, use)
     noted: dict[str, Record] = {}
     for record in records:
         if not record.vfm:
@@ -68,6 +69,15 @@ def as_protocol(records: Sequence[Record], fixed: Protocol) -> None:
             f"{_short(theirs)} in the record, {_short(ours)} in the protocol; run it again with --force, or move the "
             "record to another folder"
         )
+
+
+def _check_budgets(records: Sequence[Record], use: str) -> None:
+    """Refuse records in which an estimate took training iterations without saying so, beside newer ones."""
+    old = [record for record in records if "estimate" in record.seconds and "budget" not in record.settings]
+    new = [record for record in records if record.gradient_evaluations]
+    if old and new:
+        found = "budget is shared in the older one: its estimate took training iterations that other methods kept"
+        _refuse(old[0], new[0], found, use)
 
 
 def _check_pair(one: Record, other: Record, use: str) -> None:

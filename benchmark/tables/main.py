@@ -20,9 +20,9 @@ from benchmark.tables.runs import Runs, cell, decimals, mean_score, oracle_gap, 
 ORDER = (
     "full", "freeze",
     "lora", "adaptformer", "vpt", "rein", "vqt", "fada", "soma", "soma-as-released", "geco",
-    "bitfit", "layernorm", "random", "random-q", "random-k", "random-v", "childtune", "childtune-f", "childtune-d",
-    "fim", "fim-variational", "delta-fim", "delta-fim-variational", "dr-fim-variational", "parts",
-    "fishertune",
+    "bitfit", "layernorm", "random", "childtune", "childtune-f", "childtune-d",
+    "parts", "random-all", "random-q", "random-k", "random-v",
+    "fim", "fim-variational", "delta-fim", "delta-fim-variational", "fishertune-per-sample", "fishertune",
 )  # fmt: skip
 """Row order: full and frozen, methods that add parameters, methods that select among the backbone's, FisherTune."""
 AVERAGE, TRAINABLE = "average", "trained"

@@ -19,10 +19,13 @@ class Choice:
         candidates: in the order of the backbone; a fused matrix has several.
         places: for each candidate, the flat positions of its selected weights within its rows, int32.
         turns: for each candidate, the ranks of these weights among all selected, 0 to k - 1, int32.
+        scores: the scores of all selected weights, descending, (k,).
     """
 
-    def __init__(self, candidates: Sequence[Candidate], places: list[Tensor], turns: list[Tensor]) -> None:
-        self.candidates, self.places, self.turns = candidates, places, turns
+    def __init__(
+        self, candidates: Sequence[Candidate], places: list[Tensor], turns: list[Tensor], scores: Tensor
+    ) -> None:
+        self.candidates, self.places, self.turns, self.scores = candidates, places, turns, scores
 
     @classmethod
     def best(cls, candidates: Sequence[Candidate], scores: Mapping[str, Tensor], k: int, ranking: str) -> Choice:
@@ -42,10 +45,10 @@ class Choice:
             masks = (top_k({"": score}, count)[""] for score, count in zip(scores.values(), counts, strict=True))
         places = [mask.reshape(-1).nonzero().flatten().to(torch.int32) for mask in masks]
         chosen = [score.reshape(-1)[place] for score, place in zip(scores.values(), places, strict=True)]
-        order = torch.cat(chosen).argsort(descending=True, stable=True)
+        descending, order = torch.cat(chosen).sort(descending=True, stable=True)
         turns = torch.empty(k, dtype=torch.int32, device=order.device)
         turns[order] = torch.arange(k, dtype=torch.int32, device=order.device)
-        return cls(candidates, places, list(turns.split([len(place) for place in places])))
+        return cls(candidates, places, list(turns.split([len(place) for place in places])), descending)
 
     def masks(self, count: int) -> dict[str, Tensor]:
         """Return the ``count`` best weights: matrix name to boolean mask of its shape."""
@@ -70,14 +73,15 @@ class Choice:
         return by_block(self.candidates, [len(place) for place in self.places])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return positions and ranks."""
-        return {"places": self.places, "turns": self.turns}
+        """Return positions, ranks and scores."""
+        return {"places": self.places, "turns": self.turns, "scores": self.scores}
 
     @classmethod
     def restored(cls, candidates: Sequence[Candidate], state: dict[str, Any]) -> Choice:
         """Return the selection with the given :meth:`state_dict`."""
         device = candidates[0].parameter.device
-        return cls(candidates, *([x.to(device) for x in state[key]] for key in ("places", "turns")))
+        places, turns = ([x.to(device) for x in state[key]] for key in ("places", "turns"))
+        return cls(candidates, places, turns, state["scores"].to(device))
 
 
 def quotas(sizes: Sequence[int], k: int) -> list[int]:

@@ -19,7 +19,9 @@ which also follows from substituting Eq. 14 into Eq. 7. At 1, evidence and prior
 and the overlap rises from 61 % to 76 % (F alone: 91 %).
 
 *Draws.* F(x), F(x') and exp(-(ε_μ + ε_σ)) are averaged over all batches before taking the ratio: a ratio of means, not
-a mean of ratios, since the ratio of a single batch is mostly noise.
+a mean of ratios, since the ratio of a single batch is mostly noise. Averaged like this, exp(-(ε_μ + ε_σ)) is nearly a
+constant, about 0.2 with magnitudes and 1 signed. With ``damping_per``, it weights each batch or sample within the two
+means of the ratio instead, so that a sample with a larger shift counts less.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ def drf(
     *,
     prior: float,
     scale: str,
+    before: Mapping[str, Tensor] | None = None,
 ) -> Computed:
     """Return DRF = F + exp(-(ε_μ + ε_σ)) ΔF (Eq. 7), one value per weight.
 
@@ -68,14 +71,15 @@ def drf(
         damping: exp(-(ε_μ + ε_σ)), averaged over draws.
         prior: see :func:`delta_f`.
         scale: ``rank``, ``median`` (of the non-zero values) or ``none``.
+        before: F(x) within ΔF where it is weighted otherwise than ``seen``.
     """
-    change = _change(seen, prior)
+    before = seen if before is None else before
+    change = _change(before, prior)
     first = scaling(seen.values(), scale)
-    second = scaling((change(seen[name], shifted[name]) for name in seen), scale)
+    second = scaling((change(before[name], shifted[name]) for name in seen), scale)
 
     def score(name: str) -> Tensor:
-        here, there = seen[name], shifted[name]
-        return first(here) + damping * second(change(here, there))
+        return first(seen[name]) + damping * second(change(before[name], shifted[name]))
 
     return Computed(seen, score)
 
@@ -83,12 +87,6 @@ def drf(
 def in_units(values: Mapping[str, Tensor], unit: float) -> Computed:
     """Return the values divided by ``unit``, which must not be 0."""
     return Computed(values, lambda name: values[name] / unit)
-
-
-def same_scale(values: Mapping[str, Tensor], scale: str) -> Computed:
-    """Return the rescaled values, see :func:`scaling`."""
-    scaled = scaling(values.values(), scale)
-    return Computed(values, lambda name: scaled(values[name]))
 
 
 def scaling(values: Iterable[Tensor], scale: str) -> Callable[[Tensor], Tensor]:

@@ -2,33 +2,38 @@
 
 Algorithm 1 of the paper. T1 trains the decoder on the frozen backbone. Protocols with a decoder warm-up do this for all
 methods; otherwise it is a phase of this method, since gradients through an untrained decoder carry no information about
-the backbone. T2 estimates and T3 tunes. All phases together take the iterations that every method has.
+the backbone. T2 estimates and T3 tunes. The paper states none of their lengths. By default T3 takes the iterations that
+every method has, and T1 and T2 come on top of them: the decoder that T1 trains only serves the estimate and is put back
+afterwards, since training it longer than for other methods would be an advantage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmark.method import Budget, EstimationBatch, Method, Phase, SparseAdamW, UserError, candidates
+from benchmark.method import (
+    Budget,
+    EstimationBatch,
+    Method,
+    Phase,
+    SparseAdamW,
+    UserError,
+    candidates,
+    phases_with_estimate,
+)
 from benchmark.models.backbone import Backbone
 from methods.fishertune.choice import Choice
 from methods.fishertune.computed import Computed
 from methods.fishertune.domain import UnseenDomain
-from methods.fishertune.drfim import delta_f, drf, in_units, mean
-from methods.fishertune.estimators import Estimator, NotFiniteError, SquaredGradients, average
-from methods.fishertune.fisher import sample_labels, sample_losses
-from methods.fishertune.schedule import share_at, stage
+from methods.fishertune.drfim import mean
+from methods.fishertune.estimates import BOTH, HALVES, PASSES, Estimates, domains
+from methods.fishertune.schedule import above_threshold, share_at, stage
 from methods.fishertune.sensitivity import means
 from methods.fishertune.settings import Criterion, FisherTuneSettings
 from methods.fishertune.spool import Spool
-from methods.fishertune.variational import Variational
-
-HALVES = 2  # even and odd iterations give separate estimates, to measure how well two estimates agree
 
 
 class FisherTune(Method):
@@ -64,12 +69,11 @@ class FisherTune(Method):
         self._matrices = {candidate.name: candidate.parameter for candidate in self._candidates}
         for matrix in self._matrices.values():
             matrix.requires_grad_(True)
-        self._domain = UnseenDomain(backbone, self.settings.place, self.settings.noise)
-        self._seen: list[Estimator] = []  # per half, on x; only during the estimation phase
-        self._shifted: list[Estimator] = []  # per half, on x'
-        self._dampings: list[float] = []
+        self._domain = UnseenDomain(backbone, self.settings.place, self.settings.noise, self.settings.deviations)
+        self._estimates: Estimates | None = None  # only during the estimation phase
         self._evaluations = 0
         self._choice: Choice | None = None
+        self._seeds = torch.randint(2**62, (len(self._candidates),), generator=rng).tolist()
         self._facts: dict[str, Any] = {}
 
     def phases(self, budget: Budget) -> tuple[Phase, ...]:
@@ -78,22 +82,10 @@ class FisherTune(Method):
         Raises:
             UserError: too few iterations for all phases.
         """
-        iterations = budget.iterations
-        share = 0.0 if budget.warmed else self.settings.decoder_first
-        alone = max(1, round(share * iterations)) if share else 0
-        rest = iterations - alone
-        if rest < 2:
-            before = f"decoder phase ({alone}), " if alone else ""
-            raise UserError(
-                f"fishertune: {iterations} iterations are too few for {before}estimation phase and tuning; use at "
-                f"least {alone + 2}"
-            )
-        estimation = min(max(HALVES, round(self.settings.estimation * iterations)), rest - 1)
-        phases = (
-            Phase("estimate", estimation, backbone=False, decoder=False, estimate=True),
-            Phase("tune", rest - estimation),
-        )
-        return (Phase("decoder", alone, backbone=False), *phases) if alone else phases
+        if self.settings.criterion == "random" and self.settings.budget == "own":
+            return (Phase("tune", budget.iterations),)
+        passes = domains(self.settings) * PASSES[self.settings.estimator]
+        return phases_with_estimate(self.settings, budget, method="fishertune", passes=passes, at_least=HALVES)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group of the matrices with candidates, of which only selected weights are updated."""
@@ -111,15 +103,12 @@ class FisherTune(Method):
         Raises:
             UserError: a gradient is NaN or infinite.
         """
-        if not self._seen:
-            self._seen, self._shifted = self._estimators(), self._estimators()
-        half = batch.step % HALVES
-        # x and x' share the random numbers for labels and those of the estimator.
-        uniforms = batch.micro_batch.draw(torch.rand, batch.labels.shape, batch.rng)
-        noise = int(torch.randint(2**62, (), generator=batch.rng))
-        self._update(self._seen[half], batch, uniforms, noise, shifted=False)
-        self._update(self._shifted[half], batch, uniforms, noise, shifted=True)
-        self._dampings.append(self._domain.damping(self.settings.damping))
+        if self.settings.criterion == "random":
+            return
+        if self._estimates is None:
+            self._estimates = Estimates(self.settings, self._candidates, self._domain)
+        self._estimates.observe(batch)
+        self._evaluations = self._estimates.evaluations
 
     def select(self) -> None:
         """Select the weights, collect the facts for the record, and free the estimates.
@@ -127,18 +116,22 @@ class FisherTune(Method):
         Raises:
             UserError: the Fisher information of every weight is 0.
         """
-        criterion, both = self.settings.criterion, tuple(range(HALVES))
+        criterion, estimates = self.settings.criterion, self._estimates
+        if criterion == "random" or estimates is None:
+            self._choice = self._best(self._random_scores())
+            self._facts = {"gradient_evaluations": 0, "chosen": self._choice.counts()}
+            return
         agreement = self._agreement(criterion)
-        scores = self._kept(self._scores(both, criterion))
+        scores = self._kept(estimates.scores(criterion))
         self._choice = self._best(scores)
         if criterion != "drf":
-            scores = self._scores(both, "drf")
-        seen, shifted = self._mean(self._seen), self._mean(self._shifted)
+            scores = estimates.scores("drf")
+        seen, shifted = estimates.mean(estimates.seen), estimates.shifted_mean()
         self._facts = {
             "gradient_evaluations": self._evaluations,
             "overlap_of_halves": agreement,
-            "convergence": self._seen[0].convergence(),
-            "damping": sum(self._dampings) / len(self._dampings),
+            "convergence": estimates.seen[0].convergence(),
+            "damping": estimates.damping(),
             "mean_fisher": mean(seen),
             "mean_fisher_shifted": mean(shifted),
             "without_gradient": [name for name, value in seen.items() if not bool(value.any())],
@@ -149,19 +142,27 @@ class FisherTune(Method):
                 "drf": means(self._candidates, scores),
             },
         }
-        self._seen, self._shifted = [], []
+        self._estimates = None
 
     def before_step(self, step: int, steps: int) -> None:
-        """Add weights to the selection when a stage begins (Eq. 16)."""
+        """Change the selection when a stage begins (Eq. 16)."""
+        if self._choice is None:  # no estimate: the weights are selected at random
+            self.select()
         reached = stage(step, steps)
         if step == 0 or reached != stage(step - 1, steps):
-            start, end = self.settings.share_start, self.settings.share
-            count = self._count(share_at(reached, start, end, self.settings.schedule))
             assert self._choice is not None
-            for name, mask in self._choice.masks(count).items():
+            for name, mask in self._choice.masks(self._count_at(reached)).items():
                 self._optimizer.select(self._matrices[name], mask)
                 if self.settings.schedule == "literal":
                     self._optimizer.unselect(self._matrices[name], ~mask)
+
+    def _count_at(self, progress: float) -> int:
+        """Return how many weights train at ``progress`` = t / T."""
+        start, end, reading = self.settings.share_start, self.settings.share, self.settings.schedule
+        if reading == "threshold-value":
+            assert self._choice is not None
+            return above_threshold(progress, self._choice.scores, self._count(start))
+        return self._count(share_at(progress, start, end, reading))
 
     def choice(self, criterion: Criterion) -> Choice:
         """Return the selection from the batches so far, by a criterion of Table 4.
@@ -169,19 +170,23 @@ class FisherTune(Method):
         Raises:
             UserError: the Fisher information of every weight is 0.
         """
-        return self._best(self._kept(self._scores(tuple(range(HALVES)), criterion)))
+        assert self._estimates is not None
+        return self._best(self._kept(self._estimates.scores(criterion)))
 
     def evaluations(self, criterion: Criterion) -> int:
         """Return the number of per-image gradients used for that selection: F needs only x, the others x and x'."""
         return self._evaluations // 2 if criterion == "f" else self._evaluations
 
     def trainable(self) -> int:
-        """Return the number of weights in the largest selection."""
-        return self._count(self.settings.share)
+        """Return the number of weights in the largest selection; for ``threshold-value`` an upper bound."""
+        last = self.settings.schedule == "threshold-percentile"
+        return self._count_at(1.0) if last else self._count(self.settings.share)
 
     def stored_values(self) -> int:
-        """Return the size of the estimates: one value per weight of the matrices, for each half, on x and x'."""
-        return HALVES * 2 * sum(matrix.numel() for matrix in self._matrices.values())
+        """Return the size of the estimates: one value per weight of the matrices, half and domain."""
+        if self.settings.criterion == "random":
+            return 0
+        return HALVES * domains(self.settings) * sum(matrix.numel() for matrix in self._matrices.values())
 
     def peak_values(self) -> int:
         """Return 0: estimates, and scores during selection, are stored in a file."""
@@ -202,9 +207,7 @@ class FisherTune(Method):
     def state_dict(self) -> dict[str, Any]:
         """Return the estimates, and the selection once there is one."""
         return {
-            "seen": [estimator.state_dict() for estimator in self._seen],
-            "shifted": [estimator.state_dict() for estimator in self._shifted],
-            "dampings": self._dampings,
+            "estimates": None if self._estimates is None else self._estimates.state_dict(),
             "evaluations": self._evaluations,
             "choice": None if self._choice is None else self._choice.state_dict(),
             "facts": self._facts,
@@ -212,59 +215,40 @@ class FisherTune(Method):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
-        self._seen, self._shifted = (self._estimators() if state[key] else [] for key in ("seen", "shifted"))
-        for estimators, saved in ((self._seen, state["seen"]), (self._shifted, state["shifted"])):
-            for estimator, values in zip(estimators, saved, strict=True):
-                estimator.load_state_dict(values)
-        self._dampings, self._evaluations = list(state["dampings"]), state["evaluations"]
-        choice, self._facts = state["choice"], state["facts"]
+        self._estimates = None
+        if state["estimates"] is not None:
+            self._estimates = Estimates(self.settings, self._candidates, self._domain)
+            self._estimates.load_state_dict(state["estimates"])
+        choice, self._facts, self._evaluations = state["choice"], state["facts"], state["evaluations"]
         self._choice = None if choice is None else Choice.restored(self._candidates, choice)
 
     # -- helpers ------------------------------------------------------------------------------------------
 
-    def _estimators(self) -> list[Estimator]:
-        if self.settings.estimator == "variational":
-            squares = sum(matrix.detach().square().sum().item() for matrix in self._matrices.values())
-            size = sum(matrix.numel() for matrix in self._matrices.values())
-            tau = self.settings.tau * (squares / size) ** 0.5
-            return [Variational(self._matrices, tau, prior=self.settings.prior) for _ in range(HALVES)]
-        return [SquaredGradients(self._matrices, self.settings.estimator) for _ in range(HALVES)]
-
     def _count(self, share: float) -> int:
         return round(share * self._size)
 
-    def _update(
-        self, estimator: Estimator, batch: EstimationBatch, uniforms: Tensor, noise: int, *, shifted: bool
-    ) -> None:
-        """Update an estimator with one batch."""
-        labels = batch.labels if self.settings.labels == "ground-truth" else None
+    def _random_scores(self) -> Computed:
+        """Return uniformly random scores per candidate, the same whenever they are read."""
+        keys = {f"{c.name}[{c.group}]": (c, seed) for c, seed in zip(self._candidates, self._seeds, strict=True)}
 
-        def losses() -> Tensor:
-            nonlocal labels
-            self._evaluations += batch.images.shape[0] * batch.micro_batch.of
-            logits = batch.logits(self._domain.images(batch.images) if shifted else batch.images)
-            if labels is None:  # drawn in the first pass and reused in later ones
-                labels = sample_labels(logits, uniforms)
-            return sample_losses(logits, labels)
+        def draw(name: str) -> Tensor:
+            candidate, seed = keys[name]
+            shape = candidate.share(candidate.parameter).shape
+            return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
-        try:
-            with self._domain.entered(batch.rng, batch.micro_batch) if shifted else nullcontext():
-                estimator.update(losses, noise)
-        except NotFiniteError as error:
-            raise UserError(
-                f"fishertune: {error} at estimation step {batch.step} on {'x' + chr(39) * shifted}; lower "
-                "the learning rate of the decoder, or perturb another position (place)"
-            ) from None
+        return Computed(keys, draw)
 
     def _agreement(self, criterion: Criterion) -> float | None:
         """Return the overlap of the selections from the two halves; None if one of them has seen no batch."""
-        if not all(estimator.count for estimator in self._seen):
+        assert self._estimates is not None
+        if not all(estimator.count for estimator in self._estimates.seen):
             return None
-        first, second = (self._best(self._kept(self._scores((half,), criterion))) for half in range(HALVES))
+        halves = (self._best(self._kept(self._estimates.scores(criterion, (half,)))) for half in BOTH)
+        first, second = halves
         return first.overlap(second)
 
     def _best(self, scores: Computed) -> Choice:
-        return Choice.best(self._candidates, scores, self.trainable(), self.settings.ranking)
+        return Choice.best(self._candidates, scores, self._count(self.settings.share), self.settings.ranking)
 
     def _kept(self, scores: Computed) -> Computed:
         """Return the scores stored in a file, so that reading them several times computes them once."""
@@ -273,29 +257,3 @@ class FisherTune(Method):
         for name, score in scores.items():
             kept.add(name, score)
         return Computed(scores, kept.__getitem__)
-
-    def _mean(self, estimators: Sequence[Estimator]) -> Computed:
-        """Return the mean of several estimates, per candidate."""
-        places = {f"{c.name}[{c.group}]": (c.name, c.rows) for c in self._candidates}
-        return Computed(places, lambda name: average(estimators, *places[name]))
-
-    def _scores(self, halves: tuple[int, ...], criterion: str) -> Computed:
-        """Return ``f``, ``delta-f`` or ``drf`` per candidate, from the given halves of the iterations."""
-        seen = self._mean([self._seen[half] for half in halves])
-        shifted = self._mean([self._shifted[half] for half in halves])
-        unit = mean(seen)
-        if unit < torch.finfo(torch.float32).tiny:  # smaller values are denormal, so ratios lose precision
-            raise UserError(
-                f"fishertune: the Fisher information of every weight is 0 after {len(self._dampings)} estimation "
-                "steps, so the loss does not depend on the backbone; use a longer decoder warm-up (protocol: "
-                "decoder.warmup)"
-            )
-        if criterion == "f":
-            return seen
-        if self.settings.scale != "none":
-            seen, shifted = in_units(seen, unit), in_units(shifted, unit)
-        if criterion == "delta-f":
-            return delta_f(seen, shifted, self.settings.prior)
-        dampings = [value for step, value in enumerate(self._dampings) if step % HALVES in halves]
-        damping = sum(dampings) / len(dampings)
-        return drf(seen, shifted, damping, prior=self.settings.prior, scale=self.settings.scale)

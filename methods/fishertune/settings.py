@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, model_validator
 
-from benchmark.method import GROUPS, Group, Settings, setting
+from benchmark.method import GROUPS, Deviations, EstimateSettings, Group, setting
+from methods.fishertune.schedule import Schedule
 
-Criterion = Literal["drf", "delta-f", "f"]
+Criterion = Literal["drf", "delta-f", "f", "random"]
 Estimate = Literal["per-sample", "per-batch", "variational"]
 LITERAL = {"damping": "signed", "scale": "none", "prior": 0.0, "schedule": "literal"}
 
 
-class FisherTuneSettings(Settings):
+class FisherTuneSettings(EstimateSettings):
     """Every choice that the paper leaves open is a field; values from the paper have origin ``paper``."""
 
     reading: Literal["reasoned", "literal"] = setting(
@@ -24,40 +25,45 @@ class FisherTuneSettings(Settings):
     )
     share_start: float = setting(0.01, "ours", "δ_min, fraction of the whole backbone; unpublished", ge=0, le=1)
     groups: tuple[Group, ...] = setting(GROUPS, "paper", "matrices to select from (Eq. 3)")
-    schedule: Literal["widening", "literal"] = setting(
-        "widening", "ours", "Eq. 16 as printed shrinks the selection, but the text says that it widens"
+    schedule: Schedule = setting(
+        "widening",
+        "ours",
+        "Eq. 16 as printed shrinks the selection (literal), but the text says that it widens; threshold-value and "
+        "threshold-percentile read it as a threshold on DR-FIM, which falls; constant selects everything at once",
     )
     ranking: Literal["global", "per-tensor"] = setting(
         "global", "ours", "unpublished; 5 % of 304.20 M suggests one budget for all tensors"
     )
-    criterion: Criterion = setting("drf", "paper", "Eq. 7; Table 4 has the others")
+    criterion: Criterion = setting("drf", "paper", "Eq. 7; Table 4 has the others; random estimates nothing")
     estimator: Estimate = setting(
-        "per-sample",
-        "ours",
-        "Eq. 9 with the prior of Eq. 14 in closed form is the most stable per gradient evaluation; variational fits Λ "
-        "(Eq. 10-13) at twice the cost and is mostly noise; per-batch squares batch gradients, as most code does",
+        "variational",
+        "paper",
+        "Eq. 10-14: fits the precision Λ of a posterior; per-sample averages squared gradients (Eq. 9) and bounds ΔF "
+        "by the prior in closed form; per-batch squares batch gradients, as most code does",
     )
+    images: int = setting(512, "ours", "T2, unpublished; as many gradient evaluations as about 250 iterations", ge=1)
     tau: float = setting(0.1, "ours", "τ of the variational prior, relative to the RMS of the weights", gt=0)
     labels: Literal["sampled", "ground-truth"] = setting(
         "sampled", "paper", "Eq. 9 samples y from the model; ground-truth gives the empirical Fisher"
     )
-    decoder_first: float = setting(
-        0.1,
-        "ours",
-        "T1, unpublished; fraction of the iterations that train only the decoder, for protocols without decoder "
-        "warm-up (Rein's): with an untrained decoder, F would rank the weights of the backbone randomly",
-        ge=0,
-        lt=1,
+    shifted_labels: Literal["same", "redrawn"] = setting(
+        "same", "paper", "y for x': Eq. 5 prints F(x, y) and F(x', y); redrawn samples y' from f(y|x')"
     )
-    estimation: float = setting(0.1, "ours", "T2, unpublished; fraction of the iterations", gt=0, lt=1)
     place: Literal["pixels", "embedding"] | NonNegativeInt = setting(
         "embedding", "ours", "where x' is computed, unpublished; features, before the first block"
     )
-    noise: Literal["channel", "batch"] = setting(
-        "channel", "ours", "whether ε differs between channels and samples, unpublished; as in DSU"
+    noise: Literal["channel", "sample", "batch"] = setting(
+        "channel", "ours", "one ε per sample and channel, as in DSU, per sample, or per batch; unpublished"
     )
+    deviations: Deviations = setting("unbiased", "ours", "Σ of Eq. 6, unpublished; as in DSU's released code")
     damping: Literal["magnitude", "signed"] = setting(
-        "magnitude", "ours", "in exp(-(ε_μ + ε_σ)); signed amplifies half of all shifts"
+        "magnitude", "ours", "|ε| or ε in exp(-(ε_μ + ε_σ)); signed amplifies half of all shifts"
+    )
+    damping_per: Literal["estimate", "batch", "sample"] = setting(
+        "estimate",
+        "ours",
+        "what exp(-(ε_μ + ε_σ)) weights, unpublished: the whole ΔF by its mean, which is nearly a constant; or each "
+        "batch or sample within ΔF by its own, so that a larger shift counts less",
     )
     scale: Literal["rank", "median", "none"] = setting(
         "rank", "ours", "how F and ΔF are rescaled before they are added; Eq. 7 does not rescale"
@@ -69,8 +75,12 @@ class FisherTuneSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _literally(cls, given: Any) -> Any:
-        literal = isinstance(given, dict) and given.get("reading") == "literal"
-        return {**LITERAL, **given} if literal else given
+        if not isinstance(given, dict) or given.get("reading") != "literal":
+            return given
+        estimator = given.get("estimator", cls.model_fields["estimator"].default)
+        # The posterior cannot be fitted without its prior; Eq. 15 has one.
+        bound = {"prior": 1.0} if estimator == "variational" else {}
+        return {**LITERAL, **bound, **given}
 
     @model_validator(mode="after")
     def _consistent(self) -> FisherTuneSettings:
@@ -78,4 +88,13 @@ class FisherTuneSettings(Settings):
             raise ValueError(f"share_start {self.share_start} exceeds share {self.share}; lower share_start")
         if self.estimator == "variational" and self.prior == 0:
             raise ValueError("estimator=variational needs prior > 0")
+        if self.schedule.startswith("threshold") and self.ranking == "per-tensor":
+            raise ValueError(
+                f"schedule={self.schedule} compares all weights with one threshold, ranking=per-tensor gives each "
+                "matrix its own; use ranking=global"
+            )
+        if self.damping_per == "sample" and self.noise == "batch":
+            raise ValueError("damping_per=sample needs an ε per sample, noise=batch draws one; use damping_per=batch")
+        if self.shifted_labels == "redrawn" and self.labels == "ground-truth":
+            raise ValueError("shifted_labels=redrawn samples labels, labels=ground-truth does not; leave one out")
         return self

@@ -260,7 +260,7 @@ def test_an_absent_class_is_empty() -> None:
 
 
 def test_estimators_are_grouped_by_criterion() -> None:
-    names = ("fim", "fim-variational", "delta-fim", "fishertune")
+    names = ("fim", "fim-variational", "delta-fim", "fishertune-per-sample")
     found = [*(made(name, seed, 0.6 + 0.02 * seed) for name in names for seed in (0, 1)), made("freeze")]
     drawn = draw("estimators", found)
     (axes,) = drawn.figure.axes
@@ -275,7 +275,7 @@ def test_estimators_are_grouped_by_criterion() -> None:
     assert dots[0] == pytest.approx([100 * (run.average or 0) for run in of(found, "fim")])
     (level,) = (line.get_ydata() for line in axes.lines if line.get_linestyle() == "--")
     assert level == pytest.approx([average(of(found, "freeze"))] * 2)
-    assert list(drawn.left_out) == ["delta-fim-variational (no finished run)", "dr-fim-variational (no finished run)"]
+    assert list(drawn.left_out) == ["delta-fim-variational (no finished run)", "fishertune (no finished run)"]
 
 
 def test_a_sweep_of_fractions_is_a_line_per_method() -> None:
@@ -306,22 +306,24 @@ def report(seed: int) -> dict[str, Any]:
 
 
 def test_sensitivity_is_the_mean_over_seeds_by_layer_and_block() -> None:
-    found = [made("fishertune", seed, report=report(seed)) for seed in (0, 1)]
+    found = [made("fishertune-per-sample", seed, report=report(seed)) for seed in (0, 1)]
+    found += [made("fishertune", seed, report=report(seed)) for seed in (0, 1)]
     drawn = draw("sensitivity", found)
     maps = {axes.get_title("left"): shown(axes) for axes in drawn.figure.axes if axes.get_title("left")}
     assert list(maps) == [
-        "FIM: mean of F (log scale)",
-        "DR-FIM: mean score",
+        "FIM, per sample: mean of F (log scale)",
+        "DR-FIM, per sample: mean score",
+        "DR-FIM, variational: mean score",
         "Selected by FisherTune: fraction in % (log scale)",
     ]
     rows = [np.array(list(report(seed)["sensitivity"]["drf"].values())) for seed in (0, 1)]
-    assert maps["DR-FIM: mean score"] == pytest.approx((rows[0] + rows[1]) / 2)
-    assert maps["FIM: mean of F (log scale)"] == pytest.approx((rows[0] + rows[1]) / 2)
+    assert maps["DR-FIM, variational: mean score"] == pytest.approx((rows[0] + rows[1]) / 2)
+    assert maps["FIM, per sample: mean of F (log scale)"] == pytest.approx((rows[0] + rows[1]) / 2)
     chosen = np.array([[place, 1, 2] for place in range(4)])
     assert maps["Selected by FisherTune: fraction in % (log scale)"] == pytest.approx(100 * chosen / chosen.sum())
-    assert list(drawn.left_out) == ["dr-fim-variational (no finished run)"]
+    assert list(draw("sensitivity", found[:2]).left_out) == ["fishertune (no finished run)"]
 
 
 def test_a_record_without_the_report_is_named() -> None:
-    with pytest.raises(UserError, match=r"fishertune/seed0: report: .*fisher.*--force"):
+    with pytest.raises(UserError, match=r"fishertune/seed0: report: no drf by block.*--force"):
         draw("sensitivity", [made("fishertune", report={})])

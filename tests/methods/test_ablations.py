@@ -95,7 +95,7 @@ def test_parameters_of_a_vit_l_are_those_of_the_base() -> None:
 def test_an_arm_selects_and_trains_what_its_base_with_these_hyperparameters_does(name: str) -> None:
     base, settings = ARMS[name]
     arm, plain = registry.find("method", name), registry.find("method", base)
-    share = {"share": 0.03, **({"share_start": 0.01} if base == "fishertune" else {})}
+    share: dict[str, float] = {"share": 0.03, "share_start": 0.01, "images": 16}
     runs = [
         Run(cls(cls.Settings(**given)), 8).finish()
         for cls, given in ((arm, share), (plain, share | settings), (plain, share))

@@ -143,7 +143,7 @@ def test_a_plan_of_the_papers_protocol_needs_neither_data_nor_weights(tmp_path: 
     assert done.returncode == 0, done.stderr
     rows = rows_of(done.stdout)
     assert "3 of 3" in rows["fishertune"]
-    assert "4000 decoder + 4000 estimate + 32000 tune" in rows["fishertune"]
+    assert "4000 decoder on top + 128 estimate on top + 40000 tune" in rows["fishertune"]
     assert "15.210" in rows["fishertune"]
     assert "2.990" in rows["rein"]
     (data,) = (line for line in done.stdout.splitlines() if line.startswith("data: "))

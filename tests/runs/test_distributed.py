@@ -58,7 +58,7 @@ SECONDS = 1800
 METHODS = sorted(registry.main_methods())
 KINDS = [
     *((name, "pixels") for name in METHODS),
-    ("dr-fim-variational", "pixels"),  # an estimate that draws weights
+    ("fishertune", "pixels"),  # an estimate that draws weights
     ("lora+perturbed", "pixels"),
     ("fishertune", "linear"),
     ("fishertune", "masks"),

@@ -349,3 +349,13 @@ def test_a_single_method_is_not_marked(tmp_path: Path) -> None:
 def test_rebuilt_tables_are_identical(tmp_path: Path) -> None:
     found = suite(tmp_path, {"lora": 0.8, "full": 0.78, "freeze": 0.79})
     assert tables.build(found) == tables.build(records.read_all(tmp_path)) == tables.build(reversed(found))
+
+
+def test_an_older_record_whose_estimate_took_iterations_is_refused_beside_a_newer_one() -> None:
+    old = made("fishertune", seconds={"estimate": 1.0, "tune": 2.0}, settings={"lr": 1e-4})
+    new = made("lora", gradient_evaluations={"tune": 8})
+    told = made("fishertune[budget=shared]", seconds={"estimate": 1.0}, settings={"budget": "shared"})
+    assert one_table([told, new])
+    assert one_table([old, made("lora")])
+    with pytest.raises(UserError, match=r"fishertune/seed0 and .*lora/seed0 cannot share a table: budget is shared"):
+        tables.build([old, new])

@@ -48,7 +48,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
         made += kept(root, "cityscapes-to-acdc", "dinov2-l", method, 3, accuracy)
         made += kept(root, "cityscapes-to-adverse", "dinov2-l", method, accuracy=accuracy)
     made += kept(root, "gtav-to-cbm", "eva02-l", "rein+perturbed", 1)
-    made += kept(root, "cityscapes-to-bdd", "dinov2-l", "fim", 1)
+    made += kept(root, "cityscapes-to-bdd", "dinov2-l", "fim-variational", 1)
     return made
 
 
@@ -113,7 +113,7 @@ def test_cells_with_fewer_runs_show_their_number(found: list[Record]) -> None:
     assert made.cells[2] == Cell(3)
     assert (made.cells[0].aside, made.cells[1].aside) == (" (2)", "")
     assert "± 0" in tables.markdown(table)
-    assert row(table, "DINOv2", "fim").cells[2] == Cell(1)
+    assert row(table, "DINOv2", "fim-variational").cells[2] == Cell(1)
 
 
 def test_the_second_childtune_has_a_row_if_it_has_runs(tmp_path: Path) -> None:
@@ -208,11 +208,14 @@ def test_a_variant_with_another_test_image_size_can_be_shown(tmp_path: Path) -> 
 
 
 def test_the_papers_rows_are_available_on_any_protocol(tmp_path: Path) -> None:
-    runs = [*kept(tmp_path, "streets", "vit-tiny-streets", "fim"), *kept(tmp_path, "streets", "vit-tiny-random", "vqt")]
+    runs = [
+        *kept(tmp_path, "streets", "vit-tiny-streets", "fim-variational"),
+        *kept(tmp_path, "streets", "vit-tiny-random", "vqt"),
+    ]
     table = build(4, runs, protocol="streets", published=True)
     assert heads(table) == ["Cityscapes", "BDD100K", "Mapillary", "Avg.", "n"]
     assert [each.group for each in table.rows[::9]] == ["vit-tiny-streets"]  # Table 4 has no row for VQT
-    assert cell(table, "streets", "fim", "Avg.").mean is not None
+    assert cell(table, "streets", "fim-variational", "Avg.").mean is not None
     table = build(2, runs, protocol="streets")
     assert heads(table) == ["Trainable (M)", "road", "building", "sky", "Avg.", "n"]
 

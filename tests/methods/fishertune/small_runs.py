@@ -85,11 +85,11 @@ class Run:
         self.method, self.seed, self.step = method, seed, 0
         self.segmenter = build(family)
         method.attach(self.segmenter.backbone, torch_rng(seed, "method"))
-        self.phases = method.phases(Budget(iterations, 1, 8))
+        self.phases = method.phases(Budget(iterations, 1, 4))
         optimizer = method.optimizer((0.9, 0.999), 1e-8)
         assert isinstance(optimizer, SparseAdamW)
         self.optimizer = optimizer
-        self.iterations = iterations
+        self.iterations = sum(phase.iterations for phase in self.phases)
 
     def advance(self, iterations: int) -> Run:
         for _ in range(iterations):

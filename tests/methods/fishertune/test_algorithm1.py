@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -16,13 +16,14 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from benchmark import protocol
+from benchmark.common import registry
 from benchmark.method import Budget, Phase, UserError
 from benchmark.runs.job import Job
 from benchmark.runs.one_run import train_and_record
 from benchmark.runs.spec import RunSpec
-from methods.fishertune import METHOD, FisherTune
-from methods.fishertune import method as algorithm
-from methods.fishertune.fisher import sample_losses
+from methods.fishertune import FisherTune, FisherTunePerSample
+from methods.fishertune import estimates as algorithm
+from methods.fishertune.fisher import sample_labels, sample_losses
 from tests.methods.fishertune.small_runs import Run, build, estimation
 
 pytestmark = pytest.mark.slow
@@ -31,7 +32,9 @@ Settings = FisherTune.Settings
 
 
 def tune(iterations: int = 12, seed: int = 0, family: str = "plain", **settings: Any) -> Run:
-    return Run(FisherTune(Settings(**{"lr": 1e-2, "estimation": 0.35} | settings)), iterations, seed, family)
+    """Return a run whose estimate takes its steps from the ``iterations``."""
+    base: dict[str, Any] = {"lr": 1e-2, "budget": "shared", "estimation": 0.35, "estimator": "per-sample"}
+    return Run(FisherTune(Settings(**base | settings)), iterations, seed, family)
 
 
 def flat(masks: dict[str, Tensor]) -> Tensor:
@@ -95,7 +98,13 @@ def test_the_seed_determines_the_mask() -> None:
         {"place": "pixels"},
         {"place": 0},
         {"noise": "batch"},
+        {"noise": "sample"},
+        {"deviations": "population"},
+        {"shifted_labels": "redrawn"},
         {"damping": "signed"},
+        {"damping_per": "batch", "noise": "batch"},
+        {"damping_per": "sample", "noise": "sample"},
+        {"criterion": "random"},
         {"scale": "median"},
         {"scale": "none"},
         {"prior": 0.0},
@@ -160,19 +169,17 @@ def test_the_variational_estimate_costs_twice_and_reports_its_convergence() -> N
     assert 0 <= run.method.report()["convergence"] < 1
 
 
-def test_the_literal_reading_sets_fields_that_are_not_given() -> None:
-    settings = Settings(reading="literal", scale="median")
-    assert (settings.damping, settings.scale, settings.prior, settings.schedule) == (
-        "signed",
-        "median",
-        0.0,
-        "literal",
-    )
+@pytest.mark.parametrize(("estimator", "prior"), [("per-sample", 0.0), ("variational", 1.0)])
+def test_the_literal_reading_sets_fields_that_are_not_given(estimator: str, prior: float) -> None:
+    """A posterior cannot be fitted without its prior, so there Eq. 15 with the prior is the literal reading."""
+    settings = Settings.model_validate({"reading": "literal", "scale": "median", "estimator": estimator})
+    found = (settings.damping, settings.scale, settings.prior, settings.schedule)
+    assert found == ("signed", "median", prior, "literal")
 
 
 @pytest.mark.parametrize(("iterations", "estimating"), [(2, 1), (3, 2), (18, 2), (400, 40)])
 def test_both_phases_fit_any_number_of_iterations(iterations: int, estimating: int) -> None:
-    phases = FisherTune().phases(Budget(iterations, 1, 8))
+    phases = FisherTune(Settings(budget="shared")).phases(Budget(iterations, 1, 8))
     assert [phase.iterations for phase in phases] == [estimating, iterations - estimating]
 
 
@@ -183,18 +190,17 @@ def test_both_phases_fit_any_number_of_iterations(iterations: int, estimating: i
 def test_without_a_warm_up_in_the_protocol_a_decoder_phase_comes_first(
     iterations: int, share: float, lengths: list[int]
 ) -> None:
-    method = FisherTune(Settings(decoder_first=share))
+    method = FisherTune(Settings(decoder_first=share, budget="shared"))
     phases = method.phases(Budget(iterations, 0, 8))
     assert [phase.iterations for phase in phases] == lengths
     assert phases[-2:] == (
-        Phase("estimate", lengths[-2], backbone=False, decoder=False, estimate=True),
+        Phase("estimate", lengths[-2], backbone=False, decoder=False, estimate=True, passes=4),
         Phase("tune", lengths[-1]),
     )
     assert phases[:-2] == ((Phase("decoder", lengths[0], backbone=False),) if share else ())
     # With one iteration of decoder warm-up in the protocol, no phase is added.
-    assert method.phases(Budget(iterations, 1, 8)) == FisherTune(Settings(decoder_first=0.0)).phases(
-        Budget(iterations, 0, 8)
-    )
+    without = FisherTune(Settings(decoder_first=0.0, budget="shared"))
+    assert method.phases(Budget(iterations, 1, 8)) == without.phases(Budget(iterations, 0, 8))
 
 
 def test_without_a_warm_up_the_loop_trains_the_decoder_first(
@@ -220,9 +226,9 @@ def test_a_single_estimation_step_is_enough() -> None:
 
 def test_one_iteration_is_refused() -> None:
     with pytest.raises(UserError, match=r"fishertune: 1 iterations .*at least 2"):
-        FisherTune().phases(Budget(1, 1, 8))
+        FisherTune(Settings(budget="shared")).phases(Budget(1, 1, 8))
     with pytest.raises(UserError, match=r"fishertune: 2 iterations .*\(1\).*at least 3"):
-        FisherTune().phases(Budget(2, 0, 8))
+        FisherTune(Settings(budget="shared")).phases(Budget(2, 0, 8))
 
 
 @pytest.mark.parametrize(
@@ -235,11 +241,90 @@ def test_one_iteration_is_refused() -> None:
         {"prior": -1.0},
         {"place": "head"},
         {"scal": "rank"},
+        {"images": 0},
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"schedule": "threshold-value", "ranking": "per-tensor"},
+        {"schedule": "threshold-percentile", "ranking": "per-tensor"},
+        {"damping_per": "sample", "noise": "batch"},
+        {"labels": "ground-truth", "shifted_labels": "redrawn"},
+        {"estimator": "variational", "prior": 0.0},
+    ],
+)
+def test_readings_that_contradict_each_other_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(**wrong)
+    assert all(name in str(caught.value) for name in wrong)
+
+
+@pytest.mark.parametrize("labels", ["same", "redrawn"])
+def test_shifted_images_get_the_same_labels_unless_redrawn(labels: Literal["same", "redrawn"]) -> None:
+    """With labels drawn for x, F(x') is that of (x', y); computed here from the same y by a second method."""
+    method = FisherTune(Settings(shifted_labels=labels, estimator="per-sample", place="pixels"))
+    segmenter = build()
+    method.attach(segmenter.backbone, torch.Generator())
+    given = estimation(segmenter, 0, 1)
+    method.observe_batch(given)
+    shifted = method.state_dict()["estimates"]["shifted"][0]["sums"]
+
+    again = estimation(segmenter, 0, 1)
+    uniforms = torch.rand(again.labels.shape, generator=again.rng)
+    torch.randint(2**62, (), generator=again.rng)  # the seed of the estimator
+    with method._domain.entered(again.rng):
+        moved = method._domain.images(again.images)
+    drawn = sample_labels(segmenter(again.images if labels == "same" else moved), uniforms)
+    name, weight = next(iter(method._matrices.items()))
+    total = torch.zeros_like(weight)
+    for image, label in zip(moved, drawn, strict=True):
+        loss = sample_losses(segmenter(image[None]), label[None])
+        total += torch.autograd.grad(loss.sum(), weight)[0].square()
+    torch.testing.assert_close(shifted[name], total, rtol=1e-3, atol=1e-3 * total.max().item())
+
+
+@pytest.mark.parametrize("estimator", ["per-sample", "variational"])
+def test_a_larger_shift_counts_less_in_delta_f_if_each_sample_is_damped(estimator: str) -> None:
+    """The weighted estimate on x is Σ w_i F_i with w_i = exp(-|ε_μ,i| - |ε_σ,i|); with one image, w F."""
+    base: dict[str, Any] = {"estimator": estimator, "noise": "sample"}
+    whole, damped = (FisherTune(Settings(**base, damping_per=per)) for per in ("estimate", "sample"))
+    for method in (whole, damped):
+        segmenter = build()
+        method.attach(segmenter.backbone, torch.Generator())
+        given = estimation(segmenter, 0, 1)
+        method.observe_batch(replace(given, images=given.images[:1], labels=given.labels[:1]))
+    mine, theirs = damped._estimates, whole._estimates
+    assert mine is not None
+    assert theirs is not None
+    assert mine.damping() == pytest.approx(theirs.damping())
+    name = next(iter(damped._matrices))
+    expected = theirs.seen[0].fisher(name)
+    torch.testing.assert_close(mine.seen[0].fisher(name), expected)
+    if estimator == "per-sample":
+        torch.testing.assert_close(mine.weighted[0].fisher(name), mine.damping() * expected)
+    assert damped.stored_values() == whole.stored_values() * 3 / 2
+    assert mine.evaluations == theirs.evaluations * 3 / 2
+
+
+def test_the_selection_never_shrinks_with_a_falling_threshold() -> None:
+    sizes = {}
+    for schedule in ("threshold-value", "threshold-percentile", "constant"):
+        run = tune(schedule=schedule)
+        run.advance(run.phases[0].iterations)
+        sets = [flat(run.advance(1).selected()) for _ in range(run.iterations - run.phases[0].iterations)]
+        assert all(bool((later >= earlier).all()) for earlier, later in itertools.pairwise(sets))
+        sizes[schedule] = [int(chosen.sum()) for chosen in sets]
+    total = sum(parameter.numel() for parameter in run.segmenter.backbone.parameters())
+    assert sizes["threshold-value"][0] == sizes["threshold-percentile"][0] == round(0.01 * total)
+    assert sizes["threshold-value"][-1] != sizes["threshold-percentile"][-1]
+    assert len(set(sizes["constant"])) == 1
+    assert sizes["constant"][0] == round(0.05 * total)
 
 
 def test_more_weights_than_candidates_are_refused() -> None:
@@ -277,6 +362,7 @@ def test_x_and_shifted_x_share_all_other_random_numbers(estimator: str) -> None:
     method.observe_batch(replace(given, images=given.images[:1], labels=given.labels[:1]))
     state = method.state_dict()
     key = "log" if estimator == "variational" else "sums"
+    state = state["estimates"]
     for name, value in state["seen"][0][key].items():
         assert bool(value.any())
         torch.testing.assert_close(state["shifted"][0][key][name], value, rtol=0.05, atol=1e-3 * value.abs().max())
@@ -285,15 +371,17 @@ def test_x_and_shifted_x_share_all_other_random_numbers(estimator: str) -> None:
 def test_halves_are_estimated_separately() -> None:
     run = tune(noise="batch", damping="signed")
     run.advance(run.phases[0].iterations)
-    state = run.method.state_dict()
     method = run.method
     assert isinstance(method, FisherTune)
-    before = [dict(method._scores((half,), "drf")) for half in (0, 1)]
+    estimates = method._estimates
+    assert estimates is not None
+    before = [dict(estimates.scores("drf", (half,))) for half in (0, 1)]
+    state = estimates.state_dict()
     state["seen"][1]["sums"] = {name: value * 3 + 1 for name, value in state["seen"][1]["sums"].items()}
     state["shifted"][1]["sums"] = {name: value * 2 for name, value in state["shifted"][1]["sums"].items()}
     state["dampings"] = [value + (step % 2) for step, value in enumerate(state["dampings"])]
-    method.load_state_dict(state)
-    after = [method._scores((half,), "drf") for half in (0, 1)]
+    estimates.load_state_dict(state)
+    after = [estimates.scores("drf", (half,)) for half in (0, 1)]
     for name, value in before[0].items():
         assert torch.equal(value, after[0][name])
         assert not torch.equal(before[1][name], after[1][name])
@@ -303,17 +391,20 @@ def test_estimates_ignore_labels_unless_requested() -> None:
     found = {}
     for labels in ("sampled", "ground-truth"):
         for shift in (0, 1):
-            method = FisherTune(Settings(labels=labels))
+            method = FisherTune(Settings(labels=labels, estimator="per-sample"))
             segmenter = build()
             method.attach(segmenter.backbone, torch.Generator())
             given = estimation(segmenter, 0, 1)
             given.labels.add_(shift).remainder_(5)
             method.observe_batch(given)
-            found[labels, shift] = next(iter(method.state_dict()["seen"][0]["sums"].values()))
+            found[labels, shift] = next(iter(method.state_dict()["estimates"]["seen"][0]["sums"].values()))
     assert torch.equal(found["sampled", 0], found["sampled", 1])
     assert not torch.equal(found["ground-truth", 0], found["ground-truth", 1])
 
 
-def test_the_registry_name_finds_the_method() -> None:
-    assert METHOD is FisherTune
-    assert METHOD.label == "FisherTune"
+def test_the_registered_rows_differ_only_in_the_estimate() -> None:
+    assert registry.find("method", "fishertune") is FisherTune
+    assert registry.find("method", "fishertune-per-sample") is FisherTunePerSample
+    full, single = FisherTune().settings.model_dump(), FisherTunePerSample().settings.model_dump()
+    assert {name for name in full if full[name] != single[name]} == {"estimator", "images"}
+    assert (full["estimator"], single["estimator"]) == ("variational", "per-sample")

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from benchmark.method import top_k
-from methods.fishertune.drfim import delta_f, drf, mean, same_scale
+from methods.fishertune.drfim import delta_f, drf, mean, scaling
 from methods.fishertune.ranks import ranks
 
 
@@ -110,6 +110,6 @@ def test_ranks_of_zeros_are_zero() -> None:
 
 
 def test_the_median_ignores_zeros() -> None:
-    found = same_scale({"a": torch.tensor([0.0, 0.0, 0.0, 2.0, 4.0, 8.0])}, "median")
-    assert found["a"].tolist() == [0.0, 0.0, 0.0, 0.5, 1.0, 2.0]
-    assert math.isfinite(same_scale({"a": torch.zeros(3)}, "median")["a"].sum().item())
+    values = torch.tensor([0.0, 0.0, 0.0, 2.0, 4.0, 8.0])
+    assert scaling([values], "median")(values).tolist() == [0.0, 0.0, 0.0, 0.5, 1.0, 2.0]
+    assert math.isfinite(scaling([torch.zeros(3)], "median")(torch.zeros(3)).sum().item())

@@ -29,14 +29,21 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_new_statistics_are_alpha_and_beta() -> None:
+@pytest.mark.parametrize("correction", [0, 1])
+def test_new_statistics_are_alpha_and_beta(correction: int) -> None:
     x, (e_mean, e_spread) = features().double(), noise()
-    shifted = restyle(x, e_mean, e_spread)
-    mean, spread = x.mean(1), x.std(1, correction=0)
-    alpha = mean + e_mean[:, 0] * mean.std(0, correction=0)
-    beta = spread + e_spread[:, 0] * spread.std(0, correction=0)
+    shifted = restyle(x, e_mean, e_spread, correction)
+    mean, spread = x.mean(1), x.std(1, correction=correction)
+    alpha = mean + e_mean[:, 0] * mean.std(0, correction=correction)
+    beta = spread + e_spread[:, 0] * spread.std(0, correction=correction)
     torch.testing.assert_close(shifted.mean(1), alpha)
-    torch.testing.assert_close(shifted.std(1, correction=0), beta.abs(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(shifted.std(1, correction=correction), beta.abs(), rtol=1e-4, atol=1e-4)
+
+
+def test_unbiased_deviations_shift_a_batch_of_eight_by_seven_percent_more() -> None:
+    x, (e_mean, e_spread) = features(8).double(), noise(8)
+    unbiased, population = (restyle(x, e_mean, 0 * e_spread, c).mean(1) - x.mean(1) for c in (1, 0))
+    torch.testing.assert_close(unbiased, population * (8 / 7) ** 0.5)
 
 
 def test_a_batch_of_one_is_unchanged() -> None:
@@ -140,13 +147,32 @@ def test_damping_of_eq_7_in_both_readings() -> None:
     assert 10 < sum(value > 1 for value in signed) < 30
 
 
+def test_the_damping_of_a_sample_decreases_with_its_own_shift() -> None:
+    """Sample noise is one pair per image; channel noise averages over channels, which leaves nearly a constant."""
+    domain = UnseenDomain(build().backbone, "embedding", "sample")
+    with torch.no_grad(), domain.entered(generator()):
+        build().backbone(images(0))
+        domain._shift(torch.randn(4, 6, 24, generator=generator(1)))
+        found = domain.dampings("magnitude")
+    twin = generator()
+    first, second = (torch.randn(4, 1, 1, generator=twin).flatten().abs() for _ in range(2))
+    torch.testing.assert_close(found, (-first - second).exp())
+    assert found.argsort().tolist() == (first + second).argsort(descending=True).tolist()
+    assert found.max() / found.min() > 1.5
+    wide = UnseenDomain(build().backbone, "embedding", "channel")
+    with wide.entered(generator()):
+        wide._shift(torch.randn(4, 6, 4096, generator=generator(1)))
+    assert wide.dampings("magnitude").max() / wide.dampings("magnitude").min() < 1.1
+    assert wide.damping("magnitude") == pytest.approx(math.exp(-2 * (2 / math.pi) ** 0.5), rel=0.03)
+
+
 def test_channel_noise_differs_between_samples_and_batch_noise_does_not() -> None:
     backbone = build().backbone
-    for kind, count in (("channel", 4 * 3), ("batch", 1)):
+    for kind, count in (("channel", 4 * 3), ("sample", 4), ("batch", 1)):
         domain = UnseenDomain(backbone, "pixels", kind)
         x = images(0)
         with domain.entered(generator()):
             shifted = domain.images(x)
         mean = x.mean((2, 3))
-        drawn = (shifted.mean((2, 3)) - mean) / mean.std(0, correction=0)
+        drawn = (shifted.mean((2, 3)) - mean) / mean.std(0)
         assert len(drawn.flatten().mul(1e3).round().unique()) == count

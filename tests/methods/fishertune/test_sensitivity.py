@@ -14,8 +14,8 @@ from methods.fishertune.estimators import average
 from tests.methods.fishertune.small_runs import Run
 
 PANELS: list[dict[str, Any]] = [
-    {"criterion": "f"},
-    {"criterion": "drf", "scale": "none"},
+    {"criterion": "f", "estimator": "per-sample"},
+    {"criterion": "drf", "scale": "none", "estimator": "per-sample"},
     {"criterion": "drf", "scale": "none", "estimator": "variational"},
 ]
 
@@ -23,14 +23,16 @@ PANELS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", PANELS)
 @pytest.mark.parametrize("family", ["plain", "eva-separate"])
 def test_means_equal_a_plain_loop(settings: dict[str, Any], family: str) -> None:
-    run = Run(FisherTune(FisherTune.Settings(estimation=0.35, **settings)), 12, family=family)
+    run = Run(FisherTune(FisherTune.Settings(images=32, **settings)), 12, family=family)
     method = run.method
     assert isinstance(method, FisherTune)
     run.advance(run.phases[0].iterations)
+    estimates = method._estimates
+    assert estimates is not None
     seen, shifted = (
-        {name: average(estimators, name) for name in method._matrices} for estimators in (method._seen, method._shifted)
+        {name: average(each, name) for name in method._matrices} for each in (estimates.seen, estimates.shifted)
     )
-    damping = sum(method._dampings) / len(method._dampings)
+    damping = sum(estimates.dampings) / len(estimates.dampings)
     found = json.loads(json.dumps(run.finish().method.report()))
     prior, scale = method.settings.prior, method.settings.scale
     names = {f"{c.name}[{c.group}]": c for c in method._candidates}
@@ -58,7 +60,9 @@ def test_means_equal_a_plain_loop(settings: dict[str, Any], family: str) -> None
 
 def test_every_criterion_reports_the_same_map() -> None:
     """F and DRF of one run give two panels; only the selection differs."""
-    runs = [Run(FisherTune(FisherTune.Settings(criterion=criterion)), 12).finish() for criterion in ("f", "drf")]
+    runs = [
+        Run(FisherTune(FisherTune.Settings(criterion=criterion, images=16)), 12).finish() for criterion in ("f", "drf")
+    ]
     one, other = (run.method.report() for run in runs)
     assert one["sensitivity"] == other["sensitivity"]
     assert one["chosen"] != other["chosen"]
