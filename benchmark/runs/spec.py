@@ -120,7 +120,7 @@ class RunSpec:
         """Return the origin of each hyperparameter: ``paper``, ``ours``, ``search`` or ``given``."""
         carried = self.make_perturbation()
         declared = {} if carried is None else _prefixed(carried.settings.origins())
-        adapted = dict.fromkeys(self._stated(self.protocol.settings), "ours")
+        adapted = dict.fromkeys(self._adapted(), "ours")
         searched = dict.fromkeys(self._searched(), "search")
         return method.settings.origins() | declared | adapted | searched | dict.fromkeys(self.given, "given")
 
@@ -138,14 +138,21 @@ class RunSpec:
             raise UserError(f"method {self.method!r}{part}: {explain(error, kind)}") from None
 
     def _values(self) -> Mapping[str, Any]:
-        return {**self._stated(self.protocol.settings), **self._searched(), **self.given}
+        return {**self._adapted(), **self._searched(), **self.given}
+
+    def _adapted(self) -> Mapping[str, Any]:
+        """Return the protocol's values for this method, or for the method it is an arm of."""
+        return {**self.protocol.settings.get(self._parent(), {}), **self._stated(self.protocol.settings)}
 
     def _searched(self) -> Mapping[str, Any]:
         """Return the searched values of this method, or of the method it is an arm of, for the searched backbone."""
         if self.backbone != self.protocol.backbone:
             return {}
-        parent = registry.find("method", base(self.method)).arm_of
-        return {**self.protocol.searched.get(parent, {}), **self._stated(self.protocol.searched)}
+        return {**self.protocol.searched.get(self._parent(), {}), **self._stated(self.protocol.searched)}
+
+    def _parent(self) -> str:
+        """Return the method that this one is an arm of; empty if it is none."""
+        return str(registry.find("method", base(self.method)).arm_of)
 
     def _stated(self, table: Given) -> Mapping[str, Any]:
         """Return a method's entries; the plain method's also apply to the perturbed one."""
