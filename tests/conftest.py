@@ -38,6 +38,7 @@ TINY: dict[str, Any] = {
     "decoder": {"channels": 8, "lr": 1.0e-3, "warmup": 3, "class_weights": "inverse-sqrt"},
     "evaluation": {"times": 2},
     "backbone": "vit-tiny-random",
+    "settings": {name: {"images": 8} for name in ("childtune-d", "fishertune", "fishertune-per-sample", "gps")},
 }
 
 

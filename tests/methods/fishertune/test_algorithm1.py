@@ -210,7 +210,7 @@ def test_without_a_warm_up_the_loop_trains_the_decoder_first(
     for warmup in (0, 3):
         path = tiny_protocol(decoder={"channels": 8, "lr": 1e-3, "warmup": warmup}, iterations=40)
         fixed = protocol.load(str(path))
-        job = Job(RunSpec(fixed, "vit-tiny-random", "fishertune", 0), tiny_data, tmp_path / str(warmup))
+        job = Job(RunSpec(fixed, "vit-tiny-random", "fishertune", 0, {"images": 8}), tiny_data, tmp_path / str(warmup))
         record = train_and_record(job)
         assert record.settings["decoder_first"] == 0.1
         assert record.origins["decoder_first"] == "ours"
