@@ -47,8 +47,8 @@ class LoRA(Method):
         config = LoraConfig(
             r=self.settings.rank,
             lora_alpha=self.settings.alpha,
-            lora_dropout=self.settings.dropout,
             target_modules=targets,
+            **self.options(),
         )
         with torch.random.fork_rng(devices=[]):
             inject_adapter_in_model(config, backbone)
@@ -56,6 +56,10 @@ class LoRA(Method):
         self._redirected: list[Any] = [block for block in backbone.blocks if call_projection(block)]
         for layer in self._layers.values():
             _draw(layer, rng)
+
+    def options(self) -> dict[str, Any]:
+        """Return further arguments of peft's configuration."""
+        return {"lora_dropout": self.settings.dropout}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group of all A and B."""

@@ -80,6 +80,10 @@ EXPECTED = {
         added=r"vit\.blocks\.\d+\.attn\.(qkv|[qkv]_proj)\.lora_[AB]\.default\.weight",
         added_count=lambda separate: DEPTH * 8 * (6 if separate else 4) * DIM,
     ),
+    "dora": Expected(
+        added=r"vit\.blocks\.\d+\.attn\.(qkv|[qkv]_proj)\.lora_([AB]|magnitude_vector)\.default\.weight",
+        added_count=lambda separate: DEPTH * (8 * (6 if separate else 4) + 3) * DIM,
+    ),
     "adaptformer": Expected(
         added=r"adaptformer\.\d+\.(down|up)\.(weight|bias)",
         added_count=lambda separate: DEPTH * (2 * 64 * DIM + 64 + DIM),
@@ -115,6 +119,7 @@ VIT_L = {
     "bitfit": 272_384,
     "layernorm": 100_352,
     "lora": 786_432,
+    "dora": 786_432 + 24 * 3 * 1024,
     "adaptformer": 3_171_840,
     "vpt": 3_686_400,
     "vqt": 5 * 24 * 1024,

@@ -18,9 +18,9 @@ from benchmark.tables.resamples import Resamples
 from benchmark.tables.runs import Runs, cell, decimals, mean_score, oracle_gap, trainable_cell
 
 ORDER = (
-    "full", "freeze",
-    "lora", "adaptformer", "vpt", "rein", "vqt", "fada", "soma", "soma-as-released", "geco",
-    "bitfit", "layernorm", "random", "childtune", "childtune-f", "childtune-d",
+    "full", "l2-sp", "lp-ft", "wise-ft", "freeze",
+    "lora", "dora", "adaptformer", "vpt", "rein", "vqt", "ssf", "fada", "soma", "soma-as-released", "geco", "recyclelora",
+    "bitfit", "layernorm", "random", "childtune", "childtune-f", "childtune-d", "gps",
     "parts", "random-all", "random-q", "random-k", "random-v",
     "fim", "fim-variational", "delta-fim", "delta-fim-variational", "fishertune-per-sample", "fishertune",
 )  # fmt: skip

@@ -9,6 +9,7 @@ from torch import nn
 
 from baselines.bitfit import BitFit
 from baselines.childtune_d import ChildTuneD
+from baselines.dora import DoRA
 from baselines.full import Full
 from baselines.lora import LoRA
 from baselines.random import Random
@@ -25,12 +26,17 @@ def norms(backbone: Backbone) -> set[str]:
     return {name for name, _ in backbone.named_parameters() if name.rpartition(".")[0] in layers}
 
 
+def magnitudes(backbone: Backbone) -> set[str]:
+    return {name for name, _ in backbone.named_parameters() if "lora_magnitude_vector" in name}
+
+
 @pytest.mark.parametrize(
     ("cls", "decay", "exempt"),
     [
         (Full, 0.05, norms),
         (BitFit, 0.0, lambda backbone: set()),
         (LoRA, 0.05, lambda backbone: set()),
+        (DoRA, 0.05, magnitudes),
         (VPT, 0.0, lambda backbone: set()),
         (Rein, 0.05, lambda backbone: {"rein.a", "rein.b", "rein.scale"}),
         (Random, 0.05, lambda backbone: set()),
