@@ -41,6 +41,8 @@ class Expected:
         added_count: number of new entries, given whether q, k and v are separate projections.
         pairs: (rank, which pre-trained tensors) where a product of two new matrices is added to a weight matrix (three
             products for a fused qkv); their entries are counted in addition to ``added_count``.
+        vectors: (how many, which pre-trained tensors) where new vectors with one value per output of a layer are added;
+            they are counted in addition, too.
         drop_path: whether the backbone is in train mode while it trains, with drop path on, or in eval mode.
     """
 
@@ -50,6 +52,7 @@ class Expected:
     added: str = "never"
     added_count: Callable[[bool], int] = lambda separate: 0
     pairs: tuple[int, str] = (0, "never")
+    vectors: tuple[int, str] = (0, "never")
     drop_path: bool = False
 
     def new(self, tensors: dict[str, nn.Parameter]) -> int:
@@ -60,6 +63,8 @@ class Expected:
             if re.fullmatch(beside, name):
                 rows, columns = tensor.shape
                 count += rank * (rows + columns * (3 if "qkv" in name else 1))
+            if re.fullmatch(self.vectors[1], name):
+                count += self.vectors[0] * len(tensor)
         return count
 
 
@@ -90,6 +95,7 @@ EXPECTED = {
     ),
     "vqt": Expected(added=r"vqt\.tokens", added_count=lambda separate: DEPTH * 5 * DIM),
     "vpt": Expected(added=r"vpt\.tokens", added_count=lambda separate: DEPTH * 150 * DIM),
+    "ssf": Expected(added=r"ssf\.\w+\.(scale|shift)", vectors=(2, r".*\.weight")),
     "rein": Expected(
         added=r"rein\..*",
         added_count=lambda separate: DEPTH * (16 * 100 + 16 * DIM) + REIN_LINEAR + 1,
@@ -112,7 +118,7 @@ EXPECTED = {
     **{name: Expected(part=THETA, share=(0.05, ".*")) for name in ("fishertune", "fishertune-per-sample", RANDOM)},
 }
 # No gradient: block outputs are read before the last norm, and Rein's query link needs a decoder with object queries.
-UNREACHED = r"vit\.(norm|fc_norm)\..*|rein\.(query|merge)\..*"
+UNREACHED = r"vit\.(norm|fc_norm)\..*|rein\.(query|merge)\..*|ssf\.(norm|fc_norm)\..*"
 VIT_L = {
     "full": 304_198_656,
     "freeze": 0,
@@ -123,6 +129,7 @@ VIT_L = {
     "adaptformer": 3_171_840,
     "vpt": 3_686_400,
     "vqt": 5 * 24 * 1024,
+    "ssf": 544_768,
     "rein": 2_990_081,
     "fada": 5_138_432,
     "soma": 4_718_592 + 147_456,

@@ -14,6 +14,7 @@ from baselines.full import Full
 from baselines.lora import LoRA
 from baselines.random import Random
 from baselines.rein import Rein
+from baselines.ssf import SSF
 from baselines.vpt import VPT
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone
@@ -39,6 +40,7 @@ def magnitudes(backbone: Backbone) -> set[str]:
         (DoRA, 0.05, magnitudes),
         (VPT, 0.0, lambda backbone: set()),
         (Rein, 0.05, lambda backbone: {"rein.a", "rein.b", "rein.scale"}),
+        (SSF, 0.0, lambda backbone: set()),
         (Random, 0.05, lambda backbone: set()),
         (ChildTuneD, 0.05, lambda backbone: set()),
     ],

@@ -57,6 +57,10 @@ def count(method: str, backbone: str) -> int:
         ("layernorm", "clip-l", 102_400),
         ("layernorm", "eva02-l", 231_392),
         ("layernorm", "sam-h", 164_864 - 1024),  # without the neck
+        ("ssf", "dinov2-l", 544_768),
+        ("ssf", "clip-l", 544_768 + 2 * 1024),  # a norm before the blocks
+        ("ssf", "eva02-l", 2 * (24 * (7 * 1024 + 3 * 2730) + 2 * 1024)),  # gate and inner norm
+        ("ssf", "sam-h", 2 * (32 * 11 + 1) * 1280),  # no last norm without the neck
         ("rein", "mae-l", 2_990_081),
         ("rein", "sam-h", 4_510_721),
         ("bitfit", "clip-l", 272_384),
