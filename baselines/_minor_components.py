@@ -1,4 +1,4 @@
-"""Trainable low-rank pairs from the minor singular components of frozen matrices: shared by SoMA and GeCo."""
+"""Trainable low-rank pairs from components of frozen matrices: shared by SoMA, GeCo and, in part, RecycleLoRA."""
 
 from __future__ import annotations
 
@@ -46,32 +46,32 @@ def minor_components(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 class Pair(nn.Module):
-    """A trainable product B A added to a frozen matrix W, initialised from the minor components of ``weight``.
+    """A trainable product B A, times a fixed ``scale``, added to a frozen matrix W.
 
     Args:
-        weight: (out, in), the matrix to decompose.
-        rank: of A (rank, in) and B (out, rank).
+        a: (rank, in), initial A.
+        b: (out, rank), initial B.
         in_place: whether B A replaces its initial value within W: W - B₀A₀ + B A. W itself is not modified; the output
             of the initial pair is subtracted from that of the trained one, which is exactly zero at the start.
             Otherwise the result is W + B A.
+        scale: factor of both products.
     """
 
     start_a: Tensor | None
     start_b: Tensor | None
 
-    def __init__(self, weight: Tensor, rank: int, in_place: bool) -> None:
+    def __init__(self, a: Tensor, b: Tensor, in_place: bool, scale: float = 1.0) -> None:
         super().__init__()
-        a, b = minor_components(weight, rank)
-        self.a, self.b = nn.Parameter(a), nn.Parameter(b)
+        self.a, self.b, self.scale = nn.Parameter(a), nn.Parameter(b), scale
         self.register_buffer("start_a", a.clone() if in_place else None)
         self.register_buffer("start_b", b.clone() if in_place else None)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the term to add to W x, (..., out), for inputs x (..., in)."""
-        change = F.linear(F.linear(inputs, self.a), self.b)
+        change = F.linear(self.scale * F.linear(inputs, self.a), self.b)
         if self.start_a is None or self.start_b is None:
             return change
-        return change - F.linear(F.linear(inputs, self.start_a), self.start_b)
+        return change - F.linear(self.scale * F.linear(inputs, self.start_a), self.start_b)
 
 
 class MinorComponents(Method):
@@ -90,7 +90,7 @@ class MinorComponents(Method):
 
     def pair(self, weight: Tensor, rng: torch.Generator) -> Pair:
         """Return the pair for a pre-trained ``weight`` (out, in)."""
-        return Pair(weight, self.settings.rank, in_place=True)
+        return Pair(*minor_components(weight, self.settings.rank), in_place=True)
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
         """Freeze the backbone, add the pairs with their hooks, and make the biases of these layers trainable.

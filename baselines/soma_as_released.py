@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from baselines._minor_components import MinorComponents, Pair
+from baselines._minor_components import MinorComponents, Pair, minor_components
 
 
 class SoMAAsReleased(MinorComponents):
@@ -25,7 +25,7 @@ class SoMAAsReleased(MinorComponents):
         """Return the pair for a random matrix with the shape of ``weight``, uniform in ±1/√in."""
         bound = weight.shape[1] ** -0.5
         random = torch.empty(weight.shape).uniform_(-bound, bound, generator=rng)
-        return Pair(random.to(weight), self.settings.rank, in_place=False)
+        return Pair(*minor_components(random.to(weight), self.settings.rank), in_place=False)
 
 
 METHOD = SoMAAsReleased

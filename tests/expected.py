@@ -39,8 +39,9 @@ class Expected:
         share: how many entries are selected: (fraction of, which tensors).
         added: new tensors.
         added_count: number of new entries, given whether q, k and v are separate projections.
-        pairs: (rank, which pre-trained tensors) where a product of two new matrices is added to a weight matrix (three
-            products for a fused qkv); their entries are counted in addition to ``added_count``.
+        pairs: (rank, which pre-trained tensors) where a product of two new matrices is added to a weight matrix; their
+            entries are counted in addition to ``added_count``.
+        split: whether a fused qkv has three such products.
         vectors: (how many, which pre-trained tensors) where new vectors with one value per output of a layer are added;
             they are counted in addition, too.
         drop_path: whether the backbone is in train mode while it trains, with drop path on, or in eval mode.
@@ -52,6 +53,7 @@ class Expected:
     added: str = "never"
     added_count: Callable[[bool], int] = lambda separate: 0
     pairs: tuple[int, str] = (0, "never")
+    split: bool = True
     vectors: tuple[int, str] = (0, "never")
     drop_path: bool = False
 
@@ -62,7 +64,7 @@ class Expected:
         for name, tensor in tensors.items():
             if re.fullmatch(beside, name):
                 rows, columns = tensor.shape
-                count += rank * (rows + columns * (3 if "qkv" in name else 1))
+                count += rank * (rows + columns * (3 if self.split and "qkv" in name else 1))
             if re.fullmatch(self.vectors[1], name):
                 count += self.vectors[0] * len(tensor)
         return count
@@ -107,6 +109,11 @@ EXPECTED = {
     "soma": MINOR,
     "soma-as-released": MINOR,
     "geco": MINOR,
+    "recyclelora": Expected(
+        added=r"recyclelora\.\d+_(attn|mlp)_(qkv|[qkv]_proj|proj|fc\d(_[gx])?)\.(main|sub)\.[ab]",
+        pairs=(32 + 4, r"vit\.blocks\.\d+\.(attn\.(qkv|[qkv]_proj|proj)|mlp\.fc\d(_[gx])?)\.weight"),
+        split=False,
+    ),
     "random": Expected(part=THETA, share=(0.05, ".*")),
     # q and k of the last of three blocks: two thirds of the fused qkv
     "parts": Expected(
@@ -135,6 +142,7 @@ VIT_L = {
     "soma": 4_718_592 + 147_456,
     "soma-as-released": 4_718_592 + 147_456,
     "geco": 4_718_592 + 147_456,
+    "recyclelora": 14_155_776,
     "random": 15_209_933,
     "parts": 8 * 2 * 1024**2,
     "childtune-f": 24 * 12_598_272,

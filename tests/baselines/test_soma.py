@@ -69,7 +69,7 @@ def test_signs_are_fixed_and_the_global_rng_is_not_used() -> None:
 def test_residual_and_pair_make_up_the_weight_and_share_its_gradients() -> None:
     """Compared with the form in the paper: a stored residual W - B A, and a trained B A."""
     weight, inputs, outer = random(12, 9).double(), random(7, 9, seed=2).double(), random(7, 12, seed=3).double()
-    pair = Pair(weight, 4, in_place=True)
+    pair = Pair(*minor_components(weight, 4), in_place=True)
     with torch.no_grad():
         residual = weight - pair.b @ pair.a
     assert torch.allclose(residual + pair.b @ pair.a, weight, atol=1e-14)

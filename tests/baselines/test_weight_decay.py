@@ -13,6 +13,7 @@ from baselines.dora import DoRA
 from baselines.full import Full
 from baselines.lora import LoRA
 from baselines.random import Random
+from baselines.recyclelora import RecycleLoRA
 from baselines.rein import Rein
 from baselines.ssf import SSF
 from baselines.vpt import VPT
@@ -40,6 +41,7 @@ def magnitudes(backbone: Backbone) -> set[str]:
         (DoRA, 0.05, magnitudes),
         (VPT, 0.0, lambda backbone: set()),
         (Rein, 0.05, lambda backbone: {"rein.a", "rein.b", "rein.scale"}),
+        (RecycleLoRA, 0.0, lambda backbone: set()),
         (SSF, 0.0, lambda backbone: set()),
         (Random, 0.05, lambda backbone: set()),
         (ChildTuneD, 0.05, lambda backbone: set()),

@@ -68,6 +68,9 @@ def count(method: str, backbone: str) -> int:
         ("bitfit", "eva02-l", 346_064),
         ("bitfit", "sam-h", 452_352 - 512),  # without the neck
         ("soma", "dinov2-l", 4_867_072 - 1024),  # without DINOv2's unused mask token, which timm omits
+        ("recyclelora", "dinov2-l", 14_155_776),
+        ("recyclelora", "eva02-l", 24 * 36 * (4 * 2 * 1024 + 3 * (1024 + 2730))),
+        ("recyclelora", "sam-h", 32 * 36 * (4 + 2 + 2 * 5) * 1280),
         ("fishertune", "dinov2-l", 15_209_933),
         ("fishertune", "sam-h", 31_608_768),
     ],

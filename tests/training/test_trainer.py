@@ -101,7 +101,7 @@ def test_a_record_counts_the_changed_pre_trained_values(name: str, records: dict
     assert record.moved is not None
     assert record.moved <= record.trainable.backbone
     # In these, what trains is added.
-    beside = {"adaptformer", "dora", "fada", "freeze", "lora", "rein", "ssf", "vpt", "vqt"}
+    beside = {"adaptformer", "dora", "fada", "freeze", "lora", "recyclelora", "rein", "ssf", "vpt", "vqt"}
     assert (record.moved == 0) == (name in beside)
     selective = {"random", "fishertune"}
     assert name not in selective or record.moved > 0.99 * record.trainable.backbone
