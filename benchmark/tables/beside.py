@@ -13,7 +13,7 @@ WIDE = 6
 
 @dataclass(frozen=True)
 class Figure:
-    """A published number, its source (``FisherTune, Table 1``) and the errata that apply to it."""
+    """A published number, its source (``FisherTune, Table 1``) and the errata or notes that apply to it."""
 
     value: float
     source: str

@@ -130,7 +130,7 @@ def _of_others() -> Iterator[_Printed]:
         for method, figures in entry["rows"].items():
             for scored, value in zip(entry["scored"], figures, strict=True):
                 if value is not None:
-                    figure = Figure(value, entry["source"])
+                    figure = Figure(value, entry["source"], tuple(filter(None, [entry.get("note")])))
                     yield _Printed(entry["protocol"], entry["backbone"], method, scored, figure)
 
 

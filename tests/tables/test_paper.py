@@ -159,6 +159,14 @@ def test_the_main_table_shows_published_figures(found: list[Record]) -> None:
     notes = " ".join(table.notes)
     assert "Table 1 (Full, Rein, Fishertune)" in notes
     assert "Rein (Wei et al., CVPR 2024), Table 2 (Freeze)" in notes
+    assert "12,403" not in notes
+
+
+def test_the_main_table_shows_the_note_of_a_published_figure(tmp_path: Path) -> None:
+    runs = kept(tmp_path, "gtav-to-cbm@full-test", "dinov2-l", "recyclelora", 1)
+    (table,) = tables.build(runs, published=papers.find)
+    assert [each.published for each in table.rows[0].cells[1:6]] == [None, 73.01, 61.77, 72.07, 68.95]
+    assert "12,403 random images" in " ".join(table.notes)
 
 
 def test_a_table_may_hold_published_figures_only(found: list[Record]) -> None:
