@@ -19,7 +19,8 @@ from benchmark.tables.runs import Runs, cell, decimals, mean_score, oracle_gap, 
 
 ORDER = (
     "full", "l2-sp", "lp-ft", "wise-ft", "freeze",
-    "lora", "dora", "adaptformer", "vpt", "rein", "vqt", "ssf", "fada", "soma", "soma-as-released", "geco", "recyclelora",
+    "lora", "dora", "adaptformer", "vpt", "rein", "vqt", "ssf", "fada", "soma", "soma-as-released", "geco",
+    "recyclelora",
     "bitfit", "layernorm", "random", "childtune", "childtune-f", "childtune-d", "gps",
     "parts", "random-all", "random-q", "random-k", "random-v",
     "fim", "fim-variational", "delta-fim", "delta-fim-variational", "fishertune-per-sample", "fishertune",
