@@ -13,6 +13,8 @@ from benchmark.method import WHOLE, Decoding, MicroBatch, setting
 from benchmark.models.backbone import Backbone
 
 TINY = torch.finfo(torch.float32).tiny
+COINCIDENT = 1e-6  # added to the squared distance of a neighbour: one at the token itself has no curvature
+SMALLEST = 1e-6  # 1 - Σ √(p p′) of predictions that count as equal
 FLAT = 1e-5  # eigenvalues below this fraction of the total are rounding errors with arbitrary direction
 
 
@@ -30,9 +32,9 @@ class GeCoSettings(MinorComponentSettings):
 class GeCo(MinorComponents):
     """Adapter as in :mod:`baselines.soma`, starting at the pre-trained model, plus 0.1 · mean acos²(Σ √(p p′)).
 
-    p are the class probabilities of the decoder; p′ are those after perturbing the coarsest level of its feature
-    pyramid (stride of two patches) by :func:`moves`. p is a detached target. Gradients of p′ reach the decoder and,
-    through the perturbed features, the backbone. The perturbation itself is detached.
+    p are the class probabilities of each pixel, at the size of the images; p′ are those after perturbing the coarsest
+    level of the decoder's feature pyramid (stride of two patches) by :func:`moves`. p is a detached target. Gradients
+    of p′ reach the decoder and, through the perturbed features, the backbone. The perturbation itself is detached.
 
     The coarsest level is the mean or maximum over 2 × 2 tokens of the last block that the decoder reads. Adding the
     same vector to all four tokens adds it to their mean and maximum. The perturbation is therefore computed on the
@@ -43,7 +45,7 @@ class GeCo(MinorComponents):
     - Its adapter is SoMA's as released (:mod:`baselines.soma_as_released`). Here, it is the one described in the paper:
       4,866,048 parameters on a ViT-L, published as 4.70 M.
     - p is the softmax of the decoder's logits. The released code applies a softmax to Mask2Former's semantic scores,
-      which are already in 0..1.
+      which are already in 0..1. It also raises every probability to at least 10⁻⁶.
     - The paper's prototype bank and its product with the adapter's output are absent; the released code does not use
       them.
     - The released code pools levels with more than 1,024 tokens, which crops of up to 1,024 pixels do not reach.
@@ -89,8 +91,9 @@ def local_geometry(tokens: Tensor, neighbours: int, dimensions: int) -> tuple[Te
     """Return the tangent space and curvature at each token, from its most similar tokens.
 
     Tokens are normalised to unit length. The tangent space is spanned by the principal axes of the (uncentred) offsets
-    to the k nearest tokens; κ is the energy of the offsets outside the tangent space divided by their total energy. If
-    there are fewer than k + 1 tokens, all others are neighbours. If the offsets span fewer than d dimensions, the
+    to the k nearest tokens. κ is the mean over these tokens of the fraction of the offset's energy that lies outside
+    the tangent space: each neighbour counts equally, however far it is. A neighbour that equals the token counts as 0.
+    If there are fewer than k + 1 tokens, all others are neighbours. If the offsets span fewer than d dimensions, the
     remaining axes are zero.
 
     Args:
@@ -113,16 +116,17 @@ def local_geometry(tokens: Tensor, neighbours: int, dimensions: int) -> tuple[Te
     total = offsets.square().sum((-2, -1))
     real = energies > FLAT * total[..., None]
     scale = torch.where(real, energies.clamp(min=TINY).rsqrt(), 0.0)
-    kappa = 1 - energies.sum(-1) / total.clamp(min=TINY)
-    return scale[..., None] * (vectors.mT @ offsets), kappa.clamp(0, 1) * (total > 0)
+    along = vectors.mT @ offsets
+    outside = (offsets - vectors @ along).square().sum(-1)
+    kappa = (outside / (offsets.square().sum(-1) + COINCIDENT)).mean(-1)
+    return scale[..., None] * along, kappa.clamp(0, 1)
 
 
 def moves(tokens: Tensor, noise: Tensor, neighbours: int, dimensions: int, radius: float, normal: float) -> Tensor:
     """Return a small perturbation of each token, along the tangent space and, at low curvature, also off it.
 
     ``noise`` = t + n with tangent component t and normal component n. The direction is t where κ is at least the
-    (lower) median of the image, and t + ``normal`` · n elsewhere. The length is radius / (1 + κ) times the RMS of the
-    token.
+    median of the image, and t + ``normal`` · n elsewhere. The length is radius / (1 + κ) times the RMS of the token.
 
     Args:
         tokens: (B, n, D).
@@ -139,20 +143,21 @@ def moves(tokens: Tensor, noise: Tensor, neighbours: int, dimensions: int, radiu
         return torch.zeros_like(tokens)
     axes, kappa = local_geometry(tokens, neighbours, dimensions)
     tangent = ((axes @ noise[..., None]) * axes).sum(-2)
-    curved = kappa >= kappa.median(dim=1, keepdim=True).values
+    curved = kappa >= kappa.quantile(0.5, dim=1, keepdim=True)  # median() would return the lower of two middle values
     off = torch.where(curved, 0.0, normal)[..., None] * (noise - tangent)
     length = radius / (1 + kappa)[..., None] * tokens.square().mean(-1, keepdim=True).sqrt()
     return length * F.normalize(tangent + off, dim=-1)
 
 
 def squared_angle(clean: Tensor, moved: Tensor) -> Tensor:
-    """Return acos²(Σ √(p p′)) per position, (B, h, w), for logits (B, C, h, w).
+    """Return acos²(min(Σ √(p p′), 1 - 10⁻⁶)) per pixel, (B, H, W), for logits (B, C, H, W).
 
-    √p and √p′ are unit vectors, so the angle is 2 asin(|√p - √p′| / 2). This is accurate for small angles, where acos
-    near 1 loses all digits and its derivative diverges.
+    The limit keeps the gradient finite: that of equal predictions is 0. √p and √p′ are unit vectors with
+    |√p - √p′|² = 2 (1 - Σ √(p p′)), and the angle between them is 2 asin(|√p - √p′| / 2). This is accurate for small
+    angles, where acos near 1 loses all digits.
     """
     roots = [(logits.log_softmax(1) / 2).exp() for logits in (clean, moved)]
-    chord = (roots[0] - roots[1]).square().sum(1).clamp(min=1e-12).sqrt()
+    chord = (roots[0] - roots[1]).square().sum(1).clamp(min=2 * SMALLEST).sqrt()
     return (2 * (chord / 2).asin()).square()
 
 

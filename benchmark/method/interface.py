@@ -142,8 +142,8 @@ class Decoding:
     For regularisers that need predictions for modified features. How the decoder trains is defined by the protocol.
 
     Attributes:
-        decode: maps block outputs, as the backbone returns them, to the decoder's class logits (B, C, h, w);
-            their softmax is the predicted class distribution.
+        decode: maps block outputs, as the backbone returns them, to the decoder's class logits (B, C, H, W) at the
+            size of the training images; their softmax is the predicted class distribution of each pixel.
         rng: the method's generator for this iteration (CPU), the same on every rank.
         step: iteration within the phase, from 0.
         steps: length of the phase.

@@ -47,6 +47,10 @@ class Segmenter(nn.Module):
         """
         return self._decoded(images, self.decoder.logits)
 
+    def decode(self, features: list[Tensor], images: Tensor) -> Tensor:
+        """Return logits (B, C, H, W) for given block outputs of ``images`` (B, 3, H, W), as :meth:`forward` does."""
+        return self._decoded(images, self.decoder.logits, features)
+
     def losses(
         self, images: Tensor, labels: Tensor, normaliser: Tensor | None = None, micro_batch: MicroBatch = WHOLE
     ) -> dict[str, Tensor]:
@@ -74,10 +78,13 @@ class Segmenter(nn.Module):
         patch = self.backbone.patch_size
         return -images.shape[-2] % patch, -images.shape[-1] % patch
 
-    def _decoded(self, images: Tensor, decode: Callable[[list[Tensor], Size], Tensor]) -> Tensor:
+    def _decoded(
+        self, images: Tensor, decode: Callable[[list[Tensor], Size], Tensor], features: list[Tensor] | None = None
+    ) -> Tensor:
+        features = self._features(images) if features is None else features
         height, width = images.shape[-2:]
         rows, columns = self._padding(images)
-        return decode(self._features(images), (height + rows, width + columns))[..., :height, :width]
+        return decode(features, (height + rows, width + columns))[..., :height, :width]
 
     @torch.no_grad()
     def predict(

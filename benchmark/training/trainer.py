@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,8 @@ class Trainer:
     def _method_losses(self, part: Batch, slot: Slot) -> dict[str, Tensor]:
         """Return the method's own losses, each divided by the number of micro-batches."""
         rng = torch_rng(self.seed, "decoding", slot.iteration, 0)
-        decoding = Decoding(self.segmenter.decoder, rng, slot.index, slot.phase.iterations, part.rows)
+        decode = partial(self.segmenter.decode, images=part.images)
+        decoding = Decoding(decode, rng, slot.index, slot.phase.iterations, part.rows)
         return {name: value / self.runtime.accumulate for name, value in self.method.losses(decoding).items()}
 
     def _normaliser(self, labels: Tensor) -> Tensor:

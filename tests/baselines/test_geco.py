@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -54,6 +57,32 @@ def test_orthogonal_tokens_have_a_quarter_outside_of_four_axes() -> None:
     assert torch.allclose(noise, torch.tensor(0.25), atol=0.02), "isotropic noise is close to it"
 
 
+def test_each_neighbour_counts_equally_in_the_curvature() -> None:
+    """Two neighbours at orthogonal offsets, the far one along the only axis: fractions 0 and 1 at any length."""
+    far, near = math.radians(60), math.radians(30)
+    turn = math.acos(-math.tan(far / 2) * math.tan(near / 2))  # makes the offsets orthogonal
+    a = [math.cos(far), math.sin(far), 0.0]
+    b = [math.cos(near), math.sin(near) * math.cos(turn), math.sin(near) * math.sin(turn)]
+    tokens = torch.tensor([[[1.0, 0.0, 0.0], a, b]], dtype=torch.float64)
+    axes, kappa = local_geometry(tokens, 2, 1)
+    assert kappa[0, 0].item() == pytest.approx(0.5, abs=1e-5)
+    energy = [2 - 2 * math.cos(angle) for angle in (far, near)]
+    assert energy[1] / sum(energy) == pytest.approx(0.211, abs=1e-3), "and the ratio of sums is another number"
+    assert torch.allclose((axes[0, 0, 0] @ (tokens[0, 1] - tokens[0, 0])).abs() ** 2, tokens.new_tensor(energy[0]))
+
+
+def test_a_neighbour_that_equals_the_token_counts_as_no_curvature() -> None:
+    """The other seven orthogonal offsets have energies 8, 1, ..., 1, three of them outside of the axes."""
+    tokens = torch.eye(12)[[*range(12), 0]][None]
+    _, kappa = local_geometry(tokens, K, D)
+    assert kappa[0, [0, 12]].tolist() == pytest.approx([(7 - D) / 2 / K] * 2, abs=1e-5)
+    many = torch.eye(12)[[*range(12), *[0] * K]][None]
+    axes, kappa = local_geometry(many, K, D)
+    assert not kappa[0, 0]
+    assert not axes[0, 0].any()
+    assert torch.isfinite(moves(many, random(*many.shape), K, D, 0.1, 0.2)).all()
+
+
 def test_offsets_with_fewer_dimensions_than_axes_give_zero_axes_despite_rounding() -> None:
     tokens, _ = plane(count=1000)
     axes, kappa = local_geometry(tokens.reshape(200, 5, 30), K, D)
@@ -88,7 +117,8 @@ def test_moves_of_points_on_a_plane_stay_in_it_where_they_are_tangent() -> None:
     assert ((along @ outside).norm(dim=-1) < 0.01 * length).all()
     leaves = (off @ outside).norm(dim=-1) > 0.1 * length
     _, kappa = local_geometry(tokens, K, D)
-    assert torch.equal(leaves, kappa < kappa.median())
+    assert torch.equal(leaves, kappa < kappa.quantile(0.5))
+    assert leaves.sum() == 20
 
 
 def expected_moves(image: np.ndarray, noise: np.ndarray, k: int, d: int, radius: float, normal: float) -> np.ndarray:
@@ -100,9 +130,11 @@ def expected_moves(image: np.ndarray, noise: np.ndarray, k: int, d: int, radius:
         offsets = np.array([unit[j] - token for j in others[:k]])
         axes = np.linalg.svd(offsets, full_matrices=False)[2][:d]
         residuals = offsets - offsets @ axes.T @ axes
-        kappas.append(np.mean(np.sum(residuals**2, 1)) / np.mean(np.sum(offsets**2, 1)))
+        ratios = [sum(r * r) / (sum(o * o) + 1e-6) for r, o in zip(residuals, offsets, strict=True)]
+        kappas.append(sum(ratios) / len(ratios))
         tangents.append(axes.T @ axes @ noise[i])
-    median = sorted(kappas)[(len(kappas) - 1) // 2]
+    ordered = sorted(kappas)
+    median = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
     result = []
     for token, kappa, tangent, g in zip(image, kappas, tangents, noise, strict=True):
         direction = tangent if kappa >= median else tangent + normal * (g - tangent)
@@ -138,10 +170,26 @@ def test_squared_angle_equals_the_squared_arc_cosine() -> None:
     assert torch.allclose(squared_angle(clean, moved), overlap.acos().square(), atol=1e-12)
 
 
+@pytest.mark.parametrize(("distance", "limited"), [(1e-3, True), (1e-1, False)])
+def test_small_angles_are_limited_from_below(distance: float, limited: bool) -> None:
+    clean = random(2, 5, 3, 4).double()
+    moved = (clean + distance * random(2, 5, 3, 4, seed=2)).requires_grad_(True)
+    found = squared_angle(clean, moved)
+    overlap = (clean.softmax(1) * moved.softmax(1)).sqrt().sum(1)
+    assert bool((overlap > 1 - 1e-6).all() if limited else (overlap < 1 - 1e-6).all())
+    expected = overlap.clamp(max=1 - 1e-6).acos().square()
+    assert torch.allclose(found, expected, rtol=1e-7, atol=1e-15)
+    gradient, wanted = (torch.autograd.grad(each.sum(), moved, retain_graph=True)[0] for each in (found, expected))
+    assert torch.allclose(gradient, wanted, rtol=1e-5, atol=1e-12)
+    assert bool(gradient.any()) != limited
+
+
 def test_squared_angle_of_equal_predictions_has_zero_gradient() -> None:
     """acos has an infinite gradient there. Confident logits, whose probabilities underflow, have a finite one."""
     logits = (200 * random(1, 5, 2, 2)).requires_grad_(True)
-    squared_angle(logits.detach(), logits).sum().backward()
+    equal = squared_angle(logits.detach(), logits)
+    assert torch.allclose(equal, torch.tensor(math.acos(1 - 1e-6) ** 2), rtol=1e-6, atol=0)
+    equal.sum().backward()
     assert not logits.grad.any()  # type: ignore[union-attr]
     logits.grad = None
     squared_angle(logits.detach().flip(1), logits).sum().backward()
@@ -168,11 +216,16 @@ def attached(**settings: Any) -> tuple[GeCo, Segmenter]:
     return made, segmenter
 
 
+def confident(segmenter: Segmenter) -> Callable[[list[Tensor]], Tensor]:
+    """Return a ``decode`` with larger logits than a random decoder's, so that angles are above the limit."""
+    return lambda features: 30 * segmenter.decode(features, OneBatch().images)
+
+
 def regulariser(
     made: GeCo, segmenter: Segmenter, decode: Any = None, seed: int = 0, step: int = 9
 ) -> dict[str, Tensor]:
     segmenter(OneBatch().images)
-    return made.losses(Decoding(decode or segmenter.decoder, torch_rng(seed, "test"), step, 10))
+    return made.losses(Decoding(decode or confident(segmenter), torch_rng(seed, "test"), step, 10))
 
 
 def test_the_target_is_detached_and_the_rest_gets_gradients() -> None:
@@ -190,6 +243,32 @@ def test_the_target_is_detached_and_the_rest_gets_gradients() -> None:
     assert all(tensor.grad is not None and tensor.grad.any() for tensor in tensors)
 
 
+class Seen(GeCo):
+    """Stores what the training loop passes."""
+
+    def losses(self, decoding: Decoding) -> dict[str, Tensor]:
+        self.features, self.decoding = self._features, decoding
+        self.found = super().losses(decoding)
+        return self.found
+
+
+def test_predictions_are_compared_at_the_size_of_the_images() -> None:
+    """The logits are resized first; the backbone's padding of odd sizes is not compared."""
+    data, made = OneBatch(size=(37, 51)), Seen(GeCo.Settings(warmup=0.0))
+    segmenter = Segmenter(tiny_backbone("dinov2"), Head())
+    trainer = Trainer(protocol(1, 2), 0, segmenter, made, data, Accelerator(cpu=True))
+    trainer.run(lambda step: {})
+    features = [level.detach() for level in made.features]
+    with torch.no_grad():
+        move = made._move(features[-1], torch_rng(0, "decoding", 0, 0))
+        small = [segmenter.decoder([*features[:-1], last]) for last in (features[-1], features[-1] + move)]
+    large = [F.interpolate(each, size=(40, 56), mode="bilinear")[..., :37, :51] for each in small]
+    assert torch.allclose(made.decoding.decode(features), large[0], atol=1e-6)
+    expected, coarse = (0.1 * squared_angle(*each).mean().item() for each in (large, small))
+    assert made.found["geometry"].item() == pytest.approx(expected, rel=1e-4)
+    assert coarse != pytest.approx(expected, rel=1e-2)
+
+
 def test_strength_radius_and_rng_matter_and_precision_does_not() -> None:
     made, segmenter = attached()
     one = regulariser(made, segmenter)["geometry"].item()
@@ -203,7 +282,7 @@ def test_strength_radius_and_rng_matter_and_precision_does_not() -> None:
     made, segmenter = attached()
     segmenter(OneBatch().images)
     with torch.autocast("cpu", torch.bfloat16):
-        half = made.losses(Decoding(segmenter.decoder, torch_rng(0, "test"), 9, 10))
+        half = made.losses(Decoding(confident(segmenter), torch_rng(0, "test"), 9, 10))
     assert half["geometry"].item() == pytest.approx(one, rel=1e-4)
 
 
