@@ -80,6 +80,7 @@ MINOR = Expected(
 )
 EXPECTED = {
     "full": Expected(whole=".*", drop_path=True),
+    "l2-sp": Expected(whole=".*", drop_path=True),
     "freeze": Expected(),
     "bitfit": Expected(whole=r".*[._]bias"),
     "layernorm": Expected(whole=r"vit\.(.*\.)?(norm\d?|norm_pre|fc_norm)\.(weight|bias)"),
@@ -128,6 +129,7 @@ EXPECTED = {
 UNREACHED = r"vit\.(norm|fc_norm)\..*|rein\.(query|merge)\..*|ssf\.(norm|fc_norm)\..*"
 VIT_L = {
     "full": 304_198_656,
+    "l2-sp": 304_198_656,
     "freeze": 0,
     "bitfit": 272_384,
     "layernorm": 100_352,
