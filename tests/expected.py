@@ -81,6 +81,7 @@ MINOR = Expected(
 EXPECTED = {
     "full": Expected(whole=".*", drop_path=True),
     "l2-sp": Expected(whole=".*", drop_path=True),
+    "lp-ft": Expected(whole=".*", drop_path=True),
     "freeze": Expected(),
     "bitfit": Expected(whole=r".*[._]bias"),
     "layernorm": Expected(whole=r"vit\.(.*\.)?(norm\d?|norm_pre|fc_norm)\.(weight|bias)"),
@@ -130,6 +131,7 @@ UNREACHED = r"vit\.(norm|fc_norm)\..*|rein\.(query|merge)\..*|ssf\.(norm|fc_norm
 VIT_L = {
     "full": 304_198_656,
     "l2-sp": 304_198_656,
+    "lp-ft": 304_198_656,
     "freeze": 0,
     "bitfit": 272_384,
     "layernorm": 100_352,

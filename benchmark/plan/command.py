@@ -58,11 +58,11 @@ def show(
         wanted: runs of one protocol and backbone.
         data_root: contains one folder per dataset; None if the user gave none.
         force: finished runs are repeated.
-        skip_unserved: skip methods that do not support the backbone instead of refusing them.
+        skip_unserved: skip methods that do not support backbone or protocol instead of refusing them.
         processes: ranks per run.
 
     Raises:
-        UserError: a method does not support the backbone; the batch cannot be split equally across the ranks.
+        UserError: a method does not support backbone or protocol; the batch cannot be split equally across the ranks.
     """
     from benchmark.parameters.counting import architecture
 

@@ -115,7 +115,7 @@ def run_pending(
         console: for progress.
         launch: executes the runs elsewhere; None for this machine.
         force: repeat finished runs.
-        skip_unserved: skip methods that do not support the backbone, with a note, instead of refusing them.
+        skip_unserved: skip methods that do not support backbone or protocol, with a note, instead of refusing them.
 
     Raises:
         UserError: anything that can be known before training starts.
@@ -163,13 +163,13 @@ def _check(pending: list[Job], skip_unserved: bool, console: Console) -> list[Jo
 
     Args:
         pending: the jobs.
-        skip_unserved: skip a method that does not support the backbone, with a note; hyperparameters of the user
-            that it refuses are still refused.
+        skip_unserved: skip a method that does not support backbone or protocol, with a note; hyperparameters of the
+            user that it refuses are still refused.
         console: for the note.
 
     Raises:
-        UserError: hyperparameters, a method that does not support the backbone, a records folder that cannot be
-            written.
+        UserError: hyperparameters, a method that does not support backbone or protocol, a records folder that cannot
+            be written.
     """
     unserved, notes = set(), dict[str, None]()
     for name, job in {job.spec.method_name: job for job in pending}.items():
@@ -189,15 +189,17 @@ def _check(pending: list[Job], skip_unserved: bool, console: Console) -> list[Jo
 
 
 def _refusal(job: Job) -> UserError | None:
-    """Return why the method refuses its hyperparameters, the backbone or the decoder; this needs no weights."""
+    """Return why the method refuses its hyperparameters, the backbone or the protocol; this needs no weights."""
     from benchmark.models.decoder import check_queries, queries_taken  # here, since they import torch
     from benchmark.parameters.counting import count
+    from benchmark.training.schedule import phases
 
     spec = job.spec
     try:
         made, taken = spec.make_method(), queries_taken(spec.protocol.decoder)
         with suppress(RuntimeError):  # it reads the weights' values, so this is only known in the run
             count(made, spec.backbone, spec.make_perturbation())
+            phases(made, spec.protocol)
             if taken and (queries := made.queries()):
                 check_queries((queries().shape[0], queries().shape[1]), taken)
     except UserError as error:

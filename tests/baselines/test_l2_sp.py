@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from benchmark.common.rng import torch_rng
 from benchmark.method import Decoding
 from benchmark.models.backbone import Backbone
 from benchmark.models.segmenter import Segmenter
+from benchmark.training.progress import Progress
 from benchmark.training.trainer import Trainer
 from tests.backbones import tiny_backbone
 from tests.baselines.reference import attached
@@ -34,7 +34,7 @@ def displaced(kind: str = "dinov2", **settings: Any) -> tuple[L2SP, Backbone, di
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in backbone.parameters():
-            parameter += torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     return made, backbone, before
 
 
@@ -57,7 +57,7 @@ def test_the_pre_trained_weights_have_no_penalty_and_unmoved_weights_no_gradient
     assert penalty(made).item() == 0
     assert not penalty(made).requires_grad
     with torch.no_grad():
-        backbone.blocks[0].norm1.weight += 1
+        dict(backbone.named_parameters())["vit.blocks.0.norm1.weight"].add_(1)
     penalty(made).backward()
     assert [name for name, p in backbone.named_parameters() if p.grad is not None] == ["vit.blocks.0.norm1.weight"]
 
@@ -112,8 +112,8 @@ def test_a_stronger_penalty_ends_nearer_to_the_pre_trained_weights() -> None:
 def test_the_pre_trained_values_survive_a_resume_and_are_not_in_the_checkpoint(tmp_path: Path) -> None:
     """A checkpoint is loaded after attach(), so the penalty still refers to the pre-trained weights."""
 
-    def stop(step: int, losses: dict[str, float]) -> None:
-        if step == 3:
+    def stop(progress: Progress, losses: dict[str, float]) -> None:
+        if progress.place == 3:
             raise KeyboardInterrupt
 
     straight, broken, resumed = (trainer() for _ in range(3))
@@ -123,7 +123,7 @@ def test_the_pre_trained_values_survive_a_resume_and_are_not_in_the_checkpoint(t
     state = broken.method.state_dict()
     assert state == {}
     losses: list[dict[str, float]] = []
-    resumed.run(lambda step: {}, tmp_path / "checkpoint", "key", lambda step, named: losses.append(copy.copy(named)))
+    resumed.run(lambda step: {}, tmp_path / "checkpoint", "key", lambda progress, named: losses.append(named))
     assert all(0 < named["l2_sp"] < distance(resumed) ** 2 for named in losses)
     for one, other in zip(straight.segmenter.parameters(), resumed.segmenter.parameters(), strict=True):
         assert torch.equal(one, other)

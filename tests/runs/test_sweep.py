@@ -74,6 +74,15 @@ def test_an_unsupported_method_is_skipped_whatever_its_hyperparameters(plan: Pla
     assert "skipped: picky cannot serve" in said
 
 
+def test_a_method_is_skipped_where_the_protocol_does_not_suit_its_phases(plan: Plan) -> None:
+    """The tiny protocol has a decoder warm-up, which is what LP-FT would add."""
+    kept, said = tried(plan("freeze", "lp-ft", **{"lp-ft": {"lr": 1e-3}}), every=True)
+    assert kept == ["freeze 0", "freeze 1"]
+    assert said.count("skipped: lp-ft: the protocol trains the decoder alone for 3 iterations") == 1
+    with pytest.raises(UserError, match=r"lp-ft: .*use method full"):
+        tried(plan("lp-ft"), every=False)
+
+
 def test_a_method_that_reads_the_weights_is_checked_in_the_run(plan: Plan) -> None:
     kept, said = tried(plan("fishertune", fishertune={"estimator": "variational"}), every=False)
     assert len(kept) == 2

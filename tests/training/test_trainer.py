@@ -28,7 +28,7 @@ from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow
 
-METHODS = sorted(registry.names("method"))
+METHODS = sorted(set(registry.names("method")) - {"lp-ft"})  # refused in protocols with a decoder warm-up
 ONCE = ("full", "lora", "random", "childtune-d", "childtune-f", "geco", "fishertune")
 
 
