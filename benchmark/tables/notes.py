@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from benchmark.records import Record
@@ -49,7 +50,7 @@ def conditions(runs: Runs) -> list[str]:
 
 def of_runs(runs: Runs) -> list[str]:
     """Return notes on runs that differ from the others: learning rate not searched, missing seeds, failures."""
-    notes = _effort(runs)
+    notes = [*_effort(runs), *_estimates(runs)]
     everyone = runs.seeds()
     for method, seeds in runs.finished.items():
         if seeds and sorted(seeds) != everyone:
@@ -103,6 +104,21 @@ def _effort(runs: Runs) -> list[str]:
     if not without or len(without) == len(rates):
         return []
     return [f"Learning rate not searched, unlike for the other rows: {', '.join(without)}."]
+
+
+def _estimates(runs: Runs) -> list[str]:
+    """Return a note on each method whose estimate is fitted: how far the fit has converged, means over seeds."""
+    notes = []
+    for method, seeds in runs.finished.items():
+        facts = [(run.report.get("convergence"), run.report.get("overlap_of_halves")) for run in seeds.values()]
+        found = [pair for pair in facts if all(isinstance(value, (int, float)) for value in pair)]
+        if found:
+            signal, common = (100 * fmean(map(float, values)) for values in zip(*found, strict=True))
+            notes.append(
+                f"{runs.label(method)}: {signal:.0f} % of the variance of its fitted precisions is signal, the rest "
+                f"noise; the two halves of its estimate have {common:.0f} % of the selected weights in common."
+            )
+    return notes
 
 
 def _reason(record: Record) -> str:

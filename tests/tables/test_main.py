@@ -359,3 +359,12 @@ def test_an_older_record_whose_estimate_took_iterations_is_refused_beside_a_newe
     assert one_table([old, made("lora")])
     with pytest.raises(UserError, match=r"fishertune/seed0 and .*lora/seed0 cannot share a table: budget is shared"):
         tables.build([old, new])
+
+
+def test_a_fitted_estimate_shows_how_far_it_has_converged() -> None:
+    reports = [{"convergence": value, "overlap_of_halves": 2 * value} for value in (0.1, 0.3)]
+    found = [made("fishertune", seed, report=report) for seed, report in enumerate(reports)]
+    found += [made("lora", seed, report={"convergence": None, "overlap_of_halves": 0.5}) for seed in (0, 1)]
+    (note,) = [note for note in one_table(found).notes if "fitted" in note]
+    assert note.startswith("Fishertune: 20 % ")
+    assert " 40 % " in note
