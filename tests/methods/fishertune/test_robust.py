@@ -17,7 +17,7 @@ from benchmark import protocol
 from benchmark.method import Method, UserError
 from benchmark.runs import request
 from methods.fishertune import FisherTune, domain
-from methods.fishertune import method as algorithm
+from methods.fishertune import estimates as algorithm
 from methods.fishertune.fisher import sample_losses
 from tests.methods.fishertune.small_runs import Run, build
 
@@ -28,11 +28,12 @@ Break = Callable[[Run], None]
 
 
 def tune(**settings: Any) -> Run:
-    return Run(FisherTune(FisherTune.Settings(**{"estimation": 0.35} | settings)), 12)
+    base: dict[str, Any] = {"budget": "shared", "estimation": 0.35, "estimator": "per-sample"}
+    return Run(FisherTune(FisherTune.Settings(**base | settings)), 12)
 
 
 def childtune() -> Run:
-    return Run(ChildTuneD(ChildTuneD.Settings(estimation=0.35)), 12)
+    return Run(ChildTuneD(ChildTuneD.Settings(budget="shared", estimation=0.35)), 12)
 
 
 def put(name: str, value: float) -> Break:
