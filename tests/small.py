@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -76,7 +77,9 @@ def method(name: str, **settings: Any) -> Method:
     if "lr" in cls.Settings.model_fields:
         settings = {"lr": 3e-3, **settings}
     if "decoder_first" in cls.Settings.model_fields:
-        settings = {"decoder_first": 0.0, "images": 8, **settings}
+        settings = {"decoder_first": 0.0, **settings}
+    if "images" in cls.Settings.model_fields:
+        settings = {"images": 8, **settings}
     return cls(cls.Settings(**settings))
 
 
@@ -89,7 +92,16 @@ def train(
     spec = protocol(iterations, len(data.images))
     losses: list[float] = []
     trainer = Trainer(spec, 0, segmenter, made, data, Accelerator(cpu=True))
-    trainer.run(lambda step: {}, tick=lambda step, named: losses.extend([sum(named.values())] if named else []))
+
+    def likelihood() -> float:
+        labels = data.label.expand(len(data.images), -1, -1)
+        with torch.no_grad():
+            return math.exp(-sum(loss.item() for loss in segmenter.eval().losses(data.images, labels).values()))
+
+    trainer.run(
+        lambda step: {}, tick=lambda step, named: losses.extend([sum(named.values())] if named else []),
+        held_out=likelihood,
+    )  # fmt: skip
     segmenter.eval()
     return segmenter, losses
 
