@@ -48,9 +48,9 @@ def wrong_label_map(patch: pytest.MonkeyPatch) -> None:
 
 
 def frozen_weights_that_move(patch: pytest.MonkeyPatch) -> None:
-    """Freeze trains its backbone with learning rate 1e-4 but reports no trainable parameters."""
+    """Freeze trains the blocks of its backbone with learning rate 1e-4 but reports no trainable parameters."""
     patch.setattr(Freeze, "attach", lambda self, backbone, rng: self.begin(backbone, train_pretrained=True))
-    patch.setattr(Freeze, "parameter_groups", lambda self: [{"params": self.backbone.parameters(), "lr": 1e-4}])
+    patch.setattr(Freeze, "parameter_groups", lambda self: [{"params": self.backbone.blocks.parameters(), "lr": 1e-4}])
     patch.setattr(Freeze, "trainable", lambda self: 0)
 
 

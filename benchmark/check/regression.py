@@ -40,7 +40,7 @@ FACTOR = 10.0
 FLOOR = 1e-6
 AGAIN = "compute the references again: tox -e check-reference"
 SCORES = (SOURCE, UNSEEN)
-CONDITIONS = ("trainable", "weights_hash", "classes")
+CONDITIONS = ("weights_hash", "classes")
 LIBRARIES = ("data_hash", "batches_hash", "decoder_hash")
 """Equal for equal libraries and CPU; otherwise single pixels or initial weights may differ."""
 
@@ -166,6 +166,8 @@ def _conditions(before: Record, now: Record) -> tuple[list[str], bool]:
     old, new = before.settings, now.settings  # an added or removed one counts only by its effect
     found = [f"setting {name} is {new[name]}, was {old[name]}" for name in old if new.get(name, old[name]) != old[name]]
     found += [f"{name} differs" for name in CONDITIONS if getattr(before, name) != getattr(now, name)]
+    if _parameters(before) != _parameters(now):
+        found.append("trainable differs")
     moved = [name for name in LIBRARIES if getattr(before, name) != getattr(now, name)]
     if moved and _stack(before) != _stack(now):
         return [" and ".join(moved), *found], False
@@ -173,6 +175,12 @@ def _conditions(before: Record, now: Record) -> tuple[list[str], bool]:
     if "data_hash" not in moved:
         found += _other_truth(before, now)
     return found, True
+
+
+def _parameters(record: Record) -> tuple[int, int] | None:
+    """Return the parameters of method and decoder, with or without a gradient: older records count both as one."""
+    count = record.trainable
+    return None if count is None else (count.backbone + count.unreached, count.decoder)
 
 
 def _overstepped(reference: Record, now: Record) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 BACKBONES = ("clip-l", "mae-l", "sam-h", "eva02-l", "dinov2-l")
 """The backbones of FisherTune and Rein."""
+DECODERS = ("segformer", "mask2former")
+"""The default decoders of the protocols."""
 DECIMALS = 6  # in millions: exact to one parameter
 UNEXPLAINED = "unexplained difference"
 
@@ -65,10 +68,14 @@ class Printed:
     counts: Sequence[Published]
     reasons: list[str] = field(default_factory=list)
     cited: set[str] = field(default_factory=set)
+    unreached: dict[str, dict[str, dict[str, int]]] = field(default_factory=lambda: {name: {} for name in DECODERS})
+    """Number of parameters without gradient, by decoder, label of the method and backbone."""
 
     def beside(self, method: Method, name: str, backbone: str) -> tuple[Cell, Cell]:
         """Return the cell with the count and the cell with the published numbers."""
-        from benchmark.parameters.counting import count  # deferred: names are checked before torch is imported
+        # Deferred: names are checked before torch is imported.
+        from benchmark.parameters.counting import count, unreached
+        from benchmark.protocol import DecoderSpec
 
         found = [each for each in self.counts if (each.method, each.backbone) == (name, backbone)]
         try:
@@ -76,6 +83,9 @@ class Printed:
         except UserError as error:
             text = ", ".join(self._grouped(found, None))
             return Cell(), Cell(text=f"{text} {self._reference(str(error))}".strip())
+        specs = [DecoderSpec.model_validate({"name": decoder, "lr": 1e-4}) for decoder in DECODERS]
+        for decoder, number in zip(DECODERS, unreached(method, *specs), strict=True):
+            self.unreached[decoder].setdefault(method.label, {})[backbone] = number
         return Cell(counted / 1e6), Cell(text=", ".join(self._grouped(found, counted)))
 
     def notes(self) -> tuple[str, ...]:
@@ -83,7 +93,20 @@ class Printed:
         legend = [f"{sign}: {paper}." for sign, paper in sources().items() if sign in self.cited]
         if legend:
             legend.insert(0, "=: the count rounds to the printed number. ≠: it does not; see the numbered reason.")
-        return (*legend, *(f"({number}) {reason}." for number, reason in enumerate(self.reasons, start=1)))
+        reasons = (f"({number}) {reason}." for number, reason in enumerate(self.reasons, start=1))
+        return (*legend, *self._without_gradient(), *reasons)
+
+    def _without_gradient(self) -> Iterator[str]:
+        """Yield a note per decoder that names methods with parameters that get no gradient, and their number."""
+        for decoder, methods in self.unreached.items():
+            parts = []
+            for label, counts in methods.items():
+                usual = Counter(counts.values()).most_common(1)[0][0]
+                others = ", ".join(f"{backbone} {count:,}" for backbone, count in counts.items() if count != usual)
+                if any(counts.values()):
+                    parts.append(f"{label} {usual:,}" + (f" ({others})" if others else ""))
+            if parts:
+                yield f"Of these parameters, some get no gradient with decoder {decoder}: {'; '.join(parts)}."
 
     def _grouped(self, found: Sequence[Published], counted: int | None) -> list[str]:
         """Return each published number once, with its papers and whether the count agrees."""

@@ -180,11 +180,12 @@ def _disk(rows: Sequence[Row], folder: Path) -> str:
 def _how(fixed: Protocol) -> list[str]:
     name, peak = PEAKS[fixed.precision]
     return [
-        "Trainable: counted on the real architecture, decoder excluded. Memory per rank: weights, gradients, optimizer "
-        "states, and activations saved for the backward pass, measured in small runs of backbone, method and decoder; "
-        "if the scores of weights (FisherTune, ChildTune-D) are larger than the optimizer states, they count instead. "
-        "Disk: a run's largest checkpoint; two exist while one replaces the other, and none after the run. During "
-        "FisherTune's estimate, a temporary file (TMPDIR) takes 20 bytes per candidate weight.",
+        "Trainable: parameters that get a gradient, counted on the real architecture, decoder excluded. Memory per "
+        "rank: weights, gradients, optimizer states, and activations saved for the backward pass, measured in small "
+        "runs of backbone, method and decoder; if the scores of weights (FisherTune, ChildTune-D) are larger than the "
+        "optimizer states, they count instead. Disk: a run's largest checkpoint; two exist while one replaces the "
+        "other, and none after the run. During FisherTune's estimate, a temporary file (TMPDIR) takes 20 bytes per "
+        "candidate weight.",
         f"Hours of one run, from records: mean over finished runs of this protocol. From arithmetic: operations / "
         f"({UTILISATION:.0%} of an A100's {peak / 1e12:g} TFLOP/s in {name}), including evaluation if the number of "
         "images is known; an iteration of the estimate counts twice. Modules and losses that a method adds are not "

@@ -26,6 +26,7 @@ from benchmark.models.backbone import Backbone, checkpoint_blocks
 from benchmark.models.decoder import Decoder
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import windows
+from benchmark.parameters.counting import unreached
 from benchmark.training import checkpoint as checkpoints
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Cost:
     """Cost of one run.
 
     Attributes:
-        trainable: trainable parameters, decoder excluded.
+        trainable: parameters that get a gradient, decoder excluded; all of them if the method selects single weights.
         phases: the decoder's warm-up, then the method's phases.
         training: operations of all iterations.
         evaluation: operations of all evaluations, for splits with a known number of images.
@@ -187,8 +188,9 @@ def cost(job: Job, architecture: Backbone, decoder: DecoderCost, images: dict[st
     # Estimates are freed before optimizer moments are allocated; a batch's part of them takes the place of gradients.
     estimates = method.stored_values()
     memory += max((8 if dense else 12) * trainable, 4 * method.peak_values()) + 8 * decoder.parameters
+    (lost,) = unreached(method, protocol.decoder)
     return Cost(
-        trainable, phases, training, _evaluation(protocol, architecture, decoder, images), memory,
+        trainable - lost, phases, training, _evaluation(protocol, architecture, decoder, images), memory,
         checkpoint=checkpoints.size(total, decoder.parameters, trainable, tunable, estimates),
         kept=kept + 4.0 * decoder.parameters,
     )  # fmt: skip

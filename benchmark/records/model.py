@@ -70,10 +70,18 @@ class Score(_Model):
 
 
 class Trainable(_Model):
-    """Number of trainable values in the backbone and in the decoder."""
+    """Number of trainable values.
+
+    Attributes:
+        backbone: those of the method that get a gradient, in the backbone and in added modules; in older records also
+            the others.
+        decoder: those of the decoder.
+        unreached: those of the method that get no gradient with this decoder; 0 in older records.
+    """
 
     backbone: Count
     decoder: Count
+    unreached: Count = 0
 
 
 class Evaluation(_Model):

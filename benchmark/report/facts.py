@@ -13,7 +13,7 @@ import yaml
 
 from benchmark.records import Record
 from benchmark.report.sheets import Entry, Head, Sheet, plain, sheet
-from benchmark.tables import Cell, Column, Row, Table
+from benchmark.tables import Cell, Column, Row, Table, notes
 from benchmark.tables.runs import Runs, cell, decimals, trainable_cell
 
 HASHES = ("fingerprint", "data_hash", "weights_hash")
@@ -43,7 +43,7 @@ def cost(runs: Runs) -> Sheet:
         Column("Wall (s)", 1), Column("CPU (s)", 1), Column("Memory (GB)", 2), Column("n", 0),
     )  # fmt: skip
     note = "Wall: sum of the phases. CPU: CPU time of all threads. Memory: peak memory of the run's process."
-    return sheet(Table("cost", "Cost of a run", columns, tuple(rows), (note,)))
+    return sheet(Table("cost", "Cost of a run", columns, tuple(rows), (*notes.unreached(runs), note)))
 
 
 def listing(records: Sequence[Record], folder: Path) -> Sheet:

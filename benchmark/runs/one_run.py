@@ -26,6 +26,7 @@ from benchmark.runs.experiment import Experiment
 from benchmark.runs.job import Job
 from benchmark.training import checkpoint
 from benchmark.training.progress import Progress
+from benchmark.training.reached import unreached
 from benchmark.training.schedule import gradient_evaluations
 from benchmark.training.trainer import Trainer
 
@@ -174,14 +175,12 @@ def _conditions(experiment: Experiment, method: Method) -> dict[str, Any]:
 def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
     """Return what else a record says about a run before it trains."""
     spec, runtime = experiment.job.spec, experiment.runtime
-    decoder = sum(parameter.numel() for parameter in experiment.segmenter.decoder.parameters())
     return {
         "label": spec.label(method),
         "classes": experiment.source.classes,
         "data_notes": experiment.notes(),
         "protocol_fields": spec.protocol.fields(),
         "origins": spec.origins(method),
-        "trainable": {"backbone": method.trainable(), "decoder": decoder},
         "gradient_evaluations": gradient_evaluations(method, spec.protocol),
         "versions": machine.versions(),
         "commit": machine.commit(),
@@ -202,6 +201,7 @@ def _record(facts: dict[str, Any], trainer: Trainer, **rest: Any) -> Record:
     own = torch.tensor([progress.cpu_seconds, machine.peak_memory()], dtype=torch.float64, device=accelerator.device)
     cpu_seconds, peak = accelerator.gather(own[None]).unbind(1)
     done = {
+        "trainable": _trainable(trainer),
         "losses": progress.losses,
         "evaluations": progress.scores,
         "seconds": progress.seconds,
@@ -210,6 +210,13 @@ def _record(facts: dict[str, Any], trainer: Trainer, **rest: Any) -> Record:
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     return Record.model_validate(facts | done | rest)
+
+
+def _trainable(trainer: Trainer) -> dict[str, int]:
+    """Return the number of trainable values of method and decoder; those of the method apart that get no gradient."""
+    lost = unreached(trainer.method, trainer.progress.unreached or {})
+    decoder = sum(parameter.numel() for parameter in trainer.segmenter.decoder.parameters())
+    return {"backbone": trainer.method.trainable() - lost, "decoder": decoder, "unreached": lost}
 
 
 def _scores(last: dict[str, np.ndarray], progress: Progress) -> dict[str, Any]:

@@ -42,10 +42,22 @@ def conditions(runs: Runs) -> list[str]:
     also = f" ({span} M, trained in every row)" if counts else ""
     return [
         f"Trainable: millions of trainable parameters, decoder excluded{also}.",
+        *unreached(runs),
         f"Source: mIoU on {_scored(runs.all[0].protocol_fields)} source images. Avg.: mean over the unseen domains. "
         "CPU-s: CPU time of one run, in seconds.",
         "Oracle gap: best minus final evaluation on the unseen domains (only the final one counts).",
     ]
+
+
+def unreached(runs: Runs) -> list[str]:
+    """Return a note on the parameters that get no gradient, which the trainable ones do not include."""
+    found = []
+    for method, seeds in runs.finished.items():
+        counts = sorted({record.trainable.unreached for record in seeds.values() if record.trainable is not None})
+        if any(counts):
+            span = " to ".join(dict.fromkeys(f"{count:,}" for count in (counts[0], counts[-1])))
+            found.append(f"{runs.label(method)} {span}")
+    return [f"More parameters get no gradient with this decoder: {', '.join(found)}."] if found else []
 
 
 def of_runs(runs: Runs) -> list[str]:

@@ -157,6 +157,8 @@ class _Made:
     def _notes(self) -> Iterator[str]:
         if self.layout.trained:
             yield "Trainable: millions of trainable parameters, decoder excluded."
+            for (protocol, backbone), runs in self.runs.items():
+                yield from (f"{protocol}, {backbone}: {note}" for note in notes.unreached(runs))
         if _by_class(self.layout):
             yield "Classes: mean IoU over the domains in which the class occurs. Significance is marked for mIoU only."
         for (protocol, backbone), runs in self.runs.items():

@@ -87,7 +87,7 @@ def cell(runs: Iterable[Record], read: Callable[[Record], float | None], scale: 
 
 
 def trainable_cell(runs: Iterable[Record]) -> Cell:
-    """Return the cell of trainable parameters in millions, decoder excluded, with a spread if seeds differ."""
+    """Return the cell of parameters with a gradient in millions, decoder excluded, with a spread if seeds differ."""
     found = cell(runs, lambda record: record.trainable.backbone if record.trainable else None, 1e-6)
     return replace(found, spread=found.spread or None)
 

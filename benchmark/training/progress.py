@@ -22,6 +22,8 @@ class Progress:
         seconds: wall-clock time by phase (``warm-up``, the method's phases, ``evaluation``).
         cpu_seconds: CPU time of this process, all threads.
         scores: results of the evaluations, in order.
+        unreached: the method's parameters that get no gradient, with their sizes, see
+            :func:`benchmark.training.reached.without_gradient`; None before the backbone trains.
     """
 
     step: int = 0
@@ -30,6 +32,7 @@ class Progress:
     seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     scores: list[dict[str, Any]] = field(default_factory=list)
+    unreached: dict[str, int] | None = None
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

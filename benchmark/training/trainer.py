@@ -37,6 +37,7 @@ from benchmark.protocol import Protocol
 from benchmark.training.batch import Batch
 from benchmark.training.progress import Progress
 from benchmark.training.ranks import Losses, images_per_rank
+from benchmark.training.reached import without_gradient
 from benchmark.training.resume import TrainingState
 from benchmark.training.runtime import RuntimeOptions
 from benchmark.training.schedule import Slot, evaluation_steps, missing, schedule, timeline
@@ -140,6 +141,8 @@ class Trainer:
                 self.accelerator.backward(torch.stack(list(named.values())).sum())
             for name, value in named.items():
                 losses[name] = losses.get(name, 0) + value.detach()
+        if phase.backbone and self.progress.unreached is None:
+            self.progress.unreached = without_gradient(self.method)
 
         # Check: the losses of the whole batch are numbers.
         values = self._mean_over_ranks(losses)

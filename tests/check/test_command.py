@@ -116,6 +116,12 @@ def test_other_conditions_and_other_losses_are_named(
     assert all(line in each for each in found.changes)
 
 
+def test_parameters_without_gradient_may_be_told_apart(reference: Reference, tmp_path: Path) -> None:
+    assert not again(
+        reference, tmp_path / "now", trainable={"backbone": 294000, "decoder": 350000, "unreached": 912}
+    ).changes
+
+
 def test_an_added_setting_without_effect_is_no_change(reference: Reference, tmp_path: Path) -> None:
     assert not again(reference, tmp_path / "now", settings={"lr": 1e-3, "own": True}).changes
 

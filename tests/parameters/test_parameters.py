@@ -166,7 +166,17 @@ def test_every_method_has_a_row_and_every_backbone_can_be_shown() -> None:
     assert {row.method for row in table.rows} == set(registry.main_methods())
     assert {row.method for row in parameters.build(["vit-tiny-streets"], list(METHODS)).rows} == set(METHODS)
     assert [column.head for column in table.columns] == ["vit-tiny-streets"], "no published numbers for it"
-    assert not table.notes
+    assert not any(note.startswith(("(", "=")) for note in table.notes)
+
+
+def test_parameters_without_gradient_are_counted_by_decoder() -> None:
+    """Rein's query link takes 1024 to 256 and 3 * 256 to 256; block outputs are read before the last norm."""
+    notes = parameters.build(["sam-h", "dinov2-l"], ["lora", "rein", "layernorm"]).notes
+    light, masks = (note for note in notes if "no gradient" in note)
+    link = [256 * (dim + 1) + 256 * (3 * 256 + 1) for dim in (1280, 1024)]
+    assert link == [524_800, 459_264]
+    assert "segformer: Rein 524,800 (dinov2-l 459,264); LayerNorm 0 (dinov2-l 2,048)." in light
+    assert "mask2former: LayerNorm 0 (dinov2-l 2,048)." in masks
 
 
 def test_perturbation_adds_no_parameters_and_no_row() -> None:

@@ -136,6 +136,7 @@ def _trained(name: str, decoder: str, runtime: RuntimeOptions | None) -> Run:
     written = {name: positions for name, (positions, _) in (made.delta() or {}).items()}
     return {
         "asked": data.asked, "losses": losses, "weights": weights, "report": made.report(), "written": written,
+        "unreached": trainer.progress.unreached,
         "strays": strays(before, segmenter, written) if made.delta() is not None else 0,
     }  # fmt: skip
 
@@ -237,6 +238,7 @@ def test_two_ranks_train_like_one_process(kind: tuple[str, str], together: dict[
         assert two == close(one, kind[1])
     assert first["weights"] == second["weights"]
     assert first["report"] == second["report"]
+    assert alone["unreached"] == first["unreached"] == second["unreached"]
     assert first["report"].get("chosen") == alone["report"].get("chosen")
     assert [run["strays"] for run in (alone, first, second)] == [0, 0, 0]
     assert alone["written"].keys() == first["written"].keys() == second["written"].keys()

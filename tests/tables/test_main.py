@@ -61,6 +61,16 @@ def test_the_decoders_parameters_are_a_range_if_methods_change_them() -> None:
     assert "(0.35 to 0.36 M, " in noted(one_table([one, other]))
 
 
+def test_parameters_without_gradient_are_noted_and_not_in_the_cell() -> None:
+    counts = {"backbone": 102_000, "decoder": 5, "unreached": 245_952}
+    rein = [made("rein", seed, trainable=counts) for seed in (0, 1)]
+    fewer = made("full", 1, trainable={"backbone": 9, "decoder": 5, "unreached": 384})
+    table = one_table([made("lora"), *rein, made("full"), fewer])
+    assert cells(table, 2)["Trainable (M)"].mean == pytest.approx(0.102)
+    assert "get no gradient with this decoder: Full 0 to 384, Rein 245,952." in noted(table)
+    assert "no gradient" not in noted(one_table([made("lora")]))
+
+
 def test_the_oracle_gap_is_the_best_minus_the_final_evaluation() -> None:
     last = made()
     assert last.average is not None
