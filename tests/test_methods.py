@@ -205,6 +205,7 @@ def test_requires_grad_and_train_mode_are_as_expected(name: str, kind: str) -> N
 
 
 REMAINING = {
+    "random-all": 0.5,
     "l2-sp": 0.5,
     "bitfit": 0.96,
     "dora": 0.35,
@@ -223,6 +224,7 @@ def test_loss_falls_on_a_batch_that_it_can_memorise(name: str) -> None:
     Biases, norms and prompts can only shift the input of a random decoder, which lowers the loss by 6 %, 5 % and 2 %.
     VQT's query outputs, which no later block uses, lower it by 25 %, and projections in the last block by 3 %. DoRA,
     whose magnitudes limit how far a row moves, lowers it by 71 %, and SSF by 43 %. L2-SP's loss includes its penalty.
+    A random choice that widens from 1 % to 5 % lowers it by 67 %.
     """
     frozen = EXPECTED[name] == Expected()
     _, losses = train(method(name, **({} if frozen else {"lr": 0.03})), tiny_backbone("dinov2"), 40)

@@ -102,7 +102,8 @@ def plain() -> Plain:
 def test_every_method_gets_the_same_samples_and_the_same_decoder(name: str, plain: Plain) -> None:
     started, _ = plain(name)
     assert isinstance(started.data, Logged)
-    assert started.data.positions == list(range(2 * ITERATIONS))
+    # Estimates on top of the iterations read the positions after them.
+    assert [position for position in started.data.positions if position < 2 * ITERATIONS] == list(range(2 * ITERATIONS))
     decoder = trainer(name).segmenter.decoder.state_dict()
     assert all(torch.equal(bits(decoder[key]), bits(tensor)) for key, tensor in Head().state_dict().items())
 
