@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 QUERIES, LEVELS = 8, (0, 1, 2, 3)
 DECODERS = ("segformer", "linear", "mask2former")
-BEHIND = r"vit\.blocks\.4\..*|(adaptformer\.4\.|fada\.\w+\.4\.|minor_components\.4_).*"
+BEHIND = r"vit\.blocks\.4\..*|(adaptformer\.4\.|fada\.\w+\.4\.|(minor_components|recyclelora)\.4_|ssf\.\w*blocks_4_).*"
 """Parameters of the block after the last out index."""
 QUERY_LINK = r"rein\.(query|merge)\..*"
 KINDS = ("weight", "bias")

@@ -214,9 +214,11 @@ def _record(facts: dict[str, Any], trainer: Trainer, **rest: Any) -> Record:
 
 def _trainable(trainer: Trainer) -> dict[str, int]:
     """Return the number of trainable values of method and decoder; those of the method apart that get no gradient."""
-    lost = unreached(trainer.method, trainer.progress.unreached or {})
+    whole = trainer.method.trainable()
+    # A method may count fewer values than its parameters have.
+    lost = min(unreached(trainer.method, trainer.progress.unreached or {}), whole)
     decoder = sum(parameter.numel() for parameter in trainer.segmenter.decoder.parameters())
-    return {"backbone": trainer.method.trainable() - lost, "decoder": decoder, "unreached": lost}
+    return {"backbone": whole - lost, "decoder": decoder, "unreached": lost}
 
 
 def _scores(last: dict[str, np.ndarray], progress: Progress) -> dict[str, Any]:
