@@ -227,13 +227,14 @@ def test_two_ranks_train_like_one_process(kind: tuple[str, str], together: dict[
     torch.set_num_threads(1)
     alone, (first, second) = train(*kind), together[kind]
     torch.set_num_threads(threads)
-    assert alone["asked"] == list(range(STEPS * BATCH))
+    steps = len(alone["losses"])  # those on top of the iterations included
+    assert [place for place in alone["asked"] if place < STEPS * BATCH] == list(range(STEPS * BATCH))
+    assert sorted(alone["asked"]) == list(range(steps * BATCH))
     half = BATCH // PROCESSES
-    for step in range(STEPS):
+    for step in range(steps):
         shares = [run["asked"][step * half : (step + 1) * half] for run in (first, second)]
         assert [*shares[0], *shares[1]] == alone["asked"][step * BATCH : (step + 1) * BATCH]
     assert first["losses"] == second["losses"]
-    assert len(alone["losses"]) == STEPS
     for one, two in zip(alone["losses"], first["losses"], strict=True):
         assert two == close(one, kind[1])
     assert first["weights"] == second["weights"]
@@ -272,7 +273,7 @@ def test_torchrun_resumes_and_writes_the_record_of_one_process(folder: Path, tin
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert f" seed 0: {KILLED + 1}/12 " in done.stderr, "it resumed from the checkpoint of the killed run"
+    assert f" seed 0: {KILLED + 1}/16 " in done.stderr, "it resumed from the checkpoint of the killed run"
     assert done.stdout.count("| FisherTune") == 1
     assert done.stderr.count("1 of 1 records in") == 1
     alone, two = (read(folder / where / job.record.relative_to(job.folder)) for where in ("alone", "together"))
