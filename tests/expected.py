@@ -37,6 +37,7 @@ class Expected:
         whole: pre-trained tensors that train entirely.
         part: pre-trained tensors of which selected entries train.
         share: how many entries are selected: (fraction of, which tensors).
+        per_row: how many entries of each row are selected in all tensors of ``part``, in addition to ``share``.
         added: new tensors.
         added_count: number of new entries, given whether q, k and v are separate projections.
         pairs: (rank, which pre-trained tensors) where a product of two new matrices is added to a weight matrix; their
@@ -50,12 +51,21 @@ class Expected:
     whole: str = "never"
     part: str = "never"
     share: tuple[float, str] = (0.0, ".*")
+    per_row: int = 0
     added: str = "never"
     added_count: Callable[[bool], int] = lambda separate: 0
     pairs: tuple[int, str] = (0, "never")
     split: bool = True
     vectors: tuple[int, str] = (0, "never")
     drop_path: bool = False
+
+    def selected(self, tensors: dict[str, nn.Parameter]) -> int:
+        """Return how many entries of the tensors in ``part`` are selected."""
+        share, among = self.share
+        count = round(share * sum(tensor.numel() for name, tensor in tensors.items() if re.fullmatch(among, name)))
+        return count + sum(
+            self.per_row * len(tensor) for name, tensor in tensors.items() if re.fullmatch(self.part, name)
+        )
 
     def new(self, tensors: dict[str, nn.Parameter]) -> int:
         """Return how many entries the method adds to a backbone with these pre-trained tensors."""
@@ -125,6 +135,9 @@ EXPECTED = {
     ),
     "childtune-f": Expected(whole=r"vit\.blocks\..*", drop_path=True),
     "childtune-d": Expected(part=r"vit\.blocks\..*", share=(0.3, r"vit\.blocks\..*"), drop_path=True),
+    "gps": Expected(
+        whole=r"(?!.*(norm|neck)).*(bias|\.gamma(_\d)?)", part=r"(?!.*(norm|neck)).*\.weight", per_row=1, drop_path=True
+    ),
     **{name: Expected(part=THETA, share=(0.05, ".*")) for name in ("fishertune", "fishertune-per-sample", RANDOM)},
 }
 # No gradient: block outputs are read before the last norm, and Rein's query link needs a decoder with object queries.
@@ -152,6 +165,8 @@ VIT_L = {
     "random": 15_209_933,
     "parts": 8 * 2 * 1024**2,
     "childtune-f": 24 * 12_598_272,
+    # one weight and one bias per output of the layers and of the patch embedding; LayerScale
+    "gps": 2 * (24 * 9 * 1024 + 1024) + 24 * 2 * 1024,
     "childtune-d": round(0.3 * 24 * 12_598_272),
     **dict.fromkeys(("fishertune", "fishertune-per-sample", RANDOM), 15_209_933),
 }

@@ -132,8 +132,7 @@ def test_exactly_what_is_expected_trains(finished: Run) -> None:
             chosen += int(changed)
         else:
             assert changed == 0, name
-    share, among = stated.share
-    quota = round(share * sum(t.numel() for name, t in finished.tensors.items() if re.fullmatch(among, name)))
+    quota = stated.selected(finished.tensors)
     assert 0.98 * quota <= chosen <= quota
     assert all(re.fullmatch(stated.added, name) for name in finished.added)
 
@@ -141,8 +140,7 @@ def test_exactly_what_is_expected_trains(finished: Run) -> None:
 def test_trainable_is_the_number_of_entries_that_can_change(finished: Run) -> None:
     stated = expected(finished)
     sizes = {name: tensor.numel() for name, tensor in finished.tensors.items()}
-    share, among = stated.share
-    count = round(share * sum(size for name, size in sizes.items() if re.fullmatch(among, name)))
+    count = stated.selected(finished.tensors)
     count += sum(size for name, size in sizes.items() if re.fullmatch(stated.whole, name))
     count += stated.new(finished.tensors)
     assert finished.made.trainable() == count
