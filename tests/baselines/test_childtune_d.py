@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -110,21 +111,27 @@ def test_childtune_has_the_same_scores_on_one_rank_and_on_two(tmp_path: Path) ->
         assert torch.allclose(first[name], score, rtol=1e-3, atol=1e-9)
 
 
-def test_childtune_phases_add_up_to_all_iterations() -> None:
-    made = ChildTuneD(ChildTuneD.Settings(estimation=0.25))
-    assert made.phases(Budget(400, 1, 8)) == (
-        Phase("estimate", 100, backbone=False, decoder=False, estimate=True),
-        Phase("tune", 300),
-    )
-    assert [phase.iterations for phase in made.phases(Budget(2, 1, 8))] == [1, 1]
+def test_childtune_trains_for_all_iterations_unless_its_budget_is_shared() -> None:
+    estimate = Phase("estimate", 32, backbone=False, decoder=False, estimate=True, extra=True)
+    assert ChildTuneD().phases(Budget(400, 1, 8)) == (estimate, Phase("tune", 400))
+    shared = ChildTuneD(ChildTuneD.Settings(budget="shared", estimation=0.25))
+    taken = Phase("estimate", 100, backbone=False, decoder=False, estimate=True)
+    assert shared.phases(Budget(400, 1, 8)) == (taken, Phase("tune", 300))
+    assert [phase.iterations for phase in shared.phases(Budget(2, 1, 8))] == [1, 1]
 
 
-def test_an_untrained_decoder_trains_before_the_estimation_phase() -> None:
+@pytest.mark.parametrize("budget", ["own", "shared"])
+def test_an_untrained_decoder_trains_before_the_estimation_phase(budget: Literal["own", "shared"]) -> None:
     """As long as in FisherTune; a protocol with a decoder warm-up gets no additional phase."""
-    made = ChildTuneD()
+    made = ChildTuneD(ChildTuneD.Settings(budget=budget))
     decoder, *others = made.phases(Budget(40000, 0, 8))
-    assert decoder == Phase("decoder", 4000, backbone=False) == FisherTune().phases(Budget(40000, 0, 8))[0]
-    assert [(phase.name, phase.iterations) for phase in others] == [("estimate", 4000), ("tune", 32000)]
-    assert made.phases(Budget(270, 30, 8)) == ChildTuneD(ChildTuneD.Settings(decoder_first=0)).phases(Budget(270, 0, 8))
-    with pytest.raises(UserError, match=r"childtune-d: 2 iterations .*\(1\).*\(1\).*lower estimation"):
-        made.phases(Budget(2, 0, 8))
+    assert decoder == Phase("decoder", 4000, backbone=False, extra=budget == "own")
+    assert decoder == FisherTune(FisherTune.Settings(budget=budget)).phases(Budget(40000, 0, 8))[0]
+    never = ChildTuneD(ChildTuneD.Settings(budget=budget, decoder_first=0))
+    assert [phase.name for phase in others] == ["estimate", "tune"]
+    assert made.phases(Budget(270, 30, 8)) == never.phases(Budget(270, 0, 8))
+
+
+def test_a_shared_budget_with_too_few_iterations_is_refused() -> None:
+    with pytest.raises(UserError, match=r"childtune-d: 2 iterations .*\(1\).*at least 3"):
+        ChildTuneD(ChildTuneD.Settings(budget="shared")).phases(Budget(2, 0, 8))

@@ -195,7 +195,7 @@ def test_the_table_has_mean_and_spread_and_the_overlap_at_equal_cost(record: Sta
     heads = [column.head for column in built.columns]
     rows = {row.method: dict(zip(heads, row.cells, strict=True)) for row in built.rows}
     assert len(rows) == 9
-    assert [row.method for row in built.rows if "(FisherTune)" in row.label] == ["drf/per-sample"]
+    assert [row.method for row in built.rows if "(FisherTune)" in row.label] == ["drf/variational"]
     overlap = record.curves["per-sample"][1].agreement["f"].overlap
     cell = rows["f/per-sample"]["8 images"]
     assert cell.mean == pytest.approx(100 * overlap + 1)
