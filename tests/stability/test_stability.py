@@ -229,7 +229,7 @@ def test_seeds_under_different_conditions_are_an_error(record: Stability, field:
 def test_a_finished_seed_is_kept_and_other_conditions_are_an_error(
     words: list[str], done: subprocess.CompletedProcess[str], path: Path
 ) -> None:
-    assert "| DRF, per-sample (FisherTune) |" in done.stdout
+    assert "| DRF, variational (FisherTune) |" in done.stdout
     assert sorted(each.name for each in path.parent.iterdir()) == ["overlap.pdf", "overlap.png", path.name]
     stamp = path.stat().st_mtime_ns
     again = call(*words)
