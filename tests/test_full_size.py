@@ -43,6 +43,7 @@ CHANGES: dict[str, Any] = {
     "iterations": 3,
     "batch": 1,
     "evaluation": {"times": 1},
+    "settings": {"fishertune-per-sample": {"images": 2}},
 }
 
 
