@@ -136,8 +136,11 @@ class Estimates:
 
     def shifted_mean(self, halves: Sequence[int] = BOTH) -> Computed:
         """Return F(x'), per candidate."""
-        found = self.mean(self.shifted, halves)
-        return in_units(found, self.damping(halves)) if self.weighted else found
+        return self._undamped(self.shifted, halves) if self.weighted else self.mean(self.shifted, halves)
+
+    def _undamped(self, estimators: Sequence[Estimator], halves: Sequence[int]) -> Computed:
+        """Return the mean of estimates in which each sample has a weight, divided by the mean weight."""
+        return in_units(self.mean(estimators, halves), self.damping(halves))
 
     def scores(self, criterion: str, halves: Sequence[int] = BOTH) -> Computed:
         """Return ``f``, ``delta-f`` or ``drf`` per candidate, from the given halves of the steps.
@@ -155,11 +158,9 @@ class Estimates:
             )
         if criterion == "f":
             return seen
-        before = in_units(self.mean(self.weighted, halves), self.damping(halves)) if self.weighted else seen
-        if self.settings.scale != "none":
-            same = before is seen
-            seen, shifted = in_units(seen, unit), in_units(shifted, unit)
-            before = seen if same else in_units(before, unit)
+        unit = 1.0 if self.settings.scale == "none" else unit
+        seen, shifted = in_units(seen, unit), in_units(shifted, unit)
+        before = in_units(self._undamped(self.weighted, halves), unit) if self.weighted else seen
         if criterion == "delta-f":
             return delta_f(before, shifted, self.settings.prior)
         return drf(
