@@ -82,7 +82,7 @@ def records(place: Path) -> dict[str, Record]:
     )
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert [row.split("|")[1].strip() for row in rows] == ["Method", "LoRA", "Rein", "FisherTune"]
+    assert [row.split("|")[1].strip() for row in rows] == ["Method", "LoRA", "Rein", "FisherTune (per sample)"]
     return {name: read(place / "runs/small/dinov2-s" / name / "seed0.json") for name in METHODS}
 
 

@@ -65,7 +65,8 @@ def test_no_bug_is_found_without_a_planted_one(jobs: list[Job], reference: Refer
 def test_a_planted_bug_is_found(bug: str, jobs: list[Job], reference: Reference, tmp_path: Path) -> None:
     comparison = found(bug, reference, [replace(job, folder=tmp_path) for job in jobs if job.spec.seed == 0])
     hit = {line.split(",")[0] for line in comparison.changes if NAMED[bug] in line}
-    assert hit == ({"Freeze"} if bug.startswith("frozen") else {"Freeze", "Full"}), comparison.changes
+    # Full trains all weights but the last norm, which the decoder does not read: decay changes that one as well.
+    assert hit == ({"Freeze"} if bug == "frozen weights that move" else {"Freeze", "Full"}), comparison.changes
 
 
 def test_the_committed_findings_cover_every_bug() -> None:

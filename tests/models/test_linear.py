@@ -91,7 +91,8 @@ def test_methods_can_be_compared_with_it_with_and_without_perturbation(
     assert [outcome.state for outcome in outcomes] == ["finished"] * 3
     records = {record.method: record for record in read_all(tmp_path)}
     assert records["freeze"].settings == {}
-    assert records["freeze+perturbed"].settings == {"perturbation.place": "embedding", "perturbation.probability": 0.5}
+    perturbation = {"place": "embedding", "probability": 0.5, "deviations": "unbiased"}
+    assert records["freeze+perturbed"].settings == {f"perturbation.{key}": value for key, value in perturbation.items()}
     assert records["freeze"].losses != records["freeze+perturbed"].losses
     assert records["freeze"].decoder_hash == records["freeze+perturbed"].decoder_hash
     assert records["freeze"].batches_hash == records["freeze+perturbed"].batches_hash

@@ -96,7 +96,7 @@ def built(decoder: str) -> Segmenter:
 
 
 def train(name: str, decoder: str, runtime: RuntimeOptions | None = None) -> Run:
-    """Two iterations of the decoder alone, then four of the method: two that estimate, where it does.
+    """Two iterations of the decoder alone, then four of the method, with an estimate in between if it needs one.
 
     With masks in float64: which points a loss is taken at hangs on the last bit, so that what float32 rounds away is
     a thousand times as much after five steps.

@@ -36,7 +36,7 @@ plain_run = cache(train)
 @pytest.mark.parametrize("runtime", [RuntimeOptions(accumulate=2), RuntimeOptions(accumulate=4, checkpointing=True)])
 def test_runtime_options_do_not_change_losses(kind: tuple[str, str], runtime: RuntimeOptions) -> None:
     plain, other = plain_run(*kind), train(*kind, runtime)
-    assert len(plain["losses"]) == STEPS
+    assert sum(bool(losses) for losses in plain["losses"]) == STEPS  # the others estimate
     for one, two in zip(plain["losses"], other["losses"], strict=True):
         assert two == close(one, kind[1])
     assert other["report"].get("chosen") == plain["report"].get("chosen")
