@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmark.common import registry
 from benchmark.common.errors import UserError
+from benchmark.data.alter import Altered
 from benchmark.data.broken import refuse_broken
 from benchmark.data.labels import Color
 from benchmark.data.samples import Reader, Sample, SampleReader
@@ -25,7 +26,7 @@ class Domain:
         reader: reads their pixels.
         classes, colors: class names and colours, by train id.
         test_size: see ``Split``.
-        notes: remarks on the files: known faults, missing frames, the label mapping.
+        notes: remarks on the files: known faults, missing frames, the label mapping, alterations.
     """
 
     dataset: str
@@ -48,7 +49,10 @@ class Domain:
         released = reader.released(split.split)
         if released is not None and len(samples) < released:
             notes = (*notes, f"{len(samples)} of the {released} frames of the official release")
-        view = Halved(reader) if split.halve else reader
+        view: SampleReader = Halved(reader) if split.halve else reader
+        if split.alter is not None:
+            view = Altered(view, split.alter.name, split.alter.strength)
+            notes = (*notes, f"altered: {split.alter.name}, strength {split.alter.strength}")
         chosen = samples[: split.limit]
         refuse_broken(view, chosen)
         return cls(split.dataset, chosen, view, reader.classes, reader.colors, split.test_size, notes)

@@ -41,6 +41,18 @@ class Part(BaseModel):
         return {name: value for name, value in handler(self).items() if name not in unused}
 
 
+class Alter(Part):
+    """A change of every image of a split; see :mod:`benchmark.data.alter` for what each does.
+
+    Attributes:
+        name: what changes.
+        strength: 1 to 3.
+    """
+
+    name: Literal["noise", "blur", "compression", "dark", "fog", "hue", "grey", "texture"]
+    strength: Annotated[int, Field(ge=1, le=3)]
+
+
 class Split(Part):
     """A set of images of one dataset.
 
@@ -53,9 +65,10 @@ class Split(Part):
         halve: whether to first scale image (bicubic) and label (nearest) to half their size, as papers do to evaluate
             on Mapillary Vistas. Predictions are then evaluated at half size.
         mapping: the label mapping, for datasets with several; None for the dataset's default.
+        alter: an alteration of its images; None for none. Scenes are changed, not test sizes: it comes before scaling.
     """
 
-    LATER = frozenset({"halve", "mapping"})
+    LATER = frozenset({"halve", "mapping", "alter"})
 
     dataset: str
     split: str
@@ -63,6 +76,7 @@ class Split(Part):
     test_size: tuple[PositiveInt, PositiveInt] | None = None
     halve: bool = False
     mapping: str | None = None
+    alter: Alter | None = None
 
 
 ONE, SEVERAL = "(one)", "(several)"
