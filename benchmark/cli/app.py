@@ -40,8 +40,8 @@ for command in (
 app.command("list")(showing.list_)
 app.command()(making.pretrain)
 
-data = typer.Typer(help="View, check and render data sets.", no_args_is_help=True, rich_markup_mode=None)
-for part in (making.show, making.check, making.render):
+data = typer.Typer(help="View, check, render and download data sets.", no_args_is_help=True, rich_markup_mode=None)
+for part in (making.show, making.check, making.render, making.get):
     data.command()(part)
 app.add_typer(data, name="data")
 

@@ -1,4 +1,4 @@
-"""Commands for what runs need: ``data show``, ``data check``, ``data render``, and ``pretrain``."""
+"""Commands for what runs need: ``data show``, ``check``, ``render`` and ``get``, and ``pretrain``."""
 
 from __future__ import annotations
 
@@ -45,6 +45,19 @@ def render(
     from benchmark.data import command
 
     typer.echo(command.render(output))
+
+
+def get(
+    data_root: Annotated[Path, typer.Option(help="Folder in which each data set gets a folder.")],
+    protocol: options.ProtocolName = "streets-to-photos",
+    accept_licences: Annotated[
+        bool, typer.Option("--accept-licences", help="Accept the licences that the command shows without it.")
+    ] = False,
+) -> None:
+    """Download a protocol's openly available data sets, and say where to get the others."""
+    from benchmark.data import command
+
+    typer.echo(command.get(protocol, data_root, accept_licences=accept_licences))
 
 
 def pretrain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.progress import Progress
 from benchmark import protocol
 from benchmark.common import registry
 from benchmark.common.errors import UserError, nearest
+from benchmark.data import get as downloads
 from benchmark.data import location
 from benchmark.data.check import check_tree
 from benchmark.data.domains import Domain, reader_of
@@ -126,3 +128,33 @@ def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
 def render(output: Path | None) -> str:
     """Render the default datasets; return their folder."""
     return str(location.render(output, Console(stderr=True)))
+
+
+def get(name: str, data_root: Path, *, accept_licences: bool) -> str:
+    """Download the protocol's data sets that are openly available and not in ``data_root`` yet; return a report.
+
+    Raises:
+        UserError: a licence has not been accepted, a download fails (see :func:`benchmark.data.get.get`), or a data set
+            must be fetched by hand. Data sets already in ``data_root`` are left as they are.
+    """
+    wanted = {split.dataset: reader_of(split) for split in protocol.load(name).splits().values()}
+    wanted = {dataset: reader for dataset, reader in wanted.items() if not reader.rendered}
+    missing = [dataset for dataset in wanted if not os.path.lexists(data_root / dataset)]
+    lines = [f"{data_root / dataset}: exists, left as it is" for dataset in wanted if dataset not in missing]
+    open_ones = {dataset: each for dataset, each in downloads.listed().items() if dataset in missing}
+    if open_ones and not accept_licences:
+        terms = "; ".join(f"{dataset}: {each.licence}, {each.bytes >> 20} MB" for dataset, each in open_ones.items())
+        raise UserError(f"{terms}. To accept these licences and download, add --accept-licences")
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bars:
+        for dataset, each in open_ones.items():
+            task = bars.add_task(dataset, total=None)
+            place = downloads.get(
+                dataset, each, data_root,
+                lambda done, total, task=task: bars.update(task, completed=done, total=total),  # type: ignore[misc]
+            )  # fmt: skip
+            lines.append(f"{place}: {each.files} files; {each.licence}")
+    by_hand = [f"{dataset}: {wanted[dataset].home}" for dataset in missing if dataset not in open_ones]
+    if by_hand:
+        print("\n".join(lines))
+        raise UserError(f"to be downloaded by hand to {data_root}: {'; '.join(by_hand)}")
+    return "\n".join(lines)

@@ -86,6 +86,7 @@ class Reader(ABC):
         tolerates_orphans: whether to ignore files without a partner, for releases that have such files.
         mappings: names of the mappings to train ids, the default first; empty if there is only one.
         mapping: the mapping in use; see ``using``.
+        rendered: whether this project renders it, so that no download is needed.
     """
 
     name: ClassVar[str]
@@ -96,6 +97,7 @@ class Reader(ABC):
     tolerates_orphans: ClassVar[bool] = False
     mappings: ClassVar[tuple[str, ...]] = ()
     mapping: str = ""
+    rendered: ClassVar[bool] = False
 
     def released(self, split: str) -> int | None:
         """Return the number of labelled frames of ``split`` in the official release; None if unknown."""
