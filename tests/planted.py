@@ -32,7 +32,7 @@ from benchmark.runs.one_run import train_and_record
 from benchmark.training import trainer
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-SOURCES = ("gta5", "camvid")
+SOURCES = ("streets", "camvid")
 
 
 def wrong_label_map(patch: pytest.MonkeyPatch) -> None:

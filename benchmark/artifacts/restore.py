@@ -78,6 +78,7 @@ def protocol_of(record: Record) -> Protocol:
         UserError: invalid protocol fields, or fields that do not match the fingerprint.
     """
     fields: dict[str, Any] = {**record.protocol_fields, "title": record.protocol, "backbone": record.backbone}
+    fields.pop("rendered", None)  # see Protocol.fields
     try:
         protocol = Protocol.model_validate(fields)
     except ValidationError as error:

@@ -172,7 +172,12 @@ def place(given: Path | None) -> Iterator[Path]:
 
 
 def plan(
-    fixed: protocol.Protocol, wanted: Sequence[tuple[str, int]], *, data_root: Path, folder: Path, threads: int = 1
+    fixed: protocol.Protocol,
+    wanted: Sequence[tuple[str, int]],
+    *,
+    data_root: Path | None,
+    folder: Path,
+    threads: int = 1,
 ) -> list[Job]:
     """Return the jobs of the wanted runs (method, seed)."""
     methods, seeds = (list(dict.fromkeys(part)) for part in zip(*wanted, strict=True))

@@ -18,6 +18,7 @@ from rich.text import Text
 from benchmark import protocol
 from benchmark.common import registry
 from benchmark.common.errors import UserError
+from benchmark.data.location import to_download
 from benchmark.models.catalogue import backbone_names, find_backbone, own_backbones
 from benchmark.records import read
 from benchmark.records.naming import PERTURBED
@@ -123,7 +124,7 @@ def _protocols() -> Table:
     table = _table("Protocols", "name", "title", "variants", "data", "backbone")
     for name in protocol.available():
         fixed = protocol.load(name)
-        data = "rendered" if fixed.rendered else "--data-root"
+        data = "--data-root" if to_download(fixed) else "rendered"
         table.add_row(name, Text(fixed.title), ", ".join(protocol.variants(name)), data, fixed.backbone)
     return table
 

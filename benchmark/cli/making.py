@@ -39,12 +39,15 @@ def check(
 
 
 def render(
+    protocol: Annotated[
+        Optional[str], typer.Option("--protocol", "-p", help="Render what it needs; default: everything.")
+    ] = None,
     output: Annotated[Optional[Path], typer.Option(help="Folder to write to instead of the cache.")] = None,
 ) -> None:
-    """Render the data of the embedded default; a run does this when needed."""
+    """Render the data sets streets and streets-large; a run does this when needed."""
     from benchmark.data import command
 
-    typer.echo(command.render(output))
+    typer.echo(command.render(protocol, output))
 
 
 def get(

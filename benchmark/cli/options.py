@@ -14,7 +14,7 @@ ProtocolName = Annotated[str, typer.Option("--protocol", "-p", help="Name of a p
 OnlyProtocol = Annotated[Optional[str], typer.Option("--protocol", "-p", help="Only this protocol.")]
 OnlyBackbone = Annotated[Optional[str], typer.Option("--backbone", help="Only this backbone.")]
 DataRoot = Annotated[
-    Optional[Path], typer.Option(help="Folder with one folder per data set; not needed for rendered protocols.")
+    Optional[Path], typer.Option(help="Folder with one folder per data set; not needed for rendered ones.")
 ]
 Records = Annotated[Path, typer.Option(help="Folder of the records.")]
 AllMethods = Annotated[bool, typer.Option("--all", help="All methods except the ablations.")]

@@ -57,7 +57,8 @@ def check(name: str | None, data_root: Path | None, *, partial: bool = False) ->
     """
     console = Console(stderr=True)
     if name is None and data_root is not None:
-        root, parts = data_root, _present(data_root)
+        root: Path | None = data_root
+        parts = _present(data_root)
     else:
         fixed = protocol.load(name or DEFAULT)
         root = location.data_root_for(fixed, data_root, console)
@@ -68,7 +69,7 @@ def check(name: str | None, data_root: Path | None, *, partial: bool = False) ->
             task = bars.add_task(title, total=None)
             try:
                 report = check_tree(
-                    reader, root / reader.name, split, limit=limit,
+                    reader, location.folder_of(reader.name, root), split, limit=limit,
                     tick=lambda done, total, task=task: bars.update(task, completed=done, total=total),  # type: ignore[misc]
                 )  # fmt: skip
             except UserError as error:
@@ -80,12 +81,13 @@ def check(name: str | None, data_root: Path | None, *, partial: bool = False) ->
                 bad.append(title)
             elif missing := report.missing(limit):
                 fewer.append(f"{title} lacks {missing} frame(s)")
+    where = root or location.rendered()
     if bad:
-        raise UserError(f"{root}: {', '.join(bad)}: files are missing or bad; see the lines above")
+        raise UserError(f"{where}: {', '.join(bad)}: files are missing or bad; see the lines above")
     if fewer and not partial:
         raise UserError(
-            f"{root}: no bad files, but fewer frames than in the official release: {', '.join(fewer)}; the lines above "
-            "say where to get them; give --partial to accept a partial dataset"
+            f"{where}: no bad files, but fewer frames than in the official release: {', '.join(fewer)}; the lines "
+            "above say where to get them; give --partial to accept a partial dataset"
         )
 
 
@@ -125,11 +127,6 @@ def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
     return parts
 
 
-def render(output: Path | None) -> str:
-    """Render the default datasets; return their folder."""
-    return str(location.render(output, Console(stderr=True)))
-
-
 def get(name: str, data_root: Path, *, accept_licences: bool) -> str:
     """Download the protocol's data sets that are openly available and not in ``data_root`` yet; return a report.
 
@@ -158,3 +155,16 @@ def get(name: str, data_root: Path, *, accept_licences: bool) -> str:
         print("\n".join(lines))
         raise UserError(f"to be downloaded by hand to {data_root}: {'; '.join(by_hand)}")
     return "\n".join(lines)
+
+
+def render(name: str | None, output: Path | None) -> str:
+    """Render what a protocol needs, or without a protocol everything; return the folder.
+
+    Raises:
+        UserError: the protocol or a split of it is unknown, or the folder cannot be written.
+    """
+    from benchmark.data import streets
+
+    everything = [part for dataset in streets.COUNTS for part in streets.parts(dataset)]
+    wanted = location.needed(protocol.load(name), None) if name else everything
+    return str(location.render(output, wanted, Console(stderr=True)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmark.common import registry
 from benchmark.common.errors import UserError
 from benchmark.data.alter import Altered
+from benchmark.data import location
 from benchmark.data.broken import refuse_broken
 from benchmark.data.labels import Color
 from benchmark.data.samples import Reader, Sample, SampleReader
@@ -38,14 +39,14 @@ class Domain:
     notes: tuple[str, ...]
 
     @classmethod
-    def find(cls, split: Split, data_root: Path) -> Domain:
-        """Find the split's files below ``data_root``.
+    def find(cls, split: Split, data_root: Path | None) -> Domain:
+        """Find the split's files; see :func:`benchmark.data.location.folder_of`.
 
         Raises:
             UserError: files are missing, do not have the dataset's layout, or are truncated.
         """
         reader = reader_of(split)
-        samples, notes = reader.survey(data_root / split.dataset, split.split)
+        samples, notes = reader.survey(location.folder_of(split.dataset, data_root), split.split)
         released = reader.released(split.split)
         if released is not None and len(samples) < released:
             notes = (*notes, f"{len(samples)} of the {released} frames of the official release")
@@ -58,7 +59,7 @@ class Domain:
         return cls(split.dataset, chosen, view, reader.classes, reader.colors, split.test_size, notes)
 
     @classmethod
-    def joined(cls, splits: Iterable[Split], data_root: Path) -> Domain:
+    def joined(cls, splits: Iterable[Split], data_root: Path | None) -> Domain:
         """Return the frames of all splits as one domain.
 
         With several splits, the dataset's name is put before each sample id.

@@ -1,16 +1,22 @@
-"""Find the data root: the user's folder, or the cache with the rendered default datasets."""
+"""Find the datasets: below the user's data root, or, for rendered ones that it does not contain, in the cache."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmark.common import registry
 from benchmark.common.errors import UserError
 from benchmark.protocol import Protocol
+
+if TYPE_CHECKING:
+    from benchmark.data import streets
 
 CACHE = "DGSS_BENCHMARK_CACHE"
 
@@ -24,72 +30,134 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dgss-benchmark"
 
 
-def place_for(protocol: Protocol, given: Path | None) -> Path:
-    """Return the data root of the protocol; the rendered default need not exist yet.
+def folder_of(dataset: str, data_root: Path | None) -> Path:
+    """Return the folder of a dataset, which need not exist.
+
+    Args:
+        dataset: its name.
+        data_root: the user's folder, which contains one folder per dataset; None if there is none.
 
     Raises:
-        UserError: the protocol needs ``--data-root`` and none was given, or it is not a folder.
+        UserError: the dataset is unknown, or it is not rendered and there is no data root.
+    """
+    if in_cache(dataset, data_root):
+        return rendered() / dataset
+    if data_root is None:
+        raise UserError(f"{dataset}: give --data-root")
+    return data_root / dataset
+
+
+def in_cache(dataset: str, data_root: Path | None) -> bool:
+    """Return whether a dataset is rendered to the cache: the data root has no folder of its name.
+
+    Raises:
+        UserError: the dataset is unknown.
+    """
+    if data_root is not None and os.path.isdir(data_root / dataset):
+        return False
+    return bool(registry.find("dataset", dataset).rendered)
+
+
+def to_download(protocol: Protocol) -> list[str]:
+    """Return the protocol's datasets that are not rendered, sorted.
+
+    Raises:
+        UserError: a dataset is unknown.
+    """
+    names = {split.dataset for split in protocol.splits().values()}
+    return sorted(name for name in names if not registry.find("dataset", name).rendered)
+
+
+def place_for(protocol: Protocol, given: Path | None) -> Path | None:
+    """Return the data root for the protocol: the folder ``given``, or None if the protocol needs none.
+
+    Raises:
+        UserError: the protocol needs ``--data-root`` and none was given, or it is not a folder; see also
+            :func:`needed`.
     """
     if given is not None:
         if not os.path.isdir(given):  # unlike Path.is_dir, does not raise without permission
             raise UserError(f"--data-root {given}: no such folder, or no permission to read it")
+        needed(protocol, given)
         return given.resolve()
-    if protocol.rendered is None:
+    if names := to_download(protocol):
         raise UserError(
-            f"protocol {protocol.name} needs --data-root: a folder that contains {', '.join(_folders(protocol))}, each "
-            f"as unpacked from its download; to see what is missing and where to get it, run: "
+            f"protocol {protocol.name} needs --data-root: a folder that contains {_folders(names)}, each as unpacked "
+            f"from its download; to see what is missing and where to get it, run: "
             f"python -m benchmark data check --protocol {protocol.name} --data-root DIR"
         )
-    return rendered()
+    needed(protocol, None)
+    return None
 
 
-def require(protocol: Protocol, place: Path) -> None:
-    """Check that the folder ``place`` contains a folder for every dataset of the protocol.
+def require(protocol: Protocol, place: Path | None) -> None:
+    """Check that there is a folder for every dataset of the protocol.
 
     Raises:
         UserError: some folders are missing; the message names all of them.
     """
-    missing = [name for name in _folders(protocol) if not os.path.isdir(place / name)]
+    missing = [name for name in to_download(protocol) if not os.path.isdir(folder_of(name, place))]
     if missing:
         raise UserError(
-            f"--data-root {place}: no folder {', '.join(missing)}; to see where to get it, run: "
+            f"--data-root {place}: no folder {_folders(missing)}; to see where to get it, run: "
             f"python -m benchmark data check --protocol {protocol.name} --data-root {place}"
         )
 
 
-def make_ready(protocol: Protocol, place: Path, console: Console) -> None:
-    """Render the protocol's datasets if ``place`` is the cache; a user's folder is left unchanged."""
-    if protocol.rendered is not None and place == rendered():
-        render(place, console)
-
-
-def data_root_for(protocol: Protocol, given: Path | None, console: Console) -> Path:
-    """Return the data root of the protocol; the default datasets are rendered on first use.
+def make_ready(protocol: Protocol, place: Path | None, console: Console) -> None:
+    """Render what the protocol needs to the cache; the user's folder is left unchanged.
 
     Raises:
-        UserError: see :func:`place_for`.
+        UserError: a split of the protocol does not exist, or the cache cannot be written.
+    """
+    render(None, needed(protocol, place), console)
+
+
+def needed(protocol: Protocol, place: Path | None) -> list[streets.Part]:
+    """Return the parts of rendered datasets that the protocol reads from the cache.
+
+    Raises:
+        UserError: a dataset, or a split of a rendered one, is unknown.
+    """
+    from benchmark.data import streets
+
+    found = []
+    for name, split in protocol.splits().items():
+        if in_cache(split.dataset, place):
+            try:
+                found.append(streets.find_part(split.dataset, split.split))
+            except UserError as error:
+                raise UserError(f"protocol {protocol.name}: {name}: {error}") from None
+    return found
+
+
+def data_root_for(protocol: Protocol, given: Path | None, console: Console) -> Path | None:
+    """Return :func:`place_for` the protocol, and render what it needs.
+
+    Raises:
+        UserError: see :func:`place_for` and :func:`make_ready`.
     """
     place = place_for(protocol, given)
     make_ready(protocol, place, console)
     return place
 
 
-def render(root: Path | None, console: Console) -> Path:
-    """Render the default datasets below ``root`` (default: the cache) unless they exist; return the root."""
+def render(root: Path | None, parts: Iterable[streets.Part], console: Console) -> Path:
+    """Render parts of rendered datasets below ``root`` (default: the cache) unless they exist; return the root."""
     from benchmark.data import streets
 
     place = root or rendered()
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
         task = bars.add_task("rendering streets", total=None)
         streets.prepare(
-            place, workers=os.cpu_count() or 1,
+            place, parts, workers=os.cpu_count() or 1,
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )  # fmt: skip
     return place
 
 
-def _folders(protocol: Protocol) -> list[str]:
-    return sorted({f"{split.dataset}/" for split in protocol.splits().values()})
+def _folders(names: Iterable[str]) -> str:
+    return ", ".join(f"{name}/" for name in names)
 
 
 def rendered() -> Path:

@@ -83,6 +83,7 @@ class Reader(ABC):
         splits: names of its splits.
         classes: class names, by train id.
         colors: class colours (RGB), by train id.
+        rendered: whether this project renders the dataset on first use; see :mod:`benchmark.data.location`.
         tolerates_orphans: whether to ignore files without a partner, for releases that have such files.
         mappings: names of the mappings to train ids, the default first; empty if there is only one.
         mapping: the mapping in use; see ``using``.
@@ -94,6 +95,7 @@ class Reader(ABC):
     splits: ClassVar[tuple[str, ...]]
     classes: ClassVar[tuple[str, ...]] = CITYSCAPES
     colors: ClassVar[tuple[Color, ...]] = CITYSCAPES_COLORS
+    rendered: ClassVar[bool] = False
     tolerates_orphans: ClassVar[bool] = False
     mappings: ClassVar[tuple[str, ...]] = ()
     mapping: str = ""

@@ -211,5 +211,5 @@ def run(
     Raises:
         UserError: what ``run`` would refuse, except for missing data and weights, which the plan names.
     """
-    jobs = selection.jobs(selection.load(), data_root or Path(), records, runtime)
+    jobs = selection.jobs(selection.load(), data_root, records, runtime)
     return show(jobs, data_root, force=force, skip_unserved=selection.every, processes=processes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.common.errors import UserError
 from benchmark.data.domains import reader_of
-from benchmark.data.location import place_for
+from benchmark.data.location import folder_of, in_cache, place_for
 from benchmark.models import hub
 from benchmark.models.catalogue import find_backbone, repository_of
 from benchmark.protocol import Protocol
@@ -40,15 +40,15 @@ def frames(protocol: Protocol, data_root: Path | None) -> list[Frames]:
         return [Frames(part, _released(protocol, part), False, str(error)) for part in protocol.splits()]
     found = []
     for part, split in protocol.splits().items():
-        reader = reader_of(split)
+        place = folder_of(split.dataset, root)
         try:
-            samples, _ = reader.survey(root / split.dataset, split.split)
+            samples, _ = reader_of(split).survey(place, split.split)
         except UserError as error:
-            reason = "rendered by the first run" if protocol.rendered and data_root is None else str(error)
+            reason = "rendered by the first run" if in_cache(split.dataset, root) else str(error)
             found.append(Frames(part, _released(protocol, part), False, reason))
             continue
         used = len(samples[: split.limit])
-        text = f"{used:,} of {len(samples):,} frames in {root / split.dataset}"
+        text = f"{used:,} of {len(samples):,} frames in {place}"
         found.append(Frames(part, used, True, text))
     return found
 

@@ -31,8 +31,8 @@ from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.pretrain.recipe import NAME
 from benchmark.protocol import Protocol, load
 
-SOURCE = "gta5"
-TARGETS = ("cityscapes", "bdd100k", "mapillary")
+SOURCE = "game"
+TARGETS = ("overcast", "dashcam", "worldwide")
 CLASSES = 19
 HELD_OUT = 900_000_000  # first seed; seeds of protocols start at 0
 Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]

@@ -198,7 +198,6 @@ class Protocol(Part):
     Attributes:
         name: name of the file, followed by ``@variant`` if a variant is used.
         title: short description.
-        rendered: the datasets to render if no data root is given; if None, ``--data-root`` is required.
         classes: the label set for training and evaluation.
         source: training images. Several datasets are trained on as one, every image equally often.
         validation: held-out source images.
@@ -221,7 +220,6 @@ class Protocol(Part):
 
     name: str
     title: str
-    rendered: Literal["streets"] | None = None
     classes: Literal["cityscapes", "camvid"] = "cityscapes"
     source: Source
     validation: Split
@@ -271,7 +269,8 @@ class Protocol(Part):
 
     def fields(self) -> dict[str, Any]:
         """Return the fields that are fingerprinted, JSON-compatible: all but title, backbone, settings and searched."""
-        return self.model_dump(mode="json", exclude={"title", "backbone", "settings", "searched"})
+        # Earlier versions had a field "rendered", null for photographs: their records keep their fingerprint.
+        return {"rendered": None, **self.model_dump(mode="json", exclude={"title", "backbone", "settings", "searched"})}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of :meth:`fields` in canonical JSON. Results are comparable only if it is equal."""

@@ -68,7 +68,7 @@ def build(records: Sequence[Record], data_root: Path | None) -> Grids:
 
     Args:
         records: records of one protocol and backbone, in display order.
-        data_root: the user's datasets; None for rendered ones in the cache.
+        data_root: the user's datasets; rendered ones may be in the cache.
 
     Raises:
         UserError: a file next to a record does not belong to it.
@@ -90,7 +90,7 @@ def build(records: Sequence[Record], data_root: Path | None) -> Grids:
         try:
             split = _split(first, name)
             colors = reader_of(split).colors
-            domain = _found(first, split, data_root)
+            domain = _found(split, data_root)
         except UserError as error:
             remarks.append(f"{spelling(name)}: images and labels not found ({error}).")
             domain = None
@@ -124,19 +124,17 @@ def _split(record: Record, name: str) -> Split:
         raise UserError(f"the records do not define the images of {name}") from None
 
 
-def _found(record: Record, split: Split, data_root: Path | None) -> Domain:
+def _found(split: Split, data_root: Path | None) -> Domain:
     """Return the domain's files.
 
     Raises:
         UserError: they are missing.
     """
-    if data_root is None and record.protocol_fields.get("rendered") is None:
-        raise UserError("give --data-root")
-    place = data_root or location.rendered()
-    if not (place / split.dataset).is_dir():
-        how = "--data-root has no such folder" if data_root else "render them with: python -m benchmark data render"
+    if not location.folder_of(split.dataset, data_root).is_dir():
+        rendered = location.in_cache(split.dataset, data_root)
+        how = "render them with: python -m benchmark data render" if rendered else "--data-root has no such folder"
         raise UserError(f"{split.dataset}: {how}")
-    return Domain.find(split, place)
+    return Domain.find(split, data_root)
 
 
 def _grid(

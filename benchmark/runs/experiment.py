@@ -75,9 +75,7 @@ class Experiment:
         return {"source": self.source, "validation": self.validation, **self.targets}
 
     def notes(self) -> dict[str, tuple[str, ...]]:
-        """Return notes about the user's files, by domain; none about data that this project renders."""
-        if self.protocol.rendered is not None:
-            return {}
+        """Return notes about the files, by domain."""
         return {name: domain.notes for name, domain in self.domains().items() if domain.notes}
 
     def data_hash(self) -> str:

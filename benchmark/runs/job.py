@@ -15,13 +15,13 @@ class Job:
 
     Attributes:
         spec: what identifies the run.
-        data_root: contains one folder per dataset.
+        data_root: contains one folder per dataset; None if all are rendered.
         folder: contains all records.
         runtime: what changes speed and memory only.
     """
 
     spec: RunSpec
-    data_root: Path
+    data_root: Path | None
     folder: Path
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
 

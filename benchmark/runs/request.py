@@ -88,7 +88,7 @@ class Selection:
             raise UserError("--all and --methods: give one of them")
         return registry.main_methods() if self.every else parse_methods(self.methods)
 
-    def jobs(self, fixed: Protocol, data_root: Path, folder: Path, runtime: RuntimeOptions) -> list[Job]:
+    def jobs(self, fixed: Protocol, data_root: Path | None, folder: Path, runtime: RuntimeOptions) -> list[Job]:
         """Return the selected runs of the protocol, finished or not.
 
         Raises:
@@ -108,7 +108,7 @@ def plan(
     seeds: Iterable[int],
     given: Given,
     *,
-    data_root: Path,
+    data_root: Path | None,
     folder: Path,
     runtime: RuntimeOptions | None = None,
     weights: Path | None = None,

@@ -46,7 +46,7 @@ def run(
     Args:
         selection: which runs.
         runtime: how they execute.
-        data_root: contains one folder per dataset; None for a protocol that renders its data.
+        data_root: contains one folder per dataset; rendered ones need none.
         records: folder of all records.
         workers: runs at a time; by cores and memory if None.
         force: repeat finished runs.
@@ -58,7 +58,7 @@ def run(
     """
     console = Console(stderr=True, quiet=not _is_first())
     fixed = selection.load()
-    jobs = selection.jobs(fixed, Path(), records, runtime)
+    jobs = selection.jobs(fixed, None, records, runtime)
     if runtime.evaluator is not None:
         detectron.require()
     if runtime.tracker is not None:
@@ -107,7 +107,7 @@ def run_pending(
     force: bool = False,
     skip_unserved: bool = False,
 ) -> list[pool.Outcome]:
-    """Execute the pending ones of some jobs; first render their data, if the protocol renders it.
+    """Execute the pending ones of some jobs; first render the data that they need.
 
     Args:
         jobs: runs of one protocol.
@@ -130,10 +130,10 @@ def run_pending(
     if not pending:
         return []
     first = pending[0]
+    require(first.spec.protocol, first.data_root)
     with _one_rank_per_machine_first():
         first.spec.read_pretrained()  # downloads once, and refuses bad weights before data are rendered or read
         make_ready(first.spec.protocol, first.data_root, console)
-    require(first.spec.protocol, first.data_root)
     signal.signal(signal.SIGTERM, _interrupt)
     if launch is not None:
         return launch(pending, console)

@@ -67,7 +67,7 @@ def run(
         given: other hyperparameters, as :func:`benchmark.runs.request.parse_given` reads them.
         backbone: instead of the protocol's own.
         weights: of the backbone, instead of its own.
-        data_root: contains one folder per dataset; None for a protocol that renders its data.
+        data_root: contains one folder per dataset; rendered ones need none.
         records: folder of all records.
         workers: runs at a time; by cores and memory if None.
 
@@ -81,7 +81,7 @@ def run(
     names = request.parse_methods(methods) if methods else tunable()
     wanted = plan(
         full, find_backbone(backbone or full.backbone).name, names, rates.parse(grid), request.parse_given(given),
-        data_root=Path(), folder=records, weights=weights,
+        data_root=None, folder=records, weights=weights,
     )  # fmt: skip
     place = place_for(full, data_root)
     search = Search(workers, Console(stderr=True), skip_unserved=not methods)
@@ -109,7 +109,7 @@ def plan(
     grid: Sequence[float],
     given: Given,
     *,
-    data_root: Path,
+    data_root: Path | None,
     folder: Path,
     weights: Path | None = None,
 ) -> dict[Job, list[float]]:

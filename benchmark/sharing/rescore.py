@@ -19,7 +19,7 @@ from benchmark.common.errors import UserError
 from benchmark.common.statistics import miou
 from benchmark.data.domains import Domain
 from benchmark.data.loader import EvaluationSet
-from benchmark.data.location import data_root_for, require
+from benchmark.data.location import data_root_for, folder_of, require
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.records import SOURCE, Record, confusions, find
 
@@ -76,13 +76,13 @@ def run(which: str, records: Path, data_root: Path | None, weights: Path | None)
 
 
 def rescore(
-    record: Record, data_root: Path, weights: Path | None = None, tick: Callable[[], None] = lambda: None
+    record: Record, data_root: Path | None, weights: Path | None = None, tick: Callable[[], None] = lambda: None
 ) -> list[Row]:
     """Evaluate a run again on the held-out source images and every target, with its number of threads.
 
     Args:
         record: of a finished run with weight files.
-        data_root: contains one folder per data set. The training images are not needed.
+        data_root: contains one folder per data set; rendered ones need none. The training images are not needed.
         weights: as in :func:`benchmark.artifacts.restore.restore`.
         tick: called after each image.
 
@@ -99,7 +99,7 @@ def rescore(
     for name, split in {SOURCE: protocol.validation, **protocol.targets}.items():
         domain = Domain.find(split, data_root)
         if [sample.id for sample in domain.samples] != ids[name]:
-            raise UserError(f"{data_root / split.dataset}: images of {name} are not those of {record.path}")
+            raise UserError(f"{folder_of(split.dataset, data_root)}: images of {name} are not those of {record.path}")
         data = EvaluationSet(domain.samples, domain.reader, test_size=domain.test_size)
         items = (data[index] for index in range(len(data)))
         found = evaluate(segmenter, items, len(record.classes), protocol.evaluation, device, tick)

@@ -57,8 +57,8 @@ def run(
     pending = [job for job in wanted if force or not _finished(places[job], job, counts)]
     check_writable(places[wanted[0]].parent)
     if pending:
-        make_ready(fixed, wanted[0].data_root, console)
         require(fixed, wanted[0].data_root)
+        make_ready(fixed, wanted[0].data_root, console)
         _measure({job: places[job] for job in pending}, counts, console)
     _close([read(places[job]) for job in wanted], places[wanted[0]].parent, console)
 

@@ -121,7 +121,7 @@ def rest() -> list[Aim]:
             "at least",
             note=NOTES["workers"],
         ),
-        *(Aim(f"rendering, {name}", "", f"test_render[{name}]", "", 60, "rate") for name in ("gta5", "night", "world")),
+        *(Aim(f"rendering, {name}", "", f"test_render[{name}]", "", 60, "rate") for name in ("game", "night", "world")),
         Aim("python -m benchmark --help", "", "test_help", "", 0.5, "seconds"),
         Aim("table of 1,000 records", "", "test_table_of_a_thousand_records", "", 2, "seconds"),
     ]

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from benchmark import protocol as protocols
 from benchmark.data import streets
-from benchmark.data.labels import Bytes
+from benchmark.data.labels import FACTS, Bytes, lut
 from benchmark.data.loader import TrainingSet
 from benchmark.data.readers import gta5, mapillary
+from benchmark.data.readers import streets as rendered_streets
 from benchmark.data.samples import Reader, Sample
-from benchmark.data.streets.files import encode, mapillary_label
+from benchmark.data.streets.files import encode
 from benchmark.protocol import Augmentation
 
 pytestmark = pytest.mark.slow
@@ -70,21 +71,20 @@ def palette(path: Path, ids: Bytes) -> None:
 
 @pytest.fixture(scope="module", params=["gta5", "mapillary"])
 def label(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, Sample]:
-    """A rendered label at full size, in the dataset's format."""
-    root, frame = tmp_path_factory.mktemp(request.param), streets.render(request.param, 0)
+    """A label at full size, in the dataset's format."""
+    root, frame = tmp_path_factory.mktemp(request.param), streets.render("game", 0)
     if request.param == "gta5":
         path, ids, size = root / "labels/00001.png", frame.label, GTA5
     else:
-        path, ids, size = root / "training/labels/one.png", mapillary_label(frame), VISTAS
-        names = [name for name, _ in json.loads(FORMATS.read_text(encoding="utf-8"))["mapillary_v1.2"]["labels"]]
-        entries = [{"readable": name} for name in names]
+        trains = FACTS["mapillary_names_hrda"]["train_ids"]  # the classes of v1.2
+        values = list(trains.values())
+        index = np.array([values.index(train) if train in values else 0 for train in range(256)], np.uint8)
+        path, ids, size = root / "training/labels/one.png", index[lut("cityscapes_label_ids")[frame.label]], VISTAS
+        entries = [{"readable": name} for name in trains]
         (root / "config.json").write_text(json.dumps({"labels": entries}))
     palette(path, large(ids, size))
     reader = gta5.READER if request.param == "gta5" else mapillary.READER
     return reader, Sample("one", path, path)
-
-
-FORMATS = Path(streets.__file__).with_name("formats.json")
 
 
 @pytest.mark.parametrize("how", ["on the fly", "converted"])
@@ -110,9 +110,7 @@ def rendered(root: Path, count: int) -> list[Sample]:
     found = []
     for seed in range(count):
         sample = Sample(f"{seed:05d}", root / f"images/{seed:05d}.png", root / f"labels/{seed:05d}.png")
-        for path, content in zip(
-            (sample.image, sample.label), encode("gta5", streets.render("gta5", seed)), strict=True
-        ):
+        for path, content in zip((sample.image, sample.label), encode(streets.render("game", seed)), strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         found.append(sample)
@@ -123,7 +121,7 @@ def full_size(root: Path, count: int) -> list[Sample]:
     """Write frames of GTA5's size that compress as poorly as GTA5's own (2 to 3 MB)."""
     found = []
     for seed in range(count):
-        frame, noise = streets.render("gta5", seed), np.random.default_rng(seed).integers(-4, 5, (*GTA5, 3))
+        frame, noise = streets.render("game", seed), np.random.default_rng(seed).integers(-4, 5, (*GTA5, 3))
         smooth = cv2.resize(frame.image, GTA5[::-1], interpolation=cv2.INTER_CUBIC).astype(int)
         sample = Sample(f"{seed:05d}", root / f"images/{seed:05d}.png", root / f"labels/{seed:05d}.png")
         sample.image.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +131,7 @@ def full_size(root: Path, count: int) -> list[Sample]:
     return found
 
 
-def mmsegmentations(samples: list[Sample], augmentation: Augmentation) -> Callable[[int], Sampled]:
+def mmsegmentations(samples: list[Sample], reader: Reader, augmentation: Augmentation) -> Callable[[int], Sampled]:
     """Return mmsegmentation's pipeline in Rein's configuration."""
     crop = (augmentation.crop, augmentation.crop)
     if augmentation.short_edges is not None:
@@ -150,7 +148,7 @@ def mmsegmentations(samples: list[Sample], augmentation: Augmentation) -> Callab
         mmcv.transforms.RandomFlip(prob=augmentation.flip), transforms.PhotoMetricDistortion(),
         transforms.PackSegInputs(),
     ])  # fmt: skip
-    labels = {sample.id: converted(gta5.READER, sample) for sample in samples}
+    labels = {sample.id: converted(reader, sample) for sample in samples}
     np.random.seed(0)
 
     def sampled(position: int) -> Sampled:
@@ -166,10 +164,10 @@ def mmsegmentations(samples: list[Sample], augmentation: Augmentation) -> Callab
     return sampled
 
 
-def trainingsets(samples: list[Sample], augmentation: Augmentation) -> Callable[[int], Sampled]:
+def trainingsets(samples: list[Sample], reader: Reader, augmentation: Augmentation) -> Callable[[int], Sampled]:
     # The few frames here would fit into memory, but the full GTA5 would not.
     memory = 0 if augmentation.crop == 512 else 2 << 30
-    data = TrainingSet(samples, gta5.READER, augmentation, seed=0, memory=memory)
+    data = TrainingSet(samples, reader, augmentation, seed=0, memory=memory)
 
     def sampled(position: int) -> Sampled:
         item = data[position]
@@ -178,7 +176,7 @@ def trainingsets(samples: list[Sample], augmentation: Augmentation) -> Callable[
     return sampled
 
 
-def decoded(samples: list[Sample], augmentation: Augmentation) -> Callable[[int], Sampled]:
+def decoded(samples: list[Sample], reader: Reader, augmentation: Augmentation) -> Callable[[int], Sampled]:
     """Return a pipeline that only decodes a sample's two files: a lower bound for pipelines without a cache."""
     crop = (slice(augmentation.crop), slice(augmentation.crop))
 
@@ -190,7 +188,11 @@ def decoded(samples: list[Sample], augmentation: Augmentation) -> Callable[[int]
     return sampled
 
 
-SOURCES = {"embedded default": (rendered, "streets", 20), "GTA5's size": (full_size, "gtav-to-cbm", 4)}
+STREETS = rendered_streets.READER
+SOURCES = {
+    "embedded default": (rendered, STREETS, "streets", 20),
+    "GTA5's size": (full_size, gta5.READER, "gtav-to-cbm", 4),
+}
 WAYS = {"ours": trainingsets, "mmsegmentation": mmsegmentations, "decoding": decoded}
 
 
@@ -202,11 +204,11 @@ def test_samples(
     """All samples of several epochs; in the first one, nothing is cached in memory."""
     if source == "GTA5's size":
         request.getfixturevalue("asked_for")
-    write, protocol, count = SOURCES[source]
+    write, reader, protocol, count = SOURCES[source]
     samples, augmentation = write(tmp_path, count), protocols.load(protocol).augmentation
 
     def fresh() -> tuple[tuple[Callable[[int], Sampled]], dict[str, Any]]:
-        return (WAYS[way](samples, augmentation),), {}
+        return (WAYS[way](samples, reader, augmentation),), {}
 
     def epochs(sampled: Callable[[int], Sampled]) -> Sampled:
         for position in range(EPOCHS * count):
@@ -230,7 +232,7 @@ def test_both_pipelines_have_the_same_distribution(tmp_path: Path) -> None:
 
     found = [
         np.array([facts(*sampled(position)) for position in range(300)])
-        for sampled in (WAYS[way](samples, augmentation) for way in ("ours", "mmsegmentation"))
+        for sampled in (WAYS[way](samples, STREETS, augmentation) for way in ("ours", "mmsegmentation"))
     ]
     for one, other in zip(found[0].T, found[1].T, strict=True):
         assert ks_2samp(one, other).pvalue > 0.002

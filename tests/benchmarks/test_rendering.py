@@ -21,7 +21,7 @@ def one_thread() -> Iterator[None]:
     cv2.setNumThreads(threads)
 
 
-@pytest.mark.parametrize("domain", ["gta5", "night", "world"])
+@pytest.mark.parametrize("domain", ["game", "night", "world"])
 def test_render(benchmark: BenchmarkFixture, domain: str) -> None:
     seeds = count()
     frame = benchmark(lambda: streets.render(domain, next(seeds)))
@@ -35,6 +35,6 @@ def test_restyle(benchmark: BenchmarkFixture) -> None:
 
 
 def test_jpeg_of_the_same_size(benchmark: BenchmarkFixture) -> None:
-    image = streets.render("gta5", 0).image
+    image = streets.render("game", 0).image
     coded = benchmark(lambda: cv2.imencode(".jpg", image)[1])
     assert np.abs(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), int) - image).mean() < 8

@@ -1,4 +1,4 @@
-"""The renderer: reproducible bytes, correct geometry, all classes in every domain, official layouts."""
+"""The renderer: reproducible bytes, correct geometry, all classes in every domain, datasets on disk."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmark.common import registry
 from benchmark.common.errors import UserError
 from benchmark.data import streets
 from benchmark.data.labels import CITYSCAPES, lut
-from benchmark.data.readers import acdc, bdd100k, cityscapes, gta5, mapillary
-from benchmark.data.samples import Reader
 from benchmark.data.streets import materials as m
 from benchmark.data.streets import trees
 from benchmark.data.streets.buildings import building
@@ -30,28 +29,26 @@ from benchmark.data.streets.vehicles import car
 pytestmark = pytest.mark.slow
 
 SIZE = (128, 256)
+READERS = {name: registry.find("dataset", name) for name in streets.COUNTS}
 # SHA-256 over image, label, material and instance of the first three images. Changed only together with VERSION.
 DIGESTS = {
-    "gta5": "43dd05965caf055017cdd7f4",
-    "cityscapes": "0261c3a03665a58cab2a53e0",
-    "bdd100k": "7e5db1e26b31aabf64f19767",
-    "mapillary": "00a699b8777635245856f646",
+    "game": "43dd05965caf055017cdd7f4",
+    "overcast": "0261c3a03665a58cab2a53e0",
+    "dashcam": "7e5db1e26b31aabf64f19767",
+    "worldwide": "00a699b8777635245856f646",
     "fog": "bcb7450637d991f5fb5b1c88",
     "night": "80de030f7a6789dc73c98617",
     "rain": "3594dc442fd2cadbba91d0e0",
     "snow": "ebc7a9f7efa5c5dd64673299",
     "world": "e4adb16aada84525fa7bcadb",
 }
-FEW = {
-    "gta5": {"train": 2, "val": 1, "test": 1},
-    "cityscapes": {"train": 1, "val": 2},
-    "bdd100k": {"train": 1, "val": 2},
-    "mapillary": {"train": 1, "val": 2},
-    "acdc": {"train": 1, "val": 1},
-}
-READERS: Mapping[str, Reader] = {
-    module.READER.name: module.READER for module in (gta5, cityscapes, bdd100k, mapillary, acdc)
-}
+FEW = [
+    replace(streets.find_part(*each), count=count)
+    for *each, count in (
+        ("streets", "game/train", 2), ("streets", "game/test", 1), ("streets", "dashcam/val", 2),
+        ("streets", "snow/val", 1), ("streets-large", "game/train", 2),
+    )
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +59,9 @@ def sample() -> dict[str, list[streets.Frame]]:
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small datasets in all official layouts."""
+    """The first frames of some parts."""
     root = tmp_path_factory.mktemp("streets")
-    streets.prepare(root, counts=FEW)
+    streets.prepare(root, FEW)
     return root
 
 
@@ -161,7 +158,7 @@ def test_hollow_polygons_set_the_label_and_show_the_surface_behind() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_road_depth_matches_the_closed_form(seed: int) -> None:
-    frame = streets.render("mapillary", seed)
+    frame = streets.render("worldwide", seed)
     camera = frame.surfaces.camera
     right, down, forward = camera.axes()
     u, v = camera.rays(SIZE)
@@ -191,7 +188,7 @@ def test_restyle_changes_only_the_image() -> None:
 
 
 def test_other_sizes_show_the_same_street() -> None:
-    small, large = streets.render("gta5", 3), streets.render("gta5", 3, size=(256, 512))
+    small, large = streets.render("game", 3), streets.render("game", 3, size=(256, 512))
     assert large.label.shape == (256, 512)
     assert (large.label[::2, ::2] == small.label).mean() > 0.85
 
@@ -205,17 +202,24 @@ def test_domains_never_share_a_street() -> None:
             seen[key] = (domain, seed)
 
 
-def test_splits_never_share_a_seed() -> None:
+def test_parts_never_share_a_seed() -> None:
     for name in streets.COUNTS:
-        many = {"train": 2000, "val": 2000}
-        jobs = list(trees.list_jobs(name, many))
-        assert len({(job.domain, job.seed) for job in jobs}) == len(jobs)
-        assert len({job.image for job in jobs} | {job.label for job in jobs}) == 2 * len(jobs)
+        images = [(each.domain, each.seed) for part in streets.parts(name) for each in part.images()]
+        assert len(set(images)) == len(images)
+
+
+def test_the_large_frames_show_streets_of_the_small_ones() -> None:
+    for part in streets.parts("streets-large"):
+        small = {
+            (each.domain, each.seed, each.id) for each in streets.find_part("streets", f"game/{part.name}").images()
+        }
+        assert {(each.domain, each.seed, each.id) for each in part.images()} < small
+        assert {each.size for each in part.images()} == {(256, 512)}
 
 
 def test_unknown_domain_is_named() -> None:
-    with pytest.raises(UserError, match="did you mean 'cityscapes'"):
-        streets.render("cityscape", 0)
+    with pytest.raises(UserError, match="did you mean 'overcast'"):
+        streets.render("overcst", 0)
 
 
 def test_dice_are_reproducible_and_unbiased() -> None:
@@ -231,34 +235,47 @@ def test_dice_are_reproducible_and_unbiased() -> None:
     assert max(abs(RING12[3][0]), abs(RING12[3][1] - 1.0)) < 1e-9
 
 
-# ---- official layouts ----------------------------------------------------------------------------------
-def splits(name: str) -> list[tuple[str, str, int]]:
-    """Return (split, domain, first seed) of every split of a small dataset."""
-    if name == "acdc":
-        return [(f"{part}:{c}", c, trees.FIRST_SEED[part]) for part in ("train", "val") for c in trees.CONDITIONS]
-    return [(part, name, trees.FIRST_SEED[part]) for part in ("train", "val")]
+# ---- datasets on disk ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("part", FEW, ids=lambda part: part.path)
+def test_readers_return_what_was_rendered(rendered: Path, part: streets.Part) -> None:
+    reader, table = READERS[part.dataset], lut("cityscapes_label_ids")
+    samples = reader.samples(rendered / part.dataset, f"{part.look}/{part.name}")
+    assert [sample.id for sample in samples] == [f"{part.look}/{part.name}/{k:05d}" for k in range(part.count)]
+    for k, sample in enumerate(samples):
+        frame = streets.render(part.look, trees.FIRST_SEED[part.name] + k, streets.SIZES[part.dataset])
+        image, label = reader.read(sample)
+        np.testing.assert_array_equal(label, table[frame.label])
+        assert sample.image.suffix == (".jpg" if part.look == "dashcam" else ".png")
+        if sample.image.suffix == ".png":
+            np.testing.assert_array_equal(image, frame.image)
+        else:
+            assert np.abs(image.astype(int) - frame.image).mean() < 6.0
 
 
-@pytest.mark.parametrize("name", FEW)
-def test_readers_return_what_was_rendered(rendered: Path, name: str) -> None:
-    reader, table = READERS[name], lut("cityscapes_label_ids")
-    for split, domain, first in splits(name):
-        samples = reader.samples(rendered / name, split)
-        assert len(samples) == FEW[name][split.partition(":")[0]]
-        for k, sample in enumerate(samples):
-            frame = streets.render(domain, first + k)
-            image, label = reader.read(sample)
-            np.testing.assert_array_equal(label, table[frame.label])
-            if sample.image.suffix == ".png":
-                np.testing.assert_array_equal(image, frame.image)
-            else:
-                assert np.abs(image.astype(int) - frame.image).mean() < 6.0
+def test_only_the_wanted_parts_are_rendered(rendered: Path) -> None:
+    found = {path.parent.relative_to(rendered).as_posix() for path in rendered.rglob(trees.MANIFEST)}
+    assert found == {part.path for part in FEW}
 
 
-def test_a_complete_dataset_is_not_rendered_again(rendered: Path) -> None:
+@pytest.mark.parametrize(
+    ("dataset", "split", "line"),
+    [
+        ("streets", "gmae/train", "streets: no split 'gmae/train'; did you mean 'game/train'?"),
+        ("streets", "snow/vall", "streets: no split 'snow/vall'; did you mean 'snow/val'?"),
+        ("streets", "overcast/test", "streets: no split 'overcast/test'; did you mean 'overcast/"),
+        ("streets-large", "rain", "streets-large: no split 'rain'; did you mean"),
+    ],
+)
+def test_an_unknown_look_or_part_is_named(tmp_path: Path, dataset: str, split: str, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        READERS[dataset].samples(tmp_path, split)
+    assert line in str(caught.value)
+
+
+def test_a_complete_part_is_not_rendered_again(rendered: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in rendered.rglob("*")}
     ticks: list[int] = []
-    streets.prepare(rendered, counts=FEW, progress=lambda done, total: ticks.append(total))
+    streets.prepare(rendered, FEW, progress=lambda done, total: ticks.append(total))
     assert ticks == []
     assert {path: path.stat().st_mtime_ns for path in rendered.rglob("*")} == before
 
@@ -268,54 +285,67 @@ def manifest(place: Path) -> dict[str, object]:
     return loaded
 
 
-def test_damaged_or_outdated_datasets_are_rendered_again(tmp_path: Path) -> None:
-    counts = {"cityscapes": {"train": 1, "val": 1}}
-    place = tmp_path / "cityscapes"
-    streets.prepare(tmp_path, counts=counts)
+def test_damaged_or_outdated_parts_are_rendered_again(tmp_path: Path) -> None:
+    part = replace(streets.find_part("streets", "overcast/val"), count=1)
+    place = tmp_path / part.path
+    streets.prepare(tmp_path, [part])
     content = manifest(place)["content"]
-    picture = next((place / "leftImg8bit").rglob("*.png"))
+    picture = next(place.rglob("*.png"))
 
     picture.write_bytes(picture.read_bytes()[:100])
-    streets.prepare(tmp_path, counts=counts)
+    streets.prepare(tmp_path, [part])
     assert manifest(place)["content"] == content
     assert picture.stat().st_size > 100
 
     picture.unlink()
-    streets.prepare(tmp_path, counts=counts)
+    streets.prepare(tmp_path, [part])
     assert picture.is_file()
 
     old = manifest(place) | {"version": "0"}
     (place / trees.MANIFEST).write_text(json.dumps(old))
-    streets.prepare(tmp_path, counts=counts)
+    streets.prepare(tmp_path, [part])
     assert manifest(place)["version"] == streets.VERSION
 
-    streets.prepare(tmp_path, counts={"cityscapes": {"train": 1, "val": 2}})
-    assert len(list((place / "gtFine" / "val").rglob("*.png"))) == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cityscapes"]
+    streets.prepare(tmp_path, [replace(part, count=2)])
+    assert len(list((place / "labels").iterdir())) == 2
+    assert [path.name for path in place.parent.iterdir()] == ["val"]
 
 
 def test_worker_processes_do_not_change_the_files(tmp_path: Path) -> None:
-    counts = {"bdd100k": {"train": trees.CHUNK, "val": 3}}
+    part = replace(streets.find_part("streets", "dashcam/train"), count=trees.CHUNK + 3)
     done: list[tuple[int, int]] = []
-    streets.prepare(tmp_path / "one", counts=counts)
-    streets.prepare(tmp_path / "two", counts=counts, workers=2, progress=lambda *pair: done.append(pair))
-    assert manifest(tmp_path / "one" / "bdd100k") == manifest(tmp_path / "two" / "bdd100k")
+    streets.prepare(tmp_path / "one", [part])
+    streets.prepare(tmp_path / "two", [part], workers=2, progress=lambda *pair: done.append(pair))
+    assert manifest(tmp_path / "one" / part.path) == manifest(tmp_path / "two" / part.path)
     assert done[-1] == (trees.CHUNK + 3, trees.CHUNK + 3)
 
 
+def test_processes_that_render_the_same_part_do_not_disturb_each_other(tmp_path: Path) -> None:
+    script = f"""
+from dataclasses import replace
+from pathlib import Path
+from benchmark.data import streets
+streets.prepare(Path({str(tmp_path)!r}), [replace(streets.find_part("streets", "game/val"), count=3)])
+"""
+    both = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    (part,) = (tmp_path / "streets" / "game").iterdir()
+    assert len(list((part / "images").iterdir())) == 3
+
+
 def test_a_folder_with_other_files_is_not_changed(tmp_path: Path) -> None:
-    mine = tmp_path / "gta5" / "images" / "00001.png"
+    mine = tmp_path / "streets" / "game" / "train" / "00001.png"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"real")
-    with pytest.raises(UserError, match=r"gta5: .*not rendered"):
-        streets.prepare(tmp_path, counts={"gta5": {"train": 1, "val": 1}})
+    with pytest.raises(UserError, match=r"game/train: .*not rendered"):
+        streets.prepare(tmp_path, FEW[:1])
     assert mine.read_bytes() == b"real"
 
 
 def test_error_names_a_root_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=f"cannot write .*{tmp_path / 'file'}: "):
-        streets.prepare(tmp_path / "file", counts={"gta5": {"train": 1, "val": 1}})
+        streets.prepare(tmp_path / "file", FEW[:1])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
@@ -324,13 +354,14 @@ def test_a_full_disk_leaves_no_partial_files(tmp_path: Path) -> None:
 import resource
 from pathlib import Path
 from benchmark.data import streets
+from benchmark.common import registry
 from benchmark.common.errors import UserError
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
 try:
-    streets.prepare(Path({str(tmp_path)!r}), counts={{"gta5": {{"train": 3, "val": 1}}}})
+    streets.prepare(Path({str(tmp_path)!r}), [streets.find_part("streets", "game/val")])
 except UserError as error:
     print(error)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert f"below {tmp_path}: " in run.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "streets" / "game").iterdir()) == []

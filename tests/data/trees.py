@@ -28,6 +28,8 @@ from benchmark.data.readers import (
     gta5,
     mapillary,
     nighttime_driving,
+    streets,
+    streets_large,
     synthia,
     urbansyn,
 )
@@ -150,6 +152,12 @@ def bdd100k_tree(root: Path, top: str, images: str, labels: str, suffix: str) ->
     places = {k: (f"{top}{images}/val/{k}.jpg", f"{top}{labels}/val/{k}{suffix}.png") for k in keys}
     write_image(root / f"{top}labels/sem_seg/colormaps/val/{keys[0]}.png", (5, 5))
     return build(bdd100k.READER, root, "val", places, TRAIN_IDS)
+
+
+def streets_tree(reader: Reader, root: Path, split: str, suffix: str) -> Tree:
+    names = {f"{split}/{k:05d}": f"{k:05d}" for k in (0, 1, 7)}
+    places = {key: (f"{split}/images/{name}{suffix}", f"{split}/labels/{name}.png") for key, name in names.items()}
+    return build(reader, root, split, places, TRAIN_IDS)
 
 
 def mapillary_tree(root: Path, labels: str, config: str, names: Sequence[str]) -> Tree:
@@ -318,6 +326,9 @@ TREES: dict[str, Callable[[Path], Tree]] = {
     "dark-zurich-label-ids": lambda root: dark_zurich_tree(root, "Dark_Zurich_val_anon/", "labelIds"),
     "nighttime-driving": nighttime_driving_tree,
     "nighttime-driving-label-ids": lambda root: nighttime_driving_tree(root, "", "labelIds"),
+    "streets": lambda root: streets_tree(streets.READER, root, "overcast/val", ".png"),
+    "streets-jpeg": lambda root: streets_tree(streets.READER, root, "dashcam/val", ".jpg"),
+    "streets-large": lambda root: streets_tree(streets_large.READER, root, "game/test", ".png"),
     "camvid-segnet": segnet_tree,
     "camvid-official": painted_tree,
 }

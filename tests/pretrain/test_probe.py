@@ -16,15 +16,15 @@ from benchmark.protocol import load
 
 
 def test_frames_have_train_ids() -> None:
-    ((image, label),) = labelled_frames("gta5", 5, 1, workers=1)
-    frame = render("gta5", 5)
+    ((image, label),) = labelled_frames("game", 5, 1, workers=1)
+    frame = render("game", 5)
     assert np.array_equal(image, frame.image)
     assert set(np.unique(label).tolist()) <= {*range(CLASSES), 255}
     assert np.array_equal(label == 0, frame.label == 7)
 
 
 def test_only_a_backbone_that_is_not_frozen_changes() -> None:
-    frames, protocol = labelled_frames("gta5", 5, 2, workers=1), load("streets")
+    frames, protocol = labelled_frames("game", 5, 2, workers=1), load("streets")
     start = weight_hash(build_backbone("vit-tiny-random"))
     frozen = fit(build_backbone("vit-tiny-random"), 0.0, frames, protocol, steps=2, seed=0)
     trained = fit(build_backbone("vit-tiny-random"), 1e-3, frames, protocol, steps=2, seed=0)

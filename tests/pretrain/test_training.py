@@ -115,10 +115,10 @@ def test_a_checkpoint_of_another_recipe_is_not_used(finished: Path) -> None:
 def test_probe_results_are_added_to_json_and_card(finished: Path, tmp_path: Path) -> None:
     for path in finished.glob("vit-tiny-streets.*"):
         shutil.copy(path, tmp_path)
-    spread = {"in_domain_std": 0.5, "unseen_std": 1.25, "targets": {"bdd100k": 20.5}}
+    spread = {"in_domain_std": 0.5, "unseen_std": 1.25, "targets": {"dashcam": 20.5}}
     row = {"name": "frozen", "in_domain": 31.25, "unseen": 20.5, **spread}
     upper = {"name": "best (oracle)", "unseen": 40.0, **spread, "in_domain": None}
-    add_probe(tmp_path, {"conditions": "Here.", "targets": ["bdd100k"], "rows": [row, upper]})
+    add_probe(tmp_path, {"conditions": "Here.", "targets": ["dashcam"], "rows": [row, upper]})
     card = (tmp_path / "vit-tiny-streets.md").read_text()
     assert "| frozen | 31.2 ± 0.5 | 20.5 ± 1.2 | 20.5 |" in card
     assert "| best (upper bound) |  | 40.0 ± 1.2 | 20.5 |" in card

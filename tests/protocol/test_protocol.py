@@ -18,12 +18,12 @@ FULL_SIZE = [name for name in protocol.available() if "-to-" in name]
 FINGERPRINTS = {
     "camvid": "845027c124428516043e65402266f84801752ac39a0cb11756ebe69091054059",
     "camvid@quick": "7380d5b7a5f7f1d2983c669e93b7fcad499daa4a06b59bbdbd29ed163b9bf2e4",
-    "streets": "19ed8274253a1e30c963b0880a90e10b3d75fddf4106b7e67143747e1796b1bc",
-    "streets@quick": "dc57ef953002945f7e834b974deb0aaff163c0dcc3affed9e21f426656b43dad",
-    "streets@tune": "0d8b4e8c342320f43da47796721cd11aae039e67a717c860e5e28907e1afeb13",
-    "streets@tune-short": "0429d812a5705511b78872c6f9ec04a79a34aa027c6a4eca513751b3ba2c825b",
-    "streets@check": "1b04621de4bd1fe5c4966342d49f9e4607cb8bbd47c134e97282bab603d3f0f7",
-    "streets-adverse": "bb1ecb64aac15acb58dbca4d6aeb998a50222af0292c1dfbfe548b722488d88f",
+    "streets": "e8544416ffd4b671a53e043e7388bf2e3e78c748711a0a54c8e645fd05aab43f",
+    "streets@quick": "33231d8af266a17035dd6a47471e2e18879e34237a0a1ed2136870ae1c2789d0",
+    "streets@tune": "213c60355596150783aed3b8984c642a030bb1a2ab4d8b14e634aeb9985d9fe4",
+    "streets@tune-short": "6107f245b38aa3991f0c0ea33e3acae10894be45edf55120586e14dfaa1ccb74",
+    "streets@check": "b4ea4a93667d905a00d136779d4227918dc2ec55fea862579733c5d71a9b2214",
+    "streets-adverse": "3415f9f76b04a0cfe90a302f20f3208494adcb0b05f1c3dbc3bd31f5d36ac4d8",
 }
 
 
@@ -47,10 +47,10 @@ def test_every_protocol_and_variant_is_valid(name: str) -> None:
     [
         ({"itterations": 3}, "unknown field itterations: did you mean 'iterations'?"),
         ({"decoder": {"chanels": 3}}, "unknown field decoder.chanels: did you mean 'channels'?"),
-        ({"targets": {"bdd100k": {"spilt": "x"}}}, "unknown field targets.bdd100k.spilt: did you mean 'split'?"),
+        ({"targets": {"dashcam": {"spilt": "x"}}}, "unknown field targets.dashcam.spilt: did you mean 'split'?"),
         ({"batch": -1}, "batch: must be above 0 (got -1)"),
         ({"decoder": {"weight_decay": 2}}, "decoder.weight_decay: must be at least 0 and below 1 (got 2)"),
-        ({"targets": {"bdd100k": {"limit": 0}}}, "targets.bdd100k.limit: Input should be greater than 0 (got 0)"),
+        ({"targets": {"dashcam": {"limit": 0}}}, "targets.dashcam.limit: Input should be greater than 0 (got 0)"),
         ({"augmentation": {"crop": "big"}}, "augmentation.crop: Input should be a valid integer"),
         ({"augmentation": {"short_edge": [9, 3]}}, "augmentation: short_edge must be"),
         ({"decoder": {"name": "mask3former"}}, "decoder.name: Input should be 'segformer', 'linear' or 'mask2former'"),
@@ -181,11 +181,11 @@ def test_later_fields_are_serialised_only_if_used(tmp_path: Path) -> None:
     plain = protocol.load(written(tmp_path, {})).fields()
     assert set(plain["source"]) == {"dataset", "split", "limit", "test_size"}
     assert "short_edges" not in plain["augmentation"]
-    used = {"targets": {"mapillary": {"halve": True, "mapping": "hrda"}},
+    used = {"targets": {"dashcam": {"halve": True, "mapping": "hrda"}},
             "augmentation": {"short_edge": None, "short_edges": [96, 256]}}  # fmt: skip
     fields = protocol.load(written(tmp_path, used)).fields()
-    assert fields["targets"]["mapillary"]["halve"] is True
-    assert fields["targets"]["mapillary"]["mapping"] == "hrda"
+    assert fields["targets"]["dashcam"]["halve"] is True
+    assert fields["targets"]["dashcam"]["mapping"] == "hrda"
     assert fields["augmentation"]["short_edges"] == [96, 256]
 
 
@@ -229,7 +229,7 @@ def test_full_size_protocols_use_reins_training_recipe(name: str) -> None:
 def test_fingerprint_depends_on_conditions_but_not_on_settings_or_title(tmp_path: Path) -> None:
     base = protocol.load(written(tmp_path, {})).fingerprint()
     assert protocol.load(written(tmp_path, {"decoder": {"lr": 0.002}})).fingerprint() != base
-    assert protocol.load(written(tmp_path, {"targets": {"bdd100k": {"limit": 7}}})).fingerprint() != base
+    assert protocol.load(written(tmp_path, {"targets": {"dashcam": {"limit": 7}}})).fingerprint() != base
     assert protocol.load(written(tmp_path, {"settings": {"lora": {"lr": 0.5}}})).fingerprint() == base
     assert protocol.load(written(tmp_path, {"title": "other words"})).fingerprint() == base
 

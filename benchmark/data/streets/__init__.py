@@ -1,7 +1,7 @@
 """Procedurally rendered street scenes, with labels, materials, depth and normals for every image.
 
-``render`` renders one image, ``restyle`` changes the appearance of a rendered street, and ``prepare`` writes datasets
-in the official folder layouts of the real datasets that they imitate.
+``render`` renders one image, ``restyle`` changes the appearance of a rendered street, and ``prepare`` writes parts of
+the datasets ``streets`` and ``streets-large``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 from .domains import DOMAINS, VERSION, Domain
 from .frame import Frame, render, restyle
 from .materials import MATERIALS
-from .trees import COUNTS, prepare
+from .trees import COUNTS, SIZES, Part, find_part, parts, prepare
 
-__all__ = ["COUNTS", "DOMAINS", "MATERIALS", "VERSION", "Domain", "Frame", "prepare", "render", "restyle"]
+__all__ = [
+    "COUNTS", "DOMAINS", "MATERIALS", "SIZES", "VERSION", "Domain", "Frame", "Part", "find_part", "parts", "prepare",
+    "render", "restyle",
+]  # fmt: skip

@@ -18,11 +18,20 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class Domain:
-    """A distribution over streets: each street draws one layout and one look, uniformly."""
+    """A distribution over streets: each street draws one layout and one look, uniformly.
+
+    Attributes:
+        name: name of the domain.
+        seed: word in the RNG seed of all its frames; changing it changes every pixel.
+        layouts, looks: what a street draws from.
+        jpeg: quality of its image files in JPEG; None for PNG.
+    """
 
     name: str
+    seed: str
     layouts: tuple[Layout, ...]
     looks: tuple[Look, ...]
+    jpeg: int | None = None
 
 
 _CLEAR: tuple[tuple[Rgb, Rgb], ...] = (((44, 116, 220), (170, 208, 244)), ((70, 140, 226), (206, 222, 236)))
@@ -208,16 +217,16 @@ _BARE = replace(_ADVERSE, tree_kinds=("bare", "bare", "conifer", "round"))
 DOMAINS: dict[str, Domain] = {
     domain.name: domain
     for domain in (
-        Domain("gta5", (_GAME,), (_GAME_LOOK,)),
-        Domain("cityscapes", (_GERMAN,), (_GREENISH,)),
-        Domain("bdd100k", (_AMERICAN, _AMERICAN, _ARTERIAL),
-               (_DASHCAM, _DASHCAM, _DASHCAM_DULL, _DASHCAM_DUSK, _DASHCAM_NIGHT)),
-        Domain("mapillary", (_ON_FOOT, _FROM_ABOVE, _BUSY, _SUBURB, _WIDE_ANGLE, _TELE),
-               (_PHONE, _PHONE, _PHONE_OLD, _PHONE_WARM, _PHONE_COLD)),
-        Domain("fog", (_ADVERSE,), (_FOG,)),
-        Domain("night", (_ADVERSE,), (_NIGHT,)),
-        Domain("rain", (_ADVERSE,), (_RAIN,)),
-        Domain("snow", (_BARE,), (_SNOW,)),
-        Domain("world", _WORLD_LAYOUTS, _WORLD_LOOKS),
+        Domain("game", "gta5", (_GAME,), (_GAME_LOOK,)),
+        Domain("overcast", "cityscapes", (_GERMAN,), (_GREENISH,)),
+        Domain("dashcam", "bdd100k", (_AMERICAN, _AMERICAN, _ARTERIAL),
+               (_DASHCAM, _DASHCAM, _DASHCAM_DULL, _DASHCAM_DUSK, _DASHCAM_NIGHT), jpeg=95),
+        Domain("worldwide", "mapillary", (_ON_FOOT, _FROM_ABOVE, _BUSY, _SUBURB, _WIDE_ANGLE, _TELE),
+               (_PHONE, _PHONE, _PHONE_OLD, _PHONE_WARM, _PHONE_COLD), jpeg=92),
+        Domain("fog", "fog", (_ADVERSE,), (_FOG,)),
+        Domain("night", "night", (_ADVERSE,), (_NIGHT,)),
+        Domain("rain", "rain", (_ADVERSE,), (_RAIN,)),
+        Domain("snow", "snow", (_BARE,), (_SNOW,)),
+        Domain("world", "world", _WORLD_LAYOUTS, _WORLD_LOOKS),
     )
 }  # fmt: skip

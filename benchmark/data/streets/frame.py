@@ -45,11 +45,11 @@ def _domain(name: str) -> Domain:
 def render(domain: str, seed: int, size: tuple[int, int] = (128, 256), style: int | None = None) -> Frame:
     """Render image number ``seed`` of a domain.
 
-    The RNG seed includes the domain's name, so no two domains share a street. ``style`` (default: ``seed``) is the
-    seed of the appearance only.
+    The RNG seed includes the domain's seed word, so no two domains share a street. ``style`` (default: ``seed``) is the
+    seed of the appearance only. Images of another ``size`` show the same street.
     """
     chosen = _domain(domain)
-    dice = Dice("layout", VERSION, domain, seed)
+    dice = Dice("layout", VERSION, chosen.seed, seed)
     placed, camera = lay_out(dice, dice.pick(chosen.layouts))
     surfaces = rasterise(placed, camera, size)
     texture = pattern(surfaces)
@@ -78,5 +78,5 @@ def restyle(frame: Frame, domain: str, style: int) -> Frame:
 
 
 def _shade(surfaces: Surfaces, texture: Pattern, domain: Domain, style: int) -> NDArray[np.uint8]:
-    dice = Dice("style", VERSION, domain.name, style)
+    dice = Dice("style", VERSION, domain.seed, style)
     return shade(surfaces, texture, dice, dice.pick(domain.looks))

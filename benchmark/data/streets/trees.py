@@ -1,7 +1,7 @@
-"""Write rendered domains to disk in the official folder layout and label format of the dataset that each imitates.
+"""Write rendered datasets to disk: ``<dataset>/<look>/<part>/images/<id>.png`` (or ``.jpg``) and ``labels/<id>.png``.
 
-A dataset is written to a temporary folder, which is renamed when complete. Its ``manifest.json`` lists the content, so
-that a complete dataset is not rendered again.
+A part is written to a temporary folder, which is renamed when complete. Its ``manifest.json`` lists the content, so
+that a complete part is not rendered again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,61 +21,95 @@ from typing import Any
 
 import psutil
 
-from benchmark.common.errors import UserError
+from benchmark.common.errors import UserError, nearest
 
-from .domains import VERSION
-from .formats import facts
+from .domains import DOMAINS, VERSION
 
 MANIFEST = "manifest.json"
 CHUNK = 25  # images per task of a worker
-# Number of images by dataset and split; for ACDC, per condition.
-COUNTS: Mapping[str, Mapping[str, int]] = {
-    "gta5": {"train": 600, "val": 100, "test": 100},
-    "cityscapes": {"train": 300, "val": 150},
-    "bdd100k": {"train": 300, "val": 150},
-    "mapillary": {"train": 300, "val": 150},
-    "acdc": {"train": 75, "val": 60},
-}
-CONDITIONS = ("fog", "night", "rain", "snow")
-# First seed of each split. They are far apart, so splits never share an image.
+_USUAL, _ADVERSE = {"train": 300, "val": 150}, {"train": 75, "val": 60}
+# Number of images by dataset, look (a domain's name) and part.
+COUNTS: Mapping[str, Mapping[str, Mapping[str, int]]] = {
+    "streets": {
+        "game": {"train": 600, "val": 100, "test": 100},
+        "overcast": _USUAL, "dashcam": _USUAL, "worldwide": _USUAL,
+        "fog": _ADVERSE, "night": _ADVERSE, "rain": _ADVERSE, "snow": _ADVERSE,
+    },
+    "streets-large": {"game": {"train": 400, "val": 60, "test": 60}},
+}  # fmt: skip
+SIZES = {"streets": (128, 256), "streets-large": (256, 512)}
+"""Height and width of a dataset's images. Image k of a look and part shows the same street in every dataset."""
+# First seed of each part. They are far apart, so parts never share an image.
 FIRST_SEED = {"train": 0, "val": 100_000_000, "test": 200_000_000}
-_CITIES = ("altstadt", "hafen", "neuberg")
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image to render and write."""
+class Part:
+    """The first ``count`` images of a part of a look in a dataset."""
 
     dataset: str
-    split: str
+    look: str
+    name: str
+    count: int
+
+    @property
+    def path(self) -> str:
+        """Path of its folder below the root of all datasets."""
+        return f"{self.dataset}/{self.look}/{self.name}"
+
+    def images(self) -> list[Image]:
+        """Return its images."""
+        first = FIRST_SEED[self.name]
+        return [Image(self.look, first + k, SIZES[self.dataset], f"{k:05d}") for k in range(self.count)]
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image to render and write."""
+
     domain: str
     seed: int
-    image: str  # paths relative to the dataset's folder
-    label: str
+    size: tuple[int, int]
+    id: str
+
+
+def parts(dataset: str) -> list[Part]:
+    """Return all parts of a rendered dataset."""
+    return [Part(dataset, look, *each) for look, counts in COUNTS[dataset].items() for each in counts.items()]
+
+
+def find_part(dataset: str, split: str) -> Part:
+    """Return the part ``<look>/<part>`` of a rendered dataset.
+
+    Raises:
+        UserError: there is none; the message suggests the nearest.
+    """
+    found = {f"{part.look}/{part.name}": part for part in parts(dataset)}
+    if split not in found:
+        raise UserError(f"{dataset}: no split {split!r}; {nearest(split, found)}")
+    return found[split]
 
 
 def prepare(
     root: Path,
+    wanted: Iterable[Part],
     *,
-    counts: Mapping[str, Mapping[str, int]] = COUNTS,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Render every dataset of ``counts`` below ``root``, unless it is already complete.
+    """Render the wanted parts below ``root``, unless they are already complete.
 
     Args:
         root: folder for the datasets, one folder each.
-        counts: number of images by dataset and split, as in :data:`COUNTS`.
+        wanted: what to render.
         workers: number of worker processes; 1 renders in this process.
         progress: called with the number of images done and in total.
 
     Raises:
-        UserError: ``root`` cannot be written, or a dataset's folder contains other files.
+        UserError: ``root`` cannot be written, or a part's folder contains other files.
     """
-    pending = [name for name in counts if not is_whole(root / name, counts[name])]
-    jobs = {name: list(list_jobs(name, counts[name])) for name in pending}
-    total = sum(map(len, jobs.values()))
-    done = 0
+    pending = [part for part in dict.fromkeys(wanted) if not is_whole(root, part)]
+    total, done = sum(part.count for part in pending), 0
 
     def tick(pictures: int) -> None:
         nonlocal done
@@ -84,8 +118,8 @@ def prepare(
             progress(done, total)
 
     try:
-        for name in pending:
-            _write(root / name, jobs[name], counts[name], workers, tick)
+        for part in pending:
+            _write(root, part, workers, tick)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
@@ -93,10 +127,11 @@ def prepare(
         ) from error
 
 
-def is_whole(place: Path, counts: Mapping[str, int]) -> bool:
-    """Return whether ``place`` is a complete dataset of this version and these counts, by the sizes of its files."""
+def is_whole(root: Path, part: Part) -> bool:
+    """Return whether a part below ``root`` is complete and of this version, by the sizes of its files."""
+    place = root / part.path
     manifest = _manifest(place)
-    if manifest is None or manifest.get("version") != VERSION or manifest.get("counts") != dict(counts):
+    if manifest is None or manifest.get("version") != VERSION or manifest.get("count") != part.count:
         return False
     sizes: dict[str, int] = manifest["sizes"]
     try:
@@ -113,8 +148,9 @@ def _manifest(place: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and isinstance(found.get("sizes"), dict) else None
 
 
-def _write(place: Path, jobs: list[Job], counts: Mapping[str, int], workers: int, tick: Callable[[int], None]) -> None:
-    """Render a dataset into a temporary folder, then move it to ``place``."""
+def _write(root: Path, part: Part, workers: int, tick: Callable[[int], None]) -> None:
+    """Render a part into a temporary folder, then move it to its place below ``root``."""
+    place = root / part.path
     if place.exists() and not (place / MANIFEST).is_file() and any(place.iterdir()):
         raise UserError(f"{place}: contains files that were not rendered here; remove it or give another folder")
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -122,33 +158,33 @@ def _write(place: Path, jobs: list[Job], counts: Mapping[str, int], workers: int
     partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
         partial.mkdir()
-        written = dict(_fixed_files(place.name, jobs, partial))
-        for part in _run(partial, jobs, workers):
-            written.update(part)
-            tick(len(part) // 2)
+        written: dict[str, tuple[int, str]] = {}
+        for chunk in _run(partial, part.images(), workers):
+            written.update(chunk)
+            tick(len(chunk) // 2)
         manifest = {
             "version": VERSION,
-            "counts": dict(counts),
+            "count": part.count,
             "content": content(written),
             "sizes": {path: size for path, (size, _) in sorted(written.items())},
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=0) + "\n", encoding="utf-8")
-        _put(partial, place, counts)
+        _put(partial, root, part)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _put(partial: Path, place: Path, counts: Mapping[str, int]) -> None:
-    """Move a complete dataset to ``place``, unless another process has put one there in the meantime."""
-    old = partial.with_suffix(".old")
+def _put(partial: Path, root: Path, part: Part) -> None:
+    """Move a complete part to its place, unless another process has put one there in the meantime."""
+    place, old = root / part.path, partial.with_suffix(".old")
     try:
         if place.exists():
-            if is_whole(place, counts):
+            if is_whole(root, part):
                 return
             place.rename(old)
         partial.rename(place)
     except OSError:
-        if not is_whole(place, counts):
+        if not is_whole(root, part):
             raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
@@ -167,9 +203,9 @@ def content(written: Mapping[str, tuple[int, str]]) -> str:
     return sha256("\n".join(f"{path} {digest}" for path, (_, digest) in sorted(written.items())).encode()).hexdigest()
 
 
-def _run(partial: Path, jobs: list[Job], workers: int) -> Iterator[dict[str, tuple[int, str]]]:
+def _run(partial: Path, images: list[Image], workers: int) -> Iterator[dict[str, tuple[int, str]]]:
     """Write all images; yield size and hash of the files by relative path, chunk by chunk."""
-    stream = iter(jobs)
+    stream = iter(images)
     chunks = list(iter(lambda: list(islice(stream, CHUNK)), []))
     if workers <= 1 or len(chunks) == 1:
         for chunk in chunks:
@@ -194,16 +230,19 @@ def _init_worker() -> None:
     cv2.setNumThreads(0)
 
 
-def write_pictures(folder: Path, jobs: list[Job]) -> dict[str, tuple[int, str]]:
-    """Render and write images; return size and hash of each file by its relative path."""
+def write_pictures(folder: Path, images: list[Image]) -> dict[str, tuple[int, str]]:
+    """Render and write images and labels; return size and hash of each file by its relative path."""
     from .files import encode
     from .frame import render
 
     written = {}
-    for job in jobs:
-        image, label = encode(job.dataset, render(job.domain, job.seed))
-        written[job.image] = _save(folder / job.image, image)
-        written[job.label] = _save(folder / job.label, label)
+    for each in images:
+        quality = DOMAINS[each.domain].jpeg
+        image, label = encode(render(each.domain, each.seed, each.size), quality)
+        for path, data in (
+            (f"images/{each.id}.{'png' if quality is None else 'jpg'}", image), (f"labels/{each.id}.png", label)
+        ):  # fmt: skip
+            written[path] = _save(folder / path, data)
     return written
 
 
@@ -211,56 +250,3 @@ def _save(path: Path, data: bytes) -> tuple[int, str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return len(data), sha256(data).hexdigest()
-
-
-def _fixed_files(dataset: str, jobs: list[Job], folder: Path) -> Iterator[tuple[str, tuple[int, str]]]:
-    """Write the other files of a dataset: GTA5's splits, Mapillary's config."""
-    if dataset == "gta5":
-        splits: dict[str, list[str]] = {}
-        for job in jobs:
-            splits.setdefault(job.split, []).append(Path(job.image).stem)
-        yield "splits.json", _save(folder / "splits.json", (json.dumps(splits) + "\n").encode())
-    elif dataset == "mapillary":
-        labels = [
-            {"name": name.lower().replace(" ", "-"), "readable": name, "color": color, "evaluate": name != "Unlabeled"}
-            for name, color in facts()["mapillary_v1.2"]["labels"]
-        ]
-        text = json.dumps({"version": "1.2", "labels": labels}, indent=1)
-        yield "config.json", _save(folder / "config.json", (text + "\n").encode())
-
-
-def list_jobs(dataset: str, counts: Mapping[str, int]) -> Iterator[Job]:
-    """Yield the images of a dataset."""
-    for split, count in counts.items():
-        first, before = FIRST_SEED[split], sum(counts[other] for other in _before(split, counts))
-        for k in range(count):
-            if dataset == "acdc":
-                for domain in CONDITIONS:
-                    stem = f"{domain}/{split}/STREET{k // 50:04d}/STREET{k // 50:04d}_frame_{k:06d}"
-                    yield Job(
-                        dataset, split, domain, first + k, f"rgb_anon/{stem}_rgb_anon.png", f"gt/{stem}_gt_labelIds.png"
-                    )  # fmt: skip
-            else:
-                yield Job(dataset, split, dataset, first + k, *_places(dataset, split, k, before + k + 1))
-
-
-def _before(split: str, counts: Mapping[str, int]) -> list[str]:
-    """Return the splits whose images are numbered before those of ``split``."""
-    return [other for other in counts if FIRST_SEED[other] < FIRST_SEED[split]]
-
-
-def _places(dataset: str, split: str, k: int, number: int) -> tuple[str, str]:
-    """Return the paths of image and label number ``k`` of a split; ``number`` counts across all splits."""
-    if dataset == "gta5":
-        return f"images/{number:05d}.png", f"labels/{number:05d}.png"
-    if dataset == "cityscapes":
-        city = _CITIES[k % len(_CITIES)] if split == "train" else "musterstadt"
-        stem = f"{split}/{city}/{city}_{k:06d}_000019"
-        return f"leftImg8bit/{stem}_leftImg8bit.png", f"gtFine/{stem}_gtFine_labelIds.png"
-    if dataset == "bdd100k":
-        return (
-            f"images/10k/{split}/{number:08x}-00000000.jpg",
-            f"labels/sem_seg/masks/{split}/{number:08x}-00000000.png",
-        )
-    folder = {"train": "training", "val": "validation"}[split]
-    return f"{folder}/images/street{number:06d}.jpg", f"{folder}/labels/street{number:06d}.png"
