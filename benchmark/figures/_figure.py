@@ -13,6 +13,7 @@ from benchmark.common import registry
 from benchmark.common.errors import UserError
 from benchmark.records import SOURCE, Record
 from benchmark.tables import order
+from benchmark.tables.notes import unseen
 
 
 class NothingToDrawError(UserError):
@@ -28,7 +29,7 @@ class Selection:
         asked: the methods to show, as recorded (``lora[rank=4]``); empty for the figure's default.
         reference: the method that others are compared with.
         missing: pairs of a method and one of its runs that cannot be drawn, with the reason.
-        data_root: folder of the datasets, for the figure that needs images; None for the rendered ones.
+        data_root: folder of the datasets, for the figure that needs images; rendered ones need none.
     """
 
     records: tuple[Record, ...]
@@ -79,7 +80,8 @@ class Selection:
         backbones = self.backbones()
         backbone = f", backbone {backbones[0]}" if len(backbones) == 1 else ""
         return (
-            f"Protocol {first.protocol}{backbone}{length}, fingerprint {first.fingerprint[:12]}. {seeds(drawn, spread)}"
+            f"Protocol {first.protocol}{backbone}{length}, fingerprint {first.fingerprint[:12]}."
+            f"{unseen(first.protocol_fields)} {seeds(drawn, spread)}"
         )
 
     def _all(self) -> list[str]:

@@ -50,7 +50,7 @@ def html(records: Sequence[Record], folder: Path, root: Path, data_root: Path | 
         records: the records to show.
         folder: the folder of the page; links to records are relative to it.
         root: the records folder.
-        data_root: the user's datasets, for images in grids and figures; None for rendered ones only.
+        data_root: the user's datasets, for images in grids and figures; rendered ones need none.
 
     Raises:
         UserError: records that are not comparable, or files next to them that do not belong to them.

@@ -41,7 +41,7 @@ def figures(records: Sequence[Record], folder: Path, data_root: Path | None, *, 
     Args:
         records: records of one protocol, and of one backbone unless ``across``.
         folder: the records folder, for messages.
-        data_root: the user's datasets; None for rendered ones.
+        data_root: the user's datasets; rendered ones need none.
         across: draw only the figures that compare backbones; else only the others.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -16,6 +16,7 @@ SPELLING = {
     "urbansyn": "UrbanSyn", "foggy-zurich": "Foggy Zurich", "foggy-driving": "Foggy Driving",
     "dark-zurich": "Dark Zurich", "nighttime-driving": "Nighttime Driving",
 }  # fmt: skip
+RENDERED = {"streets": "rendered streets", "streets-large": "rendered streets of 512x256"}
 REASON_LENGTH = 90
 
 
@@ -23,15 +24,23 @@ def caption(runs: Runs) -> str:
     """Return a caption that states the conditions of one protocol's runs."""
     first = runs.all[0]
     fields = first.protocol_fields
-    sources = " + ".join(spelling(str(part["dataset"])) for part in _sources(fields))
+    sources = _named(_sources(fields))
     trained = f" on {sources}" if sources else ""
     length = f" after {fields['iterations']} iterations" if "iterations" in fields else ""
     seeds = runs.seeds()
     over = f"mean ± standard deviation over n seeds ({_list(seeds)})" if len(seeds) > 1 else f"seed {_list(seeds)}"
     return (
         f"Protocol {first.protocol}, backbone {first.backbone}: mIoU in %{length}{trained}, "
-        f"{over if seeds else 'no finished run'}. Fingerprint {first.fingerprint[:12]}."
+        f"{over if seeds else 'no finished run'}.{unseen(fields)} Fingerprint {first.fingerprint[:12]}."
     )
+
+
+def unseen(fields: Mapping[str, Any]) -> str:
+    """Return a sentence on the unseen domains if they are rendered: their names may not show it."""
+    stated = fields.get("targets")
+    parts = [part for part in stated.values() if isinstance(part, dict)] if isinstance(stated, dict) else []
+    shown = _named(part for part in parts if part.get("dataset") in RENDERED)
+    return f" Unseen domains: {shown}." if shown else ""
 
 
 def conditions(runs: Runs) -> list[str]:
@@ -100,6 +109,15 @@ def _sources(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     stated = fields.get("source")
     parts = stated if isinstance(stated, list) else [stated]
     return [part for part in parts if isinstance(part, dict) and "dataset" in part]
+
+
+def _named(parts: Iterable[Mapping[str, Any]]) -> str:
+    """Return the printed names of splits' datasets, those of rendered streets with the looks."""
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        dataset, look = str(part["dataset"]), str(part.get("split")).partition("/")[0]
+        found.setdefault(RENDERED.get(dataset) or spelling(dataset), []).extend([look] * (dataset in RENDERED))
+    return " + ".join(f"{name} ({', '.join(looks)})" if looks else name for name, looks in found.items())
 
 
 def _scored(fields: Mapping[str, Any]) -> str:

@@ -109,6 +109,16 @@ def test_several_sources_and_evaluation_on_training_images_are_named() -> None:
     assert "training source images" in noted(table)
 
 
+def test_the_caption_says_that_streets_are_rendered() -> None:
+    assert "rendered" not in one_table([made()]).caption
+    targets = {"overcast": {"dataset": "streets", "split": "overcast/val"}, "city": {"dataset": "cityscapes"},
+               "fog": {"dataset": "streets", "split": "fog/val"}}  # fmt: skip
+    fields = {**FIELDS, "source": {"dataset": "streets-large", "split": "game/train"}, "targets": targets}
+    caption = one_table([made(protocol_fields=fields)]).caption
+    assert "on rendered streets of 512x256 (game)," in caption
+    assert "Unseen domains: rendered streets (overcast, fog)." in caption
+
+
 def test_rows_are_in_a_fixed_order() -> None:
     wanted = [
         "full", "freeze", "lora", "lora[rank=4]", "vpt", "rein", "rein+perturbed", "bitfit", "random", "childtune-d",
