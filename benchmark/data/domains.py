@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmark.common import registry
 from benchmark.common.errors import UserError
-from benchmark.data.alter import Altered
 from benchmark.data import location
+from benchmark.data.alter import Altered
 from benchmark.data.broken import refuse_broken
 from benchmark.data.labels import Color
 from benchmark.data.samples import Reader, Sample, SampleReader

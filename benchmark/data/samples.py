@@ -87,7 +87,6 @@ class Reader(ABC):
         tolerates_orphans: whether to ignore files without a partner, for releases that have such files.
         mappings: names of the mappings to train ids, the default first; empty if there is only one.
         mapping: the mapping in use; see ``using``.
-        rendered: whether this project renders it, so that no download is needed.
     """
 
     name: ClassVar[str]
@@ -95,7 +94,6 @@ class Reader(ABC):
     splits: ClassVar[tuple[str, ...]]
     classes: ClassVar[tuple[str, ...]] = CITYSCAPES
     colors: ClassVar[tuple[Color, ...]] = CITYSCAPES_COLORS
-    rendered: ClassVar[bool] = False
     tolerates_orphans: ClassVar[bool] = False
     mappings: ClassVar[tuple[str, ...]] = ()
     mapping: str = ""
