@@ -29,6 +29,7 @@ from benchmark.models.catalogue import (
     find_backbone,
     repository_of,
 )
+from benchmark.models.naming import upstream
 from benchmark.models.weights import Resample, check, fit, load_embedded, load_into, read, renamed
 
 
@@ -111,8 +112,9 @@ def build_backbone(
     Args:
         name: one of :func:`benchmark.models.catalogue.backbone_names`.
         pretrained: load the foundation model's weights; False keeps the random initialisation.
-        weights: safetensors file to load instead of the embedded or downloaded weights, with the tensors of the
-            backbone itself or of timm's published file (another patch or image size is resampled).
+        weights: file to load instead of the embedded or downloaded weights, safetensors or a state dict that torch
+            saved, with the tensors of the backbone itself or as timm, the model's authors or (DINOv2) Hugging Face's
+            transformers name them; another patch or image size is resampled.
         revision: commit, tag or branch of the VFM's hub repository; None for the catalogue's.
         resample: how patch kernels and position embeddings are resized, see :func:`weights.fit`.
         normalisation: which mean and standard deviation to use for images, see :func:`catalogue.fed_with`.
@@ -163,6 +165,8 @@ def _fitted(
 ) -> tuple[dict[str, Tensor], str]:
     """Return the pre-trained tensors with the names and sizes of ``vit``, and their source as text."""
     tensors, origin = _tensors(spec, weights, revision)
+    if set(tensors) != set(vit.state_dict()):
+        tensors = upstream(tensors)
     if spec.weights == "hub" and set(tensors) != set(vit.state_dict()):
         tensors = renamed(tensors, _native(spec), origin)
     return fit(tensors, vit, resample), origin

@@ -17,18 +17,14 @@ from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
 from benchmark.common.errors import UserError
+from benchmark.models import pickled
 
 EMBEDDED = Path(__file__).with_name("weights")
 Resample = Literal["bicubic", "pi"]
 
 
 def load_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file; see :func:`read`."""
-    return read(path, sha256)[0]
-
-
-def read(path: Path, sha256: str | None = None) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of a safetensors file and the SHA-256 of the file.
+    """Return the tensors of a safetensors file.
 
     Args:
         path: the file.
@@ -37,14 +33,42 @@ def read(path: Path, sha256: str | None = None) -> tuple[dict[str, Tensor], str]
     Raises:
         UserError: the file is missing, is not a complete safetensors file, or has another hash.
     """
+    return parsed(read_bytes(path, sha256)[0], path)
+
+
+def read(path: Path, sha256: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of a safetensors file, or of a state dict that torch saved, and the SHA-256 of the file.
+
+    Args:
+        path: the file; its content decides about the format, not its name.
+        sha256: expected SHA-256 of the file, if known.
+
+    Raises:
+        UserError: as :func:`load_safetensors` and :func:`pickled.state_dict`.
+    """
+    data, found = read_bytes(path, sha256)
+    return pickled.state_dict(data, path) if pickled.recognised(data) else parsed(data, path), found
+
+
+def read_bytes(path: Path, sha256: str | None = None, remedy: str = "replace it") -> tuple[bytes, str]:
+    """Return the content of a file of weights and its SHA-256.
+
+    Args:
+        path: the file.
+        sha256: expected SHA-256 of the file, if known.
+        remedy: what the user can do about a file with another hash, for messages.
+
+    Raises:
+        UserError: the file cannot be read or has another hash.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot read weights ({error.strerror}); name a safetensors file") from error
+        raise UserError(f"{path}: cannot read weights ({error.strerror}); name a file of weights") from error
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
-        raise UserError(f"{path}: SHA-256 is {found}, expected {sha256}; damaged or another version; replace it")
-    return parsed(data, path), found
+        raise UserError(f"{path}: SHA-256 is {found}, expected {sha256}; damaged or another version; {remedy}")
+    return data, found
 
 
 def parsed(data: bytes, origin: Path | str) -> dict[str, Tensor]:

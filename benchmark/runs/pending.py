@@ -88,5 +88,5 @@ def _hash(weights: Path) -> str:
             return digest.hexdigest()
     except OSError as error:
         raise UserError(
-            f"{weights}: cannot read weights ({error.strerror or error}); name a safetensors file"
+            f"{weights}: cannot read weights ({error.strerror or error}); name a file of weights"
         ) from None
