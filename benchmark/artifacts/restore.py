@@ -20,6 +20,7 @@ from benchmark.protocol import Protocol, explain
 from benchmark.records import Record, content, read
 
 HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)@(?P<commit>\w+) \(SHA-256 \w+\)")
+PACKAGE = re.compile(r"[\w.-]+==[\w.]+ \(SHA-256 \w+\)")
 FILE = re.compile(r"(?P<file>.+) \(SHA-256 \w+\)")
 EMBEDDED = "embedded weights "
 
@@ -99,9 +100,10 @@ def arguments(record: Record, weights: Path | None = None) -> dict[str, Any]:
 
 
 def weights_file(record: Record) -> str | None:
-    """Return the name of the ``--weights`` file of a run; None for bundled weights and those of the hub."""
+    """Return the name of the ``--weights`` file of a run; None for bundled weights, those of the hub and packages'."""
     text = _text(record)
-    file = None if HUB.fullmatch(text) or text.startswith(EMBEDDED) else FILE.fullmatch(text)
+    found = HUB.fullmatch(text) or PACKAGE.fullmatch(text) or text.startswith(EMBEDDED)
+    file = None if found else FILE.fullmatch(text)
     return file["file"] if file else None
 
 
@@ -109,6 +111,11 @@ def repository(record: Record) -> str | None:
     """Return the hub repository of the pre-trained weights of a run; None if they are not from the hub."""
     hub = HUB.fullmatch(_text(record))
     return hub["repository"] if hub else None
+
+
+def from_package(record: Record) -> bool:
+    """Return whether the pre-trained weights of a run are from a package of the Python package index."""
+    return PACKAGE.fullmatch(_text(record)) is not None
 
 
 def _text(record: Record) -> str:

@@ -149,11 +149,11 @@ def _places(title: str, names: Mapping[str, str]) -> Table:
 
 
 def _backbones() -> Table:
-    table = _table("Backbones", "name", "timm", "weights")
+    table = _table("Backbones", "name", "timm", "weights", "note")
     own = own_backbones()
     for name in backbone_names():
         spec = own.get(name) or find_backbone(name)
-        table.add_row(name, spec.timm, spec.weights)
+        table.add_row(name, spec.timm, spec.weights, Text(spec.note))
     return table
 
 

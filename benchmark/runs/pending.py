@@ -87,6 +87,4 @@ def _hash(weights: Path) -> str:
                 digest.update(part)
             return digest.hexdigest()
     except OSError as error:
-        raise UserError(
-            f"{weights}: cannot read weights ({error.strerror or error}); name a file of weights"
-        ) from None
+        raise UserError(f"{weights}: cannot read weights ({error.strerror or error}); name a file of weights") from None

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from benchmark import tables
-from benchmark.artifacts.restore import arguments, protocol_of, repository, weights_file
+from benchmark.artifacts.restore import arguments, from_package, protocol_of, repository, weights_file
 from benchmark.models.catalogue import find_backbone
 from benchmark.protocol import Protocol
 from benchmark.records import Record
@@ -84,10 +84,14 @@ def origin_of(record: Record) -> str:
 
 
 def licence_of(record: Record) -> str | None:
-    """Return the licence of the pre-trained weights: from timm, that of this project for bundled weights, or None."""
+    """Return the licence of the pre-trained weights: from timm, the catalogue's for a package, that of this project for
+    bundled weights, or None.
+    """
     spec = find_backbone(record.backbone)
     if spec.weights == "embedded":
         return "apache-2.0"
+    if spec.package is not None and from_package(record):
+        return spec.package.licence
     if repository(record) is None:
         return None
     from timm.models import get_pretrained_cfg

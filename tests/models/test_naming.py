@@ -85,7 +85,6 @@ NAMINGS: dict[str, Callable[[State], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_every_naming_gives_the_same_bits(tmp_path: Path, naming: str) -> None:
     """Through the command line's path, except for the resampling, which would hide bits."""
@@ -98,7 +97,6 @@ def test_every_naming_gives_the_same_bits(tmp_path: Path, naming: str) -> None:
     assert all(torch.equal(found[name], value) for name, value in random_state().items())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("naming", ["meta", "transformers", "transformers-5"])
 @pytest.mark.parametrize("form", ["safetensors", "pth", "old-pth"])
 def test_the_backbone_is_that_of_timms_file(tmp_path: Path, naming: str, form: str) -> None:

@@ -37,7 +37,6 @@ def test_weights_are_loaded_from_a_state_dict(tmp_path: Path, old: bool) -> None
     assert weight_hash(build_backbone("vit-tiny-random", weights=tmp_path / "w.pt")) == weight_hash(trained)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True])
 def test_a_malicious_file_ends_the_command_in_one_line_and_is_not_executed(tmp_path: Path, old: bool) -> None:
     mark, file = tmp_path / "went-off", tmp_path / "w.pth"

