@@ -10,7 +10,14 @@ import benchmark
 
 ROOT = Path(benchmark.__file__).parents[1]
 PACKAGES = ("benchmark", "methods", "baselines")
-LOWER = {"benchmark.common", "benchmark.protocol", "benchmark.data", "benchmark.models", "benchmark.records"}
+LOWER = {
+    "benchmark.common",
+    "benchmark.labelsets",
+    "benchmark.protocol",
+    "benchmark.data",
+    "benchmark.models",
+    "benchmark.records",
+}
 """Folders that know nothing of methods."""
 
 

@@ -1,4 +1,4 @@
-"""Registry of methods, datasets and figures: by file name in this project, by entry point in other packages.
+"""Registry of methods, datasets, figures and label sets: by file name here, by entry point in other packages.
 
 A file with several methods lists them in a dict ``METHODS = {"name": class, ...}`` instead of one ``METHOD``.
 
@@ -25,12 +25,13 @@ PLACES = {
     "method": (("methods", "METHOD"), ("baselines", "METHOD"), (ABLATIONS, "METHOD")),
     "dataset": (("benchmark.data.readers", "READER"),),
     "figure": (("benchmark.figures", "FIGURE"),),
+    "labelset": (),  # this project's own are YAML files, see benchmark.labelsets
 }
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def names(kind: str) -> dict[str, str]:
-    """Return every known name of ``kind`` (method, dataset, figure) and its location, ``module:ATTRIBUTE``.
+    """Return every known name of ``kind`` (method, dataset, figure, labelset) and its location, ``module:ATTRIBUTE``.
 
     Raises:
         UserError: two locations define one name.

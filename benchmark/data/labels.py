@@ -1,7 +1,7 @@
-"""Label tables, which map stored label ids to train ids.
+"""Label tables, which map stored label ids or colours to train ids.
 
-The data are in ``labels.json``, each with its source. Train ids are the 19 of Cityscapes, or the 11 of CamVid in
-SegNet's order. 255 always means ignore.
+The data are in ``labels.json``, each with its source. Train ids are those of a label set, see
+:mod:`benchmark.labelsets`. 255 always means ignore.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark import labelsets
+from benchmark.labelsets import LabelSet
+
 Color = tuple[int, int, int]
 Bytes = NDArray[np.uint8]
 
@@ -24,13 +27,8 @@ IGNORE = 255
 FACTS: Mapping[str, Any] = json.loads(Path(__file__).with_name("labels.json").read_text(encoding="utf-8"))
 
 
-def _classes(name: str) -> tuple[tuple[str, ...], tuple[Color, ...]]:
-    colors = tuple((red, green, blue) for red, green, blue in FACTS[name]["colors"])
-    return tuple(FACTS[name]["names"]), colors
-
-
-CITYSCAPES, CITYSCAPES_COLORS = _classes("cityscapes")
-CAMVID, CAMVID_COLORS = _classes("camvid")
+CITYSCAPES, CITYSCAPES_COLORS = labelsets.find("cityscapes").names, labelsets.find("cityscapes").colors
+CAMVID, CAMVID_COLORS = labelsets.find("camvid").names, labelsets.find("camvid").colors
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +62,45 @@ class LabelTable:
     def train_ids(self, ids: Bytes) -> Bytes:
         """Map stored ``ids`` (H, W) to train ids."""
         return np.asarray(cv2.LUT(ids, self.lut), np.uint8)  # several times faster than indexing
+
+
+@dataclass(frozen=True, eq=False)
+class ColorTable:
+    """Mapping of the colours of label pictures to train ids.
+
+    Attributes:
+        codes: int32 (n,), the colours as 24-bit numbers, sorted.
+        trains: uint8 (n,), the train id of each.
+    """
+
+    codes: NDArray[np.int32]
+    trains: Bytes
+
+    @classmethod
+    def of(cls, colors: Mapping[Color, int]) -> ColorTable:
+        """Return the table of the mapping ``colors`` (RGB to train id); all other colours are unknown."""
+        entries = sorted((red << 16 | green << 8 | blue, train) for (red, green, blue), train in colors.items())
+        codes, trains = zip(*entries, strict=True)
+        return cls(np.array(codes, np.int32), np.array(trains, np.uint8))
+
+    def train_ids(self, pixels: Bytes) -> tuple[Bytes, Color | None]:
+        """Map colours (H, W, 3) to train ids (H, W); also return the first colour without one, if any."""
+        found = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        at = np.searchsorted(self.codes, found).clip(max=len(self.codes) - 1)
+        unknown = found[self.codes[at] != found]
+        code = int(unknown[0]) if len(unknown) else None
+        return self.trains[at], None if code is None else (code >> 16, code >> 8 & 255, code & 255)
+
+
+@cache
+def color_table(name: str) -> ColorTable:
+    """Return the table of the colours ``name`` of ``labels.json``, for example ``"camvid_colors"``."""
+    return ColorTable.of({tuple(entry["rgb"]): entry["id"] for entry in FACTS[name]["classes"].values()})
+
+
+def set_table(labels: LabelSet) -> LabelTable:
+    """Return the table of a label set's own ids."""
+    return LabelTable.of(labels.train_ids())
 
 
 @cache

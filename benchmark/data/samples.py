@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.common.errors import UserError, nearest
-from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, FACTS, Bytes, Color, LabelTable
+from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, FACTS, Bytes, Color, ColorTable, LabelTable
 
 # Exceptions that Pillow's parsers and the codecs below them are known to raise on damaged files.
 DAMAGE = (
@@ -231,6 +231,20 @@ def read_ids(path: Path) -> Bytes:
     bits = 1 if picture.mode == "1" else int(shrunk[1]) if shrunk else 8
     ids = np.array(picture.convert("L") if picture.mode == "1" else picture)
     return ids if bits == 8 else ids // np.uint8(255 // (2**bits - 1))
+
+
+def read_painted(path: Path, table: ColorTable, reader: Reader) -> Bytes:
+    """Return the label picture at ``path``, whose classes are colours, as train ids, uint8 (H, W).
+
+    Raises:
+        UserError: see ``read_image``; or a pixel has a colour that is not in the table.
+    """
+    ids, unknown = table.train_ids(read_image(path))
+    if unknown is not None:
+        raise UserError(
+            f"{path}: colour {unknown} does not exist in {reader.name}; restore the official file from {reader.home}"
+        )
+    return ids
 
 
 def known_split(split: str, reader: Reader) -> None:

@@ -13,7 +13,8 @@ from benchmark.tables.runs import Runs
 
 SPELLING = {
     "gta5": "GTA5", "bdd100k": "BDD100K", "acdc": "ACDC", "camvid": "CamVid", "synthia": "SYNTHIA",
-    "urbansyn": "UrbanSyn", "foggy-zurich": "Foggy Zurich", "foggy-driving": "Foggy Driving",
+    "urbansyn": "UrbanSyn", "idd-lite": "IDD-lite", "labelmefacade": "LabelMeFacade",
+    "foggy-zurich": "Foggy Zurich", "foggy-driving": "Foggy Driving",
     "dark-zurich": "Dark Zurich", "nighttime-driving": "Nighttime Driving",
 }  # fmt: skip
 RENDERED = {"streets": "rendered streets", "streets-large": "rendered streets of 512x256"}

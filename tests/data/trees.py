@@ -26,6 +26,8 @@ from benchmark.data.readers import (
     foggy_driving,
     foggy_zurich,
     gta5,
+    idd_lite,
+    labelmefacade,
     mapillary,
     nighttime_driving,
     streets,
@@ -52,6 +54,10 @@ PAINTED: dict[Color, int] = {
     (128, 64, 128): 3, (128, 0, 192): 3, (192, 0, 64): 3, (0, 0, 192): 4, (128, 128, 192): 4, (128, 128, 0): 5,
     (192, 192, 0): 5, (192, 128, 128): 6, (0, 64, 64): 6, (64, 64, 128): 7, (64, 0, 128): 8, (192, 128, 192): 8,
     (64, 64, 0): 9, (192, 128, 64): 9, (0, 128, 192): 10, (192, 0, 192): 10, (0, 0, 0): 255,
+}  # fmt: skip
+FACADES: dict[Color, int] = {
+    (128, 0, 0): 0, (128, 128, 0): 0, (0, 0, 128): 0, (128, 0, 128): 1, (128, 128, 128): 2, (128, 64, 0): 3,
+    (0, 128, 128): 4, (0, 128, 0): 5, (0, 0, 0): 255,
 }  # fmt: skip
 VISTAS = {
     "Road": 0, "Bike Lane": 0, "Lane Marking - Crosswalk": 0, "Sidewalk": 1, "Curb Cut": 1, "Building": 2,
@@ -284,17 +290,42 @@ def segnet_tree(root: Path) -> Tree:
 
 
 def painted_tree(root: Path) -> Tree:
-    colors, trains = np.array(list(PAINTED), np.uint8), np.array(list(PAINTED.values()), np.uint8)
+    places = {key: (f"701_StillsRaw_full/{key}.png", f"LabeledApproved_full/{key}_L.png") for key in CAMVID_FRAMES}
+    return Tree(camvid.READER, root, "*", paint(root, places, PAINTED))
+
+
+def paint(
+    root: Path, places: Mapping[str, tuple[str, str]], colors: Mapping[Color, int], alpha: int = 0
+) -> dict[str, Bytes]:
+    """Write images, and labels as colours (RGBA with ``alpha``); return the train ids."""
+    rgb, trains = np.array(list(colors), np.uint8), np.array(list(colors.values()), np.uint8)
+    rgb = np.insert(rgb, 3, alpha, axis=1) if alpha else rgb
     labels = {}
-    for number, key in enumerate(CAMVID_FRAMES):
+    for number, (key, (image, label)) in enumerate(places.items()):
         size = (9 + number, 15 + 2 * number)
         which = np.random.default_rng(number).permutation(np.resize(np.arange(len(trains)), size[0] * size[1]))
-        write_image(root / f"701_StillsRaw_full/{key}.png", size, number)
-        path = root / f"LabeledApproved_full/{key}_L.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(colors[which].reshape(*size, 3)).save(path)
+        write_image(root / image, size, number)
+        (root / label).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rgb[which].reshape(*size, -1)).save(root / label)
         labels[key] = trains[which].reshape(size)
-    return Tree(camvid.READER, root, "*", labels)
+    return labels
+
+
+def idd_lite_tree(root: Path, top: str = "") -> Tree:
+    keys = ("3/022239", "3/004942", "48/000217")
+    places = {k: (f"{top}leftImg8bit/val/{k}_image.jpg", f"{top}gtFine/val/{k}_label.png") for k in keys}
+    for key in keys:
+        write_label(root / f"{top}gtFine/val/{key}_inst_label.png", np.full((5, 5), 99, np.uint8))
+    write_image(root / f"{top}leftImg8bit/test/902/903127_image.jpg", (5, 5))
+    return build(idd_lite.READER, root, "val", places, {**{i: i for i in range(7)}, 255: 255})
+
+
+def labelmefacade_tree(root: Path) -> Tree:
+    keys = ("05june05_static_street_boston__p1010736", "madrid_calle__img_1")
+    names = (*keys, "in_the_other_split")
+    labels = paint(root, {key: (f"images/{key}.jpg", f"labels/{key}.png") for key in names}, FACADES, alpha=255)
+    (root / "test.txt").write_text("".join(f"images/{key}.jpg\n" for key in keys))
+    return Tree(labelmefacade.READER, root, "test", {key: labels[key] for key in keys})
 
 
 TREES: dict[str, Callable[[Path], Tree]] = {
@@ -329,6 +360,9 @@ TREES: dict[str, Callable[[Path], Tree]] = {
     "streets": lambda root: streets_tree(streets.READER, root, "overcast/val", ".png"),
     "streets-jpeg": lambda root: streets_tree(streets.READER, root, "dashcam/val", ".jpg"),
     "streets-large": lambda root: streets_tree(streets_large.READER, root, "game/test", ".png"),
+    "idd-lite": idd_lite_tree,
+    "idd-lite-archive": lambda root: idd_lite_tree(root, "idd20k_lite/"),
+    "labelmefacade": labelmefacade_tree,
     "camvid-segnet": segnet_tree,
     "camvid-official": painted_tree,
 }

@@ -10,7 +10,7 @@ import yaml
 
 from benchmark import parameters, protocol
 from benchmark.common import registry
-from benchmark.data.labels import FACTS
+from benchmark.data.labels import CITYSCAPES
 from benchmark.models.catalogue import backbone_names
 from benchmark.tables import published as papers
 from benchmark.tables.paper import NUMBERS
@@ -73,7 +73,7 @@ def test_a_note_comes_with_the_figure() -> None:
 
 def test_classes_are_those_of_cityscapes() -> None:
     scored = [column.scored.removeprefix("class ") for column in papers.layout(2).columns]
-    assert scored == [*FACTS["cityscapes"]["names"], "average"]
+    assert scored == [*CITYSCAPES, "average"]
 
 
 def test_trainable_parameters_equal_those_of_the_parameter_table() -> None:

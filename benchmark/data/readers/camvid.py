@@ -8,14 +8,11 @@ in SegNet's order.
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from benchmark import labelsets
 from benchmark.common.errors import UserError, nearest
-from benchmark.data.labels import CAMVID, CAMVID_COLORS, FACTS, Bytes, LabelTable, table
+from benchmark.data.labels import CAMVID, CAMVID_COLORS, Bytes, LabelTable, color_table, set_table
 from benchmark.data.samples import (
     Listing,
     Reader,
@@ -24,7 +21,7 @@ from benchmark.data.samples import (
     first_folder,
     folder,
     known_split,
-    read_image,
+    read_painted,
 )
 
 SEQUENCES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
@@ -76,22 +73,13 @@ class Camvid(Reader):
 
     def table(self, label: Path) -> LabelTable:
         """Return the table of the SegNet copy's ids; the official labels are read by colour instead."""
-        return table("camvid_ids")
+        return set_table(labelsets.find("camvid"))
 
     def read_label(self, sample: Sample) -> Bytes:
         """See ``Reader.read_label``; also raises on an unknown colour."""
         if not sample.label.stem.endswith("_L"):
             return super().read_label(sample)
-        colors = read_image(sample.label).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-        codes, trains = _color_codes()
-        at = np.searchsorted(codes, colors).clip(max=len(codes) - 1)
-        if (unknown := codes[at] != colors).any():
-            code = int(colors[unknown][0])
-            raise UserError(
-                f"{sample.label}: colour {(code >> 16, code >> 8 & 255, code & 255)} is not one of CamVid's 32; "
-                f"restore the official file from {self.home}"
-            )
-        return trains[at]
+        return read_painted(sample.label, color_table("camvid_colors"), self)
 
 
 def part_of(frame: str) -> str:
@@ -107,17 +95,6 @@ def part_of(frame: str) -> str:
 
 def _of_sequence(found: dict[str, Path], sequence: str) -> dict[str, Path]:
     return {key: path for key, path in found.items() if key.startswith(f"{sequence}_" if sequence else "")}
-
-
-@cache
-def _color_codes() -> tuple[NDArray[np.int32], Bytes]:
-    """Return the 24-bit codes of CamVid's colours, sorted, and the train id of each."""
-    entries = sorted(
-        (red << 16 | green << 8 | blue, entry["id"])
-        for entry in FACTS["camvid_colors"]["classes"].values()
-        for red, green, blue in [entry["rgb"]]
-    )
-    return np.array([code for code, _ in entries], np.int32), np.array([train for _, train in entries], np.uint8)
 
 
 READER = Camvid()

@@ -1,0 +1,64 @@
+"""LabelMeFacade (Fröhlich, Rodner, Denzler, ICPR 2010): street views of many cities, seen by pedestrians.
+
+Tree: ``images/<frame>.jpg`` and ``labels/<frame>.png``, with labels as 9 colours. ``train.txt`` and ``test.txt`` list
+the frames of a split. Door and window are read as building, "various" is ignored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from benchmark import labelsets
+from benchmark.common.errors import UserError
+from benchmark.data.labels import Bytes, LabelTable, color_table, set_table
+from benchmark.data.samples import Listing, Reader, Sample, files, folder, known_split, read_painted
+
+LABELS = labelsets.find("labelmefacade")
+
+
+class LabelMeFacade(Reader):
+    """Reader of LabelMeFacade: ``train`` (100), ``test`` (845), or ``all``, which needs no lists."""
+
+    name = "labelmefacade"
+    home = "LabelMeFacade, github.com/cvjena/labelmefacade"
+    splits = ("test", "train", "all")
+    classes = LABELS.names
+    colors = LABELS.colors
+
+    def listing(self, root: Path, split: str) -> Listing:
+        """See ``Reader.listing``; also raises if the split's list, or a frame in it, is missing."""
+        known_split(split, self)
+        images = files(folder(root / "images", self), r"(.+)\.jpg")
+        labels = files(folder(root / "labels", self), r"(.+)\.png")
+        if split == "all":
+            return Listing(images, labels)
+        path = root / f"{split}.txt"
+        try:
+            listed = [
+                PurePosixPath(line).stem for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+            ]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{path}, the list of the split's frames, cannot be read ({error}); restore it from {self.home}"
+            ) from None
+        if gone := [key for key in listed if key not in images and key not in labels]:
+            raise UserError(
+                f"{path}: {len(gone)} of the {len(listed)} frames listed are missing, first {gone[0]!r}; "
+                f"get them from {self.home}"
+            )
+        keep = set(listed)
+        return Listing(
+            {key: image for key, image in images.items() if key in keep},
+            {key: label for key, label in labels.items() if key in keep},
+        )
+
+    def table(self, label: Path) -> LabelTable:
+        """Return the table of the label set's ids; labels are read by colour instead."""
+        return set_table(LABELS)
+
+    def read_label(self, sample: Sample) -> Bytes:
+        """See ``Reader.read_label``; also raises on an unknown colour."""
+        return read_painted(sample.label, color_table("labelmefacade_colors"), self)
+
+
+READER = LabelMeFacade()
