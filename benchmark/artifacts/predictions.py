@@ -67,8 +67,8 @@ def examples(record: Record) -> Mapping[str, list[Bytes]]:
     found: dict[str, list[Bytes]] = {}
     with np.load(io.BytesIO(content(record, "examples")), allow_pickle=False) as arrays:
         for key in arrays.files:
-            each = arrays[key]
-            if each.dtype != np.uint8 or each.ndim != 2 or each.max(initial=0) >= len(record.classes):
+            each, most = arrays[key], record.predicted(key.rpartition("/")[0])
+            if each.dtype != np.uint8 or each.ndim != 2 or each.max(initial=0) >= most:
                 raise UserError(f"{record.path}: examples: {key} is not a class map of this record; run it again")
             found.setdefault(key.rpartition("/")[0], []).append(each)
     return found

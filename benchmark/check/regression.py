@@ -40,7 +40,7 @@ FACTOR = 10.0
 FLOOR = 1e-6
 AGAIN = "compute the references again: tox -e check-reference"
 SCORES = (SOURCE, UNSEEN)
-CONDITIONS = ("weights_hash", "classes")
+CONDITIONS = ("weights_hash", "classes", "scored_in")
 LIBRARIES = ("data_hash", "batches_hash", "decoder_hash")
 """Equal for equal libraries and CPU; otherwise single pixels or initial weights may differ."""
 

@@ -18,14 +18,15 @@ def iou(confusion: npt.NDArray[Any]) -> Floats:
     """Return the intersection over union of every class, as mmsegmentation's IoUMetric defines it.
 
     Args:
-        confusion: (..., C, C) pixel counts, [truth, prediction], summed over images.
+        confusion: (..., C, C) pixel counts, [truth, prediction], summed over images; or (..., C, C + 1), whose last
+            column counts predictions that are none of these classes.
 
     Returns:
         (..., C), between 0 and 1; NaN for a class in neither truth nor prediction.
     """
     counts = confusion.astype(np.float64)
     hit = np.diagonal(counts, axis1=-2, axis2=-1)
-    return iou_of(hit, counts.sum(-1) + counts.sum(-2) - hit)
+    return iou_of(hit, counts.sum(-1) + counts.sum(-2)[..., : hit.shape[-1]] - hit)
 
 
 def iou_of(intersection: npt.NDArray[Any], union: npt.NDArray[Any]) -> Floats:
@@ -35,7 +36,7 @@ def iou_of(intersection: npt.NDArray[Any], union: npt.NDArray[Any]) -> Floats:
 
 
 def miou(confusion: npt.NDArray[Any]) -> Floats:
-    """Return the mean IoU over the classes that occur: (..., C, C) -> (...).
+    """Return the mean IoU over the classes that occur: (..., C, C) or (..., C, C + 1) -> (...).
 
     Raises:
         ValueError: a matrix counts no pixel, so no class has an IoU.
@@ -64,14 +65,14 @@ def resampled_miou(confusion: npt.NDArray[Any], weights: Floats) -> Floats:
     """Return the mIoU of every bootstrap replicate of a domain's images.
 
     Args:
-        confusion: (images, C, C) pixel counts, [truth, prediction].
+        confusion: (images, C, C) or (images, C, C + 1) pixel counts, see :func:`iou`.
         weights: (replicates, images), see :func:`image_weights`.
 
     Returns:
         (replicates,); NaN where a replicate counts no pixel.
     """
     hit = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
-    intersection, union = weights @ hit, weights @ (confusion.sum(-1) + confusion.sum(-2) - hit)
+    intersection, union = weights @ hit, weights @ (confusion.sum(-1) + confusion.sum(-2)[:, : hit.shape[-1]] - hit)
     occur = np.count_nonzero(union, axis=-1)
     total = (intersection / np.maximum(union, 1)).sum(-1)  # an empty union adds 0 / 1
     return np.divide(total, occur, out=np.full(len(total), np.nan), where=occur > 0)

@@ -33,7 +33,7 @@ def show(name: str, data_root: Path | None, output: Path, columns: int) -> str:
     root = location.data_root_for(fixed, data_root, Console(stderr=True))
     rows = []
     for title, split in fixed.splits().items():
-        domain = Domain.find(split, root)
+        domain = Domain.find(split, root, fixed)
         name = f"{title} ({split.dataset} {split.split})"
         rows.append(Row(name, domain.reader, domain.samples, domain.classes, domain.colors))
     sheet = contact_sheet(rows, columns=columns)

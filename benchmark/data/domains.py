@@ -12,9 +12,11 @@ from benchmark.data import location
 from benchmark.data.alter import Altered
 from benchmark.data.broken import refuse_broken
 from benchmark.data.labels import Color
+from benchmark.data.relabel import in_label_set
 from benchmark.data.samples import Reader, Sample, SampleReader
-from benchmark.data.views import Halved, Joint
-from benchmark.protocol import Split
+from benchmark.data.views import Halved, Joint, Relabelled
+from benchmark.labelsets import Merge
+from benchmark.protocol import Protocol, Split
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Domain:
         classes, colors: class names and colours, by train id.
         test_size: see ``Split``.
         notes: remarks on the files: known faults, missing frames, the label mapping, alterations.
+        merge: maps predictions to ``classes``; None if those are the classes trained on.
     """
 
     dataset: str
@@ -37,13 +40,17 @@ class Domain:
     colors: tuple[Color, ...]
     test_size: tuple[int, int] | None
     notes: tuple[str, ...]
+    merge: Merge | None = None
 
     @classmethod
-    def find(cls, split: Split, data_root: Path | None) -> Domain:
+    def find(cls, split: Split, data_root: Path | None, protocol: Protocol | None = None) -> Domain:
         """Find the split's files; see :func:`benchmark.data.location.folder_of`.
 
+        Labels are read in the label set that the protocol states for the split; without a protocol, in the dataset's.
+
         Raises:
-            UserError: files are missing, do not have the dataset's layout, or are truncated.
+            UserError: files are missing, do not have the dataset's layout, or are truncated; there is no merge of the
+                dataset's classes into the label set.
         """
         reader = reader_of(split)
         samples, notes = reader.survey(location.folder_of(split.dataset, data_root), split.split)
@@ -54,12 +61,17 @@ class Domain:
         if split.alter is not None:
             view = Altered(view, split.alter.name, split.alter.strength)
             notes = (*notes, f"altered: {split.alter.name}, strength {split.alter.strength}")
+        classes, colors, merge = reader.classes, reader.colors, None
+        if protocol is not None:
+            labels, merge, lut, remarks = in_label_set(reader, split, protocol)
+            classes, colors, notes = labels.names, labels.colors, (*notes, *remarks)
+            view = view if lut is None else Relabelled(view, lut)
         chosen = samples[: split.limit]
         refuse_broken(view, chosen)
-        return cls(split.dataset, chosen, view, reader.classes, reader.colors, split.test_size, notes)
+        return cls(split.dataset, chosen, view, classes, colors, split.test_size, notes, merge)
 
     @classmethod
-    def joined(cls, splits: Iterable[Split], data_root: Path | None) -> Domain:
+    def joined(cls, splits: Iterable[Split], data_root: Path | None, protocol: Protocol | None = None) -> Domain:
         """Return the frames of all splits as one domain.
 
         With several splits, the dataset's name is put before each sample id.
@@ -67,7 +79,7 @@ class Domain:
         Raises:
             UserError: see ``find``, or the splits have different classes.
         """
-        parts = [cls.find(split, data_root) for split in splits]
+        parts = [cls.find(split, data_root, protocol) for split in splits]
         if len(parts) == 1:
             return parts[0]
         for part in parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -30,6 +31,23 @@ class Halved:
             np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)),
             np.array(Image.fromarray(label).resize(size, Image.Resampling.NEAREST)),
         )
+
+
+class Relabelled:
+    """Labels in another label set.
+
+    Args:
+        reader: reads image and label.
+        lut: uint8 (256,), the new train id of each train id.
+    """
+
+    def __init__(self, reader: SampleReader, lut: Bytes) -> None:
+        self._reader, self._lut = reader, lut
+
+    def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
+        """Return image (H, W, 3) and train ids (H, W) in the other set; see ``Reader.read``."""
+        image, label = self._reader.read(sample)
+        return image, np.asarray(cv2.LUT(label, self._lut), np.uint8)
 
 
 class Joint:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 IGNORE = 255
 TOLERANCE = 1e-6
+OTHER = "(no counterpart)"
 GET = "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
 
 
@@ -48,7 +49,8 @@ def register(name: str, domain: Domain) -> None:
     """Register a domain as ``name`` in detectron2's ``DatasetCatalog`` and ``MetadataCatalog``; replaces an old entry.
 
     ``sem_seg_file_name`` is the label file as downloaded. The metadata's ``sem_seg_loading_fn`` reads it as train ids,
-    (H, W), 255 = ignore, at the size at which the domain is evaluated.
+    (H, W), 255 = ignore, at the size at which the domain is evaluated. If predictions are merged, a last class without
+    pixels stands for those that have no counterpart.
     """
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -62,12 +64,14 @@ def register(name: str, domain: Domain) -> None:
         ids: Bytes = domain.reader.read(by_label[label])[1].astype(dtype)
         return ids
 
+    rest = {OTHER: (0, 0, 0)} if domain.merge else {}
     if name in DatasetCatalog.list():
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
     DatasetCatalog.register(name, lambda: rows)
     MetadataCatalog.get(name).set(
-        stuff_classes=list(domain.classes), stuff_colors=[list(color) for color in domain.colors],
+        stuff_classes=[*domain.classes, *rest],
+        stuff_colors=[list(color) for color in (*domain.colors, *rest.values())],
         ignore_label=IGNORE, evaluator_type="sem_seg", sem_seg_loading_fn=load,
     )  # fmt: skip
 
@@ -117,7 +121,7 @@ class SecondEvaluator:
         """
         found = self._evaluator.evaluate()["sem_seg"]
         each = [float(found[f"IoU-{name}"]) / 100 for name in self.classes]
-        theirs = float(np.nansum(each)) / len(self._occur)
+        theirs = float(np.nansum(each)) / len([place for place in self._occur if place < len(self.classes)])
         own = float(miou(confusion.sum(0, dtype=np.int64)))
         if not abs(theirs - own) <= TOLERANCE:
             raise DisagreementError(f"{self.name}: mIoU is {own:.9f}, with detectron2's SemSegEvaluator {theirs:.9f}")

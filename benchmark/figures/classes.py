@@ -34,7 +34,7 @@ def draw(selection: Selection) -> Drawing:
         method: np.stack([_difference(selection.runs(method)[seed], reference[seed]) for seed in common[method]])
         for method in methods
     }
-    classes = selection.records[0].classes
+    classes = next(iter(reference.values())).target_classes()
     values = np.stack([each.mean(0) for each in differences.values()], axis=1)
     sure = np.stack([(each > 0).all(0) | (each < 0).all(0) for each in differences.values()], axis=1)
     reach = max(float(np.nanmax(np.abs(values))), 1e-9)
@@ -79,9 +79,12 @@ def _brightness(colour: Any) -> float:
 
 def _difference(run: Record, other: Record) -> Floats:
     """Return the difference in IoU by class, in points: mean over domains where both have a value; NaN if none."""
-    sums, counts = np.zeros(len(run.classes)), np.zeros(len(run.classes))
-    for domain, score in run.targets.items():
-        for place, (mine, theirs) in enumerate(zip(score.iou, other.targets[domain].iou, strict=True)):
+    places = {name: place for place, name in enumerate(run.target_classes())}
+    sums, counts = np.zeros(len(places)), np.zeros(len(places))
+    for domain in run.targets:
+        others = other.class_iou(domain)
+        for name, mine in run.class_iou(domain).items():
+            place, theirs = places[name], others[name]
             if mine is not None and theirs is not None:
                 sums[place] += 100 * (mine - theirs)
                 counts[place] += 1

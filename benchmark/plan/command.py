@@ -120,7 +120,7 @@ def _by_method(wanted: Sequence[Job]) -> dict[str, list[Job]]:
 
 
 def _classes(fixed: Protocol) -> int:
-    return len(needs.reader_of(fixed.sources[0]).classes)
+    return len(fixed.label_set().classes)
 
 
 def _row(name: str, of_method: Sequence[Job], pending: int, cost: costs.Cost) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ValidationError
 
 from benchmark.common.errors import nearest
+from benchmark.labelsets import LabelSet
 from benchmark.protocol.schema import ONE, SEVERAL, Split
 
 
@@ -48,4 +49,6 @@ def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
             model = inner
         elif field is not None and str(part) in ("source", "targets"):
             model = Split
+        elif field is not None and part == "label_sets":
+            model = LabelSet
     return list(model.model_fields)

@@ -13,16 +13,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from benchmark import labelsets
+from benchmark.common import strict_yaml
 from benchmark.common.errors import UserError, nearest
 from benchmark.protocol.explain import explain
 from benchmark.protocol.schema import FoundationModel, Protocol
 
 FOLDER = Path(__file__).parent
-UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
-"""Exceptions of the YAML parser: its own, those of invalid dates or numbers (``2001-99-99``), and of deep nesting."""
+UNREADABLE = strict_yaml.UNREADABLE
 SHORT = "-short"
 """Suffix of a shortened variant (``streets@tune-short``)."""
 SHORTER = 3
@@ -43,7 +43,7 @@ def load(name: str, variant: str | None = None) -> Protocol:
 
     Raises:
         UserError: the protocol or variant is unknown, the file is not YAML, or a field is unknown, missing or invalid.
-            The message names the file, the field and the nearest valid name.
+            The message names the file, the field and the nearest valid name. Or a label set's file is bad.
     """
     base, _, suffix = name.partition("@")
     variant = variant or suffix or None
@@ -67,12 +67,51 @@ def load(name: str, variant: str | None = None) -> Protocol:
         content = merged(content, stated)
         if isinstance(content.get("targets"), dict):
             content["targets"] = {name: split for name, split in content["targets"].items() if split is not None}
+    _embed_label_sets(content, path.parent)
     content["name"] = path.stem + (f"@{variant}" if variant else "")
     try:
         fixed = Protocol.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path.name}: {explain(error, Protocol)}") from None
     return shortened(fixed) if short else fixed
+
+
+def _embed_label_sets(content: dict[str, Any], folder: Path) -> None:
+    """Add the label sets of files and of other packages to ``label_sets``, and refer to them by name.
+
+    Raises:
+        UserError: a file is not a label set; the message names it.
+    """
+    given = content.get("label_sets") or []
+    if not isinstance(given, list):
+        return  # a validation error
+    inline = {each.get("name") for each in given if isinstance(each, dict)}
+    found: dict[str, labelsets.LabelSet] = {}
+
+    def embedded(value: Any) -> Any:
+        if not isinstance(value, str) or value in inline or value in labelsets.shipped():
+            return value
+        if value.endswith((".yaml", ".yml")):
+            labels = labelsets.read(folder / value)
+        elif value in labelsets.known():
+            labels = labelsets.find(value)
+        else:
+            return value  # a validation error
+        if found.setdefault(labels.name, labels) != labels:
+            raise UserError(f"{folder / value}: another label set is called {labels.name!r}, too; rename one")
+        for other in labels.merges:
+            if other != value:
+                embedded(other)
+        return labels.name
+
+    if "classes" in content:
+        content["classes"] = embedded(content["classes"])
+    targets = content.get("targets")
+    for name, split in targets.items() if isinstance(targets, dict) else ():
+        if isinstance(split, dict) and "scored_in" in split:
+            targets[name] = {**split, "scored_in": embedded(split["scored_in"])}
+    if found:
+        content["label_sets"] = [*given, *found.values()]
 
 
 def shortened(fixed: Protocol) -> Protocol:
@@ -122,7 +161,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = strict_yaml.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except UNREADABLE as error:

@@ -18,6 +18,10 @@ from pydantic import (
     model_validator,
 )
 
+from benchmark import labelsets
+from benchmark.common.errors import UserError
+from benchmark.labelsets import LabelSet
+
 CHANNELS = {"linear": 0, "mask2former": 256}
 """Width of the decoders whose width is fixed (0: the decoder has no such parameter)."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -66,9 +70,10 @@ class Split(Part):
             on Mapillary Vistas. Predictions are then evaluated at half size.
         mapping: the label mapping, for datasets with several; None for the dataset's default.
         alter: an alteration of its images; None for none. Scenes are changed, not test sizes: it comes before scaling.
+        scored_in: of a target, the label set in which it is scored; None for the protocol's.
     """
 
-    LATER = frozenset({"halve", "mapping", "alter"})
+    LATER = frozenset({"halve", "mapping", "alter", "scored_in"})
 
     dataset: str
     split: str
@@ -77,6 +82,7 @@ class Split(Part):
     halve: bool = False
     mapping: str | None = None
     alter: Alter | None = None
+    scored_in: str | None = None
 
 
 ONE, SEVERAL = "(one)", "(several)"
@@ -178,12 +184,18 @@ class Evaluation(Part):
             pixels, with averaged logits.
         times: number of evaluations, evenly spaced, the last after the last iteration. Only the last counts. The others
             serve to report the best evaluation on the targets ("oracle" selection), as papers often do.
+        merge_by: how predictions are merged for a target that is scored in another label set. ``argmax``: the
+            predicted class of each pixel is replaced by the one that it is merged into; ``probability``: the
+            probabilities of classes that are merged are added, and the largest sum is the prediction.
     """
+
+    LATER = frozenset({"merge_by"})
 
     mode: Literal["whole", "slide"] = "whole"
     crop: PositiveInt | None = None
     stride: PositiveInt | None = None
     times: PositiveInt = 1
+    merge_by: Literal["argmax", "probability"] = "argmax"
 
     @model_validator(mode="after")
     def _window(self) -> Evaluation:
@@ -198,7 +210,8 @@ class Protocol(Part):
     Attributes:
         name: name of the file, followed by ``@variant`` if a variant is used.
         title: short description.
-        classes: the label set for training and evaluation.
+        classes: the label set to train on, and to score in unless a target says otherwise: a shipped one, one of
+            another package, one of ``label_sets`` or, in a YAML file, the path of a file relative to it.
         source: training images. Several datasets are trained on as one, every image equally often.
         validation: held-out source images.
         targets: the unseen domains, by name.
@@ -207,6 +220,8 @@ class Protocol(Part):
         power: exponent of the polynomial learning-rate decay: the factor at iteration t is (1 - t/T)^power.
         lr_warmup: number of iterations of linear learning-rate warm-up before the decay.
         betas, eps: of AdamW, for both decoder and backbone.
+        label_sets: the label sets in use that are not shipped. Those of files and other packages are added when the
+            protocol is loaded, so that their content is part of the fingerprint.
         precision: ``float32``, or ``auto``: bfloat16 autocast if the accelerator supports it.
         vfm: resampling and input normalisation of the backbone.
         backbone: the default backbone.
@@ -216,11 +231,12 @@ class Protocol(Part):
             search for every method, on held-out source images. Not used with another backbone.
     """
 
-    LATER = frozenset({"vfm"})
+    LATER = frozenset({"vfm", "label_sets"})
 
     name: str
     title: str
-    classes: Literal["cityscapes", "camvid"] = "cityscapes"
+    classes: str = "cityscapes"
+    label_sets: tuple[LabelSet, ...] = ()
     source: Source
     validation: Split
     targets: Annotated[dict[str, Split], Field(min_length=1)]
@@ -255,6 +271,35 @@ class Protocol(Part):
             ):
                 raise ValueError(f"targets: {name!r} is not allowed as a name; choose another")
         return self
+
+    @model_validator(mode="after")
+    def _labels(self) -> Protocol:
+        names = [each.name for each in self.label_sets]
+        for name in names:
+            if name in labelsets.shipped() or names.count(name) > 1:
+                raise ValueError(f"label_sets: {name!r} is the name of another label set; rename it")
+        if any(split.scored_in for split in (*self.sources, self.validation)):
+            raise ValueError("scored_in is for targets; source and validation are read in the label set of classes")
+        wanted = {"classes": self.classes}
+        wanted |= {f"targets.{name}.scored_in": each.scored_in for name, each in self.targets.items() if each.scored_in}
+        for field, name in wanted.items():
+            try:
+                labels = self.label_set(name)
+                for other in labels.merges:
+                    labelsets.merge(self.label_set(other), labels)
+                labelsets.merge(self.label_set(), labels)
+            except (UserError, ValueError) as error:
+                raise ValueError(f"{field}: {error}") from None
+        return self
+
+    def label_set(self, name: str | None = None) -> LabelSet:
+        """Return a label set by name; None for the one that is trained on.
+
+        Raises:
+            UserError: unknown name.
+        """
+        name = self.classes if name is None else name
+        return next((each for each in self.label_sets if each.name == name), None) or labelsets.find(name)
 
     @property
     def sources(self) -> tuple[Split, ...]:

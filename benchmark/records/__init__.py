@@ -12,7 +12,7 @@ A record is valid without examples and weights. Records must not be edited: the 
 here imports torch, so that tables are quick.
 """
 
-from benchmark.records.model import SOURCE, Evaluation, Record, Score, Sidecar, Trainable
+from benchmark.records.model import SOURCE, Evaluation, Record, Score, ScoredIn, Sidecar, Trainable
 from benchmark.records.store import confusions, content, find, path_of, paths, read, read_all, write
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Evaluation",
     "Record",
     "Score",
+    "ScoredIn",
     "Sidecar",
     "Trainable",
     "confusions",

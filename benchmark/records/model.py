@@ -93,6 +93,22 @@ class Evaluation(_Model):
     source: Fraction | None = None
 
 
+class ScoredIn(_Model):
+    """The classes of a target that is scored in others than those trained on.
+
+    Attributes:
+        labels: name of the label set.
+        classes: their names, in the order of ``iou``.
+        excluded: those without a counterpart among the classes trained on, whose pixels are ignored.
+        wrong: classes trained on without a counterpart here: predicting one is wrong everywhere.
+    """
+
+    labels: str
+    classes: tuple[str, ...]
+    excluded: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+
 class Sidecar(_Model):
     """A file in the folder of the record: its name and its hash."""
 
@@ -111,7 +127,8 @@ class Record(_Model):
         data_notes: notes of the readers on the files of each domain, if any.
         batches_hash: hash of the pixels of the first batches; equal for all methods of one seed.
         decoder_hash: hash of the initial weights of the decoder; equal for all methods of one seed.
-        classes: their names, in the order of every ``iou``.
+        classes: their names, in the order of every ``iou`` except for the targets in ``scored_in``.
+        scored_in: the classes of targets that are scored in others; absent from older records.
         weights_hash: hash of the pre-trained weights of the backbone.
         vfm: timm's name and options of the backbone, its out indices (key ``taps``), the mean and standard deviation
             that normalise its input, and the origin of its weights, with commit and hash; empty in older records.
@@ -151,6 +168,7 @@ class Record(_Model):
     batches_hash: str = ""
     decoder_hash: str = ""
     classes: tuple[str, ...]
+    scored_in: dict[str, ScoredIn] = {}
     backbone: str
     weights_hash: str = ""
     vfm: dict[str, JsonValue] = {}
@@ -210,8 +228,10 @@ class Record(_Model):
         if self.average is None or abs(self.average - mean_miou(self.targets)) > TOLERANCE:
             raise ValueError(f"average: {self.average}, but the mean of the targets is {mean_miou(self.targets)}")
         for domain, score in self.scores().items():
-            if len(score.iou) != len(self.classes):
-                raise ValueError(f"{domain}: iou has {len(score.iou)} values for {len(self.classes)} classes")
+            if len(score.iou) != len(self.classes_of(domain)):
+                raise ValueError(
+                    f"{domain}: iou has {len(score.iou)} values for {len(self.classes_of(domain))} classes"
+                )
         return self
 
     @property
@@ -223,6 +243,22 @@ class Record(_Model):
     def name(self) -> str:
         """The path of the record below the root, without suffix."""
         return f"{self.protocol}/{self.backbone}/{self.method}/seed{self.seed}"
+
+    def classes_of(self, domain: str) -> tuple[str, ...]:
+        """Return the names of the classes in which a domain is scored."""
+        return self.scored_in[domain].classes if domain in self.scored_in else self.classes
+
+    def predicted(self, domain: str) -> int:
+        """Return the number of columns of a domain's confusion matrices: with merged classes, the last is the rest."""
+        return len(self.classes_of(domain)) + (domain in self.scored_in)
+
+    def target_classes(self) -> tuple[str, ...]:
+        """Return the names of all classes in which targets are scored, each once."""
+        return tuple(dict.fromkeys(name for domain in self.targets for name in self.classes_of(domain)))
+
+    def class_iou(self, domain: str) -> dict[str, float | None]:
+        """Return the IoU of each class of a target by its name."""
+        return dict(zip(self.classes_of(domain), self.targets[domain].iou, strict=True))
 
     def scores(self) -> dict[str, Score]:
         """Return all scores by domain, the source first."""

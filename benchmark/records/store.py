@@ -74,8 +74,8 @@ def write(record: Record, confusion: Matrices, ids: Ids, root: Path, more: Mappi
 
     Args:
         record: of a finished or failed run.
-        confusion: (images, C, C) pixel counts, [truth, prediction], of ``source`` and every target; empty for
-            a failed run.
+        confusion: (images, C, C) pixel counts, [truth, prediction], of ``source`` and every target, or
+            (images, C, C + 1) of a target with merged classes; empty for a failed run.
         ids: image names, in the same order.
         root: the folder of all records.
         more: further files of a finished run, by field: ``examples``; ``delta`` or ``tuned``, and ``decoder``.
@@ -271,8 +271,8 @@ def _disagreement(record: Record, confusion: Matrices, ids: Ids) -> str | None:
         return f"confusion: domains {', '.join(sorted(confusion))}, but scores of {', '.join(sorted(scores))}"
     for domain, score in scores.items():
         field = SOURCE if domain == SOURCE else f"targets.{domain}"
-        classes = len(score.iou)
-        if confusion[domain].shape != (len(ids[domain]), classes, classes):
+        classes, columns = len(score.iou), record.predicted(domain)
+        if confusion[domain].shape != (len(ids[domain]), classes, columns):
             shape = "x".join(map(str, confusion[domain].shape))
             return f"{field}: confusion of shape {shape}, but {len(ids[domain])} images and {classes} classes"
         truth = Score.of(confusion[domain])
@@ -280,7 +280,7 @@ def _disagreement(record: Record, confusion: Matrices, ids: Ids) -> str | None:
             return f"{field}.images: {score.images}, but {truth.images} confusion matrices"
         if abs(score.miou - truth.miou) > TOLERANCE:
             return f"{field}.miou: {score.miou:.9f}, but {truth.miou:.9f} from the confusion matrices"
-        for name, stated, computed in zip(record.classes, score.iou, truth.iou, strict=True):
+        for name, stated, computed in zip(record.classes_of(domain), score.iou, truth.iou, strict=True):
             if (stated is None) != (computed is None) or abs((stated or 0) - (computed or 0)) > TOLERANCE:
                 return f"{field}.iou of {name}: {stated}, but {computed} from the confusion matrices"
     return None

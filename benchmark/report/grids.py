@@ -18,7 +18,7 @@ from benchmark.common.errors import UserError
 from benchmark.data import location
 from benchmark.data.domains import Domain, reader_of
 from benchmark.data.labels import IGNORE, Color
-from benchmark.protocol import Split
+from benchmark.protocol import Protocol, Split
 from benchmark.records import SOURCE, Record, confusions
 from benchmark.report.pictures import address
 from benchmark.tables.notes import spelling
@@ -28,6 +28,7 @@ WIDTH = 384
 RIGHT, WRONG, UNLABELLED = (236, 236, 236), (213, 94, 0), (150, 150, 150)
 """Colours of an error map: light grey, Okabe and Ito's vermillion, grey."""
 
+NO_COUNTERPART = "no counterpart in the label set"
 NONE = "No saved predictions: these records are from an older version. To save predictions, run again with --force."
 
 
@@ -86,18 +87,25 @@ def build(records: Sequence[Record], data_root: Path | None) -> Grids:
     first = made[0].record
     grids: list[Grid] = []
     colors: tuple[Color, ...] = ()
+    protocol, legends = _protocol(first), dict[tuple[str, ...], tuple[Color, ...]]()
     for name in (SOURCE, *first.targets):
         try:
             split = _split(first, name)
-            colors = reader_of(split).colors
-            domain = _found(split, data_root)
+            colors = protocol.label_set(split.scored_in).colors if protocol else reader_of(split).colors
+            domain = _found(split, protocol, data_root)
         except UserError as error:
             remarks.append(f"{spelling(name)}: images and labels not found ({error}).")
             domain = None
+        legends.setdefault(first.classes_of(name), colors)
         for place in range(max(len(each.maps.get(name, ())) for each in made)):
             grids.append(_grid(name, place, made, domain, colors, remarks))
-    legend = [(name, f"#{bytes(color).hex()}") for name, color in zip(first.classes, colors, strict=False)]
-    return Grids(tuple(grids), tuple(legend), (*dict.fromkeys(remarks), f"{_seeds(made)}."))
+    legend = dict.fromkeys(
+        (name, f"#{bytes(color).hex()}")
+        for classes, colors in legends.items()
+        for name, color in zip(classes, colors, strict=False)
+    )
+    rest = ((NO_COUNTERPART, "#000000"),) if first.scored_in else ()
+    return Grids(tuple(grids), (*legend, *rest), (*dict.fromkeys(remarks), f"{_seeds(made)}."))
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,16 @@ def _split(record: Record, name: str) -> Split:
         raise UserError(f"the records do not define the images of {name}") from None
 
 
-def _found(split: Split, data_root: Path | None) -> Domain:
+def _protocol(record: Record) -> Protocol | None:
+    """Return the protocol of the record; None if its fields are not those of a protocol."""
+    fields: dict[str, Any] = {**record.protocol_fields, "title": record.protocol, "backbone": record.backbone}
+    try:
+        return Protocol.model_validate(fields)
+    except ValidationError:
+        return None
+
+
+def _found(split: Split, protocol: Protocol | None, data_root: Path | None) -> Domain:
     """Return the domain's files.
 
     Raises:
@@ -134,7 +151,7 @@ def _found(split: Split, data_root: Path | None) -> Domain:
         rendered = location.in_cache(split.dataset, data_root)
         how = "render them with: python -m benchmark data render" if rendered else "--data-root has no such folder"
         raise UserError(f"{split.dataset}: {how}")
-    return Domain.find(split, data_root)
+    return Domain.find(split, data_root, protocol)
 
 
 def _grid(
@@ -174,9 +191,9 @@ def _made_by(each: _Maps, name: str, place: int, truth: Bytes) -> bool:
     prediction, matrix = each.maps[name][place], each.matrices[name][place]
     if prediction.shape != truth.shape:
         return False
-    valid, classes = truth != IGNORE, len(matrix)
-    pairs = truth[valid].astype(np.int64) * classes + prediction[valid]
-    return np.array_equal(np.bincount(pairs, minlength=classes**2), matrix.ravel())
+    valid = truth != IGNORE
+    pairs = truth[valid].astype(np.int64) * matrix.shape[1] + prediction[valid]
+    return np.array_equal(np.bincount(pairs, minlength=matrix.size), matrix.ravel())
 
 
 def _painted(labels: Bytes, colors: Sequence[Color]) -> str:

@@ -20,6 +20,7 @@ from benchmark.evaluation.evaluate import Look, each_of, evaluate, unseen
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.models.weights import weight_hash
+from benchmark.records import ScoredIn
 from benchmark.runs.job import Job
 from benchmark.training.ranks import make_accelerator
 
@@ -32,9 +33,9 @@ class Experiment:
     def __init__(self, job: Job) -> None:
         protocol = self.protocol = job.spec.protocol
         self.job = job
-        self.source = Domain.joined(protocol.sources, job.data_root)
-        self.validation = Domain.find(protocol.validation, job.data_root)
-        self.targets = {name: Domain.find(split, job.data_root) for name, split in protocol.targets.items()}
+        self.source = Domain.joined(protocol.sources, job.data_root, protocol)
+        self.validation = Domain.find(protocol.validation, job.data_root, protocol)
+        self.targets = {name: Domain.find(each, job.data_root, protocol) for name, each in protocol.targets.items()}
         self.classes = len(self.source.classes)
         self.accelerator = make_accelerator(protocol.precision)
         self.second: dict[str, float] = {}
@@ -78,6 +79,14 @@ class Experiment:
         """Return notes about the files, by domain."""
         return {name: domain.notes for name, domain in self.domains().items() if domain.notes}
 
+    def scored_in(self) -> dict[str, ScoredIn]:
+        """Return the classes of each target that is scored in others than those trained on."""
+        merges = {name: domain.merge for name, domain in self.targets.items() if domain.merge}
+        return {
+            name: ScoredIn(labels=each.into.name, classes=each.into.names, excluded=each.excluded, wrong=each.wrong)
+            for name, each in merges.items()
+        }
+
     def data_hash(self) -> str:
         """Return a hash of every sample's id and file sizes, over all domains of the protocol."""
         digest = hashlib.sha256()
@@ -99,15 +108,18 @@ class Experiment:
         return digest.hexdigest()
 
     def confusions(self, domain: Domain, tick: Callable[[], None] = lambda: None, look: Look = unseen) -> np.ndarray:
-        """Return one confusion matrix per image of a domain, (N, C, C); each rank evaluates some of the images."""
+        """Return one confusion matrix per image of a domain; each rank evaluates some of the images.
+
+        The shape is (N, C, C), or (N, K, K + 1) for a domain scored in other classes, see ``evaluate``.
+        """
         data = EvaluationSet(domain.samples, domain.reader, test_size=domain.test_size)
         spec, device = self.protocol.evaluation, self.accelerator.device
         # Consecutive images, so that the first rank evaluates the first ones, which are kept as examples.
         part, parts = self.accelerator.process_index, self.accelerator.num_processes
         own = slice(len(data) * part // parts, len(data) * (part + 1) // parts)
-        found = torch.zeros(len(data), self.classes, self.classes, dtype=torch.int32, device=device)
         with closing(loading.samples(data, range(len(data))[own], self.runtime.data_workers or 0)) as items:
-            matrices = evaluate(self.segmenter, items, self.classes, spec, device, tick, look)
+            matrices = evaluate(self.segmenter, items, self.classes, spec, device, tick, look, domain.merge)
+        found = torch.zeros(len(data), *matrices.shape[1:], dtype=torch.int32, device=device)
         found[own] = torch.from_numpy(matrices).to(device)
         return np.asarray(self.accelerator.reduce(found, "sum").cpu())
 

@@ -178,6 +178,7 @@ def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
     return {
         "label": spec.label(method),
         "classes": experiment.source.classes,
+        "scored_in": experiment.scored_in(),
         "data_notes": experiment.notes(),
         "protocol_fields": spec.protocol.fields(),
         "origins": spec.origins(method),

@@ -109,9 +109,11 @@ def _verified(packed: bytes, confusion: bytes, listed: manifest.Manifest, origin
 
 def _check_arrays(confusion: bytes, record: Record, place: str) -> None:
     """Check names and sizes of the arrays in an archive before any is loaded."""
-    most, classes = {}, len(record.classes)
+    most = {}
     for domain, score in record.scores().items():
-        most[f"{domain}/confusion.npy"] = ARRAY + score.images * classes**2 * 4
+        most[f"{domain}/confusion.npy"] = (
+            ARRAY + score.images * len(record.classes_of(domain)) * record.predicted(domain) * 4
+        )
         most[f"{domain}/ids.npy"] = ARRAY * (1 + score.images)
     try:
         sizes = {entry.filename: entry.file_size for entry in zipfile.ZipFile(io.BytesIO(confusion)).infolist()}

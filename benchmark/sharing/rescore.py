@@ -97,12 +97,14 @@ def rescore(
     segmenter.to(device)
     rows = []
     for name, split in {SOURCE: protocol.validation, **protocol.targets}.items():
-        domain = Domain.find(split, data_root)
+        domain = Domain.find(split, data_root, protocol)
         if [sample.id for sample in domain.samples] != ids[name]:
             raise UserError(f"{folder_of(split.dataset, data_root)}: images of {name} are not those of {record.path}")
         data = EvaluationSet(domain.samples, domain.reader, test_size=domain.test_size)
         items = (data[index] for index in range(len(data)))
-        found = evaluate(segmenter, items, len(record.classes), protocol.evaluation, device, tick)
+        found = evaluate(
+            segmenter, items, len(record.classes), protocol.evaluation, device, tick, merge=domain.merge
+        )  # fmt: skip
         differing = int((found != known[name]).any((1, 2)).sum())
         mean = float(miou(found.sum(0, dtype=np.int64)))
         rows.append(Row(name, record.scores()[name].miou, mean, len(found), differing))

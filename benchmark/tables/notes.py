@@ -72,7 +72,7 @@ def unreached(runs: Runs) -> list[str]:
 
 def of_runs(runs: Runs) -> list[str]:
     """Return notes on runs that differ from the others: learning rate not searched, missing seeds, failures."""
-    notes = [*_effort(runs), *_estimates(runs)]
+    notes = [*_merges(runs), *_effort(runs), *_estimates(runs)]
     everyone = runs.seeds()
     for method, seeds in runs.finished.items():
         if seeds and sorted(seeds) != everyone:
@@ -126,6 +126,22 @@ def _scored(fields: Mapping[str, Any]) -> str:
     scored = fields.get("validation") or {}
     among = any(all(part.get(key) == scored.get(key) for key in ("dataset", "split")) for part in _sources(fields))
     return "training" if among else "held-out"
+
+
+def _merges(runs: Runs) -> list[str]:
+    """Return a note on each target that is scored in other classes than those trained on."""
+    finished = [record for record in runs.all if record.state == "finished"]
+    if not finished or not finished[0].scored_in:
+        return []
+    evaluation = finished[0].protocol_fields.get("evaluation")
+    by = evaluation.get("merge_by", "argmax") if isinstance(evaluation, dict) else "argmax"
+    how = {"argmax": "merged after the argmax", "probability": "merged by adding probabilities"}.get(str(by), str(by))
+    found = []
+    for name, each in finished[0].scored_in.items():
+        without = f", without {', '.join(each.excluded)} (no counterpart in training)" if each.excluded else ""
+        wrong = f"; always wrong: {', '.join(each.wrong)}" if each.wrong else ""
+        found.append(f"{spelling(name)}: scored in the {len(each.classes)} classes of {each.labels}{without}{wrong}.")
+    return [f"Predictions for these targets are {how}. {' '.join(found)}"]
 
 
 def _effort(runs: Runs) -> list[str]:

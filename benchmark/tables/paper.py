@@ -82,7 +82,7 @@ def _elsewhere(layout: Layout, fixed: Protocol, records: Sequence[Record]) -> La
     """Return the table's rows with the domains of another protocol as columns, one group per backbone."""
     methods = dict.fromkeys(method for group in layout.groups for method in group.rows)
     here = [record for record in records if record.protocol == fixed.name and record.method in methods]
-    classes = here[0].classes if here and _by_class(layout) else ()
+    classes = dict.fromkeys(name for record in here for name in record.target_classes()) if _by_class(layout) else ()
     columns = [papers.Column(name, CLASS + name) for name in classes]
     columns += [] if _by_class(layout) else [papers.Column(notes.spelling(name), name) for name in fixed.targets]
     groups = [
@@ -216,10 +216,7 @@ def _reader(scored: str, runs: Runs) -> Callable[[Record], float | None]:
     name = scored.removeprefix(CLASS)
 
     def read(record: Record) -> float | None:
-        if name not in record.classes:
-            return None
-        index = record.classes.index(name)
-        found = [score.iou[index] for score in record.targets.values()]
+        found = [record.class_iou(domain).get(name) for domain in record.targets]
         known = [value for value in found if value is not None]
         return fmean(known) if known else None
 
