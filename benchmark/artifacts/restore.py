@@ -78,10 +78,8 @@ def protocol_of(record: Record) -> Protocol:
     Raises:
         UserError: invalid protocol fields, or fields that do not match the fingerprint.
     """
-    fields: dict[str, Any] = {**record.protocol_fields, "title": record.protocol, "backbone": record.backbone}
-    fields.pop("rendered", None)  # see Protocol.fields
     try:
-        protocol = Protocol.model_validate(fields)
+        protocol = Protocol.of(record.protocol_fields, record.protocol, record.backbone)
     except ValidationError as error:
         raise UserError(f"{record.path}: protocol_fields: {explain(error, Protocol)}") from None
     if protocol.fingerprint() != record.fingerprint:

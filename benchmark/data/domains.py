@@ -66,7 +66,7 @@ class Domain:
             labels, merge, lut, remarks = in_label_set(reader, split, protocol)
             classes, colors, notes = labels.names, labels.colors, (*notes, *remarks)
             view = view if lut is None else Relabelled(view, lut)
-        chosen = samples[: split.limit]
+        chosen = _named(samples, split, reader)[: split.limit]
         refuse_broken(view, chosen)
         return cls(split.dataset, chosen, view, classes, colors, split.test_size, notes, merge)
 
@@ -94,6 +94,24 @@ class Domain:
             reader=Joint({part.dataset: part.reader for part in parts}),
             notes=tuple(f"{part.dataset}: {note}" for part in parts for note in part.notes),
         )
+
+
+def _named(samples: list[Sample], split: Split, reader: Reader) -> list[Sample]:
+    """Return the samples that the split names; all if it names none.
+
+    Raises:
+        UserError: some of them are missing.
+    """
+    if split.frames is None:
+        return samples
+    wanted = set(split.frames)
+    found = [sample for sample in samples if sample.id in wanted]
+    if missing := wanted - {sample.id for sample in found}:
+        raise UserError(
+            f"{split.dataset}: {len(missing)} of the {len(wanted)} frames that the protocol names are not in split "
+            f"{split.split!r}, first {min(missing)}; get them from {reader.home}"
+        )
+    return found
 
 
 def reader_of(split: Split) -> Reader:

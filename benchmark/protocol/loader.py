@@ -68,6 +68,7 @@ def load(name: str, variant: str | None = None) -> Protocol:
         if isinstance(content.get("targets"), dict):
             content["targets"] = {name: split for name, split in content["targets"].items() if split is not None}
     _embed_label_sets(content, path.parent)
+    _embed_frames(content, path.parent)
     content["name"] = path.stem + (f"@{variant}" if variant else "")
     try:
         fixed = Protocol.model_validate(content)
@@ -112,6 +113,25 @@ def _embed_label_sets(content: dict[str, Any], folder: Path) -> None:
             targets[name] = {**split, "scored_in": embedded(split["scored_in"])}
     if found:
         content["label_sets"] = [*given, *found.values()]
+
+
+def _embed_frames(content: dict[str, Any], folder: Path) -> None:
+    """Replace each split's path of a list of frames by the list.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    targets = content.get("targets")
+    sections = [content, *([targets] if isinstance(targets, dict) else [])]
+    for section in sections:
+        for name, split in section.items():
+            if isinstance(split, dict) and isinstance(split.get("frames"), str):
+                path = folder / split["frames"]
+                try:
+                    ids = path.read_text(encoding="utf-8").split()
+                except (OSError, UnicodeDecodeError) as error:
+                    raise UserError(f"{path}: {name}.frames: cannot be read: {error}") from None
+                section[name] = {**split, "frames": ids}
 
 
 def shortened(fixed: Protocol) -> Protocol:

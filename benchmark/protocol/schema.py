@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -64,6 +65,8 @@ class Split(Part):
         dataset: name of a registered reader.
         split: the reader's name of the split (``train``, ``val``, ``val:fog``).
         limit: use only the first ``limit`` samples in the reader's order; None for all.
+        frames: use only the samples with these ids, so that a part of a release is the same part wherever it was
+            downloaded; None for all. In a YAML file, a list, or the path of a text file with an id per line.
         test_size: (width, height) that an image is scaled to fit into, aspect ratio kept, before inference. Predictions
             are always evaluated at the size of the label. None keeps the image's size.
         halve: whether to first scale image (bicubic) and label (nearest) to half their size, as papers do to evaluate
@@ -73,11 +76,12 @@ class Split(Part):
         scored_in: of a target, the label set in which it is scored; None for the protocol's.
     """
 
-    LATER = frozenset({"halve", "mapping", "alter", "scored_in"})
+    LATER = frozenset({"frames", "halve", "mapping", "alter", "scored_in"})
 
     dataset: str
     split: str
     limit: PositiveInt | None = None
+    frames: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     test_size: tuple[PositiveInt, PositiveInt] | None = None
     halve: bool = False
     mapping: str | None = None
@@ -316,6 +320,16 @@ class Protocol(Part):
         """Return the fields that are fingerprinted, JSON-compatible: all but title, backbone, settings and searched."""
         # Earlier versions had a field "rendered", null for photographs: their records keep their fingerprint.
         return {"rendered": None, **self.model_dump(mode="json", exclude={"title", "backbone", "settings", "searched"})}
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any], title: str, backbone: str) -> Protocol:
+        """Return the protocol with the given :meth:`fields`.
+
+        Raises:
+            pydantic.ValidationError: they are not those of a protocol.
+        """
+        stated = {name: value for name, value in fields.items() if name != "rendered"}
+        return cls.model_validate({**stated, "title": title, "backbone": backbone})
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of :meth:`fields` in canonical JSON. Results are comparable only if it is equal."""

@@ -134,9 +134,8 @@ def _split(record: Record, name: str) -> Split:
 
 def _protocol(record: Record) -> Protocol | None:
     """Return the protocol of the record; None if its fields are not those of a protocol."""
-    fields: dict[str, Any] = {**record.protocol_fields, "title": record.protocol, "backbone": record.backbone}
     try:
-        return Protocol.model_validate(fields)
+        return Protocol.of(record.protocol_fields, record.protocol, record.backbone)
     except ValidationError:
         return None
 

@@ -251,3 +251,12 @@ def test_check_of_a_data_root_checks_every_dataset_in_it(tmp_path: Path, capsys:
     with pytest.raises(UserError, match=r": acdc val, cityscapes: .*missing or bad"):
         command.check(None, tmp_path)
     assert "cityscapes: cityscapes: folder" in capsys.readouterr().out
+
+
+def test_named_frames_are_used_and_missing_ones_named(tiny_data: Path) -> None:
+    every = Domain.find(Split(dataset="camvid", split="test"), tiny_data)
+    last = every.samples[-1].id
+    split = Split(dataset="camvid", split="test", frames=(last,))
+    assert Domain.find(split, tiny_data).samples == every.samples[-1:]
+    with pytest.raises(UserError, match=r"1 of the 2 frames that the protocol names .* first nine"):
+        Domain.find(split.model_copy(update={"frames": (last, "nine")}), tiny_data)

@@ -13,7 +13,7 @@ from benchmark.common.errors import UserError
 
 STREETS = yaml.safe_load((protocol.FOLDER / "streets.yaml").read_text(encoding="utf-8"))
 GTA5, SYNTHIA = {"dataset": "gta5", "split": "train"}, {"dataset": "synthia", "split": "train"}
-FULL_SIZE = [name for name in protocol.available() if "-to-" in name]
+FULL_SIZE = [name for name in protocol.available() if "-to-" in name and not name.startswith("streets")]
 # These fingerprints are stored in records: adding a field to the schema must not change them.
 FINGERPRINTS = {
     "camvid": "845027c124428516043e65402266f84801752ac39a0cb11756ebe69091054059",
@@ -265,3 +265,28 @@ def test_errors_in_option_vfm_are_one_line(text: str, line: str) -> None:
     with pytest.raises(UserError) as caught:
         protocol.with_vfm(protocol.load("streets"), (text,))
     assert str(caught.value) == line
+
+
+def test_a_list_of_frames_is_read_beside_the_protocol(tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("a\nb/c\n", encoding="utf-8")
+    changes = {"targets": {"dashcam": {"dataset": "streets", "split": "dashcam/val", "frames": "few.txt"}}}
+    path = written(tmp_path, changes)
+    fixed = protocol.load(path)
+    assert fixed.targets["dashcam"].frames == ("a", "b/c")
+    again = protocol.Protocol.of(fixed.fields(), fixed.title, fixed.backbone)
+    assert again.fingerprint() == fixed.fingerprint()
+    (tmp_path / "few.txt").write_text("a\n", encoding="utf-8")
+    assert protocol.load(path).fingerprint() != fixed.fingerprint()
+    (tmp_path / "few.txt").unlink()
+    with pytest.raises(UserError, match=r"few\.txt: dashcam\.frames: cannot be read"):
+        protocol.load(path)
+
+
+@pytest.mark.parametrize("variant", ["", "@full", "@tune", "@tune-short", "@linear", "@quick"])
+def test_streets_to_photos_tunes_on_no_photograph(variant: str) -> None:
+    fixed = protocol.load(f"streets-to-photos{variant}")
+    datasets = {split.dataset for split in fixed.targets.values()}
+    assert datasets == ({"streets-large"} if "tune" in variant else {"camvid", "idd-lite", "labelmefacade"})
+    assert {fixed.validation.dataset, *(split.dataset for split in fixed.sources)} == {"streets-large"}
+    lists = [split.frames for split in fixed.targets.values()]
+    assert all((frames is None) == (variant == "@full" or "tune" in variant) for frames in lists)
