@@ -216,6 +216,8 @@ class Protocol(Part):
         title: short description.
         classes: the label set to train on, and to score in unless a target says otherwise: a shipped one, one of
             another package, one of ``label_sets`` or, in a YAML file, the path of a file relative to it.
+        trained: name of the protocol whose finished runs are evaluated here instead of training; the conditions of
+            training must be its own. None for a protocol that trains.
         source: training images. Several datasets are trained on as one, every image equally often.
         validation: held-out source images.
         targets: the unseen domains, by name.
@@ -235,10 +237,11 @@ class Protocol(Part):
             search for every method, on held-out source images. Not used with another backbone.
     """
 
-    LATER = frozenset({"vfm", "label_sets"})
+    LATER = frozenset({"trained", "vfm", "label_sets"})
 
     name: str
     title: str
+    trained: str | None = None
     classes: str = "cityscapes"
     label_sets: tuple[LabelSet, ...] = ()
     source: Source

@@ -149,6 +149,7 @@ class Record(_Model):
         seconds: wall time by phase.
         cpu_seconds: CPU time of the run, all threads.
         report: facts reported by the method.
+        trained: checksum of the record of the run that was evaluated; None for a run that trained.
         confusion: the file with the confusion matrix of every evaluated image.
         examples: the file with predicted class maps of a few images; None in older records.
         delta: the file with the selected weights of the backbone; None if the method does not select single weights,
@@ -198,6 +199,7 @@ class Record(_Model):
     started: AwareDatetime
     finished: AwareDatetime
     report: dict[str, JsonValue] = {}
+    trained: str | None = None
     confusion: Sidecar | None = None
     examples: Sidecar | None = None
     delta: Sidecar | None = None

@@ -80,7 +80,7 @@ def run_on_ranks(jobs: Sequence[Job], listener: Listener, before: Mapping[Job, S
 
 def _execute(job: Job, before: Stamp, listener: Listener, stop: _StopRequest, watch: lock.Watch) -> Ended | Locked:
     """Execute a job together with the other ranks; the first rank must hold its lock."""
-    from benchmark.runs.one_run import train_and_record
+    from benchmark.runs.execute import execute
 
     def notify(event: Event) -> None:
         if isinstance(event, Step) and stop.on_any_rank():
@@ -98,7 +98,7 @@ def _execute(job: Job, before: Stamp, listener: Listener, stop: _StopRequest, wa
         if not isinstance(agreed, _Execute):
             return decision if not isinstance(decision, _Execute) else agreed
         try:
-            record = train_and_record(job, report)
+            record = execute(job, report)
             return Ended(record.state, record.error or "")
         except LostWorkerError as error:
             return Ended("crashed", str(error))

@@ -107,7 +107,7 @@ def _train(
         notify(Note(f"to view the logs: {tracker.hint}"))
     tick = tracker.logging_steps(lambda progress, losses: notify(Step(progress.place, total, losses)))
     try:
-        evaluate = tracker.logging_scores(lambda step: _evaluate(experiment, step, last, examples, notify))
+        evaluate = tracker.logging_scores(lambda step: evaluate_targets(experiment, step, last, examples, notify))
         with loading.watched():
             progress = trainer.run(evaluate, job.checkpoint, key, tick, held_out=experiment.held_out)
     except (FloatingPointError, detectron.DisagreementError) as error:
@@ -130,7 +130,7 @@ def _train(
     return record
 
 
-def _evaluate(
+def evaluate_targets(
     experiment: Experiment, step: int, last: dict[str, np.ndarray], examples: Examples, notify: Notify
 ) -> dict[str, Any]:
     """Evaluate the model after ``step`` iterations on all targets; at the end also on held-out source images.

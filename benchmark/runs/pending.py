@@ -34,7 +34,7 @@ def find_pending(jobs: Sequence[Job], force: bool) -> list[Job]:
         if record.state != "finished":
             pending.append(job)
         else:
-            _require_conditions(job, record)
+            require_conditions(job, record)
     return pending
 
 
@@ -57,7 +57,7 @@ def _require_place(job: Job, record: Record) -> None:
         raise UserError(f"{job.record}: made under another version of protocol {spec.protocol.name}; {REPEAT}")
 
 
-def _require_conditions(job: Job, record: Record) -> None:
+def require_conditions(job: Job, record: Record) -> None:
     """Check that a finished run had the hyperparameters and weights that a new run would have."""
     spec = job.spec
     for name, value in spec.stated().items():

@@ -52,7 +52,7 @@ KILLED = 9
 POLL_SECONDS = 1.0
 EVENT_SECONDS = 0.1
 """Least time between two steps that a run reports to its parent."""
-PRELOAD = ["benchmark.runs.one_run", "benchmark.models.mmseg_parts", "timm"]
+PRELOAD = ["benchmark.runs.execute", "benchmark.models.mmseg_parts", "timm"]
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ def run_locked(job: Job, before: Stamp, notify: Notify) -> tuple[Record, bool]:
 
     Raises:
         LockedError: another process holds the lock.
-        UserError: as :func:`benchmark.runs.one_run.train_and_record`; or the lock was lost to another process.
+        UserError: as :func:`benchmark.runs.execute.execute`; or the lock was lost to another process.
     """
     with lock.RunLock(job.record) as held:
         if (record := written_since(job, before)) is not None:
             return record, False
-        from benchmark.runs.one_run import train_and_record
+        from benchmark.runs.execute import execute
 
-        return train_and_record(job, partial(check_lock, held, notify)), True
+        return execute(job, partial(check_lock, held, notify)), True
 
 
 def check_lock(held: lock.RunLock, notify: Notify, event: Event) -> None:
