@@ -19,6 +19,7 @@ class Which(str, Enum):
     three = "3"
     four = "4"
     five = "5"
+    factors = "factors"
     main = "main"
 
 
@@ -35,7 +36,8 @@ class Kind(str, Enum):
 def table(
     records: options.Records = options.RUNS,
     which: Annotated[
-        Which, typer.Option("--table", help="FisherTune's Table 1 to 5, or main, the suite's.")
+        Which,
+        typer.Option("--table", help="FisherTune's Table 1 to 5, the suite's main table, or single factors."),
     ] = Which.main,
     protocol: Annotated[
         Optional[str],

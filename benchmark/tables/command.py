@@ -10,11 +10,11 @@ from benchmark.common import atomic
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.records import Record, read_all
-from benchmark.tables import Table, paper
+from benchmark.tables import Table, factors, paper
 from benchmark.tables import published as papers
 from benchmark.tables.beside import nothing
 
-MAIN = "main"
+MAIN, FACTORS = "main", "factors"
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
     "latex": lambda made: "\n".join(map(tables.latex, made)),
     "markdown": lambda made: "\n".join(map(tables.markdown, made)),
@@ -38,7 +38,7 @@ def run(
 
     Args:
         records: the records folder.
-        which: ``main``, or the number of one of the paper's tables.
+        which: ``main``, ``factors``, or the number of one of the paper's tables.
         output_format: a key of :data:`FORMATS`.
         output: file to write; None prints the table.
         name: name of the protocol to show; None for all.
@@ -53,7 +53,9 @@ def run(
     if which == MAIN:
         made = main(found, name, backbone, methods, published)
     elif methods:
-        raise UserError(f"--methods: Table {which} has the paper's rows; use --table main to choose the rows")
+        raise UserError(f"--methods: table {which} has fixed rows; use --table main to choose the rows")
+    elif which == FACTORS:
+        made = factors.build(found, name, backbone)
     else:
         made = paper.build(int(which), found, name, backbone, published)
     text = FORMATS[output_format](made)

@@ -115,7 +115,7 @@ def test_list_names_every_kind() -> None:
         (["table", "--format", "word"], "Invalid value for '--format': 'word' is not one of"),
         (["table", "--table", "6"], "'6' is not one of"),
         (["table", "--records", "results", "--table", "1"], "no record for a row of Table 1, which shows gtav"),
-        (["table", "--records", "results", "--table", "1", "-m", "lora"], "--methods: Table 1 has the paper's rows"),
+        (["table", "--records", "results", "--table", "1", "-m", "lora"], "--methods: table 1 has fixed rows"),
         (["export", "lora", "--records", "nowhere"], "no record 'lora' in nowhere: none is known"),
     ],
 )
