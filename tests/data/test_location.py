@@ -86,7 +86,7 @@ def test_only_these_are_rendered(tmp_path: Path, cache: Path) -> None:
     fixed = of(tmp_path, source=snow, validation=snow, targets={"snow": {**snow, "limit": 3}})
     assert location.data_root_for(fixed, None, Console(quiet=True)) is None
     assert [path.relative_to(cache).as_posix() for path in cache.glob("*/*/*")] == ["streets/snow/val"]
-    assert len(Domain.find(fixed.source, None).samples) == 60
+    assert len(Domain.find(fixed.validation, None).samples) == 60
 
 
 def test_an_unknown_look_is_named_with_its_field(tmp_path: Path) -> None:
