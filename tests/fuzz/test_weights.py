@@ -19,7 +19,8 @@ from benchmark.artifacts.delta import apply_delta, load_decoder, packed
 from benchmark.models import backbone as backbones
 from benchmark.models import catalogue
 from benchmark.models.backbone import Backbone, build_backbone
-from benchmark.models.weights import load_safetensors, renamed, weight_hash
+from benchmark.models.naming import upstream
+from benchmark.models.weights import load_safetensors, read, renamed, weight_hash
 from benchmark.training import checkpoint
 from tests.backbones import tiny_backbone
 from tests.fuzz.given import damaged, outcome, values, words
@@ -39,8 +40,10 @@ NAMES = (
     "../../x", "/etc/passwd", "", "a\nb", "cls_token", "pos_embed", "visual.class_embedding", "mask_token", "model",
     "pretrained.model.pos_embed", "patch_embed.proj.weight", "image_encoder.pos_embed", "head.weight", "norm.weight",
     "blocks.0.attn.qkv.weight", "blocks.0.attn.k_proj.weight", "rel_pos", "module.x", "state_dict",
+    "backbone.patch_embed.proj.weight", "embeddings.patch_embeddings.projection.weight", "embeddings.cls_token",
+    *(f"encoder.layer.0.attention.attention.{each}.weight" for each in ("query", "key", "value")),
 )  # fmt: skip
-"""Path traversal, and names that timm's converters treat specially."""
+"""Path traversal, and names that timm's converters or ours treat specially."""
 SHAPES = st.lists(st.integers(0, 9), max_size=5) | st.sampled_from(
     [[1, 7, 12], [1, 3, 3, 12], [1, 196, 12], [12, 3, 8, 8], [12, 3, 16], [12, 4, 8, 8], [1, 4, 13], [12, 3, 0, 0]]
 )
@@ -110,8 +113,23 @@ def test_weights_of_another_model(
 def test_published_weights_under_upstream_names(wanted: list[Edit]) -> None:
     """Exercises timm's converters, which depend on names and shapes."""
     own = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in published().state_dict().items()}
-    found = outcome(lambda: renamed(changed(own, wanted), published(), "w.safetensors"))
+    found = outcome(lambda: renamed(upstream(changed(own, wanted)), published(), "w.safetensors"))
     assert set(found) == set(own) or (isinstance(found, str) and "w.safetensors" in found)
+
+
+def saved(old: bool) -> bytes:
+    buffer = io.BytesIO()
+    state = {"model": {"a": torch.arange(9.0), "b": torch.zeros(2, 3, dtype=torch.float16)}, "epoch": 3}
+    torch.save(state, buffer, _use_new_zipfile_serialization=not old)
+    return buffer.getvalue()
+
+
+@given(content=damaged(saved(old=False)) | damaged(saved(old=True)))
+def test_a_damaged_state_dict(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    found = outcome(lambda: read(path))
+    assert not isinstance(found, str) or str(path) in found
 
 
 @given(content=damaged(save({"a": torch.arange(9.0), "../../b": torch.zeros(2, 3, dtype=torch.float16)})))

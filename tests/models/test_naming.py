@@ -26,6 +26,11 @@ from benchmark.models.weights import read, renamed
 DINOV2 = "vit_small_patch14_dinov2.lvd142m"
 SMALL: dict[str, Any] = {"depth": 2, "embed_dim": 48, "num_heads": 3, "img_size": 56}
 State = dict[str, Tensor]
+Fused = tuple[str, str, str]
+PUBLISHED: tuple[Fused, str] = (
+    ("attention.attention.query", "attention.attention.key", "attention.attention.value"), "attention.output.dense",
+)  # fmt: skip
+RECENT: tuple[Fused, str] = ("attention.q_proj", "attention.k_proj", "attention.v_proj"), "attention.o_proj"
 
 
 @cache
@@ -41,7 +46,7 @@ def as_meta(state: State) -> State:
     return state | {"mask_token": torch.zeros(1, 384)}
 
 
-def as_transformers(state: State, fused: tuple[str, str, str], output: str) -> State:
+def as_transformers(state: State, fused: Fused, output: str) -> State:
     """Return timm's tensors under transformers' names, written independently of the project's table."""
     named = {"embeddings.mask_token": torch.zeros(1, 384)}
     for name, value in state.items():
@@ -64,13 +69,11 @@ def as_transformers(state: State, fused: tuple[str, str, str], output: str) -> S
     return named
 
 
-PUBLISHED = tuple(f"attention.attention.{each}" for each in ("query", "key", "value")), "attention.output.dense"
-RECENT = tuple(f"attention.{each}_proj" for each in "qkv"), "attention.o_proj"
 NAMINGS: dict[str, Callable[[State], dict[str, Any]]] = {
     "timm": dict,
     "meta": as_meta,
-    "transformers": lambda state: as_transformers(state, *PUBLISHED),  # type: ignore[arg-type]
-    "transformers-5": lambda state: as_transformers(state, *RECENT),  # type: ignore[arg-type]
+    "transformers": lambda state: as_transformers(state, *PUBLISHED),
+    "transformers-5": lambda state: as_transformers(state, *RECENT),
     "dinov2-module": lambda state: {f"dinov2.{name}": v for name, v in NAMINGS["transformers"](state).items()},
     "segmentor": lambda state: {"meta": {"epoch": 3}, "state_dict": {f"backbone.{n}": v for n, v in state.items()}
         | {"decode_head.conv_seg.bias": torch.zeros(19)}},
