@@ -23,6 +23,13 @@ class Which(str, Enum):
     main = "main"
 
 
+class Scale(str, Enum):
+    """Whose conditions a paper's table or figure shows."""
+
+    full = "full"
+    cpu = "cpu"
+
+
 class Kind(str, Enum):
     """What can be listed."""
 
@@ -49,6 +56,9 @@ def table(
         typer.Option("--methods", "-m", help="Rows, as for run; default: neither ablations nor perturbed."),
     ] = "",
     published: Annotated[bool, typer.Option("--published", help="Add published numbers.")] = False,
+    scale: Annotated[
+        Scale, typer.Option("--scale", help="The paper's conditions, or the suite's counterpart at CPU size.")
+    ] = Scale.full,
     output_format: Annotated[options.Format, typer.Option("--format", help="Table format.")] = options.Format.latex,
     output: Annotated[Optional[Path], typer.Option(help="Write to this file instead of printing.")] = None,
 ) -> None:
@@ -59,12 +69,14 @@ def table(
     rows = request.parse_methods(methods) if methods else []
     tablecommand.run(
         records, which.value, output_format.value, output, name=protocol, backbone=backbone, methods=rows,
-        published=published,
+        published=published, scale=scale.value,
     )  # fmt: skip
 
 
 def figure(
-    name: Annotated[Optional[str], typer.Argument(help="Which figure; without a name, list the figures.")] = None,
+    name: Annotated[
+        Optional[str], typer.Argument(help="A name, or a number in the paper; without it, list the figures.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Draw every figure that the records allow.")] = False,
     records: options.Records = options.RUNS,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("figures"),
@@ -78,11 +90,15 @@ def figure(
         Optional[str], typer.Option(help="Method that the others are compared with; default: freeze.")
     ] = None,
     data_root: options.DataRoot = None,
+    scale: Annotated[
+        Optional[Scale], typer.Option("--scale", help="With cpu: draw it from the suite's protocols of CPU size.")
+    ] = None,
 ) -> None:
     """Draw figures from records: PDF, PNG and caption, in a folder per protocol and backbone."""
     from benchmark.figures import _command
 
-    _command.run(_command.Request(name, every, records, out, protocol, backbone, methods, reference, data_root))
+    small = scale is Scale.cpu
+    _command.run(_command.Request(name, every, records, out, protocol, backbone, methods, reference, data_root, small))
 
 
 def report(

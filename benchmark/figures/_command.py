@@ -6,7 +6,7 @@ import io
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from benchmark.common.errors import UserError, nearest
 from benchmark.figures import _style
 from benchmark.figures._figure import Drawing, Figure, NothingToDrawError, Selection
 from benchmark.records import Record, read_all
-from benchmark.tables import check
+from benchmark.tables import check, scale
 
 Fields = dict[str, Any]
 PDF, PNG, SVG = "pdf", "png", "svg"
@@ -27,7 +27,7 @@ PDF, PNG, SVG = "pdf", "png", "svg"
 
 @dataclass(frozen=True)
 class Request:
-    """The options of ``figure``, as given by the user."""
+    """The options of ``figure``, as given by the user; ``small``: ``--scale cpu``."""
 
     name: str | None
     every: bool
@@ -38,6 +38,7 @@ class Request:
     methods: str
     reference: str | None
     data_root: Path | None = None
+    small: bool = False
 
 
 def run(request: Request) -> None:
@@ -53,14 +54,21 @@ def run(request: Request) -> None:
         for name in registry.names("figure"):
             print(f"{name:<12} {registry.find('figure', name).title}")
         return
-    names = sorted(registry.names("figure")) if request.every else [request.name or ""]
+    number, (name, small) = request.name, scale.FIGURES.get(request.name or "", (request.name or "", ()))
+    if request.small and (not small or request.protocol):
+        raise UserError(f"--scale cpu: only for figures {', '.join(scale.FIGURES)} of the paper, without --protocol")
+    names = sorted(registry.names("figure")) if request.every else [name]
     figures: dict[str, Figure] = {name: registry.find("figure", name) for name in names}
-    records = _wanted(request)
+    records = [record for record in _wanted(request) if not request.small or record.protocol in small]
+    if not records:
+        raise UserError(f"{request.records}: no record of {' or '.join(small)}, from which figure {number} is drawn")
     refusals, drawn = [], 0
     for name, figure in figures.items():
         for place, selection in selections(records, figure, request):
             try:
-                drawing = _write(name, figure, selection, request.out / place)
+                drawing = _write(
+                    name, _counterpart(figure, number) if request.small else figure, selection, request.out / place
+                )
             except NothingToDrawError as error:
                 refusals.append(f"{place / name}: {error}")
                 continue
@@ -71,6 +79,17 @@ def run(request: Request) -> None:
         raise UserError(refusals[0])
     for refusal in refusals:
         print(f"not drawn: {refusal}", file=sys.stderr)
+
+
+def _counterpart(figure: Figure, number: str | None) -> Figure:
+    """Return the figure with a caption that says that its conditions are not those of the paper."""
+
+    def draw(selection: Selection) -> Drawing:
+        made = figure.draw(selection)
+        about = f"Counterpart of Figure {number} at CPU size, not the paper's conditions. "
+        return replace(made, caption=about + made.caption)
+
+    return replace(figure, draw=draw)
 
 
 def drawn(figure: Figure, selection: Selection, *kinds: str) -> tuple[Drawing, dict[str, bytes]]:

@@ -12,9 +12,10 @@ from benchmark.common.errors import UserError
 from benchmark.records import Record, read_all
 from benchmark.tables import Table, factors, paper
 from benchmark.tables import published as papers
+from benchmark.tables import scale as scales
 from benchmark.tables.beside import nothing
 
-MAIN, FACTORS = "main", "factors"
+MAIN, FACTORS, CPU = "main", "factors", "cpu"
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
     "latex": lambda made: "\n".join(map(tables.latex, made)),
     "markdown": lambda made: "\n".join(map(tables.markdown, made)),
@@ -33,6 +34,7 @@ def run(
     backbone: str | None,
     methods: Collection[str],
     published: bool,
+    scale: str = "full",
 ) -> None:
     """Print a table, or write it to a file.
 
@@ -45,17 +47,22 @@ def run(
         backbone: the backbone to show; None for all.
         methods: rows of the main table, by registered name; empty for the default.
         published: add published figures.
+        scale: of a paper's table: ``full``, the paper's conditions, or ``cpu``, the suite's counterpart.
 
     Raises:
         UserError: no such record, records that are not comparable, or a file that cannot be written.
     """
     found = read_all(records)
+    if scale == CPU and (which in (MAIN, FACTORS) or name or published):
+        raise UserError("--scale cpu: only for --table 1 to 5, without --protocol and --published")
     if which == MAIN:
         made = main(found, name, backbone, methods, published)
     elif methods:
         raise UserError(f"--methods: table {which} has fixed rows; use --table main to choose the rows")
     elif which == FACTORS:
         made = factors.build(found, name, backbone)
+    elif scale == CPU:
+        made = scales.build(int(which), found, backbone)
     else:
         made = paper.build(int(which), found, name, backbone, published)
     text = FORMATS[output_format](made)

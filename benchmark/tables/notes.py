@@ -174,8 +174,13 @@ def _reason(record: Record) -> str:
 
 
 def spelling(name: Any) -> str:
-    """Return the printed name of a domain or dataset."""
-    return SPELLING.get(name, str(name)[:1].upper() + str(name)[1:])
+    """Return the printed name of a domain or dataset; of a part of a dataset (``camvid-dusk``), "CamVid dusk"."""
+    if name in SPELLING:
+        return SPELLING[name]
+    dataset, _, part = str(name).partition("-")
+    if part and dataset in SPELLING:
+        return f"{SPELLING[dataset]} {part}"
+    return str(name)[:1].upper() + str(name)[1:]
 
 
 def _list(seeds: Sequence[int]) -> str:
