@@ -20,6 +20,7 @@ class Which(str, Enum):
     four = "4"
     five = "5"
     factors = "factors"
+    agreement = "agreement"
     main = "main"
 
 
@@ -44,7 +45,7 @@ def table(
     records: options.Records = options.RUNS,
     which: Annotated[
         Which,
-        typer.Option("--table", help="FisherTune's Table 1 to 5, the suite's main table, or single factors."),
+        typer.Option("--table", help="FisherTune's Table 1 to 5, or one of the suite's."),
     ] = Which.main,
     protocol: Annotated[
         Optional[str],

@@ -10,12 +10,12 @@ from benchmark.common import atomic
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.records import Record, read_all
-from benchmark.tables import Table, factors, paper
+from benchmark.tables import Table, agreement, factors, paper
 from benchmark.tables import published as papers
 from benchmark.tables import scale as scales
 from benchmark.tables.beside import nothing
 
-MAIN, FACTORS, CPU = "main", "factors", "cpu"
+MAIN, FACTORS, AGREEMENT, CPU = "main", "factors", "agreement", "cpu"
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
     "latex": lambda made: "\n".join(map(tables.latex, made)),
     "markdown": lambda made: "\n".join(map(tables.markdown, made)),
@@ -40,7 +40,7 @@ def run(
 
     Args:
         records: the records folder.
-        which: ``main``, ``factors``, or the number of one of the paper's tables.
+        which: ``main``, ``factors``, ``agreement``, or the number of one of the paper's tables.
         output_format: a key of :data:`FORMATS`.
         output: file to write; None prints the table.
         name: name of the protocol to show; None for all.
@@ -53,7 +53,7 @@ def run(
         UserError: no such record, records that are not comparable, or a file that cannot be written.
     """
     found = read_all(records)
-    if scale == CPU and (which in (MAIN, FACTORS) or name or published):
+    if scale == CPU and (not which.isdigit() or name or published):
         raise UserError("--scale cpu: only for --table 1 to 5, without --protocol and --published")
     if which == MAIN:
         made = main(found, name, backbone, methods, published)
@@ -61,6 +61,8 @@ def run(
         raise UserError(f"--methods: table {which} has fixed rows; use --table main to choose the rows")
     elif which == FACTORS:
         made = factors.build(found, name, backbone)
+    elif which == AGREEMENT:
+        made = [agreement.build(found, backbone)]
     elif scale == CPU:
         made = scales.build(int(which), found, backbone)
     else:
