@@ -20,8 +20,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from benchmark import protocol
 from benchmark.cli import app
 from benchmark.common import registry
+from benchmark.data.domains import Domain
 from benchmark.records import read
 from tests.cli.test_cli import ROOT, call
 from tests.conftest import TINY
@@ -146,21 +148,40 @@ def test_the_test_of_the_method_passes(installed: Path) -> None:
         each()
 
 
-def test_the_data_set_is_found_and_read(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def write_snow(folder: Path) -> None:
+    """Write the data set of the pages: all labels are road, id 7, with a row of sky, id 23."""
     chance = np.random.default_rng(0)
     for split in ("train", "val", "night"):
-        place = installed / "DIR" / "snow" / split
-        place.mkdir(parents=True)
+        place = folder / "DIR" / "snow" / split
+        place.mkdir(parents=True, exist_ok=True)
         for number in range(2):
             image = chance.integers(0, 256, (48, 64, 3), np.uint8)
             Image.fromarray(image).save(place / f"{number}.png")
-            Image.fromarray(np.full((48, 64), 7, np.uint8)).save(place / f"{number}_labelIds.png")
+            label = np.full((48, 64), 7, np.uint8)
+            label[0] = 23
+            Image.fromarray(label).save(place / f"{number}_labelIds.png")
+
+
+def test_the_data_set_is_found_and_read(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_snow(installed)
     listing, check, show = lines("dataset")
     assert re.search(r"^ *snow\b", output(listing, capsys), re.MULTILINE)
     report = output(check, capsys)
-    assert "road 100" in " ".join(report.split())
+    assert "road 97.917" in " ".join(report.split())
     assert "3 domains" in output(show, capsys)
     assert (installed / "sheet.png").is_file()
+
+
+def test_the_label_set_is_that_of_the_protocol(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_snow(installed)
+    (show,) = lines("labels")
+    assert "3 domains" in output(show, capsys)
+    fixed = protocol.load("winter-drive.yaml")
+    assert fixed.label_set().names == ("drivable", "other")
+    domain = Domain.find(fixed.targets["night"], installed / "DIR", fixed)
+    _, label = domain.reader.read(domain.samples[0])
+    assert (label[0] == 255).all()
+    assert (label[1:] == 0).all()
 
 
 def test_parameters_on_the_backbone_are_counted(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -78,15 +79,17 @@ def _light(channels: int, embed_dim: int, num_classes: int) -> LightDecoder:
     norm: dict[str, Any] = {"type": "GN", "num_groups": math.gcd(32, embed_dim), "requires_grad": True}
     pyramid = Feature2Pyramid(embed_dim, rescales=[4, 2, 1, 0.5], norm_cfg=norm)
     pyramid.downsample_2x.ceil_mode = True  # so that a grid with one row or column has a coarse level
-    # The head requires a loss, but LightDecoder computes its own.
-    head = SegformerHead(
-        in_channels=[embed_dim] * 4,
-        in_index=[0, 1, 2, 3],
-        channels=channels,
-        num_classes=num_classes,
-        dropout_ratio=0.0,
-        loss_decode={"type": "CrossEntropyLoss", "avg_non_ignore": True},
-    )
+    with warnings.catch_warnings():  # of two classes, for which it suggests one output and a threshold
+        warnings.filterwarnings("ignore", "For binary segmentation", UserWarning)
+        # The head requires a loss, but LightDecoder computes its own.
+        head = SegformerHead(
+            in_channels=[embed_dim] * 4,
+            in_index=[0, 1, 2, 3],
+            channels=channels,
+            num_classes=num_classes,
+            dropout_ratio=0.0,
+            loss_decode={"type": "CrossEntropyLoss", "avg_non_ignore": True},
+        )
     nn.init.normal_(head.conv_seg.weight, std=0.01)  # as mmsegmentation's runner does
     nn.init.zeros_(head.conv_seg.bias)
     return LightDecoder(pyramid, head)

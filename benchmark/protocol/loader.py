@@ -108,9 +108,13 @@ def _embed_label_sets(content: dict[str, Any], folder: Path) -> None:
     if "classes" in content:
         content["classes"] = embedded(content["classes"])
     targets = content.get("targets")
-    for name, split in targets.items() if isinstance(targets, dict) else ():
-        if isinstance(split, dict) and "scored_in" in split:
-            targets[name] = {**split, "scored_in": embedded(split["scored_in"])}
+    if isinstance(targets, dict):
+        content["targets"] = {
+            name: split | {"scored_in": embedded(split["scored_in"])}
+            if isinstance(split, dict) and "scored_in" in split
+            else split
+            for name, split in targets.items()
+        }
     if found:
         content["label_sets"] = [*given, *found.values()]
 

@@ -200,3 +200,24 @@ def test_without_a_merge_both_sets_are_named(tmp_path: Path) -> None:
     fixed = protocol.load("streets")
     with pytest.raises(UserError, match=r"idd-lite is labelled in 7 classes \(idd-lite\), .*label set 'cityscapes'"):
         Domain.find(Split(dataset="idd-lite", split="val"), tmp_path, fixed)
+
+
+def test_another_packages_set_is_found_and_part_of_the_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "site" / "roads-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    content = (
+        f"from benchmark.labelsets import LabelSet\nSET = LabelSet.model_validate({ {'name': 'roads', **DRIVE} })\n"
+    )
+    (tmp_path / "site" / "roads_package.py").write_text(content)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: roads\nVersion: 1.0\n")
+    points = "roads = roads_package:SET\nstones = roads_package:SET\n"
+    (metadata / "entry_points.txt").write_text(f"[dgss_benchmark.labelsets]\n{points}")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert labelsets.known() == [*SETS, "roads", "stones"]
+    fixed = protocol.load(str(write_protocol(tmp_path, classes="roads")))
+    assert fixed.label_set().names == ("road", "rest")
+    assert [each["name"] for each in fixed.fields()["label_sets"]] == ["roads"]
+    with pytest.raises(UserError, match="label set 'stones': roads_package:SET is not a LabelSet of this name"):
+        labelsets.find("stones")

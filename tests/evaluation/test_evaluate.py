@@ -12,9 +12,10 @@ import torch
 from mmseg.evaluation.metrics import IoUMetric
 from PIL import Image
 
-from benchmark.common.statistics import Floats, iou, miou
+from benchmark.common.statistics import Floats, iou, miou, resampled_miou
 from benchmark.data.labels import Bytes
-from benchmark.evaluation.evaluate import confusion
+from benchmark.evaluation.evaluate import confusion, merged
+from benchmark.labelsets import LabelSet, Merge, merge
 from tests.data.trees import SCORED
 
 CLASSES = 19
@@ -105,3 +106,49 @@ def test_miou_is_undefined_if_all_pixels_are_ignored() -> None:
     assert np.isnan(iou(nothing)).all()
     with pytest.raises(ValueError, match="no pixel"):
         miou(nothing)
+
+
+# -- merged predictions --------------------------------------------------------------------------------
+
+PARTS = LabelSet.model_validate(
+    {
+        "name": "parts",
+        "classes": [{"name": name, "color": [0, 0, 0]} for name in ("a", "b", "c", "d")],
+    }
+)
+PAIR = LabelSet.model_validate(
+    {
+        "name": "pair",
+        "classes": [{"name": name, "color": [0, 0, 0]} for name in ("ab", "c")],
+        "merges": {"parts": {"ab": ["a", "b"], "c": ["c"]}},
+    }
+)
+SCORES = torch.tensor([[0.3, 0.1, 0.2], [0.3, 0.2, 0.2], [0.4, 0.1, 0.15], [0.0, 0.6, 0.45]]).log()[:, None]
+"""(C, H, W), the logarithms of probabilities."""
+
+
+def pair() -> Merge:
+    found = merge(PARTS, PAIR)
+    assert found is not None
+    return found
+
+
+def test_classes_are_merged_after_the_argmax_or_by_adding_probabilities() -> None:
+    assert merged(SCORES, pair(), "argmax").argmax(0).tolist() == [[1, 2, 2]]
+    found = merged(SCORES, pair(), "probability")
+    torch.testing.assert_close(found[:, 0].T, torch.tensor([[0.6, 0.4, 0.0], [0.3, 0.1, 0.6], [0.4, 0.15, 0.45]]))
+
+
+def test_merging_after_the_argmax_keeps_ties() -> None:
+    tied = torch.zeros(4, 2, 2, dtype=torch.bfloat16)
+    assert merged(tied, pair(), "argmax").argmax(0).eq(pair().index[int(tied[:, 0, 0].argmax())]).all()
+
+
+def test_a_prediction_without_counterpart_is_wrong() -> None:
+    """Truth: ab ab c c; predictions: ab, none, c, ab."""
+    counts = confusion(torch.tensor([[0, 2, 1, 0, 2]]), torch.tensor([[0, 0, 1, 1, 255]]), 2, 3)
+    assert counts.tolist() == [[1, 0, 1], [1, 1, 0]]
+    np.testing.assert_allclose(iou(counts), [1 / 3, 1 / 2])
+    assert float(miou(counts)) == pytest.approx(5 / 12)
+    once = resampled_miou(counts[None], np.ones((1, 1)))
+    np.testing.assert_allclose(once, [5 / 12])
