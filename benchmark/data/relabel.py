@@ -28,7 +28,8 @@ def in_label_set(
     """
     labels = protocol.label_set(split.scored_in)
     merge = labelsets.merge(protocol.label_set(), labels)
-    lut, notes = np.full(256, IGNORE, np.uint8), ()
+    lut = np.full(256, IGNORE, np.uint8)
+    notes: tuple[str, ...] = ()
     if reader.classes == labels.names:
         lut[: len(labels.classes)] = range(len(labels.classes))
     else:
