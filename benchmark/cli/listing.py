@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark import protocol
+from benchmark import labelsets, protocol
 from benchmark.common import registry
 from benchmark.common.errors import UserError
 from benchmark.data.location import to_download
@@ -69,7 +69,7 @@ def show(kind: str | None, records: Path) -> None:
     """Print everything of one kind, or of every kind, to standard output.
 
     Args:
-        kind: ``protocols``, ``methods``, ``backbones``, ``datasets`` or ``runs``; None for all.
+        kind: ``protocols``, ``methods``, ``backbones``, ``datasets``, ``labelsets`` or ``runs``; None for all.
         records: folder whose runs are listed.
 
     Raises:
@@ -83,6 +83,7 @@ def show(kind: str | None, records: Path) -> None:
         "methods": _methods,
         "backbones": lambda: [_backbones()],
         "datasets": lambda: [_places("Data sets", registry.names("dataset"))],
+        "labelsets": lambda: [_label_sets()],
         "runs": lambda: [_runs(records)],
     }
     for each in [kind] if kind else makers:
@@ -126,6 +127,14 @@ def _protocols() -> Table:
         fixed = protocol.load(name)
         data = "--data-root" if to_download(fixed) else "rendered"
         table.add_row(name, Text(fixed.title), ", ".join(protocol.variants(name)), data, fixed.backbone)
+    return table
+
+
+def _label_sets() -> Table:
+    table = _table("Label sets", "name", "classes", "predictions can be merged from")
+    for name in labelsets.known():
+        found = labelsets.find(name)
+        table.add_row(name, ", ".join(found.names), ", ".join(found.merges))
     return table
 
 

@@ -38,6 +38,7 @@ class Kind(str, Enum):
     methods = "methods"
     backbones = "backbones"
     datasets = "datasets"
+    labelsets = "labelsets"
     runs = "runs"
 
 

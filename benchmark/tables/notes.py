@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from benchmark.records import Record
+from benchmark.records import Record, ScoredIn
 from benchmark.tables.beside import Figure
 from benchmark.tables.runs import Runs
 
@@ -129,19 +129,22 @@ def _scored(fields: Mapping[str, Any]) -> str:
 
 
 def _merges(runs: Runs) -> list[str]:
-    """Return a note on each target that is scored in other classes than those trained on."""
+    """Return a note on the targets that are scored in other classes than those trained on."""
     finished = [record for record in runs.all if record.state == "finished"]
     if not finished or not finished[0].scored_in:
         return []
     evaluation = finished[0].protocol_fields.get("evaluation")
     by = evaluation.get("merge_by", "argmax") if isinstance(evaluation, dict) else "argmax"
-    how = {"argmax": "merged after the argmax", "probability": "merged by adding probabilities"}.get(str(by), str(by))
-    found = []
+    how = {"argmax": "after the argmax", "probability": "by adding probabilities"}.get(str(by), str(by))
+    targets: dict[ScoredIn, list[str]] = {}
     for name, each in finished[0].scored_in.items():
-        without = f", without {', '.join(each.excluded)} (no counterpart in training)" if each.excluded else ""
-        wrong = f"; always wrong: {', '.join(each.wrong)}" if each.wrong else ""
-        found.append(f"{spelling(name)}: scored in the {len(each.classes)} classes of {each.labels}{without}{wrong}.")
-    return [f"Predictions for these targets are {how}. {' '.join(found)}"]
+        targets.setdefault(each, []).append(spelling(name))
+    found = []
+    for each, names in targets.items():
+        without = f" without {', '.join(each.excluded)}, which has no counterpart in training" if each.excluded else ""
+        wrong = f" ({', '.join(each.wrong)} always count as wrong)" if each.wrong else ""
+        found.append(f"{', '.join(names)} in the {len(each.classes)} of {spelling(each.labels)}{without}{wrong}")
+    return [f"Scored in other classes than trained on, merged {how}: {'; '.join(found)}."]
 
 
 def _effort(runs: Runs) -> list[str]:

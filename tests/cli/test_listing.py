@@ -83,3 +83,10 @@ def test_ablations_are_listed_apart(capsys: pytest.CaptureFixture[str]) -> None:
     assert " random-q " not in main
     assert " random-q " in apart
     assert " fishertune " not in apart
+
+
+def test_label_sets_are_listed_with_their_classes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    listing.show("labelsets", tmp_path)
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert "living things" in rows["idd-lite"]
+    assert rows["idd-lite"].rstrip().endswith("cityscapes")
