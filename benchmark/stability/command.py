@@ -112,7 +112,8 @@ def _close(records: list[Stability], folder: Path, console: Console) -> None:
     """Print the table, and draw the figure of the same seeds."""
     from benchmark.stability.figure import draw
 
-    print(tables.markdown(table.build(records)))
+    for made in filter(None, (table.build(records), table.of_targets(records))):
+        print(tables.markdown(made))
     for ending, content in draw(records).items():
         path = folder / f"{FIGURE}{ending}"
         with writing(path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, get_args
@@ -15,16 +15,18 @@ from torch.utils.data import DataLoader, Subset
 
 from benchmark.common import machine
 from benchmark.common.rng import derive_seed, torch_rng
+from benchmark.data.domains import Domain
 from benchmark.data.loader import TrainingSet
 from benchmark.method import Phase
 from benchmark.models.weights import weight_hash
 from benchmark.runs.events import Loading, Notify, Step, Training, ignore
 from benchmark.runs.experiment import Experiment
 from benchmark.runs.job import Job
-from benchmark.stability.record import Agreement, Criterion, Estimator, Point, Stability
+from benchmark.stability.record import Agreement, Criterion, Estimator, Point, Stability, TargetOverlap
 from benchmark.training.trainer import Trainer
 
 ESTIMATES = 2
+PER_SAMPLE = "per-sample"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def measure(job: Job, images: Sequence[int], notify: Notify = ignore) -> Stabili
         "candidates": bench.candidates,
         "chosen": method.trainable(),
         "curves": curves,
+        "targets": bench.targets(experiment.targets),
         "seconds": trainer.progress.seconds | {name: 2 * points[-1].seconds for name, points in curves.items()},
         "cpu_seconds": time.process_time() - cpu,
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -99,13 +102,16 @@ class Bench:
         source, augmentation = experiment.source, job.spec.protocol.augmentation
         self.data = TrainingSet(source.samples, source.reader, augmentation, seed=self.seed)
         self.candidates = 0
+        self.scored = [name for name, domain in experiment.targets.items() if domain.merge is None]
+        self.source: dict[Criterion, Any] = {}
         self.done, self.total = 0, job.spec.protocol.decoder.warmup
 
     def warm_up(self) -> None:
         """Train the decoder on the frozen backbone: the same first iterations as in every run of this seed."""
         self.notify(Training("warming up the decoder"))
         warmup = self.job.spec.protocol.decoder.warmup
-        self.total = warmup + len(get_args(Estimator)) * ESTIMATES * (self.images[-1] // self.job.spec.protocol.batch)
+        estimates = ESTIMATES * (len(get_args(Estimator)) + len(self.scored))
+        self.total = warmup + estimates * (self.images[-1] // self.job.spec.protocol.batch)
         self.trainer.run(lambda step: {}, until=warmup, tick=lambda progress, losses: self._tick(losses))
 
     def curves(self) -> dict[str, tuple[Point, ...]]:
@@ -113,7 +119,9 @@ class Bench:
         return {name: self._curve(name) for name in get_args(Estimator)}
 
     def _curve(self, estimator: str) -> tuple[Point, ...]:
-        first, second = (self._stops(estimator, which) for which in range(ESTIMATES))
+        first, second = (self._stops(estimator, which, self.data) for which in range(ESTIMATES))
+        if estimator == PER_SAMPLE:
+            self.source = first[-1].choices
         return tuple(
             Point(
                 images=count,
@@ -128,8 +136,25 @@ class Bench:
             for count, one, other in zip(self.images, first, second, strict=True)
         )
 
-    def _stops(self, estimator: str, which: int) -> list[Stop]:
-        """Compute one estimate, and return its state at each of the numbers of images."""
+    def targets(self, domains: Mapping[str, Domain]) -> dict[str, TargetOverlap]:
+        """Return how far selections on the source agree with those by F on the images of each target.
+
+        The images are cropped and altered as in training. Call it after :meth:`curves`.
+        """
+        found, augmentation = {}, self.job.spec.protocol.augmentation
+        for name in self.scored:
+            domain = domains[name]
+            data = TrainingSet(domain.samples, domain.reader, augmentation, seed=self.seed)
+            one, other = (self._stops(PER_SAMPLE, which, data)[-1].choices["f"] for which in range(ESTIMATES))
+            source = {
+                criterion: (one.overlap(choice) + other.overlap(choice)) / ESTIMATES
+                for criterion, choice in self.source.items()
+            }
+            found[name] = TargetOverlap(itself=one.overlap(other), source=source)
+        return found
+
+    def _stops(self, estimator: str, which: int, data: TrainingSet) -> list[Stop]:
+        """Compute one estimate from ``data``, and return its state at each of the numbers of images."""
         batch, steps = self.job.spec.protocol.batch, self.images[-1] // self.job.spec.protocol.batch
         method: Any = replace(self.job.spec, given={"estimator": estimator}).make_method()
         method.attach(self.trainer.segmenter.backbone, torch_rng(self.job.spec.seed, "method"))
@@ -137,7 +162,7 @@ class Bench:
         self.notify(Training(f"{estimator}, estimate {which + 1} of {ESTIMATES}"))
         wall = cpu = 0.0
         stops = []
-        for step, (images, labels) in enumerate(self._batches(which)):
+        for step, (images, labels) in enumerate(self._batches(which, data)):
             estimation = self.trainer.estimation(images, labels, derive_seed(self.seed, which), step, steps)
             began = time.perf_counter(), time.process_time()
             method.observe_batch(estimation)
@@ -155,9 +180,9 @@ class Bench:
     def _frames(self, which: int, count: int) -> set[int]:
         return {self.data.index(position) for position in self._positions(which, count)}
 
-    def _batches(self, which: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, which: int, data: TrainingSet) -> Iterator[tuple[Tensor, Tensor]]:
         device = self.trainer.accelerator.device
-        shown = Subset(self.data, self._positions(which, self.images[-1]))
+        shown = Subset(data, self._positions(which, self.images[-1]))
         for item in DataLoader(shown, self.job.spec.protocol.batch, generator=torch.Generator()):
             yield item["image"].to(device), item["label"].to(device)
 

@@ -51,6 +51,18 @@ class Point(_Model):
     agreement: dict[Criterion, Agreement]
 
 
+class TargetOverlap(_Model):
+    """How far weights selected on the source are those with the largest F on a target's own images and labels.
+
+    Attributes:
+        itself: overlap of two selections by F on disjoint images of the target: what can be reached at most.
+        source: overlap of that selection with the one on the source, by criterion of the latter.
+    """
+
+    itself: Fraction
+    source: dict[Criterion, Fraction]
+
+
 class Stability(_Model):
     """One seed's measurement.
 
@@ -63,6 +75,8 @@ class Stability(_Model):
         chosen: number of weights selected.
         frames: number of source frames.
         curves: by estimator, by increasing number of images.
+        targets: by target, estimated per sample from the largest number of images; without targets that are scored in
+            other classes than those trained on, and empty in older records.
     """
 
     schema_version: Literal[1] = 1
@@ -83,6 +97,7 @@ class Stability(_Model):
     chosen: Count
     frames: Count
     curves: dict[Estimator, tuple[Point, ...]]
+    targets: dict[str, TargetOverlap] = {}
     seconds: dict[str, Seconds]
     cpu_seconds: Seconds
     versions: dict[str, str]

@@ -8,6 +8,7 @@ from typing import get_args
 from benchmark.common.errors import UserError
 from benchmark.stability.record import Criterion, Estimator, Stability
 from benchmark.tables.layout import Cell, Column, Row, Table
+from benchmark.tables.notes import spelling
 
 NAMES = {"f": "F", "delta-f": "ΔF", "drf": "DRF"}
 SAME = ("protocol", "fingerprint", "data_hash", "backbone", "weights_hash", "settings", "images")
@@ -68,5 +69,31 @@ def build(records: Sequence[Stability]) -> Table:
             "uses an antithetic pair for each.",
             f"{equal} evaluations: the largest number that every row reaches. CPU-s: CPU time of one estimate from "
             f"{first.images[-1]} images, on x and x', in seconds.",
+        ),
+    )
+
+
+def of_targets(records: Sequence[Stability]) -> Table | None:
+    """Return the overlap of selections on the source with those by F on each target; None without such targets."""
+    check(records)
+    first = records[0]
+    if not all(record.targets for record in records):
+        return None
+    rows = []
+    for target in first.targets:
+        each = [record.targets[target] for record in records]
+        cells = [Cell.over([one.source[criterion] for one in each], 100) for criterion in get_args(Criterion)]
+        rows.append(Row(target, spelling(target), (*cells, Cell.over([one.itself for one in each], 100))))
+    heads = [f"{NAMES[criterion]} on the source" for criterion in get_args(Criterion)]
+    return Table(
+        f"stability/{first.protocol}/{first.backbone}/targets",
+        f"Protocol {first.protocol}, backbone {first.backbone}: overlap in % of the weights with the largest F on each "
+        f"target's own images and labels with those selected on the source, mean ± standard deviation over seeds "
+        f"{', '.join(str(record.seed) for record in records)}. Fingerprint {first.fingerprint[:12]}.",
+        tuple(Column(head, 1) for head in (*heads, "F on the target, again")),
+        tuple(rows),
+        (
+            f"Two random selections overlap by {100 * first.chance:.1f} %. Estimated per sample from "
+            f"{first.images[-1]} images each; the last column compares two estimates from other images of the target.",
         ),
     )

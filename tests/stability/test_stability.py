@@ -76,6 +76,20 @@ def test_estimates_of_f_agree_more_with_more_images(record: Stability) -> None:
     assert record.chance < few < many - 0.05 < 0.95
 
 
+def test_selections_on_the_source_are_compared_with_those_on_each_target(record: Stability) -> None:
+    assert set(record.targets) == {"dusk", "elsewhere"}
+    for overlap in record.targets.values():
+        assert set(overlap.source) == set(get_args(Criterion))
+        assert record.chance < overlap.source["f"] < 1
+        assert overlap.source["f"] > overlap.source["delta-f"], "the tiny domains share their classes' colours"
+    made = table.of_targets([record])
+    assert made is not None
+    assert [row.cells[0].mean for row in made.rows] == pytest.approx(
+        [100 * overlap.source["f"] for overlap in record.targets.values()]
+    )
+    assert table.of_targets([record.model_copy(update={"targets": {}})]) is None
+
+
 def test_every_estimator_and_criterion_has_its_cost(record: Stability) -> None:
     assert record.images == IMAGES
     assert set(record.curves) == set(get_args(Estimator))
@@ -118,7 +132,8 @@ def test_a_repeated_estimate_selects_the_same_weights_and_another_does_not(words
     bench = Bench(job, experiment, trainer, [2], lambda event: None)
     assert not bench._frames(0, 2) & bench._frames(1, 2), "2 and 2 images of 7 frames must be disjoint"
     (first,), (_,), (again,), (other,) = (
-        bench._stops(*how) for how in (("per-sample", 0), ("variational", 0), ("per-sample", 0), ("per-sample", 1))
+        bench._stops(*how, bench.data)
+        for how in (("per-sample", 0), ("variational", 0), ("per-sample", 0), ("per-sample", 1))
     )
     for criterion, choice in first.choices.items():
         assert choice.overlap(again.choices[criterion]) == 1
