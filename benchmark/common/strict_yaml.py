@@ -36,4 +36,8 @@ def load(text: str) -> Any:
     Raises:
         one of :data:`UNREADABLE`: the text is not YAML, or a key is given twice.
     """
-    return yaml.load(text, _Loader)
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()

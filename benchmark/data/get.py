@@ -9,14 +9,14 @@ import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 import yaml
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from benchmark.common.atomic import writing
+from benchmark.common.atomic import locked, writing
 from benchmark.common.errors import UserError
 
 LISTED = Path(__file__).with_name("downloads.yaml")
@@ -49,34 +49,29 @@ def listed(path: Path = LISTED) -> dict[str, Download]:
 
 
 def get(name: str, download: Download, root: Path, report: Report = lambda done, total: None) -> Path:
-    """Download a data set to ``root / name``; return that folder.
+    """Download a data set to ``root / name``, unless that exists; return that folder.
 
     An archive that an earlier attempt left incomplete is continued if the server can. The folder appears whole or not
-    at all, and the archive is deleted afterwards.
+    at all, and the archive is deleted afterwards. A second process waits for the first.
 
     Raises:
-        UserError: the folder exists, the server does not respond, the archive is incomplete or has other contents than
-            the pinned ones, or there is no space. The message says what to do.
+        UserError: the server does not respond, the archive is incomplete or has other contents than the pinned ones, or
+            there is no space. The message says what to do.
     """
     place, staging = root / name, root / UNFINISHED
     archive, unpacked = staging / f"{name}.tar.gz", staging / name
     with writing(staging):
         staging.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(staging / f"{name}.lock", timeout=0):
-                if os.path.lexists(place):
-                    raise UserError(f"{place}: exists; remove it to download {name} again")
+        with locked(staging):
+            if not os.path.lexists(place):
                 _fetch(download.archive, archive, report)
                 shutil.rmtree(unpacked, ignore_errors=True)
                 _unpack(archive, download, unpacked)
                 _compare(archive, download, unpacked)
                 unpacked.rename(place)
                 archive.unlink()
-        except Timeout:
-            raise UserError(f"{place}: another process downloads it at the moment; wait for it to finish") from None
-        (staging / f"{name}.lock").unlink(missing_ok=True)
-        if not any(staging.iterdir()):
-            staging.rmdir()
+            with suppress(OSError):  # it is kept while it contains other downloads
+                staging.rmdir()
     return place
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
+from benchmark.common.atomic import locked
 from benchmark.common.errors import UserError
 from benchmark.data import command
 from benchmark.data import get as downloads
@@ -119,16 +120,30 @@ def test_nothing_is_kept_of_another_archive(fault: str, server: Server, download
     with pytest.raises(UserError, match="nothing was kept") as caught:
         get("camvid", download, tmp_path / "data")
     assert "\n" not in str(caught.value)
-    assert contents(tmp_path / "data") in ({}, {f"{UNFINISHED}/camvid.lock": b""})
+    assert contents(tmp_path / "data") == {}
 
 
-def test_an_existing_folder_and_a_second_process_are_refused(download: Download, tmp_path: Path) -> None:
-    (tmp_path / "camvid").mkdir()
-    with pytest.raises(UserError, match="exists; remove it"):
-        get("camvid", download, tmp_path)
-    (tmp_path / UNFINISHED).mkdir(exist_ok=True)
-    with FileLock(tmp_path / UNFINISHED / "idd-lite.lock"), pytest.raises(UserError, match="another process"):
-        get("idd-lite", download, tmp_path)
+def test_an_existing_folder_is_left_as_it_is(server: Server, download: Download, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    (root / "camvid").mkdir(parents=True)
+    (root / "camvid/own.png").write_bytes(b"own")
+    get("camvid", download, root)
+    assert contents(root) == {"camvid/own.png": b"own"}
+    assert server.asked == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no lock on folders")
+def test_a_second_process_waits_for_the_first(server: Server, download: Download, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    (root / UNFINISHED).mkdir(parents=True)
+    second = threading.Thread(target=get, args=("camvid", download, root))
+    with locked(root / UNFINISHED):
+        second.start()
+        second.join(0.3)
+        assert second.is_alive()
+        assert server.asked == []
+    second.join(60)
+    assert contents(root) == {f"camvid/{name}": content for name, content in FILES.items()}
 
 
 def test_no_answer_is_one_line(download: Download, tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_the_papers_rows_are_available_on_any_protocol(tmp_path: Path) -> None:
         *kept(tmp_path, "streets", "vit-tiny-random", "vqt"),
     ]
     table = build(4, runs, protocol="streets", published=True)
-    assert heads(table) == ["Cityscapes", "BDD100K", "Mapillary", "Avg.", "n"]
+    assert heads(table) == ["Overcast", "Dashcam", "Worldwide", "Avg.", "n"]
     assert [each.group for each in table.rows[::9]] == ["vit-tiny-streets"]  # Table 4 has no row for VQT
     assert cell(table, "streets", "fim-variational", "Avg.").mean is not None
     table = build(2, runs, protocol="streets")
