@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import save as to_safetensors
 
 from benchmark.common.atomic import write_files, writing
 from benchmark.common.errors import UserError
-from benchmark.data.streets import MATERIALS, VERSION
+from benchmark.data.streets import DOMAINS, MATERIALS
 from benchmark.models.backbone import Backbone
 from benchmark.pretrain.recipe import NAME, Recipe
 
@@ -75,7 +76,7 @@ def write_model(folder: Path, backbone: Backbone, recipe: Recipe, progress: Prog
         "wall_seconds": round(progress.wall_seconds, 1),
         "threads": progress.threads,
         "losses": {name: round(value, 4) for name, value in progress.losses.items()},
-        "data_version": VERSION,
+        "data_version": DOMAINS["world"].version,
         "torch": torch.__version__,
         "machine": platform.machine(),
         "probe": None,
@@ -84,8 +85,13 @@ def write_model(folder: Path, backbone: Backbone, recipe: Recipe, progress: Prog
     return folder / f"{NAME}.safetensors"
 
 
-def add_probe(folder: Path, probe: dict[str, Any]) -> None:
+def add_probe(folder: Path, probe: dict[str, Any], sheet: bytes) -> None:
     """Add the results of :func:`benchmark.pretrain.probe.probe` to the JSON and the card in ``folder``.
+
+    Args:
+        folder: folder of the weights.
+        probe: the results.
+        sheet: PNG with images of the domains, see :func:`benchmark.pretrain.sheet.contact_sheet`.
 
     Raises:
         UserError: the folder has no weights, they do not match the JSON, or the folder cannot be written.
@@ -96,11 +102,12 @@ def add_probe(folder: Path, probe: dict[str, Any]) -> None:
     facts, content = json.loads(card.read_text(encoding="utf-8")), weights.read_bytes()
     if hashlib.sha256(content).hexdigest() != facts["sha256"]:
         raise UserError(f"{weights}: SHA-256 differs from the one in {card.name}; restore both from the same source")
-    _write(folder, {**facts, "probe": probe}, content)
+    _write(folder, {**facts, "probe": probe}, content, {folder / f"{NAME}.png": sheet})
 
 
-def _write(folder: Path, facts: dict[str, Any], weights: bytes) -> None:
+def _write(folder: Path, facts: dict[str, Any], weights: bytes, more: Mapping[Path, bytes] | None = None) -> None:
     files = {
+        **(more or {}),
         folder / f"{NAME}.safetensors": weights,
         folder / f"{NAME}.md": markdown(facts).encode(),
         folder / f"{NAME}.json": (json.dumps(facts, indent=2) + "\n").encode(),  # last: marks the set as complete
@@ -122,7 +129,8 @@ It serves as the vision foundation model for experiments on CPUs. It was not tra
 ## Training data
 - Frames: {recipe["frames"]:,} geometries of the domain `world` of the renderer `streets` (version
   {facts["data_version"]}), each in {recipe["styles"]} styles, with very diverse layouts and appearances. `world` uses
-  separate seeds, so the frames of the source and target domains are not included.
+  separate seeds, so the frames of the source and target domains are not included; nor are the targets' layouts,
+  palettes and surface textures.
 - Targets per pixel: material ({len(MATERIALS)}: {", ".join(MATERIALS)}),
   log depth, surface normal, borders between instances (all objects and vehicles), and the extent of the visible part
   of an instance.
@@ -158,7 +166,8 @@ def _probe_table(probe: dict[str, Any] | None) -> str:
     ]
     columns = ["backbone", "in-domain", "unseen", *probe["targets"]]
     head = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    return "\n".join([probe["conditions"], "", *head, *rows]) + "\n"
+    looks = f"Images of all domains, a row each: ![contact sheet]({NAME}.png)"
+    return "\n".join([probe["conditions"], "", *head, *rows, "", looks]) + "\n"
 
 
 def _row_name(name: str) -> str:

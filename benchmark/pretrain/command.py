@@ -10,6 +10,7 @@ import typer
 from benchmark.pretrain.card import add_probe
 from benchmark.pretrain.probe import probe as measure
 from benchmark.pretrain.recipe import Recipe
+from benchmark.pretrain.sheet import contact_sheet
 from benchmark.pretrain.training import pretrain
 
 
@@ -23,5 +24,5 @@ def run(output: Path, steps: int | None, frames: int | None, workers: int, probe
     recipe = replace(recipe, steps=steps or recipe.steps, frames=frames or recipe.frames)
     weights = pretrain(recipe, output, workers=workers, log=typer.echo)
     if probe:
-        add_probe(output, measure(weights, workers=workers, log=typer.echo))
+        add_probe(output, measure(weights, workers=workers, log=typer.echo), contact_sheet())
     typer.echo(f"{weights}: weights; JSON file and model card in the same folder")

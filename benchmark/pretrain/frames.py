@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmark.common.atomic import write_file
 from benchmark.common.errors import UserError
-from benchmark.data.streets import VERSION, Frame, render, restyle
+from benchmark.data.streets import DOMAINS, Frame, render, restyle
 
 HEIGHT, WIDTH = 128, 256
 PART = 250  # frames per file
@@ -109,14 +109,14 @@ def render_store(
     """Render missing frames and return the store.
 
     Args:
-        root: folder of all stores; each is in a subfolder named after the renderer's version and the arguments.
+        root: folder of all stores; each is in a subfolder named after the domain's version and the arguments.
         frames: number of geometries.
         styles: styles per geometry.
         seed: seed of the pre-training, see :func:`first_seed`.
         workers: number of rendering processes.
         tick: called after each part with the number of finished parts and of all parts.
     """
-    folder = root / f"world-{VERSION}-seed{seed}-{frames}x{styles}"
+    folder = root / f"world-{DOMAINS['world'].version}-seed{seed}-{frames}x{styles}"
     parts = range(-(-frames // PART))
     missing = [part for part in parts if not (folder / f"{part:04d}.npy").is_file()]
     done = len(parts) - len(missing)

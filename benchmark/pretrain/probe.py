@@ -23,7 +23,7 @@ from benchmark.common.rng import numpy_rng
 from benchmark.common.statistics import miou
 from benchmark.data.augment import train_transform
 from benchmark.data.labels import lut
-from benchmark.data.streets import render
+from benchmark.data.streets import VERSION, render
 from benchmark.evaluation.evaluate import confusion
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.decoders import build_decoder
@@ -102,7 +102,8 @@ def probe(
     rows.append(_row(UPPER_BOUND, upper))
     return {
         "conditions": f"mIoU in percent, {len(seeds)} seeds: {images} frames of `{SOURCE}`, {steps} iterations of "
-        f"{protocol.batch} crops, light decoder; {tests} frames per test domain. All frames held out.",
+        f"{protocol.batch} crops, light decoder; {tests} frames per test domain. All frames held out; `streets` "
+        f"version {VERSION}.",
         "targets": list(TARGETS),
         "rows": rows,
     }

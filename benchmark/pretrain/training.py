@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmark.common import rng
 from benchmark.common.atomic import writing
-from benchmark.data.streets import MATERIALS, VERSION
+from benchmark.data.streets import DOMAINS, MATERIALS
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.pretrain.batches import make_batch
 from benchmark.pretrain.card import Progress, write_model
@@ -92,7 +92,7 @@ def pretrain(
         lambda done, parts: log(f"rendered {done}/{parts} parts"),
     )
     trainer = build_trainer(recipe)
-    key, path = recipe.fingerprint(VERSION), folder / "checkpoint.pt"
+    key, path = recipe.fingerprint(DOMAINS["world"].version), folder / "checkpoint.pt"
     saved = checkpoint.read(path, key)
     if saved is not None:
         trainer.load(saved)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from benchmark.data.streets import trees
 from benchmark.data.streets.buildings import building
 from benchmark.data.streets.camera import Camera
 from benchmark.data.streets.dice import RING12, Dice, circle
+from benchmark.data.streets.finish import KINDS, Spots
+from benchmark.data.streets.lens import _compressed
+from benchmark.data.streets.look import Look
 from benchmark.data.streets.mesh import Placed, Shape
 from benchmark.data.streets.people import cycle
 from benchmark.data.streets.raster import rasterise
@@ -30,18 +34,20 @@ pytestmark = pytest.mark.slow
 
 SIZE = (128, 256)
 READERS = {name: registry.find("dataset", name) for name in streets.COUNTS}
-# SHA-256 over image, label, material and instance of the first three images. Changed only together with VERSION.
+# SHA-256 over image, label, material and instance of the first three images. Changed only together with the domain's
+# version; those of the source and of `world` are those of version 1.
 DIGESTS = {
     "game": "43dd05965caf055017cdd7f4",
-    "overcast": "0261c3a03665a58cab2a53e0",
-    "dashcam": "7e5db1e26b31aabf64f19767",
-    "worldwide": "00a699b8777635245856f646",
-    "fog": "bcb7450637d991f5fb5b1c88",
-    "night": "80de030f7a6789dc73c98617",
-    "rain": "3594dc442fd2cadbba91d0e0",
-    "snow": "ebc7a9f7efa5c5dd64673299",
+    "overcast": "9ba4481d32b63707cdf343a3",
+    "dashcam": "1621d9ad81db5cd2a5578191",
+    "worldwide": "8ba1e63aab856d54c0247696",
+    "fog": "a2325e20443728328d06a565",
+    "night": "c15d983ce18db6dcfd5223a1",
+    "rain": "bbfad48262e2602f38fab8f0",
+    "snow": "065642444abd7527e981a0a0",
     "world": "e4adb16aada84525fa7bcadb",
 }
+TARGETS = ("overcast", "dashcam", "worldwide")
 FEW = [
     replace(streets.find_part(*each), count=count)
     for *each, count in (
@@ -115,6 +121,104 @@ def test_most_materials_occur_in_several_classes(sample: dict[str, list[streets.
         "glass", "rubber", "metal panel", "bare metal", "plastic", "cloth", "concrete", "wood", "masonry", "light",
         "paint", "asphalt", "plaster", "skin", "soil",
     }  # fmt: skip
+
+
+def _values(looks: tuple[Look, ...]) -> set[object]:
+    """Return the palettes of the looks, as sets of colours by kind."""
+    kinds = ("walls", "roofs", "leaves", "grass", "asphalt", "pavement")
+    return {(kind, colour) for look in looks for kind in kinds for colour in getattr(look.colours, kind)}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_world_and_source_show_no_layout_palette_or_texture_of_a_target(target: str) -> None:
+    known = (streets.DOMAINS["world"], streets.DOMAINS["game"])
+    chosen = streets.DOMAINS[target]
+    for domain in known:
+        assert not any(look.finishes for look in domain.looks)
+        assert not _values(domain.looks) & _values(chosen.looks)
+        for layout in chosen.layouts:
+            assert layout not in domain.layouts
+            for other in domain.layouts:
+                for part in ("roofs", "fronts", "poses", "trucks"):
+                    assert getattr(layout, part) != getattr(other, part)
+                assert not set(layout.tree_kinds) <= set(other.tree_kinds)
+    assert all(look.finishes for look in chosen.looks)
+
+
+def test_targets_differ_from_each_other() -> None:
+    for one, other in combinations(TARGETS, 2):
+        a, b = streets.DOMAINS[one], streets.DOMAINS[other]
+        assert not any(layout in b.layouts for layout in a.layouts)
+        assert not _values(a.looks) & _values(b.looks)
+        assert not {each for look in a.looks for each in look.finishes} & {
+            each for look in b.looks for each in look.finishes
+        }
+
+
+def test_adverse_domains_show_the_town_of_overcast() -> None:
+    town = streets.DOMAINS["overcast"]
+    for name in ("fog", "night", "rain", "snow"):
+        domain = streets.DOMAINS[name]
+        assert {look.colours for look in domain.looks} == {town.looks[0].colours}
+        assert {look.finishes for look in domain.looks} == {town.looks[0].finishes}
+        assert [replace(layout, tree_kinds=()) for layout in domain.layouts] == [
+            replace(town.layouts[0], tree_kinds=())
+        ]
+
+
+@pytest.mark.parametrize("name", ["texture", "palette", "light", "weather", "sensor"])
+def test_a_factor_of_appearance_changes_pixels_alone_and_more_in_every_step(name: str) -> None:
+    source = [streets.render("game", seed) for seed in range(4)]
+    moved = []
+    for strength in (1, 2, 3):
+        frames = [streets.render(streets.factor(name, strength), seed) for seed in range(4)]
+        for frame, own in zip(frames, source, strict=True):
+            np.testing.assert_array_equal(frame.label, own.label)
+        pairs = zip(frames, source, strict=True)
+        moved.append(np.mean([np.abs(frame.image.astype(int) - own.image).mean() for frame, own in pairs]))
+    assert 0 < moved[0] < moved[1] < moved[2]
+
+
+@pytest.mark.parametrize("name", ["lens", "pose", "shapes"])
+def test_a_factor_of_geometry_leaves_the_other_factors_alone(name: str) -> None:
+    source = streets.DOMAINS["game"]
+    for strength in (1, 2, 3):
+        moved = streets.factor(name, strength)
+        assert moved.stream == source.stream
+        assert moved.layouts != source.layouts
+        assert replace(moved.looks[0], vignette=(0.0, 0.05), veil=(0.0, 0.0)) == source.looks[0]
+
+
+def test_factors_cover_all_and_reject_others() -> None:
+    assert set(streets.FACTORS) == {"texture", "palette", "light", "weather", "lens", "sensor", "pose", "shapes"}
+    with pytest.raises(UserError, match="did you mean 'texture'"):
+        streets.factor("textur", 1)
+    with pytest.raises(UserError, match="strength of factor texture: 4"):
+        streets.factor("texture", 4)
+
+
+def test_compression_leaves_flat_blocks_and_removes_detail() -> None:
+    rng = np.random.default_rng(0)
+    flat = np.repeat(np.repeat(rng.integers(0, 256, (3, 4, 4)), 8, 1), 8, 2).astype(np.uint8)
+    assert np.abs(_compressed(flat, 1.0).astype(int) - flat).max() <= 1
+    noisy = rng.integers(96, 160, (3, 32, 32)).astype(np.uint8)
+    errors = [np.abs(_compressed(noisy, step).astype(int) - noisy).mean() for step in (1.0, 8.0, 64.0)]
+    assert errors[0] < errors[1] < errors[2]
+    means = [block.reshape(3, 4, 8, 4, 8).mean(axis=(2, 4)) for block in (noisy, _compressed(noisy, 8.0))]
+    assert np.abs(means[0] - means[1]).max() < 1.5
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_finishes_fade_where_they_are_smaller_than_a_pixel(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.uniform(-40, 40, 4000).astype(np.float32) for _ in range(2))
+    salt = np.full(4000, 5, np.uint32)
+    near = KINDS[kind](Spots(x, y, np.full(4000, 0.02, np.float32), salt))
+    assert 0.05 < np.abs(near).mean() <= 1.5
+    assert np.std(near) > 0.1
+    np.testing.assert_array_equal(near, KINDS[kind](Spots(x, y, np.full(4000, 0.02, np.float32), salt)))
+    far = KINDS[kind](Spots(x, y, np.full(4000, 50.0, np.float32), salt))
+    assert np.std(far) < np.std(near)
 
 
 def test_a_near_car_occludes_a_far_house() -> None:

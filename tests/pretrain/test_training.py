@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from benchmark.common.errors import UserError
+from benchmark.data.streets import DOMAINS
 from benchmark.models.backbone import build_backbone
 from benchmark.models.weights import EMBEDDED, weight_hash
 from benchmark.pretrain.card import add_probe, markdown
 from benchmark.pretrain.frames import FrameStore
 from benchmark.pretrain.recipe import Recipe
+from benchmark.pretrain.sheet import COLUMNS, LOOKS, SIZE
 from benchmark.pretrain.training import build_trainer, learning_rate, material_weights, pretrain, train_step
 
 pytestmark = pytest.mark.slow
@@ -118,24 +121,34 @@ def test_probe_results_are_added_to_json_and_card(finished: Path, tmp_path: Path
     spread = {"in_domain_std": 0.5, "unseen_std": 1.25, "targets": {"dashcam": 20.5}}
     row = {"name": "frozen", "in_domain": 31.25, "unseen": 20.5, **spread}
     upper = {"name": "best (oracle)", "unseen": 40.0, **spread, "in_domain": None}
-    add_probe(tmp_path, {"conditions": "Here.", "targets": ["dashcam"], "rows": [row, upper]})
+    add_probe(tmp_path, {"conditions": "Here.", "targets": ["dashcam"], "rows": [row, upper]}, b"png")
     card = (tmp_path / "vit-tiny-streets.md").read_text()
+    assert (tmp_path / "vit-tiny-streets.png").read_bytes() == b"png"
+    assert "(vit-tiny-streets.png)" in card
     assert "| frozen | 31.2 ± 0.5 | 20.5 ± 1.2 | 20.5 |" in card
     assert "| best (upper bound) |  | 40.0 ± 1.2 | 20.5 |" in card
     assert json.loads((tmp_path / "vit-tiny-streets.json").read_text())["probe"]["rows"] == [row, upper]
     (tmp_path / "vit-tiny-streets.safetensors").write_bytes(b"other")
     with pytest.raises(UserError, match=r"vit-tiny-streets\.safetensors: .* vit-tiny-streets\.json"):
-        add_probe(tmp_path, {})
+        add_probe(tmp_path, {}, b"")
 
 
 def test_a_folder_without_weights_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run: python -m benchmark pretrain"):
-        add_probe(tmp_path, {})
+        add_probe(tmp_path, {}, b"")
 
 
 def test_the_committed_card_matches_the_committed_json() -> None:
     facts = json.loads((EMBEDDED / "vit-tiny-streets.json").read_text(encoding="utf-8"))
     assert (EMBEDDED / "vit-tiny-streets.md").read_text(encoding="utf-8") == markdown(facts)
+
+
+def test_the_committed_sheet_has_a_row_for_every_domain() -> None:
+    assert set(LOOKS) == set(DOMAINS)
+    sheet = EMBEDDED / "vit-tiny-streets.png"
+    assert sheet.stat().st_size < 400_000
+    with Image.open(sheet) as image:
+        assert image.size == (COLUMNS * SIZE[1], len(LOOKS) * SIZE[0])
 
 
 def test_a_folder_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ the datasets ``streets`` and ``streets-large``.
 from __future__ import annotations
 
 from .domains import DOMAINS, VERSION, Domain
+from .factors import FACTORS, factor
 from .frame import Frame, render, restyle
 from .materials import MATERIALS
 from .trees import COUNTS, SIZES, Part, find_part, parts, prepare
 
 __all__ = [
-    "COUNTS", "DOMAINS", "MATERIALS", "SIZES", "VERSION", "Domain", "Frame", "Part", "find_part", "parts", "prepare",
-    "render", "restyle",
+    "COUNTS", "DOMAINS", "FACTORS", "MATERIALS", "SIZES", "VERSION", "Domain", "Frame", "Part", "factor", "find_part",
+    "parts", "prepare", "render", "restyle",
 ]  # fmt: skip

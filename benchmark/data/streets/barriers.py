@@ -26,10 +26,11 @@ from .materials import (
 from .mesh import Shape, Template
 
 # Palette slots of the objects in this file: 0 main colour, 1 second colour.
-FENCES = ("bars", "planks", "mesh", "rail")
-WALLS = {"brick": MASONRY, "concrete": CONCRETE, "plaster": PLASTER}
+FENCES = ("bars", "planks", "mesh", "rail", "guard", "pales", "screen")
+WALLS = {"brick": MASONRY, "concrete": CONCRETE, "plaster": PLASTER, "rubble": MASONRY, "panels": CONCRETE}
 # Parameters of the block texture: width and height of a block, width of a joint, 0.
-_STONES = {"brick": (0.5, 0.22, 0.06, 0.0), "concrete": (2.0, 0.9, 0.03, 0.0), "plaster": (4.0, 4.0, 0.0, 0.0)}
+_STONES = {"brick": (0.5, 0.22, 0.06, 0.0), "concrete": (2.0, 0.9, 0.03, 0.0), "plaster": (4.0, 4.0, 0.0, 0.0),
+           "rubble": (0.9, 0.45, 0.12, 0.0), "panels": (0.5, 4.0, 0.08, 0.0)}  # fmt: skip
 CLUTTER = ("bin", "bench", "box", "shelter", "bollard", "skip")
 
 
@@ -44,6 +45,23 @@ def fence(kind: str, high: float) -> Template:
     if kind == "planks":
         for k in range(8):
             bar(-1.5 + 0.375 * k, -1.5 + 0.375 * (k + 0.93), 0.02, high - 0.06 * (k % 2), k % 2, WOOD)
+    elif kind == "guard":
+        for k in (0, 1):
+            bar(-1.5, 1.5, (0.30 + 0.30 * k) * high, (0.54 + 0.30 * k) * high, k, METAL)
+        for z in (-1.4, 0.1):
+            bar(z, z + 0.14, 0.0, 0.9 * high, 1, METAL)
+        bar(-1.5, 1.5, 0.0, 0.3 * high, 1, METAL, hollow=True)
+    elif kind == "pales":
+        bar(-1.5, 1.5, 0.1, high, 0, WOOD, hollow=True)
+        for k in range(10):
+            z = -1.5 + 0.3 * k
+            bar(z, z + 0.16, 0.03, high * (0.86 + 0.14 * (k % 3) / 2), 0, WOOD)
+        bar(-1.5, 1.5, 0.62 * high, 0.72 * high, 1, WOOD)
+    elif kind == "screen":
+        bar(-1.5, 1.5, 0.05, high * 1.1, 0, METAL)
+        for k in range(5):
+            bar(-1.5 + 0.62 * k, -1.4 + 0.62 * k, 0.05, high * 1.1, 1, METAL)
+        bar(-1.5, 1.5, high, high * 1.12, 1, METAL)
     elif kind == "rail":
         bar(-1.5, 1.5, 0.15, high, 0, WOOD, hollow=True)
         for k in range(3):

@@ -11,7 +11,7 @@ from benchmark.common.errors import UserError, nearest
 
 from . import materials as m
 from .dice import Dice
-from .domains import DOMAINS, VERSION, Domain
+from .domains import DOMAINS, Domain
 from .layout import lay_out
 from .raster import Surfaces, rasterise
 from .style import shade
@@ -36,20 +36,22 @@ class Frame:
     pattern: Pattern
 
 
-def _domain(name: str) -> Domain:
+def _domain(name: str | Domain) -> Domain:
+    if isinstance(name, Domain):
+        return name
     if name not in DOMAINS:
         raise UserError(f"unknown domain {name!r}; {nearest(name, DOMAINS)}")
     return DOMAINS[name]
 
 
-def render(domain: str, seed: int, size: tuple[int, int] = (128, 256), style: int | None = None) -> Frame:
+def render(domain: str | Domain, seed: int, size: tuple[int, int] = (128, 256), style: int | None = None) -> Frame:
     """Render image number ``seed`` of a domain.
 
-    The RNG seed includes the domain's seed word, so no two domains share a street. ``style`` (default: ``seed``) is the
-    seed of the appearance only. Images of another ``size`` show the same street.
+    The RNG seed includes the domain's stream, so no two of :data:`DOMAINS` share a street. ``style`` (default:
+    ``seed``) is the seed of the appearance only. Images of another ``size`` show the same street.
     """
     chosen = _domain(domain)
-    dice = Dice("layout", VERSION, chosen.seed, seed)
+    dice = Dice("layout", chosen.stream, seed)
     placed, camera = lay_out(dice, dice.pick(chosen.layouts))
     surfaces = rasterise(placed, camera, size)
     texture = pattern(surfaces)
@@ -72,11 +74,11 @@ def render(domain: str, seed: int, size: tuple[int, int] = (128, 256), style: in
     )
 
 
-def restyle(frame: Frame, domain: str, style: int) -> Frame:
+def restyle(frame: Frame, domain: str | Domain, style: int) -> Frame:
     """Return the same street with another appearance, drawn from the looks of any domain."""
     return replace(frame, image=_shade(frame.surfaces, frame.pattern, _domain(domain), style))
 
 
 def _shade(surfaces: Surfaces, texture: Pattern, domain: Domain, style: int) -> NDArray[np.uint8]:
-    dice = Dice("style", VERSION, domain.seed, style)
+    dice = Dice("style", domain.stream, style)
     return shade(surfaces, texture, dice, dice.pick(domain.looks))

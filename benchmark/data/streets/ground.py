@@ -39,6 +39,10 @@ def ground(street: Street) -> None:
     for _ in range(dice.below(4)):
         x, z = dice.uniform(-left + 1.0, right - 2.0), dice.uniform(2.0, 25.0)
         _quad(shape, bend, x, x + dice.uniform(0.6, 2.0), z, z + dice.uniform(1.0, 6.0), 5, m.ASPHALT, m.ROAD)
+    if street.median > 0:
+        x0, x1 = sorted((street.middle - 0.1 * street.side, street.middle - (street.median - 0.1) * street.side))
+        _strip(shape, bend, x0, x1, 4, m.CONCRETE, m.SIDEWALK, gap=street.junction)
+        _strip(shape, bend, x0 + 0.2, x1 - 0.2, 2, m.GRASS, m.TERRAIN, gap=street.junction)
     _lines(street, shape)
     _crossings(street, shape)
     for x in (street.rails - 0.72, street.rails + 0.72) if street.rails is not None else ():
@@ -72,7 +76,7 @@ def _strip(
 def _lines(street: Street, shape: Shape) -> None:
     """Add the lane markings."""
     dice, bend = street.dice, street.bend
-    middle = min(street.same, key=lambda c: c * street.side) - 0.5 * street.lane * street.side
+    middle = street.middle
     dash, pause = dice.pick(((3.0, 6.0), (3.0, 3.0), (2.0, 4.0), (6.0, 6.0)))
     solid = dice.chance(0.35)
     half = 0.5 * dice.uniform(0.12, 0.2)

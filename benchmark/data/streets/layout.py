@@ -23,6 +23,8 @@ def lay_out(dice: Dice, spec: Layout) -> tuple[list[Placed], Camera]:
         _plant(street, side)
         _furnish(street, side)
         park(street, side)
+    if street.median > 0:
+        _plant_median(street)
     add_traffic(street)
     add_crossing(street)
     _near(street)
@@ -65,13 +67,15 @@ def _frontage(street: Street, side: int) -> None:
 def _house(street: Street, side: int, z: float, facades: list[str]) -> float:
     """Add a house; return the length of its lot."""
     dice, spec = street.dice, street.spec
-    wide = dice.pick((8, 10, 12, 14))
+    wide = dice.pick(spec.widths)
     back = dice.uniform(*spec.setback)
     floors = spec.floors[0] + dice.below(spec.floors[1] - spec.floors[0] + 1)
-    facade, roof = dice.pick(facades), "gable" if dice.chance(spec.gable) else "flat"
+    facade = dice.pick(facades)
+    roof = dice.pick(spec.roofs) if spec.roofs else "gable" if dice.chance(spec.gable) else "flat"
+    front = dice.pick(spec.fronts) if spec.fronts else "none"
     shop = back < 2.0 and dice.chance(spec.shop)
     street.put(
-        buildings.building(facade, floors, wide, roof, shop, dice.pick((1.8, 2.2, 2.7))),
+        buildings.building(facade, floors, wide, roof, shop, dice.pick((1.8, 2.2, 2.7)), front, spec.windows),
         side * (street.sections[side].front + back), z + 0.5 * wide, "building", heading=(float(-side), 0.0),
         farther=0.5 * wide, scale=(1.0, dice.uniform(0.94, 1.08), 1.0),
         shadow=(0.5 * buildings.DEPTH, 0.5 * wide, 3.0 * floors),
@@ -83,11 +87,11 @@ def _house(street: Street, side: int, z: float, facades: list[str]) -> float:
 
 def _garden(street: Street, side: int, z: float, border: str, facades: list[str]) -> float:
     """Add a lot with a border, trees and possibly a house at the back; return its length."""
-    dice, front = street.dice, street.sections[side].front
+    dice, spec, front = street.dice, street.spec, street.sections[side].front
     wide = dice.pick((8, 12, 16))
     _border(street, side, z, wide, border)
     for _ in range(1 + wide // 6):
-        kind, size = dice.pick(street.spec.tree_kinds), dice.uniform(0.8, 1.3)
+        kind, size = dice.pick(spec.tree_kinds), dice.uniform(0.8, 1.3) * spec.tree_size
         tree = vegetation.tree(kind, dice.below(vegetation.VARIANTS))
         x, at = side * (front + dice.uniform(3.0, 9.0)), z + dice.uniform(0.0, wide)
         street.put(tree, x, at, "tree", scale=(size, size, size), farther=2.0)
@@ -103,13 +107,13 @@ def _border(street: Street, side: int, z: float, wide: float, kind: str) -> None
     dice = street.dice
     x = side * (street.sections[side].front + 0.1)
     if kind == "fence":
-        panel = barriers.fence(dice.pick(barriers.FENCES), dice.pick((1.1, 1.5, 1.9)))
+        panel = barriers.fence(dice.pick(street.spec.fences), dice.pick((1.1, 1.5, 1.9)))
         for k in range(int(wide / 3.0)):
             street.put(panel, x, z + 1.5 + 3.0 * k, "fence", farther=1.0)
     elif kind in ("wall", "hedge"):
         scale = (1.0, dice.uniform(1.1, 2.5), 1.0)
         hedge = kind == "hedge"
-        piece = vegetation.hedge() if hedge else barriers.wall(dice.pick(tuple(barriers.WALLS)))
+        piece = vegetation.hedge() if hedge else barriers.wall(dice.pick(street.spec.walls))
         for k in range(int(wide / 4.0)):
             street.put(piece, x, z + 2.0 + 4.0 * k, "tree" if hedge else "wall", scale=scale, farther=1.5)
     elif kind == "park":
@@ -127,7 +131,7 @@ def _plant(street: Street, side: int) -> None:
         kind, gap = dice.pick(spec.tree_kinds), dice.uniform(7.0, 14.0)
         z = dice.uniform(3.0, 3.0 + gap)
         while z < 75.0:
-            size = dice.uniform(0.75, 1.15)
+            size = dice.uniform(0.75, 1.15) * spec.tree_size
             street.taken[side].append((z, 0.8))
             tree, beside = vegetation.tree(kind, dice.below(vegetation.VARIANTS)), side * dice.uniform(0.0, 0.6)
             shadow = (1.6 * size, 1.6 * size, 5.0 * size)
@@ -145,6 +149,19 @@ def _plant(street: Street, side: int) -> None:
         z += gap
 
 
+def _plant_median(street: Street) -> None:
+    """Add trees and bushes on the strip between the directions."""
+    dice, spec = street.dice, street.spec
+    x = street.middle - 0.5 * street.median * street.side
+    z, kind = dice.uniform(5.0, 12.0), dice.pick(spec.tree_kinds)
+    while z < 90.0:
+        if not street.open_at(z, 3.0, 12.0):
+            size = dice.uniform(0.6, 0.9) * spec.tree_size
+            plant = vegetation.tree(kind, dice.below(vegetation.VARIANTS)) if dice.chance(0.6) else vegetation.bush(0)
+            street.put(plant, x, z, "tree", scale=(size, size, size), shadow=(size, size, 4.0 * size))
+        z += dice.uniform(5.0, 11.0)
+
+
 def _furnish(street: Street, side: int) -> None:
     """Add signs, street furniture, people and traffic lights along one pavement."""
     dice, spec, section = street.dice, street.spec, street.sections[side]
@@ -158,6 +175,11 @@ def _furnish(street: Street, side: int) -> None:
         where = street.room(side, 5.0, 25.0, 2.5)
         if where is not None:
             thing, x = barriers.clutter(dice.pick(barriers.CLUTTER)), side * (section.kerb + 1.0)
+            street.put(thing, x, where, "clutter", heading=(float(-side), 0.0), shadow=(0.4, 0.4, 1.0))
+    for _ in range(dice.below(spec.stalls + 1) if spec.stalls else 0):
+        where = street.room(side, 6.0, 40.0, 2.0)
+        if where is not None:
+            thing, x = barriers.clutter(dice.pick(barriers.CLUTTER)), side * (section.walk + 0.8 * section.pavement)
             street.put(thing, x, where, "clutter", heading=(float(-side), 0.0), shadow=(0.4, 0.4, 1.0))
     if section.pavement > 1.5:
         for _ in range(dice.below(5)):

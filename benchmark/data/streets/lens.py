@@ -21,6 +21,8 @@ def expose(image: Image, look: Look, dice: Dice) -> NDArray[np.uint8]:
     image >>= 8
     if look.mix > 0:
         image = _mixed(image, look.mix, dice)
+    if look.veil[1] > 0:
+        _scatter(image, fixed(dice.uniform(*look.veil)))
     grey = luma(image)
     saturation, chroma = fixed(dice.uniform(*look.saturation)), dice.chance(look.chroma)
     edge, noise = fixed(dice.uniform(*look.vignette)), fixed(dice.uniform(*look.noise)) >> 2
@@ -43,8 +45,12 @@ def expose(image: Image, look: Look, dice: Dice) -> NDArray[np.uint8]:
     grain_sum >>= 13
     image += grain_sum
     tone = _tone(fixed(dice.uniform(*look.contrast)), int(dice.uniform(*look.lift)))
+    if look.dark[1] > 0:
+        tone = _darkened(tone, fixed(dice.uniform(*look.dark)))
     image += 256
     finished = np.take(tone, image, mode="clip")
+    if look.compress[1] > 0:
+        finished = _compressed(finished, dice.uniform(*look.compress))
     return np.ascontiguousarray(finished.transpose(1, 2, 0))
 
 
@@ -64,3 +70,47 @@ def _tone(contrast: int, lift: int) -> NDArray[np.uint8]:
     over = np.maximum(curve - 200, 0)
     curve = np.minimum(curve, 200) + 55 * over // (over + 55)
     return np.clip(lift + curve * (255 - lift) // 246, 0, 255).astype(np.uint8)
+
+
+def _darkened(tone: NDArray[np.uint8], amount: int) -> NDArray[np.uint8]:
+    """Blend a tone curve with its cube by amount / 256."""
+    level = tone.astype(np.int32)
+    return (level + ((level * level // 255 * level // 255 - level) * amount >> 8)).astype(np.uint8)
+
+
+def _scatter(image: Image, amount: int) -> None:
+    """Add the image's mean colour, from 1/4 of amount / 256 at the lower edge to all of it at the upper edge."""
+    height, width = image.shape[1:]
+    rise = (256 - np.arange(height, dtype=np.int32) * 192 // height)[:, None] * amount >> 8
+    for k in range(3):
+        image[k] += rise * (int(image[k].sum()) // (height * width)) >> 8
+
+
+# Rows of the 8-point discrete cosine transform (type II), times 2048.
+_COSINES = np.array(
+    [
+        [724, 724, 724, 724, 724, 724, 724, 724],
+        [1004, 851, 569, 200, -200, -569, -851, -1004],
+        [946, 392, -392, -946, -946, -392, 392, 946],
+        [851, -200, -1004, -569, 569, 1004, 200, -851],
+        [724, -724, -724, 724, 724, -724, -724, 724],
+        [569, -1004, 200, 851, -851, -200, 1004, -569],
+        [392, -946, 946, -392, -392, 946, -946, 392],
+        [200, -569, 851, -1004, 1004, -851, 569, -200],
+    ],
+    np.int64,
+)
+
+
+def _compressed(image: NDArray[np.uint8], step: float) -> NDArray[np.uint8]:
+    """Quantise the frequencies of blocks of 8 x 8 pixels, as JPEG does; image (3, H, W)."""
+    height, width = image.shape[1] // 8 * 8, image.shape[2] // 8 * 8
+    blocks = image[:, :height, :width].astype(np.int64).reshape(3, height // 8, 8, width // 8, 8)
+    waves = np.einsum("ij,cyjxk,lk->cyixl", _COSINES, blocks - 128, _COSINES)
+    index = np.arange(8)
+    steps = np.floor(step * (1.0 + 0.5 * (index[:, None] + index)) * float(1 << 22)).astype(np.int64)[:, None, :]
+    waves = (waves + (steps >> 1)) // steps * (steps >> 11)
+    back = np.einsum("ij,cyixl,lk->cyjxk", _COSINES, waves, _COSINES) >> 33
+    out = image.copy()
+    out[:, :height, :width] = np.clip(back.reshape(3, height, width) + 128, 0, 255)
+    return out

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from . import materials as m
 from .camera import Camera
+from .dice import Dice
+from .finish import finish
 from .look import Sample
 from .mesh import Placed
 from .pixels import Image, Plane, blur, fixed
@@ -15,13 +17,17 @@ from .raster import Surfaces
 from .texture import Pattern
 
 
-def lit_surfaces(surfaces: Surfaces, pattern: Pattern, sample: Sample, table: NDArray[np.int32]) -> tuple[Image, Image]:
+def lit_surfaces(
+    surfaces: Surfaces, pattern: Pattern, sample: Sample, table: NDArray[np.int32], dice: Dice
+) -> tuple[Image, Image]:
     """Return the lit surfaces and the emitted light."""
     polygons, seen = surfaces.polygons, surfaces.seen
     slots = np.concatenate([polygons.table["slot"], polygons.table["slot2"]])
     both = np.ascontiguousarray(table[np.tile(polygons.owner, 2), slots].T)
     colour = np.take(both, seen + len(polygons.owner) * pattern.second, axis=1)
     lights = _emitters(surfaces, pattern, sample, colour, seen)
+    if sample.look.finishes:
+        finish(colour, surfaces, pattern, sample.look.finishes, dice)
     ambient, sun = _light(polygons.normal, surfaces, sample)
     cover, contact = _shadows(surfaces, sample, seen)
     shadowless = (ambient[seen] * contact >> 8) * pattern.tone >> 8

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .dice import Dice, circle
+from .finish import Finish
 from .palette import Colours, Rgb
 
 Range = tuple[float, float]
@@ -16,6 +17,7 @@ class Look:
     """A distribution over appearances. Values are drawn uniformly from ranges."""
 
     colours: Colours = field(default_factory=Colours)
+    finishes: tuple[Finish, ...] = ()  # structure of surfaces, in the order of application
     sun: Range = (0.5, 0.9)  # direct light
     ambient: Range = (0.55, 0.7)
     elevation: Range = (0.25, 0.6)  # tangent of half the sun's elevation
@@ -41,6 +43,9 @@ class Look:
     blur: Mapping[int, float] = field(default_factory=lambda: {0: 1.0})  # weight by number of blur passes
     chroma: float = 0.0  # probability of colour at half resolution, as in JPEG
     mix: float = 0.0  # strength of a random mixture of the colour channels
+    dark: Range = (0.0, 0.0)  # underexposure: 1 = cube of the brightness
+    veil: Range = (0.0, 0.0)  # light scattered in the lens or reflected by a windscreen, added towards the top
+    compress: Range = (0.0, 0.0)  # step of the quantised frequencies of blocks of 8 x 8 pixels, in grey levels
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,20 @@ _SKIN: tuple[Rgb, ...] = ((226, 184, 156), (206, 158, 126), (164, 116, 86), (112
 _HAIR: tuple[Rgb, ...] = ((30, 26, 24), (66, 46, 32), (122, 90, 56), (150, 146, 142), (196, 168, 110))
 
 
+_BUSES: tuple[Rgb, ...] = (
+    (196, 34, 32), (236, 186, 40), (226, 224, 218), (44, 104, 168), (64, 138, 84), (226, 120, 36),
+)  # fmt: skip
+_TRAMS: tuple[Rgb, ...] = (
+    (222, 200, 60), (214, 214, 206), (176, 36, 40), (60, 130, 90), (216, 120, 50), (80, 120, 170),
+)  # fmt: skip
+_FENCES: tuple[Rgb, ...] = (
+    (40, 44, 44), (128, 96, 64), (196, 192, 184), (52, 82, 62), (110, 112, 114), (84, 62, 44),
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Colours:
-    """The palette of a domain."""
+    """The palette of a domain: the colours that the kinds of objects have."""
 
     walls: tuple[Rgb, ...] = ((196, 178, 148), (206, 196, 178), (158, 108, 84), (150, 146, 140), (186, 160, 120))
     roofs: tuple[Rgb, ...] = ((142, 74, 56), (96, 70, 62), (88, 90, 96))
@@ -37,6 +48,16 @@ class Colours:
     asphalt: tuple[Rgb, ...] = ((98, 98, 102), (112, 110, 110))
     pavement: tuple[Rgb, ...] = ((168, 162, 154), (154, 150, 148))
     centre_line: Rgb = (234, 234, 230)
+    lines: Rgb = (232, 232, 228)  # the other road markings
+    bark: tuple[Rgb, ...] = ((92, 76, 60),)
+    paints: tuple[tuple[Rgb, float], ...] = _PAINTS  # of cars, with relative weights
+    cabs: tuple[Rgb, ...] = ((206, 206, 204), (170, 32, 32), (36, 72, 140), (226, 170, 30), (60, 110, 70))
+    loads: tuple[Rgb, ...] = ((220, 220, 216), (70, 98, 140), (150, 130, 92), (184, 70, 50), (84, 120, 88))
+    buses: tuple[Rgb, ...] = _BUSES
+    trams: tuple[Rgb, ...] = _TRAMS
+    clothes: tuple[Rgb, ...] = _CLOTHES  # the first six are also those of trousers
+    metals: tuple[Rgb, ...] = ((118, 120, 122), (92, 98, 96), (140, 140, 138), (66, 74, 68))  # of poles
+    fences: tuple[Rgb, ...] = _FENCES
     wild: float = 0.0  # probability that an object has an arbitrary colour
     spread: int = 12
 
@@ -81,7 +102,7 @@ def _ground(d: Dice, c: Colours) -> Sequence[Rgb]:
         road,
         walk,
         vary(d, d.pick(c.grass), c.spread),
-        (232, 232, 228),
+        c.lines,
         _light(walk, 0.18),
         _dark(road, 0.8),
         (118, 112, 108),
@@ -91,37 +112,34 @@ def _ground(d: Dice, c: Colours) -> Sequence[Rgb]:
 
 def _tree(d: Dice, c: Colours) -> Sequence[Rgb]:
     leaf = vary(d, d.pick(c.leaves), c.spread)
-    return leaf, _dark(leaf, 0.72), _light(leaf, 0.14), vary(d, (92, 76, 60), 12)
+    return leaf, _dark(leaf, 0.72), _light(leaf, 0.14), vary(d, c.bark[0] if len(c.bark) == 1 else d.pick(c.bark), 12)
 
 
 def _car(d: Dice, c: Colours) -> Sequence[Rgb]:
-    paint = vary(d, d.weighted(_PAINTS), 10)
+    paint = vary(d, d.weighted(c.paints), 10)
     return paint, _dark(paint, 0.92) if d.chance(0.85) else (30, 30, 33)
 
 
 def _truck(d: Dice, c: Colours) -> Sequence[Rgb]:
-    return (vary(d, d.pick(((206, 206, 204), (170, 32, 32), (36, 72, 140), (226, 170, 30), (60, 110, 70))), 12),
-            vary(d, d.pick(((220, 220, 216), (70, 98, 140), (150, 130, 92), (184, 70, 50), (84, 120, 88))), 14),
+    return (vary(d, d.pick(c.cabs), 12),
+            vary(d, d.pick(c.loads), 14),
             d.pick(_CLOTHES))  # fmt: skip
 
 
 def _bus(d: Dice, c: Colours) -> Sequence[Rgb]:
-    body = vary(
-        d, d.pick(((196, 34, 32), (236, 186, 40), (226, 224, 218), (44, 104, 168), (64, 138, 84), (226, 120, 36))), 12
-    )
+    body = vary(d, d.pick(c.buses), 12)
     return body, d.pick(((236, 234, 228), (52, 54, 60), (180, 30, 34), (30, 70, 140)))
 
 
 def _tram(d: Dice, c: Colours) -> Sequence[Rgb]:
-    body = vary(
-        d, d.pick(((222, 200, 60), (214, 214, 206), (176, 36, 40), (60, 130, 90), (216, 120, 50), (80, 120, 170))), 12
-    )
+    body = vary(d, d.pick(c.trams), 12)
     return body, d.pick(((232, 230, 222), (44, 50, 60), (140, 24, 30)))
 
 
 def _person(d: Dice, c: Colours) -> Sequence[Rgb]:
-    return (vary(d, d.pick(_CLOTHES), 16), vary(d, d.pick(_CLOTHES[:6]), 14), vary(d, d.pick(_SKIN), 8), d.pick(_HAIR),
-            vary(d, (44, 38, 36), 14), d.pick(_CLOTHES))  # fmt: skip
+    return (vary(d, d.pick(c.clothes), 16), vary(d, d.pick(c.clothes[:6]), 14), vary(d, d.pick(_SKIN), 8),
+            d.pick(_HAIR),
+            vary(d, (44, 38, 36), 14), d.pick(c.clothes))  # fmt: skip
 
 
 def _cycle(d: Dice, c: Colours) -> Sequence[Rgb]:
@@ -137,7 +155,7 @@ def _cycle(d: Dice, c: Colours) -> Sequence[Rgb]:
 
 
 def _metal(d: Dice, c: Colours) -> Sequence[Rgb]:
-    grey = vary(d, d.pick(((118, 120, 122), (92, 98, 96), (140, 140, 138), (66, 74, 68))), 12)
+    grey = vary(d, d.pick(c.metals), 12)
     return grey, _light(grey, 0.3), d.pick(((36, 38, 40), (36, 38, 40), (196, 152, 30), (30, 56, 46)))
 
 
@@ -147,9 +165,7 @@ def _sign(d: Dice, c: Colours) -> Sequence[Rgb]:
 
 
 def _fence(d: Dice, c: Colours) -> Sequence[Rgb]:
-    main = vary(
-        d, d.pick(((40, 44, 44), (128, 96, 64), (196, 192, 184), (52, 82, 62), (110, 112, 114), (84, 62, 44))), 12
-    )
+    main = vary(d, d.pick(c.fences), 12)
     return main, _dark(main, 0.85)
 
 

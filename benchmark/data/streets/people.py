@@ -31,7 +31,7 @@ Spot = tuple[float, float]
 
 # Palette slots of a person: 0 top, 1 trousers, 2 skin, 3 hair, 4 shoes, 5 bag; of a rider's vehicle: 6 frame, 7 seat.
 TOP, TROUSERS, FLESH, HAIR, SHOES, BAG, FRAME, SEAT = range(8)
-POSES = ("stand", "walk", "stride", "back", "dress")
+POSES = ("stand", "walk", "stride", "back", "dress", "robe", "umbrella")
 
 
 def _limb(shape: Shape, a: Spot, b: Spot, wide: float, slot: int, material: int) -> None:
@@ -60,17 +60,17 @@ def _head(shape: Shape, x: float, y: float, *, behind: bool, helmet: bool) -> No
 def person(pose: str) -> Template:
     """Return a person 1.75 m tall in one of POSES, facing the viewer or turned away."""
     shape = Shape(PERSON)
-    spread = {"stand": 0.10, "walk": 0.18, "stride": 0.30, "back": 0.14, "dress": 0.10}[pose]
+    spread = {"walk": 0.18, "stride": 0.30, "back": 0.14, "umbrella": 0.14}.get(pose, 0.10)
     for side in (-1, 1):
         foot = side * spread
         _limb(shape, (foot, 0.05), (side * 0.09, 0.85), 0.17, TROUSERS, CLOTH)
         _limb(shape, (foot - 0.1, 0.05), (foot + 0.12, 0.05), 0.10, SHOES, RUBBER)
-    swing = {"stand": 0.27, "walk": 0.33, "stride": 0.40, "back": 0.30, "dress": 0.28}[pose]
+    swing = {"stand": 0.27, "walk": 0.33, "stride": 0.40, "back": 0.30}.get(pose, 0.28)
     for side in (-1, 1):
         _limb(shape, (side * swing, 0.86), (side * 0.20, 1.40), 0.12, TOP, CLOTH)
         shape.flat([(side * swing + 0.055 * c, 0.80 + 0.06 * s) for c, s in RING10], FLESH, SKIN)
-    hem = 0.55 if pose == "dress" else 0.80
-    flare = 0.30 if pose == "dress" else 0.18
+    hem = {"dress": 0.55, "robe": 0.12}.get(pose, 0.80)
+    flare = {"dress": 0.30, "robe": 0.34}.get(pose, 0.18)
     shape.flat(
         [
             (-flare, hem),
@@ -91,6 +91,9 @@ def person(pose: str) -> Template:
         shape.flat([(0.26, 0.62), (0.48, 0.62), (0.46, 0.86), (0.28, 0.86)], BAG, PLASTIC)
     _limb(shape, (0.0, 1.42), (0.0, 1.56), 0.10, FLESH, SKIN)
     _head(shape, 0.0, 1.61, behind=pose == "back", helmet=False)
+    if pose == "umbrella":
+        _limb(shape, (0.26, 1.1), (0.16, 2.1), 0.04, DARK, METAL)
+        shape.flat([(0.16 + 0.72 * c, 1.86 + 0.38 * s) for c, s in RING12[:7]], BAG, CLOTH)
     return shape.done()
 
 

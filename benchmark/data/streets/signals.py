@@ -30,7 +30,11 @@ from .materials import (
 from .mesh import Shape, Template
 
 # Palette slots of the objects in this file: 0 pole, 1 lit edge of the pole, 2 housing or board.
-SIGNS = ("limit", "warning", "stop", "yield", "priority", "parking", "direction", "diamond", "noentry", "plate")
+SIGNS = (
+    "limit", "warning", "stop", "yield", "priority", "parking", "direction", "diamond", "noentry", "plate", "order",
+    "town",
+    "chevron", "shield",
+)  # fmt: skip
 FROM_BEHIND = 3  # no lamp visible; used instead of the index of the lit lamp
 
 
@@ -124,6 +128,19 @@ _FACES: dict[str, tuple[tuple[tuple[float, Ring, int], ...], tuple[tuple[float, 
     "parking": (
         (),
         ((-1.0, 1.0, -1.0, 1.0, BLUE), (-0.4, -0.12, -0.65, 0.65, WHITE), (-0.12, 0.4, -0.05, 0.6, WHITE)),
+    ),
+    "order": (
+        ((1.0, RING12, WHITE), (0.92, RING12, BLUE)),
+        ((-0.1, 0.1, -0.6, 0.5, WHITE), (-0.4, 0.4, 0.2, 0.4, WHITE)),
+    ),
+    "town": ((), ((-1.6, 1.6, -0.6, 0.6, BLACK), (-1.5, 1.5, -0.5, 0.5, YELLOW), (-1.1, 1.1, -0.15, 0.15, BLACK))),
+    "chevron": (
+        (),
+        ((-1.3, 1.3, -0.8, 0.8, BLACK), *((-1.1 + 0.8 * k, -0.7 + 0.8 * k, -0.7, 0.7, YELLOW) for k in range(3))),
+    ),
+    "shield": (
+        ((1.1, _DOWN, WHITE), (0.9, _DOWN, GREEN)),
+        ((-1.0, 1.0, 0.3, 1.0, GREEN), (-0.5, 0.5, 0.5, 0.8, WHITE)),
     ),
     "plate": (
         (),

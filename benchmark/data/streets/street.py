@@ -49,6 +49,17 @@ class Layout:
         default_factory=lambda: {"car": 10.0, "truck": 1.4, "bus": 1.2, "motorcycle": 1.0, "bicycle": 1.0}
     )
     bodies: tuple[str, ...] = ("hatch", "saloon", "estate", "suv", "van")
+    trucks: tuple[str, ...] = ("box", "tarp", "bed")
+    poses: tuple[str, ...] = ("stand", "walk", "stride", "back", "dress")
+    fences: tuple[str, ...] = ("bars", "planks", "mesh", "rail")
+    walls: tuple[str, ...] = ("brick", "concrete", "plaster")
+    roofs: tuple[str, ...] = ()  # kinds of roof in place of `gable`, if not empty
+    fronts: tuple[str, ...] = ()  # what is built on the front of a house, "none" included; empty: nothing
+    windows: float = 0.0  # width of windows as a fraction of their period; 0: that of the facade
+    widths: tuple[int, ...] = (8, 10, 12, 14)  # of houses, metres
+    tree_size: float = 1.0  # factor on the size of trees
+    median: Range = (0.0, 0.0)  # width of a planted strip between the directions
+    stalls: int = 0  # largest number of additional pieces of street furniture on each side
     signs: tuple[str, ...] = tuple(
         ["limit", "warning", "priority", "parking", "yield", "noentry", "stop", "direction", "plate"]
     )
@@ -101,7 +112,8 @@ class Street:
         own = dice.below(lanes)
         # Lane centres: the ego lane is at x = 0; oncoming lanes are on the other side of the middle line.
         self.same = [(k - own) * self.lane * self.side for k in range(ahead)]
-        self.oncoming = [-(own + 1 + k) * self.lane * self.side for k in range(lanes)]
+        self.median = dice.uniform(*spec.median) if spec.median[1] > 0 else 0.0
+        self.oncoming = [-((own + 1 + k) * self.lane + self.median) * self.side for k in range(lanes)]
         centres = self.same + self.oncoming
         self.parking = {-1: dice.chance(spec.parking), 1: dice.chance(spec.parking)}
         self.rails = dice.pick(self.oncoming[:1] + self.same[-1:]) if dice.chance(spec.tram) else None
@@ -155,6 +167,11 @@ class Street:
         """Return the edges of the lanes, from left to right."""
         half = 0.5 * self.lane
         return sorted({round(c + offset, 3) for c in self.same + self.oncoming for offset in (-half, half)})
+
+    @property
+    def middle(self) -> float:
+        """Edge of the lanes of the ego direction towards the oncoming ones."""
+        return min(self.same, key=lambda c: c * self.side) - 0.5 * self.lane * self.side
 
     def open_at(self, z: float, before: float, after: float) -> bool:
         """Return whether z is in the side street or within the given distances of it."""

@@ -19,7 +19,7 @@ def shade(surfaces: Surfaces, pattern: Pattern, dice: Dice, look: Look) -> NDArr
     """Return the RGB image (H, W, 3) of the surfaces with the given appearance."""
     sample = Sample.draw(dice, look)
     table = palettes(surfaces.placed, look.colours, dice)
-    image, glow = lit_surfaces(surfaces, pattern, sample, table)
+    image, glow = lit_surfaces(surfaces, pattern, sample, table, dice)
     if sample.snow > 0:
         snow(image, surfaces, pattern, sample)
     haze(image, surfaces, sample, dice)

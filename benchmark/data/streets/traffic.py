@@ -13,7 +13,7 @@ def add_person(street: Street, x: float, z: float) -> None:
     dice = street.dice
     size = dice.uniform(0.92, 1.08) if not dice.chance(0.12) else dice.uniform(0.6, 0.75)
     wide = dice.pick((-1.0, 1.0)) * size * 1.1
-    body = people.person(dice.pick(people.POSES))
+    body = people.person(dice.pick(street.spec.poses))
     street.put(body, x, z, "person", scale=(wide, size, size), shadow=(0.25, 0.2, 1.7))
 
 
@@ -38,7 +38,7 @@ def add_vehicle(
     if kind == "car":
         template, size = vehicles.car(dice.pick(street.spec.bodies)), (0.93, 2.3, 1.5)
     elif kind == "truck":
-        template, size = vehicles.truck(dice.pick(vehicles.TRUCKS)), (1.25, 4.2, 3.3)
+        template, size = vehicles.truck(dice.pick(street.spec.trucks)), (1.25, 4.2, 3.3)
     elif kind == "bus":
         template, size = vehicles.bus(2 if dice.chance(0.2) else 1), (1.27, 5.8, 3.1)
     elif kind == "tram":

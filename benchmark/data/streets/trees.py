@@ -23,17 +23,19 @@ import psutil
 
 from benchmark.common.errors import UserError, nearest
 
-from .domains import DOMAINS, VERSION
+from .domains import VERSION
+from .factors import FACTORS, STRENGTHS, find_domain
 
 MANIFEST = "manifest.json"
 CHUNK = 25  # images per task of a worker
 _USUAL, _ADVERSE = {"train": 300, "val": 150}, {"train": 75, "val": 60}
-# Number of images by dataset, look (a domain's name) and part.
+# Number of images by dataset, look (a domain's name, or a factor with its strength) and part.
 COUNTS: Mapping[str, Mapping[str, Mapping[str, int]]] = {
     "streets": {
         "game": {"train": 600, "val": 100, "test": 100},
         "overcast": _USUAL, "dashcam": _USUAL, "worldwide": _USUAL,
         "fog": _ADVERSE, "night": _ADVERSE, "rain": _ADVERSE, "snow": _ADVERSE,
+        **{f"{name}-{strength}": {"val": 40} for name in FACTORS for strength in STRENGTHS},
     },
     "streets-large": {"game": {"train": 400, "val": 60, "test": 60}},
 }  # fmt: skip
@@ -237,10 +239,10 @@ def write_pictures(folder: Path, images: list[Image]) -> dict[str, tuple[int, st
 
     written = {}
     for each in images:
-        quality = DOMAINS[each.domain].jpeg
-        image, label = encode(render(each.domain, each.seed, each.size), quality)
+        domain = find_domain(each.domain)
+        image, label = encode(render(domain, each.seed, each.size), domain.jpeg)
         for path, data in (
-            (f"images/{each.id}.{'png' if quality is None else 'jpg'}", image), (f"labels/{each.id}.png", label)
+            (f"images/{each.id}.{'png' if domain.jpeg is None else 'jpg'}", image), (f"labels/{each.id}.png", label)
         ):  # fmt: skip
             written[path] = _save(folder / path, data)
     return written

@@ -10,11 +10,11 @@ from .materials import FOLIAGE, LEAVES, VEGETATION, WOOD
 from .mesh import Shape, Template
 
 # Palette slots of a plant: 0 leaves, 1 leaves in shade, 2 leaves in light, 3 bark.
-TREES = ("round", "tall", "broad", "conifer", "palm", "bare")
+TREES = ("round", "tall", "broad", "conifer", "palm", "bare", "poplar", "umbrella", "weeping", "layered", "scrub")
 VARIANTS = 4
 # Half width and half height of each crown.
-_CROWNS = {"round": (1.9, 2.1), "tall": (1.0, 2.9), "broad": (2.8, 1.7)}
-_TRUNKS = {"round": 2.4, "tall": 1.4, "broad": 2.6, "bare": 2.6}
+_CROWNS = {"round": (1.9, 2.1), "tall": (1.0, 2.9), "broad": (2.8, 1.7), "poplar": (0.8, 4.2), "umbrella": (3.0, 0.8)}
+_TRUNKS = {"round": 2.4, "tall": 1.4, "broad": 2.6, "bare": 2.6, "poplar": 0.8, "umbrella": 4.6}
 
 
 def _leaves(shape: Shape, outline: list[tuple[float, float]], slot: int, clump: float = 0.5) -> None:
@@ -41,6 +41,8 @@ def tree(kind: str, variant: int) -> Template:
         _conifer(shape, dice)
     elif kind == "palm":
         _palm(shape, dice)
+    elif kind in ("weeping", "layered", "scrub"):
+        {"weeping": _weeping, "layered": _layered, "scrub": _scrub}[kind](shape, dice)
     else:
         trunk = _TRUNKS[kind]
         _branch(shape, (0.0, 0.0), (0.0, trunk + 1.0), 0.40, 0.26)
@@ -69,6 +71,36 @@ def _palm(shape: Shape, dice: Dice) -> None:
         _leaves(shape, [(0.25, 6.0), tip, (middle[0], middle[1] + 0.12), (0.25, 6.3)], k % 3, clump=0.3)
 
 
+def _weeping(shape: Shape, dice: Dice) -> None:
+    """Add a dome of leaves with curtains that hang from it."""
+    _branch(shape, (0.0, 0.0), (0.0, 3.4), 0.5, 0.3)
+    _leaves(shape, [(2.3 * c, 4.0 + 1.6 * s) for c, s in RING12], 0)
+    for k in range(9):
+        x, foot = -2.4 + 0.6 * k, dice.uniform(0.7, 2.2)
+        top = 4.9 - 0.2 * (k - 4) * (k - 4)
+        _leaves(shape, [(x - 0.2, foot), (x + 0.2, foot), (x + 0.36, top), (x - 0.36, top)], k % 3, clump=0.25)
+
+
+def _layered(shape: Shape, dice: Dice) -> None:
+    """Add flat layers of leaves with gaps between them."""
+    _branch(shape, (0.0, 0.0), (0.2, 5.8), 0.34, 0.14)
+    for k in range(4):
+        half, y, x = 2.6 - 0.45 * k, 2.2 + 1.2 * k, dice.uniform(-0.5, 0.5)
+        _branch(shape, (0.0, y - 0.5), (x + 0.5 * half, y), 0.16, 0.08)
+        _leaves(shape, [(x + half * c, y + 0.42 * s) for c, s in RING12], k % 3, clump=0.35)
+
+
+def _scrub(shape: Shape, dice: Dice) -> None:
+    """Add a low tree with several thin stems and small separate clumps."""
+    for k in range(4):
+        x = 1.1 * (k - 1.5) + dice.uniform(-0.2, 0.2)
+        top = 2.6 + dice.uniform(0.0, 1.2)
+        _branch(shape, (0.15 * (k - 1.5), 0.0), (x, top), 0.16, 0.08)
+        for _ in range(3):
+            side, up = dice.uniform(-0.7, 0.7), dice.uniform(-0.6, 0.7)
+            _lump(shape, dice, x + side, top + up, dice.uniform(0.4, 0.75), 2 if up > 0.2 else k % 2)
+
+
 def _twigs(shape: Shape, dice: Dice, trunk: float) -> None:
     for k in range(9):
         x = dice.uniform(-0.2, 0.2)
@@ -84,7 +116,7 @@ def _crown(shape: Shape, dice: Dice, kind: str, trunk: float, variant: int) -> N
     wide, high = _CROWNS[kind]
     y = trunk + high
     _leaves(shape, [(0.82 * wide * c, y + 0.92 * high * s) for c, s in RING12], 0)
-    radius = 0.52 * wide if kind != "tall" else 0.7
+    radius = {"tall": 0.7, "poplar": 0.6, "umbrella": 0.8}.get(kind, 0.52 * wide)
     for k, (c, s) in enumerate(RING12):
         if k % 2 == variant % 2:
             _lump(shape, dice, 0.72 * wide * c, y + 0.72 * high * s, radius, 1 if s < 0.3 else 0)
