@@ -10,6 +10,9 @@ import yaml
 
 from benchmark import protocol
 from benchmark.common.errors import UserError
+from benchmark.data import streets
+from benchmark.runs.scored import OWN
+from benchmark.tables.factors import steps
 
 STREETS = yaml.safe_load((protocol.FOLDER / "streets.yaml").read_text(encoding="utf-8"))
 GTA5, SYNTHIA = {"dataset": "gta5", "split": "train"}, {"dataset": "synthia", "split": "train"}
@@ -290,3 +293,15 @@ def test_streets_to_photos_tunes_on_no_photograph(variant: str) -> None:
     assert {fixed.validation.dataset, *(split.dataset for split in fixed.sources)} == {"streets-large"}
     lists = [split.frames for split in fixed.targets.values()]
     assert all((frames is None) == (variant == "@full" or "tune" in variant) for frames in lists)
+
+
+def test_streets_factors_trains_as_streets_and_changes_each_factor_in_three_steps() -> None:
+    plain, factors = protocol.load("streets"), protocol.load("streets@factors")
+    assert factors.trained == plain.name
+    stated = [{name: value for name, value in each.fields().items() if name not in OWN} for each in (plain, factors)]
+    assert stated[0] == stated[1]
+    assert {name: set(places) for name, places in steps(factors.targets).items()} == {
+        name: {0, 1, 2, 3} for name in streets.FACTORS
+    }
+    counts = {streets.find_part(split.dataset, split.split).count for split in factors.targets.values()}
+    assert counts == {factors.validation.limit}, "strength 0 is the source on the same scenes"
