@@ -69,6 +69,7 @@ def load(name: str, variant: str | None = None) -> Protocol:
             content["targets"] = {name: split for name, split in content["targets"].items() if split is not None}
     _embed_label_sets(content, path.parent)
     _embed_frames(content, path.parent)
+    _embed_searched(content)
     content["name"] = path.stem + (f"@{variant}" if variant else "")
     try:
         fixed = Protocol.model_validate(content)
@@ -136,6 +137,18 @@ def _embed_frames(content: dict[str, Any], folder: Path) -> None:
                 except (OSError, UnicodeDecodeError) as error:
                     raise UserError(f"{path}: {name}.frames: cannot be read: {error}") from None
                 section[name] = {**split, "frames": ids}
+
+
+def _embed_searched(content: dict[str, Any]) -> None:
+    """Replace the name of a protocol in ``searched`` by what it states for the same backbone.
+
+    Raises:
+        UserError: there is no such protocol.
+    """
+    stated = content.get("searched")
+    for backbone, methods in list(stated.items()) if isinstance(stated, dict) else ():
+        if isinstance(methods, str):
+            stated[backbone] = load(methods).searched.get(backbone, {})
 
 
 def shortened(fixed: Protocol) -> Protocol:

@@ -233,8 +233,9 @@ class Protocol(Part):
         backbone: the default backbone.
         settings: hyperparameters of methods that depend on the protocol's image sizes, by method. Like those in
             ``searched``, they are stored in each record and are not part of the fingerprint.
-        searched: hyperparameters found by ``python -m benchmark tune`` for the default backbone, by method: the same
-            search for every method, on held-out source images. Not used with another backbone.
+        searched: hyperparameters found by ``python -m benchmark tune``, by backbone and method: the same search for
+            every method, on held-out source images. In a YAML file, the name of another protocol instead of a
+            backbone's methods takes those found there.
     """
 
     LATER = frozenset({"trained", "vfm", "label_sets"})
@@ -260,7 +261,7 @@ class Protocol(Part):
     vfm: FoundationModel = FoundationModel()
     backbone: str
     settings: dict[str, dict[str, Any]] = {}
-    searched: dict[str, dict[str, Any]] = {}
+    searched: dict[str, dict[str, dict[str, Any]]] = {}
 
     @model_validator(mode="after")
     def _room(self) -> Protocol:

@@ -145,10 +145,9 @@ class RunSpec:
         return {**self.protocol.settings.get(self._parent(), {}), **self._stated(self.protocol.settings)}
 
     def _searched(self) -> Mapping[str, Any]:
-        """Return the searched values of this method, or of the method it is an arm of, for the searched backbone."""
-        if self.backbone != self.protocol.backbone:
-            return {}
-        return {**self.protocol.searched.get(self._parent(), {}), **self._stated(self.protocol.searched)}
+        """Return the searched values of this method, or of the method it is an arm of, for the backbone."""
+        table = self.protocol.searched.get(self.backbone, {})
+        return {**table.get(self._parent(), {}), **self._stated(table)}
 
     def _parent(self) -> str:
         """Return the method that this one is an arm of; empty if it is none."""

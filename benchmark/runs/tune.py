@@ -199,7 +199,8 @@ def _print(coarse: Sequence[Record], full: Sequence[Record]) -> None:
     print(tables.markdown(trials.table(coarse)))
     if full:
         print(tables.markdown(trials.table(full, flat)))
-    print(yaml.safe_dump({"searched": trials.choose(full), "flat": flat}, sort_keys=False).rstrip())
+    found = {"searched": {coarse[0].backbone: trials.choose(full)}, "flat": flat}
+    print(yaml.safe_dump(found, sort_keys=False).rstrip())
 
 
 def _has_rate(method: str) -> bool:

@@ -13,7 +13,7 @@ from benchmark.tables.layout import Table
 
 TABLES = {
     1: ("streets-to-photos", "streets"),  # main comparison
-    2: ("streets-to-photos",),  # by class
+    2: ("streets",),  # by class: the photographs are scored in merged classes
     3: ("streets-adverse",),  # adverse weather
     4: ("streets", "streets-to-photos"),  # selection criteria
     5: ("streets", "streets-to-photos"),  # feature perturbation

@@ -131,7 +131,7 @@ def test_a_record_of_other_hyperparameters_than_the_protocol_is_refused(
 ) -> None:
     """Learning rates are not part of a protocol's fingerprint, since each method has its own."""
     first, second, another = (
-        job_of(tiny_protocol(searched={"bitfit": {"lr": lr}}), tiny_data, tmp_path, "bitfit")
+        job_of(tiny_protocol(searched={"vit-tiny-random": {"bitfit": {"lr": lr}}}), tiny_data, tmp_path, "bitfit")
         for lr in (1e-3, 2e-3, "1e-3")
     )
     assert first.record == second.record

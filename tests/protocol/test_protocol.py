@@ -21,10 +21,10 @@ FULL_SIZE = [name for name in protocol.available() if "-to-" in name and not nam
 FINGERPRINTS = {
     "camvid": "845027c124428516043e65402266f84801752ac39a0cb11756ebe69091054059",
     "camvid@quick": "7380d5b7a5f7f1d2983c669e93b7fcad499daa4a06b59bbdbd29ed163b9bf2e4",
-    "streets": "e8544416ffd4b671a53e043e7388bf2e3e78c748711a0a54c8e645fd05aab43f",
+    "streets": "36bc5aa5df6808635e4ad6fe76caf0d48cfc4824127d8187f774b53444835977",
     "streets@quick": "33231d8af266a17035dd6a47471e2e18879e34237a0a1ed2136870ae1c2789d0",
-    "streets@tune": "213c60355596150783aed3b8984c642a030bb1a2ab4d8b14e634aeb9985d9fe4",
-    "streets@tune-short": "6107f245b38aa3991f0c0ea33e3acae10894be45edf55120586e14dfaa1ccb74",
+    "streets@tune": "d2944a6bfb10424758820fe8959be4692cde97894fab983a0ff4e2d32d7e8e93",
+    "streets@tune-short": "0e8f53a7df588cdcc8b43a11721886f278faacf953ae65ebe49c9d7d765d98e8",
     "streets@check": "b4ea4a93667d905a00d136779d4227918dc2ec55fea862579733c5d71a9b2214",
     "streets-adverse": "3415f9f76b04a0cfe90a302f20f3208494adcb0b05f1c3dbc3bd31f5d36ac4d8",
 }
@@ -117,7 +117,10 @@ def test_a_variant_removes_a_target_by_null() -> None:
 
 
 def test_searched_hyperparameters_do_not_change_the_fingerprint(tmp_path: Path) -> None:
-    plain, other = protocol.load(written(tmp_path, {})), written(tmp_path, {"searched": {"lora": {"lr": 0.5}}})
+    plain, other = (
+        protocol.load(written(tmp_path, {})),
+        written(tmp_path, {"searched": {"vit-tiny-streets": {"lora": {"lr": 0.5}}}}),
+    )
     assert protocol.load(other).fingerprint() == plain.fingerprint()
 
 
@@ -305,3 +308,13 @@ def test_streets_factors_trains_as_streets_and_changes_each_factor_in_three_step
     }
     counts = {streets.find_part(split.dataset, split.split).count for split in factors.targets.values()}
     assert counts == {factors.validation.limit}, "strength 0 is the source on the same scenes"
+
+
+def test_rates_found_on_another_protocol_can_be_taken_over(tmp_path: Path) -> None:
+    there = protocol.load("streets").searched["vit-tiny-streets"]
+    assert there
+    fixed = protocol.load(written(tmp_path, {"searched": {"vit-tiny-streets": "streets", "dinov2-s": "streets"}}))
+    assert fixed.searched == {"vit-tiny-streets": there, "dinov2-s": {}}
+    assert protocol.load("streets-adverse").searched["vit-tiny-streets"] == there
+    with pytest.raises(UserError, match="unknown protocol 'street'"):
+        protocol.load(written(tmp_path, {"searched": {"vit-tiny-streets": "street"}}))

@@ -121,7 +121,7 @@ def test_a_suffix_adds_feature_perturbation_to_any_method() -> None:
 
 def test_a_perturbed_method_inherits_the_plain_ones_hyperparameters() -> None:
     table = {"vpt": {"lr": 0.25, "prompts": 7}, "vpt+perturbed": {"lr": 0.5}}
-    fixed = protocol.load("streets").model_copy(update={"settings": {}, "searched": table})
+    fixed = protocol.load("streets").model_copy(update={"settings": {}, "searched": {"vit-tiny-streets": table}})
     common: dict[str, Any] = {"data_root": Path("data"), "folder": Path("runs")}
     found = [
         (job.spec.make_method().settings.lr, job.spec.make_method().settings.prompts)
@@ -176,9 +176,9 @@ def test_every_method_states_the_origin_of_its_hyperparameters(name: str) -> Non
     assert kind.source
 
 
-def test_searched_values_apply_to_the_protocols_backbone_and_the_users_override_them() -> None:
+def test_searched_values_apply_to_their_backbone_and_the_users_override_them() -> None:
     fixed = protocol.load("streets").model_copy(
-        update={"settings": {"vpt": {"prompts": 7}}, "searched": {"vpt": {"lr": 0.25}}}
+        update={"settings": {"vpt": {"prompts": 7}}, "searched": {"vit-tiny-streets": {"vpt": {"lr": 0.25}}}}
     )
     common: dict[str, Any] = {"data_root": Path("data"), "folder": Path("runs")}
     (own,) = request.plan(fixed, fixed.backbone, ["vpt"], [0], {}, **common)
@@ -200,7 +200,7 @@ def test_an_ablation_uses_the_learning_rate_of_its_method(name: str) -> None:
     assert kind.arm_of in registry.main_methods()
     job, *_ = request.plan(fixed, fixed.backbone, [name], [0], {}, data_root=Path("data"), folder=Path("runs"))
     method = job.spec.make_method()
-    assert method.settings.lr == fixed.searched[kind.arm_of]["lr"] != kind.Settings().lr
+    assert method.settings.lr == fixed.searched[fixed.backbone][kind.arm_of]["lr"] != kind.Settings().lr
     assert job.spec.origins(method)["lr"] == "search"
 
 

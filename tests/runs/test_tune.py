@@ -44,6 +44,7 @@ def search(root: Path, *methods: str, rates: str = "1e-3,1e-2", given: tuple[str
 
 def printed(text: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(text[text.index("searched:") :])
+    ((_, found["searched"]),) = found["searched"].items()  # of one backbone
     return found
 
 
