@@ -146,9 +146,11 @@ def _embed_searched(content: dict[str, Any]) -> None:
         UserError: there is no such protocol.
     """
     stated = content.get("searched")
-    for backbone, methods in list(stated.items()) if isinstance(stated, dict) else ():
-        if isinstance(methods, str):
-            stated[backbone] = load(methods).searched.get(backbone, {})
+    if isinstance(stated, dict):
+        content["searched"] = {
+            backbone: load(methods).searched.get(backbone, {}) if isinstance(methods, str) else methods
+            for backbone, methods in stated.items()
+        }
 
 
 def shortened(fixed: Protocol) -> Protocol:

@@ -39,8 +39,8 @@ READERS = {name: registry.find("dataset", name) for name in streets.COUNTS}
 DIGESTS = {
     "game": "43dd05965caf055017cdd7f4",
     "overcast": "9ba4481d32b63707cdf343a3",
-    "dashcam": "1621d9ad81db5cd2a5578191",
-    "worldwide": "8ba1e63aab856d54c0247696",
+    "dashcam": "7a783db1039bad54b5390600",
+    "worldwide": "8e8063c88634ded9ab730eb8",
     "fog": "a2325e20443728328d06a565",
     "night": "c15d983ce18db6dcfd5223a1",
     "rain": "bbfad48262e2602f38fab8f0",

@@ -46,17 +46,17 @@ def building(
     storey = 3.3 if facade in ("glass", "concrete") else 2.95
     top = ground + storey * (floors - 1)
     fill = windows or (0.80 if facade == "glass" else 0.50)
-    windows: dict[str, Any] = {"texture": WINDOWS, "slot2": WINDOW}
+    panes: dict[str, Any] = {"texture": WINDOWS, "slot2": WINDOW}
     grid = (period, ground, fill, 0.0)
     base = shape.box(
-        -DEPTH, 0.0, 0.0, ground, -half, half, 1 if shop else 0, material, faces="bf", params=grid, **windows
+        -DEPTH, 0.0, 0.0, ground, -half, half, 1 if shop else 0, material, faces="bf", params=grid, **panes
     )
     if shop:
         pane = (wide / max(1, round(wide / 4.5)), ground, 0.84, 0.0)
         shape.poly(base["r"], 1, material, texture=SHOPS, slot2=WINDOW, params=pane, one_sided=True)
         shape.decal(base["r"], 0.02, 0.98, 0.76, 0.94, 4, PAINT)
     else:
-        shape.poly(base["r"], 0, material, params=grid, one_sided=True, **windows)
+        shape.poly(base["r"], 0, material, params=grid, one_sided=True, **panes)
         shape.decal(base["r"], 0.0, 1.0, 0.0, 0.14, 1, CONCRETE)
         for u in (0.18, 0.68):
             shape.decal(base["r"], u - 0.35 / wide, u + 1.35 / wide, 0.0, 0.84, 3, CONCRETE)
@@ -64,7 +64,7 @@ def building(
     if floors > 1:
         shape.piece(bias=-0.1)
         grid = (period, storey, fill, 0.0)
-        upper = shape.box(-DEPTH, 0.0, ground, top, -half, half, 0, material, faces="bfr", params=grid, **windows)
+        upper = shape.box(-DEPTH, 0.0, ground, top, -half, half, 0, material, faces="bfr", params=grid, **panes)
         shape.decal(upper["r"], 0.0, 1.0, 0.0, 0.25 / max(top - ground, 1.0), 3, CONCRETE)
     _roof(shape, roof, wide, top)
     if front != "none":

@@ -86,6 +86,10 @@ def _mix(a: tuple[int, int, int], b: tuple[int, int, int], share: float) -> tupl
     return tuple(int(x + (y - x) * share) for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
 
 
+def _scaled(span: tuple[float, float], by: float) -> tuple[float, float]:
+    return by * span[0], by * span[1]
+
+
 def _light(step: int) -> _Moved:
     """From a low sun to dusk and night."""
     night, sun = 0.25 * step - 0.1, 0.75 - 0.25 * step
@@ -106,7 +110,7 @@ def _weather(step: int) -> _Moved:
 
 def _lens(step: int) -> _Moved:
     """A wider angle, vignetting and scattered light."""
-    layout = replace(GAME, focal=tuple((1.0 - 0.12 * step) * f for f in GAME.focal))
+    layout = replace(GAME, focal=_scaled(GAME.focal, 1.0 - 0.12 * step))
     return layout, replace(GAME_LOOK, vignette=(0.2 * step, 0.2 * step), veil=(0.15 * step, 0.15 * step))
 
 
@@ -117,7 +121,7 @@ def _sensor(step: int) -> _Moved:
 
 def _pose(step: int) -> _Moved:
     """A higher camera that looks down and aside and is tilted."""
-    high = tuple(h * (1.0 + 0.3 * step) for h in GAME.height)
+    high = _scaled(GAME.height, 1.0 + 0.3 * step)
     return replace(GAME, height=high, yaw=0.03 + 0.04 * step, pitch=(0.0, 0.03 * step), roll=0.02 * step), GAME_LOOK
 
 
