@@ -13,7 +13,7 @@ from .look import Look
 from .street import Layout
 from .world import GAME, GAME_LOOK, WORLD_LAYOUTS, WORLD_LOOKS
 
-# Increase it whenever a rendered image changes, together with the streams of the domains that change.
+# Increase it whenever a rendered image changes, together with ``stream`` of the domains that change.
 VERSION = "2"
 
 
@@ -21,10 +21,11 @@ VERSION = "2"
 class Domain:
     """A distribution over streets: each street draws one layout and one look, uniformly.
 
+    ``stream`` seeds the RNG of all its frames. It consists of the version in which its images last changed and a word,
+    and stays the same as long as the images do.
+
     Attributes:
         name: name of the domain.
-        stream: seeds the RNG of all its frames: the version in which its images last changed, and a word. It stays the
-            same as long as the images do.
         layouts, looks: what a street draws from.
         jpeg: quality of its image files in JPEG; None for PNG.
     """

@@ -1,8 +1,8 @@
 """One factor at a time: the source domain with a single factor moved, in three steps.
 
-The scenes are those of the source: ``factor(...)`` has the source's stream, so that image k shows the source's street
-k. Texture, palette, light, weather and sensor change pixels alone; lens and pose change the view, and with it which
-objects are visible and their colours; shapes changes the objects.
+The scenes are those of the source: ``factor(...)`` has the source's ``stream``, so that image k shows the source's
+street k. Texture, palette, light, weather and sensor change pixels alone; lens and pose change the view, and with it
+which objects are visible and their colours; shapes changes the objects.
 """
 
 from __future__ import annotations

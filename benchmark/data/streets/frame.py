@@ -47,7 +47,7 @@ def _domain(name: str | Domain) -> Domain:
 def render(domain: str | Domain, seed: int, size: tuple[int, int] = (128, 256), style: int | None = None) -> Frame:
     """Render image number ``seed`` of a domain.
 
-    The RNG seed includes the domain's stream, so no two of :data:`DOMAINS` share a street. ``style`` (default:
+    The RNG seed is the domain's ``stream``, so no two of :data:`DOMAINS` share a street. ``style`` (default:
     ``seed``) is the seed of the appearance only. Images of another ``size`` show the same street.
     """
     chosen = _domain(domain)
