@@ -198,4 +198,4 @@ def test_records_are_read_as_shown(
 ) -> None:
     monkeypatch.chdir(ROOT)
     exec(compile(block.text, block.page, "exec"), {})
-    assert "FisherTune" in capsys.readouterr().out
+    assert "LoRA" in capsys.readouterr().out

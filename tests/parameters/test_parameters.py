@@ -19,7 +19,7 @@ from benchmark.parameters import Published, counting, published
 from benchmark.parameters.table import Printed
 from tests.cli.test_cli import call, refused
 from tests.plugin import install
-from tests.tables.test_render import compiled
+from tests.tables.latex import compiled, require
 
 pytestmark = pytest.mark.slow
 
@@ -192,6 +192,7 @@ def test_a_difference_without_a_reason_is_called_unexplained() -> None:
 
 
 def test_latex_of_every_cell_compiles(tmp_path: Path) -> None:
+    require()  # counting every cell takes half a minute
     text = tables.latex(parameters.build())
     assert r"304.150528 & R 304.15 =, F 304.20 $\neq$ (1)" in text
     assert "Overfull" not in compiled([text], tmp_path)

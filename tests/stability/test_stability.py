@@ -263,7 +263,8 @@ def test_a_killed_measurement_leaves_no_files(words: list[str], tmp_path: Path) 
         command(*words[:-1], tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stderr is not None
-    assert "/27" in process.stderr.readline(), "3 warm-up steps + 3 estimators x 2 estimates x 4 batches"
+    steps = "3 warm-up steps + (3 estimators + 2 targets) x 2 estimates x 4 batches"
+    assert "/43" in process.stderr.readline(), steps
     process.kill()
     assert process.wait(timeout=120) == -signal.SIGKILL
     process.stderr.close()

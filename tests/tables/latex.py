@@ -14,12 +14,17 @@ KEEP = "DGSS_BENCHMARK_LATEX"
 """Environment variable: folder to keep the documents in; if set, a missing pdflatex fails the test."""
 
 
+def require() -> None:
+    """Skip the test if pdflatex is not installed."""
+    if shutil.which("pdflatex") is None:
+        assert not os.environ.get(KEEP), f"{KEEP} is set, and pdflatex is not installed"
+        pytest.skip("pdflatex is not installed (Debian: texlive-latex-recommended)")
+
+
 def compiled(texts: Sequence[str], folder: Path, name: str = "document") -> str:
     """Compile one document with each of ``texts`` on its own page; return the log."""
+    require()
     kept = os.environ.get(KEEP)
-    if shutil.which("pdflatex") is None:
-        assert not kept, f"{KEEP} is set, and pdflatex is not installed"
-        pytest.skip("pdflatex is not installed (Debian: texlive-latex-recommended)")
     packages = r"\usepackage{booktabs,graphicx,rotating}"
     pages = "\n\\clearpage\n".join(texts)
     document = rf"\documentclass{{article}}{packages}\begin{{document}}{pages}\end{{document}}"
