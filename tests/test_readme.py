@@ -46,7 +46,7 @@ def test_set_up_takes_one_command_each_for_run_and_tests() -> None:
 
 def test_a_table_is_shown_for_every_protocol_with_committed_results() -> None:
     assert SHOWN
-    tools = ("@tune", "@tune-short", "@check", "@ladder")  # searches, references of check, variants of FisherTune
+    tools = ("@tune", "@tune-short", "@check", "@factors")  # searches, references of check, single factors (in NOTES)
     folders = {path.name for path in (ROOT / "results").iterdir() if path.is_dir() and not path.name.endswith(tools)}
     assert folders - {"stability", "figures", "performance"} == {name for name, _ in SHOWN}
 
