@@ -44,15 +44,18 @@ def collected(files: list[Path]) -> dict[str, Any]:
             tests[each["name"]] = {
                 "seconds": _short(stats["min"]), "median": _short(stats["median"]), "rounds": stats["rounds"], **kept
             }  # fmt: skip
-    tests |= {f"records[{method}]": _runs(method) for method in ("full", "fishertune")}
+    runs = {f"records[{method}]": _runs(method) for method in ("full", "fishertune")}
+    tests |= {name: found for name, found in runs.items() if found}
     described = {**machine.describe(1), "versions": machine.versions()}
     return {"machine": described, "tests": dict(sorted(tests.items()))}
 
 
 def _runs(method: str) -> dict[str, Any]:
-    """Return the CPU time of a method's committed runs on the default protocol."""
+    """Return the CPU time of a method's committed runs on the default protocol; empty without such runs."""
     files = sorted((FOLDER.parent / "streets/vit-tiny-streets" / method).glob("seed*.json"))
     seconds = [read(file).cpu_seconds for file in files]
+    if not seconds:
+        return {}
     return {"seconds": _short(min(seconds)), "median": _short(median(seconds)), "rounds": len(seconds)}
 
 

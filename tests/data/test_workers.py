@@ -65,10 +65,12 @@ def test_a_run_with_workers_is_the_same_and_resumes_after_one_was_killed(
 
     with pytest.raises(LostWorkerError, match=r"\(.+\); .*--data-workers"):
         train_and_record(job, interfere)
-    assert 7 <= steps[-1] < 12
+    last = steps[-1]
+    assert 7 <= last < 12
     assert gone(own())
     resumed = train_and_record(job, lambda event: steps.append(event.step) if isinstance(event, Step) else None)
-    assert steps == list(range(1, 13))
+    # The worker may be missed after a step's checkpoint and before its event.
+    assert steps == [step for step in range(1, 13) if step in steps or step != last + 1]
     result = essence(resumed)
     assert result.pop("machine") == {**without.pop("machine"), "data_workers": WORKERS}
     assert result == without
