@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from benchmark.common.atomic import locked, writing
 from benchmark.common.errors import UserError
+from benchmark.common.hashing import BLOCK, sha256_of
 
 LISTED = Path(__file__).with_name("downloads.yaml")
 UNFINISHED = ".download"
 """Folder in the data root for archives that are not complete or not unpacked yet."""
-BLOCK = 1 << 20
 SECONDS = 60
 """Longest wait for the next bytes of a download."""
 Report = Callable[[int, int | None], None]
@@ -136,13 +136,5 @@ def _bad(archive: Path, download: Download, fault: str) -> UserError:
 def digest(folder: Path) -> str:
     """Return the SHA-256 over the paths and contents of all files in ``folder``; see ``downloads.yaml``."""
     files = (path for path in folder.rglob("*") if path.is_file())
-    lines = (f"{path.relative_to(folder).as_posix()} {_sha256(path)}\n" for path in files)
+    lines = (f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n" for path in files)
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    known = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            known.update(block)
-    return known.hexdigest()

@@ -12,7 +12,7 @@ import re
 import struct
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,23 @@ class Listing:
         """Return the samples that have both files, sorted by id."""
         both = sorted(self.images.keys() & self.labels.keys())
         return [Sample(key, self.images[key], self.labels[key]) for key in both]
+
+    def only(self, listed: Sequence[str], path: Path, home: str) -> Listing:
+        """Return the files of the sample ids that the file ``path`` lists.
+
+        Raises:
+            UserError: neither file of a listed sample exists; the message says where to get it (``home``).
+        """
+        if gone := [key for key in listed if key not in self.images and key not in self.labels]:
+            raise UserError(
+                f"{path}: {len(gone)} of the {len(listed)} frames listed are missing, first {gone[0]!r}; "
+                f"get them from {home}"
+            )
+        keep = set(listed)
+        images, labels = (
+            {key: file for key, file in found.items() if key in keep} for found in (self.images, self.labels)
+        )
+        return Listing(images, labels, self.notes)
 
     def orphans(self) -> list[Path]:
         """Return the images without a label and the labels without an image, sorted."""

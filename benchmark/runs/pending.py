@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from benchmark.common.errors import UserError
+from benchmark.common.hashing import sha256_of
 from benchmark.records import Record, read
 from benchmark.runs.job import Job
 
@@ -81,10 +81,6 @@ def _hash(weights: Path) -> str:
         UserError: it cannot be read.
     """
     try:
-        with weights.open("rb") as file:
-            digest = hashlib.sha256()
-            while part := file.read(1 << 20):
-                digest.update(part)
-            return digest.hexdigest()
+        return sha256_of(weights)
     except OSError as error:
         raise UserError(f"{weights}: cannot read weights ({error.strerror or error}); name a file of weights") from None

@@ -32,17 +32,7 @@ class FoggyZurich(Reader):
         for place in [place for place in places if place.is_dir()] or [folder(places[-1], self)]:
             labels |= files(place, r"(.+)\.png", deep=True)
         path = rgb.parent / "lists_file_names" / f"RGB_{split}_filenames.txt"
-        listed = self._listed(path)
-        if gone := [key for key in listed if key not in images and key not in labels]:
-            raise UserError(
-                f"{path}: {len(gone)} of the {len(listed)} frames listed are missing, first {gone[0]!r}; "
-                f"get them from {self.home}"
-            )
-        keep = set(listed)
-        return Listing(
-            {key: image for key, image in images.items() if key in keep},
-            {key: label for key, label in labels.items() if key in keep},
-        )
+        return Listing(images, labels).only(self._listed(path), path, self.home)
 
     def _listed(self, path: Path) -> list[str]:
         try:

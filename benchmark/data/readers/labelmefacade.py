@@ -41,16 +41,7 @@ class LabelMeFacade(Reader):
             raise UserError(
                 f"{path}, the list of the split's frames, cannot be read ({error}); restore it from {self.home}"
             ) from None
-        if gone := [key for key in listed if key not in images and key not in labels]:
-            raise UserError(
-                f"{path}: {len(gone)} of the {len(listed)} frames listed are missing, first {gone[0]!r}; "
-                f"get them from {self.home}"
-            )
-        keep = set(listed)
-        return Listing(
-            {key: image for key, image in images.items() if key in keep},
-            {key: label for key, label in labels.items() if key in keep},
-        )
+        return Listing(images, labels).only(listed, path, self.home)
 
     def table(self, label: Path) -> LabelTable:
         """Return the table of the label set's ids; labels are read by colour instead."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark.common.errors import UserError, nearest
+
 from . import targets
 from .look import Look
 from .street import Layout
@@ -40,6 +42,17 @@ class Domain:
     def version(self) -> str:
         """The version in which the domain's images last changed."""
         return self.stream.partition("/")[0]
+
+
+def find(name: str) -> Domain:
+    """Return the domain of this name.
+
+    Raises:
+        UserError: there is none; the message suggests the nearest.
+    """
+    if name not in DOMAINS:
+        raise UserError(f"unknown domain {name!r}; {nearest(name, DOMAINS)}")
+    return DOMAINS[name]
 
 
 DOMAINS: dict[str, Domain] = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmark.common.errors import UserError, nearest
 
-from .domains import DOMAINS, Domain
+from .domains import DOMAINS, Domain, find
 from .finish import Finish
 from .look import Look
 from .palette import Colours
@@ -34,9 +34,7 @@ def find_domain(name: str) -> Domain:
     moved, _, strength = name.rpartition("-")
     if moved in FACTORS and strength.isdigit():
         return factor(moved, int(strength))
-    if name not in DOMAINS:
-        raise UserError(f"unknown domain {name!r}; {nearest(name, DOMAINS)}")
-    return DOMAINS[name]
+    return find(name)
 
 
 def factor(name: str, strength: int) -> Domain:

@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.common.errors import UserError, nearest
-
 from . import materials as m
 from .dice import Dice
-from .domains import DOMAINS, Domain
+from .domains import Domain, find
 from .layout import lay_out
 from .raster import Surfaces, rasterise
 from .style import shade
@@ -37,11 +35,7 @@ class Frame:
 
 
 def _domain(name: str | Domain) -> Domain:
-    if isinstance(name, Domain):
-        return name
-    if name not in DOMAINS:
-        raise UserError(f"unknown domain {name!r}; {nearest(name, DOMAINS)}")
-    return DOMAINS[name]
+    return find(name) if isinstance(name, str) else name
 
 
 def render(domain: str | Domain, seed: int, size: tuple[int, int] = (128, 256), style: int | None = None) -> Frame:
