@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmark.common import atomic, machine
+from benchmark.common import atomic, machine, reading
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.records import Record
@@ -96,7 +96,7 @@ def read(folder: Path, runs: Runs, remedy: str) -> Moved:
     """
     path = folder / FILE
     try:
-        made = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        made = _File.model_validate(yaml.safe_load(reading.read_text(path)))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}; {remedy}") from None
     except (ValidationError, ValueError, yaml.YAMLError) as error:

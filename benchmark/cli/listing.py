@@ -18,6 +18,7 @@ from rich.text import Text
 from benchmark import labelsets, protocol
 from benchmark.common import registry
 from benchmark.common.errors import UserError
+from benchmark.common.reading import present
 from benchmark.data.location import to_download
 from benchmark.models.catalogue import backbone_names, find_backbone, own_backbones
 from benchmark.records import read
@@ -53,10 +54,21 @@ class Run:
 
 
 def runs(root: Path) -> list[Run]:
-    """Return the runs below ``root``, by protocol, backbone, method in the table's order, and seed."""
-    found: list[Run] = []
+    """Return the runs below ``root``, by protocol, backbone, method in the table's order, and seed.
+
+    Raises:
+        UserError: a folder cannot be listed.
+    """
     if not os.path.isdir(root):
-        return found
+        return []
+    try:
+        return _found(root)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be listed: {error.strerror}; make it readable") from error
+
+
+def _found(root: Path) -> list[Run]:
+    found: list[Run] = []
     for place in sorted(path for path in root.glob("*/*") if path.is_dir()):
         folders = [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]
         folders.sort(key=lambda path: order(path.name))
@@ -98,7 +110,7 @@ def _seeds(folder: Path) -> set[int]:
 def _run(folder: Path, seed: int) -> Run:
     key = (folder.parent.parent.name, folder.parent.name, folder.name, seed)
     path = folder / f"seed{seed}.json"
-    if path.exists():
+    if present(path):
         try:
             record = read(path, verify=False)
         except UserError as error:

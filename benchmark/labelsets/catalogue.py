@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchmark.common import registry, strict_yaml
+from benchmark.common import reading, registry, strict_yaml
 from benchmark.common.errors import UserError, nearest
 from benchmark.labelsets.model import LabelClass, LabelSet
 
@@ -62,7 +62,7 @@ def read(path: Path) -> LabelSet:
         UserError: the file cannot be read, or a field is unknown, missing or invalid; names the file and the field.
     """
     try:
-        content = strict_yaml.load(path.read_text(encoding="utf-8"))
+        content = strict_yaml.load(reading.read_text(path))
     except (OSError, *strict_yaml.UNREADABLE) as error:
         raise UserError(f"{path}: cannot be read as a label set: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -16,7 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
+from benchmark.common import reading
 from benchmark.common.errors import UserError
+from benchmark.common.hashing import sha256_of
 from benchmark.models import pickled
 
 EMBEDDED = Path(__file__).with_name("weights")
@@ -62,13 +64,12 @@ def read_bytes(path: Path, sha256: str | None = None, remedy: str = "replace it"
         UserError: the file cannot be read or has another hash.
     """
     try:
-        data = path.read_bytes()
+        found = sha256_of(path)  # before the file is read, since a wrong one may be too large for the memory
+        if sha256 is not None and found != sha256:
+            raise UserError(f"{path}: SHA-256 is {found}, expected {sha256}; damaged or another version; {remedy}")
+        return reading.read_bytes(path), found
     except OSError as error:
         raise UserError(f"{path}: cannot read weights ({error.strerror}); name a file of weights") from error
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise UserError(f"{path}: SHA-256 is {found}, expected {sha256}; damaged or another version; {remedy}")
-    return data, found
 
 
 def parsed(data: bytes, origin: Path | str) -> dict[str, Tensor]:
@@ -91,9 +92,9 @@ def load_embedded(name: str) -> tuple[dict[str, Tensor], str]:
         UserError: the weights are missing, or their hash differs from the one in the JSON file.
     """
     card = EMBEDDED / f"{name}.json"
-    if not card.is_file():
+    if not reading.present(card):
         raise UserError(f"{card}: no such embedded weights; create them with: python -m benchmark pretrain")
-    sha256 = json.loads(card.read_text(encoding="utf-8"))["sha256"]
+    sha256 = json.loads(reading.read_text(card))["sha256"]
     return read(EMBEDDED / f"{name}.safetensors", sha256)
 
 

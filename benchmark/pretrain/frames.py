@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.common import reading
 from benchmark.common.atomic import write_file
 from benchmark.common.errors import UserError
 from benchmark.data.streets import DOMAINS, Frame, render, restyle
@@ -94,6 +95,7 @@ class FrameStore:
         if part not in self._parts:
             path = self.folder / f"{part:04d}.npy"
             try:
+                reading.require_regular(path)
                 found = np.load(path, mmap_mode="r", allow_pickle=False)
                 if not isinstance(found, np.memmap):
                     raise ValueError("not a single array")

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark import labelsets
-from benchmark.common import strict_yaml
+from benchmark.common import reading, strict_yaml
 from benchmark.common.errors import UserError, nearest
 from benchmark.protocol.explain import explain
 from benchmark.protocol.schema import FoundationModel, Protocol
@@ -47,8 +47,11 @@ def load(name: str, variant: str | None = None) -> Protocol:
     """
     base, _, suffix = name.partition("@")
     variant = variant or suffix or None
-    path = Path(base) if base.endswith((".yaml", ".yml")) else FOLDER / f"{base}.yaml"
-    if not os.path.isfile(path):  # unlike Path.is_file, does not raise on a name that is too long
+    own = base.endswith((".yaml", ".yml"))
+    path = Path(base) if own else FOLDER / f"{base}.yaml"
+    if own and not reading.present(path):
+        raise UserError(f"{base}: no such file; give the path of a protocol, or one of: {', '.join(available())}")
+    if not own and not os.path.isfile(path):  # unlike Path.is_file, does not raise on a name that is too long
         raise UserError(f"unknown protocol {base!r}: {nearest(base, available())} (or give a .yaml file)")
     content = _yaml(path)
     changes = content.pop("variants", None) or {}
@@ -133,7 +136,7 @@ def _embed_frames(content: dict[str, Any], folder: Path) -> None:
             if isinstance(split, dict) and isinstance(split.get("frames"), str):
                 path = folder / split["frames"]
                 try:
-                    ids = path.read_text(encoding="utf-8").split()
+                    ids = reading.read_text(path).split()
                 except (OSError, UnicodeDecodeError) as error:
                     raise UserError(f"{path}: {name}.frames: cannot be read: {error}") from None
                 section[name] = {**split, "frames": ids}
@@ -200,7 +203,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        content = strict_yaml.load(path.read_text(encoding="utf-8"))
+        content = strict_yaml.load(reading.read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except UNREADABLE as error:

@@ -25,6 +25,10 @@ from benchmark.labelsets import LabelSet
 
 CHANNELS = {"linear": 0, "mask2former": 256}
 """Width of the decoders whose width is fixed (0: the decoder has no such parameter)."""
+Side = Annotated[int, Field(gt=0, le=16_384)]
+"""Pixels. Every bound is far above what is used, and far below what would fill the memory before it is refused."""
+Count = Annotated[int, Field(gt=0, le=100_000_000)]
+Batch = Annotated[int, Field(gt=0, le=65_536)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -112,9 +116,9 @@ class Augmentation(Part):
 
     LATER = frozenset({"short_edges"})
 
-    short_edge: tuple[PositiveInt, PositiveInt] | None = None
-    short_edges: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
-    crop: PositiveInt
+    short_edge: tuple[Side, Side] | None = None
+    short_edges: Annotated[tuple[Side, ...], Field(min_length=1)] | None = None
+    crop: Side
     cat_max_ratio: Annotated[float, Field(gt=0, le=1)] = 0.75
     flip: Fraction = 0.5
     photometric: bool = True
@@ -196,7 +200,7 @@ class Evaluation(Part):
     LATER = frozenset({"merge_by"})
 
     mode: Literal["whole", "slide"] = "whole"
-    crop: PositiveInt | None = None
+    crop: Side | None = None
     stride: PositiveInt | None = None
     times: PositiveInt = 1
     merge_by: Literal["argmax", "probability"] = "argmax"
@@ -248,8 +252,8 @@ class Protocol(Part):
     source: Source
     validation: Split
     targets: Annotated[dict[str, Split], Field(min_length=1)]
-    iterations: PositiveInt
-    batch: PositiveInt
+    iterations: Count
+    batch: Batch
     power: Annotated[float, Field(ge=0)] = 0.9
     lr_warmup: Annotated[int, Field(ge=0)] = 0
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,6 +45,11 @@ def _finite(value: Any) -> Any:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Loss = Annotated[float | None, BeforeValidator(_finite)]
+Time = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1970, 1, 2, tzinfo=timezone.utc), le=datetime(3000, 1, 1, tzinfo=timezone.utc)),
+]
+"""In a range that every system converts to local time."""
 
 
 class _Model(BaseModel):
@@ -196,8 +202,8 @@ class Record(_Model):
     versions: dict[str, str] = {}
     commit: str | None = None
     machine: dict[str, JsonValue] = {}
-    started: AwareDatetime
-    finished: AwareDatetime
+    started: Time
+    finished: Time
     report: dict[str, JsonValue] = {}
     trained: str | None = None
     confusion: Sidecar | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import zipfile
 import zlib
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
+from benchmark.common import reading, strict_json
 from benchmark.common.atomic import write_files, writing
 from benchmark.common.errors import UserError, nearest
 from benchmark.records.model import SCHEMA_VERSION, SOURCE, TOLERANCE, Record, Score, Sidecar, misplaced
@@ -55,12 +55,23 @@ def path_of(root: Path, protocol: str, backbone: str, method: str, seed: int) ->
 
 
 def paths(root: Path) -> Iterator[Path]:
-    """Yield every JSON file below ``root``, sorted, except hidden files and those of checkpoints and stability."""
-    for folder, below, files in os.walk(root):
+    """Yield every JSON file below ``root``, sorted, except hidden files and those of checkpoints and stability.
+
+    Folders of such a name are included, so that reading them fails instead of passing them over.
+
+    Raises:
+        UserError: a folder cannot be listed.
+    """
+    for folder, below, files in os.walk(root, onerror=_unlisted):
         below[:] = sorted(name for name in below if not name.startswith(".") and Path(name).suffix != ".checkpoint")
-        for name in sorted(files):
+        for name in sorted([*files, *below]):
             if name.endswith(".json") and not name.endswith(STABILITY) and not name.startswith("."):
                 yield Path(folder, name)
+
+
+def _unlisted(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise UserError(f"{error.filename}: cannot be listed: {error.strerror}; make the folder readable") from error
 
 
 # -- writing -------------------------------------------------------------------------------------------
@@ -238,7 +249,7 @@ def content(record: Record, field: str) -> bytes:
         raise UserError(f"{record.path or record.name}: {field}: not stored; run it again with --force")
     path = record.path.with_name(Path(sidecar.file).name)
     try:
-        packed = path.read_bytes()
+        packed = reading.read_bytes(path, reading.ARCHIVE_LIMIT)
     except OSError as error:
         raise UserError(f"{path}: needed by {record.path.name}: {error.strerror or error}; {AGAIN}") from error
     if hashlib.sha256(packed).hexdigest() != sidecar.sha256:
@@ -248,7 +259,7 @@ def content(record: Record, field: str) -> bytes:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        fields = json.loads(path.read_bytes())
+        fields = strict_json.load(reading.read_text(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

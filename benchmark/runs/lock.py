@@ -31,6 +31,7 @@ Its heartbeat also stops for good once the folder could not be written for the d
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -47,13 +48,19 @@ from pathlib import Path
 import psutil
 
 from benchmark.common.atomic import reason
-from benchmark.common.errors import UserError
+from benchmark.common.errors import UserError, printable
+from benchmark.common.reading import read_bytes, require_regular
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0
 """How long the lock of another machine may stay unchanged before it is stale."""
 INCOMPLETE_SECONDS = 10.0
 """How long a lock file may lack its owner, who is written right after the file is created."""
+LIMIT = 1 << 16
+"""Bytes of a lock file."""
+HOST = 64
+"""Characters of a host's name in messages."""
+PIDS = 1 << 31
 TRIES = 50
 """How many stale locks in a row a process removes before it leaves the run to others."""
 
@@ -97,7 +104,9 @@ class Owner:
         return started is None or bool(started and started != self.started)
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}" if self.pid else "an unknown process (incomplete lock file)"
+        if not self.pid:
+            return "an unknown process (incomplete lock file)"
+        return f"process {self.pid} on {printable(str(self.host))[:HOST]}"
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ class RunLock:
 
     def _send_heartbeats(self) -> None:
         while not self._released.wait(HEARTBEAT_SECONDS):
-            with suppress(OSError):
+            with suppress(OSError, UserError):
                 self.heartbeat()
 
     def heartbeat(self) -> None:
@@ -267,20 +276,27 @@ def _removal_lock(path: Path, token: str) -> Path:
 def _read(path: Path) -> _State | None:
     """Return the state of the lock file ``path``; None if there is none.
 
-    The file is opened even for its times alone: network file systems contact the server only on open.
+    The file is read even for its times alone: network file systems contact the server only on open.
+
+    Raises:
+        UserError: what is there is not a lock file, which no run has left.
+        OSError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read()
+        content = read_bytes(path, LIMIT)
+        status = require_regular(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EFBIG, errno.ELOOP, errno.EISDIR):
+            raise UserError(f"{path}: not a lock file: {error.strerror}; remove it") from None
+        raise
     stamp = (status.st_mtime_ns, status.st_ino)
     try:
         owner = Owner(**json.loads(content))
-        if re.fullmatch("[0-9a-f]{32}", owner.token) and isinstance(owner.pid, int) and owner.pid > 0:
+        if re.fullmatch("[0-9a-f]{32}", owner.token) and isinstance(owner.pid, int) and 0 < owner.pid < PIDS:
             return _State(owner, stamp)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         pass
     return _State(Owner(f"{stamp[0]:x}-{stamp[1]:x}"), stamp)
 

@@ -25,6 +25,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Optional
 
+from benchmark.common import reading
 from benchmark.common.errors import LostWorkerError, UserError
 from benchmark.records import Record, read
 from benchmark.runs import lock
@@ -67,6 +68,7 @@ class Outcome:
 def stamp(job: Job) -> Stamp:
     """Return the stamp of the job's record. The file is opened, since network file systems refresh only then."""
     try:
+        reading.require_regular(job.record)
         with open(job.record, "rb") as file:
             status = os.fstat(file.fileno())
     except OSError:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.artifacts.restore import protocol_of, require_weights
+from benchmark.common import reading
 from benchmark.common.atomic import write_files, writing
 from benchmark.common.errors import UserError
 from benchmark.records import Record, content, path_of, read
@@ -38,7 +39,7 @@ def contents(record: Record, source: str) -> dict[str, bytes]:
     require_weights(record)
     assert record.path is not None
     files = {FIELDS[field]: content(record, field) for field in FIELDS if getattr(record, field) is not None}
-    files[RECORD] = record.path.read_bytes()
+    files[RECORD] = reading.read_bytes(record.path, reading.TEXT_LIMIT)
     return {CARD: card(record, source).encode(), **files, MANIFEST: manifest.build(record.name, files)}
 
 
@@ -48,11 +49,11 @@ def read_folder(folder: Path) -> Fetch:
     def fetch(name: str, most: int) -> bytes:
         path = folder / name
         try:
-            if path.is_symlink() or not path.is_file():
-                raise UserError(f"{path}: {'must not be a link' if path.is_symlink() else 'missing'}; {AGAIN}")
-            if path.stat().st_size > most:
-                raise UserError(f"{path}: larger than {most} bytes; {AGAIN}")
-            return path.read_bytes()
+            if path.is_symlink():
+                raise UserError(f"{path}: must not be a link; {AGAIN}")
+            return reading.read_bytes(path, most)
+        except FileNotFoundError:
+            raise UserError(f"{path}: missing; {AGAIN}") from None
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 

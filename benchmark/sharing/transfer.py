@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmark.common import reading
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.models import hub
@@ -66,9 +67,10 @@ def pull(source: str, records: Path, revision: str | None) -> tuple[Record, str]
 
     def fetch(name: str, most: int) -> bytes:
         path = hub.fetch(source, commit, name, most=most, remedy=REMEDY)
-        if path.stat().st_size > most:
-            raise UserError(f"{origin}: {name}: larger than {most} bytes; {REMEDY}")
-        return path.read_bytes()
+        try:
+            return reading.read_bytes(path, most)
+        except OSError as error:
+            raise UserError(f"{origin}: {name}: cannot be read: {error.strerror or error}; {REMEDY}") from None
 
     return bundle.unpack(fetch, origin, records), origin
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from benchmark.common import statistics
+from benchmark.common import reading, statistics
 from benchmark.common.errors import UserError
 from benchmark.common.statistics import Floats, image_weights, resampled_miou
 from benchmark.data import location
@@ -72,7 +72,7 @@ def _computed(record: Record, domains: Sequence[str]) -> tuple[list[bytes], Floa
 def _kept(record: Record, domains: int) -> tuple[list[bytes], Floats] | None:
     """Return the result of :func:`_computed` from the cache; None if it is missing or damaged."""
     try:
-        packed = _place(record).read_bytes()
+        packed = reading.read_bytes(_place(record))
     except OSError:
         return None
     body = packed[DIGEST:]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
-from benchmark.common import atomic
+from benchmark.common import atomic, reading
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 
@@ -94,14 +95,33 @@ class _File:
         self.file.flush()
 
 
+def _require_stored(path: Path) -> None:
+    """Check that nothing in the archive is compressed, as in all that torch writes: it could grow without limit.
+
+    Raises:
+        zipfile.BadZipFile: something is, or this is not an archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
+            raise zipfile.BadZipFile("compressed")
+
+
 def read(path: Path, key: str) -> dict[str, Any] | None:
     """Return the checkpoint at ``path``, or None if there is none for ``key``.
 
     A damaged checkpoint, or one for other conditions, is ignored with a warning, and the run starts from scratch.
+
+    Raises:
+        UserError: what is there is not a regular file.
     """
-    if not path.exists():
+    if not reading.present(path):
         return None
     try:
+        reading.require_regular(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; remove it, then run again") from None
+    try:
+        _require_stored(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds of errors for a damaged file
         log.warning("%s: damaged checkpoint (%s); starting from scratch", path, type(error).__name__)

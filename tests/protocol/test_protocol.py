@@ -51,7 +51,7 @@ def test_every_protocol_and_variant_is_valid(name: str) -> None:
         ({"itterations": 3}, "unknown field itterations: did you mean 'iterations'?"),
         ({"decoder": {"chanels": 3}}, "unknown field decoder.chanels: did you mean 'channels'?"),
         ({"targets": {"dashcam": {"spilt": "x"}}}, "unknown field targets.dashcam.spilt: did you mean 'split'?"),
-        ({"batch": -1}, "batch: must be above 0 (got -1)"),
+        ({"batch": -1}, "batch: must be above 0 and at most 65536 (got -1)"),
         ({"decoder": {"weight_decay": 2}}, "decoder.weight_decay: must be at least 0 and below 1 (got 2)"),
         ({"targets": {"dashcam": {"limit": 0}}}, "targets.dashcam.limit: Input should be greater than 0 (got 0)"),
         ({"augmentation": {"crop": "big"}}, "augmentation.crop: Input should be a valid integer"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.common import reading
 from benchmark.common.errors import UserError
 from benchmark.data.labels import LabelTable, cityscapes_table
 from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split
@@ -36,7 +37,7 @@ class FoggyZurich(Reader):
 
     def _listed(self, path: Path) -> list[str]:
         try:
-            lines = path.read_text(encoding="utf-8").split()
+            lines = reading.read_text(path).split()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"foggy-zurich: {path}, the list of the split's frames, cannot be read ({error}); "

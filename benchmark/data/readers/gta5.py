@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmark.common import reading
 from benchmark.common.errors import UserError, nearest
 from benchmark.data.labels import FACTS, Bytes, LabelTable, table
 from benchmark.data.samples import Listing, Reader, Sample, files, folder, read_image
@@ -74,12 +75,14 @@ def _notes(dropped: AbstractSet[str], resized: AbstractSet[str]) -> tuple[str, .
 
 def _split(path: Path, split: str) -> frozenset[str] | None:
     """Return the frame ids of ``split``; None for all frames."""
-    if split == "all" or (split == "train" and not path.is_file()):
+    if split == "all" or (split == "train" and not reading.present(path)):
         return None
-    if not path.is_file():
+    if not reading.present(path):
         raise UserError(f"gta5: split {split!r} needs {path}, which is missing; add it, or use split 'all' or 'train'")
     try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
+        lists = json.loads(reading.read_text(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); remove or restore it") from error
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(lists, dict) or split not in lists:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from benchmark import labelsets
+from benchmark.common import reading
 from benchmark.common.errors import UserError
 from benchmark.data.labels import Bytes, LabelTable, color_table, set_table
 from benchmark.data.samples import Listing, Reader, Sample, files, folder, known_split, read_painted
@@ -34,9 +35,7 @@ class LabelMeFacade(Reader):
             return Listing(images, labels)
         path = root / f"{split}.txt"
         try:
-            listed = [
-                PurePosixPath(line).stem for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-            ]
+            listed = [PurePosixPath(line).stem for line in reading.read_text(path).splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{path}, the list of the split's frames, cannot be read ({error}); restore it from {self.home}"

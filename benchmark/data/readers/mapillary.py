@@ -16,6 +16,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from benchmark.common import reading
 from benchmark.common.errors import UserError, nearest
 from benchmark.data.labels import FACTS, LabelTable
 from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split
@@ -68,7 +69,7 @@ def _config(labels: Path) -> Path:
     deep = labels.parent.name in ("v1.2", "v2.0")
     root = labels.parents[2 if deep else 1]
     candidates = [root / name for name in RELEASES[f"{labels.parent.name}/labels" if deep else "labels"]]
-    found = [path for path in candidates if path.is_file()]
+    found = [path for path in candidates if reading.present(path)]
     if not found:
         raise UserError(f"mapillary: {candidates[0]}, which defines the labels, is missing; restore it from the zip")
     if len(found) > 1 and found[0] != candidates[0]:
@@ -83,9 +84,9 @@ def _config(labels: Path) -> Path:
 def _table(config: Path, modified: int, mapping: str) -> LabelTable:
     known: dict[str, int] = FACTS[NAMES[mapping]]["train_ids"]
     try:
-        entries = json.loads(config.read_text(encoding="utf-8"))["labels"]
+        entries = json.loads(reading.read_text(config))["labels"]
         names = [str(entry["readable"]) for entry in entries]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{config}: no list 'labels' of classes with 'readable' names ({error!r})") from error
     if unknown := next((name for name in names if name not in known), None):
         if mapping == "hrda" and unknown in FACTS[NAMES["rein"]]["train_ids"]:

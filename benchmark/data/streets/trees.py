@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from benchmark.common import reading
 from benchmark.common.errors import UserError, nearest
 
 from .domains import VERSION
@@ -144,7 +145,7 @@ def is_whole(root: Path, part: Part) -> bool:
 
 def _manifest(place: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        found = json.loads(reading.read_text(place / MANIFEST))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and isinstance(found.get("sizes"), dict) else None

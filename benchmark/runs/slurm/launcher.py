@@ -13,6 +13,7 @@ import submitit
 from rich.console import Console
 from submitit.core.utils import FailedJobError
 
+from benchmark.common import reading
 from benchmark.common.errors import UserError
 from benchmark.runs.display import Display
 from benchmark.runs.events import Ended, Event, Queued, State, from_json
@@ -158,6 +159,7 @@ def _events(path: Path) -> Iterator[list[Event]]:
     rest, offset = b"", 0
     while True:
         if path.exists():
+            reading.require_regular(path)
             with path.open("rb") as file:
                 file.seek(offset)
                 added = file.read()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import submitit
 
-from benchmark.common import atomic
+from benchmark.common import atomic, reading
 from benchmark.common.errors import UserError
 from benchmark.runs.job import Job
 
@@ -81,7 +81,7 @@ def queued(place: Path, due: list[Job], states: Mapping[str, str]) -> dict[Job, 
     by_record = {str(job.record.resolve()): job for job in due}
     found: dict[Job, submitit.Job[None]] = {}
     for path in sorted(place.glob(f"*/{LIST}")):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in reading.read_text(path).splitlines():
             name, record = line.split("\t")
             if record in by_record and alive(states.get(name)):
                 found[by_record[record]] = submitit.SlurmJob(path.parent, name)
