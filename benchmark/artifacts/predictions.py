@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.common.errors import UserError
-from benchmark.records import Record, content
+from benchmark.records import Record, arrays
+from benchmark.records.store import UNREADABLE
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 Bytes = NDArray[np.uint8]
 IMAGES = 2
+PIXELS = 1 << 26
+"""Most pixels of an image: 8192x8192."""
 
 
 class Examples:
@@ -65,10 +68,13 @@ def examples(record: Record) -> Mapping[str, list[Bytes]]:
         UserError: the run has none, the file does not match its hash in the record, or an array is not a class map.
     """
     found: dict[str, list[Bytes]] = {}
-    with np.load(io.BytesIO(content(record, "examples")), allow_pickle=False) as arrays:
-        for key in arrays.files:
-            each, most = arrays[key], record.predicted(key.rpartition("/")[0])
-            if each.dtype != np.uint8 or each.ndim != 2 or each.max(initial=0) >= most:
-                raise UserError(f"{record.path}: examples: {key} is not a class map of this record; run it again")
-            found.setdefault(key.rpartition("/")[0], []).append(each)
+    try:
+        packed = arrays(record, "examples", IMAGES * PIXELS * len(record.scores()))
+    except UNREADABLE as error:
+        raise UserError(f"{record.path}: examples: not an archive of class maps ({error}); run it again") from None
+    for key, each in packed.items():
+        most = record.predicted(key.rpartition("/")[0])
+        if each.dtype != np.uint8 or each.ndim != 2 or each.max(initial=0) >= most:
+            raise UserError(f"{record.path}: examples: {key} is not a class map of this record; run it again")
+        found.setdefault(key.rpartition("/")[0], []).append(each)
     return found

@@ -22,6 +22,8 @@ from benchmark.common.hashing import sha256_of
 from benchmark.models import pickled
 
 EMBEDDED = Path(__file__).with_name("weights")
+PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+READABLE = [str(dtype).removeprefix("torch.") for dtype in PRECISIONS]
 Resample = Literal["bicubic", "pi"]
 
 
@@ -113,12 +115,16 @@ def check(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str)
     """Check that ``tensors`` have the names and shapes of ``own``; values are not compared.
 
     Raises:
-        UserError: a tensor is missing, unexpected or of another shape; ``origin`` names the source.
+        UserError: a tensor is missing, unexpected, of another shape, or not of floating point; ``origin`` names the
+            source.
     """
     for name in [*own, *tensors]:
         if name not in tensors or name not in own:
             what = "lacks" if name not in tensors else "has an unknown"
             raise UserError(f"{origin}: {what} tensor {name!r}; these are weights of another architecture")
+        if own[name].is_floating_point() and tensors[name].dtype not in PRECISIONS:
+            stored = str(tensors[name].dtype).removeprefix("torch.")
+            raise UserError(f"{origin}: tensor {name!r} is {stored}; convert it to one of {', '.join(READABLE)}")
         if own[name].shape != tensors[name].shape:
             found, expected = tuple(tensors[name].shape), tuple(own[name].shape)
             raise UserError(f"{origin}: tensor {name!r} is {found}, expected {expected}")
@@ -190,12 +196,12 @@ def fit(tensors: dict[str, Tensor], model: nn.Module, how: Resample) -> dict[str
 
 
 def _another_size(tensor: Tensor, own: Tensor, sides: tuple[int, ...]) -> bool:
-    """Return whether ``tensor`` is real, differs from ``own`` in the axes ``sides`` only, and is not empty in them."""
+    """Return whether ``tensor``, of floating point, differs from ``own`` in the axes ``sides`` only, none of them empty."""
     same = tensor.ndim == own.ndim and all(
         old == new or (axis in sides and old > 0)
         for axis, (old, new) in enumerate(zip(tensor.shape, own.shape, strict=True))
     )
-    return same and tensor.shape != own.shape and not tensor.is_complex()
+    return same and tensor.shape != own.shape and tensor.dtype in PRECISIONS
 
 
 def _is_square(count: int) -> bool:

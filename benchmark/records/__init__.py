@@ -13,7 +13,7 @@ here imports torch, so that tables are quick.
 """
 
 from benchmark.records.model import SOURCE, Evaluation, Record, Score, ScoredIn, Sidecar, Trainable
-from benchmark.records.store import confusions, content, find, path_of, paths, read, read_all, write
+from benchmark.records.store import arrays, confusions, content, find, path_of, paths, read, read_all, write
 
 __all__ = [
     "SOURCE",
@@ -23,6 +23,7 @@ __all__ = [
     "ScoredIn",
     "Sidecar",
     "Trainable",
+    "arrays",
     "confusions",
     "content",
     "find",

@@ -37,6 +37,8 @@ UNREADABLE = (
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """Exceptions that NumPy raises for an archive of anything but plain arrays."""
+MEMBER = 4096
+"""Bytes that an image's name, or an archive's headers, may need beside the counts."""
 STABILITY = ".stability.json"
 """Suffix of the files of :mod:`benchmark.stability`, which are in the same folders but are not records."""
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -216,15 +218,40 @@ def confusions(record: Record) -> tuple[dict[str, npt.NDArray[np.int32]], dict[s
     Raises:
         UserError: the file is missing, its hash differs from the record, or it does not contain plain arrays.
     """
-    packed = content(record, "confusion")
+    limit = MEMBER + sum(
+        score.images * (8 * len(score.iou) * record.predicted(domain) + MEMBER)
+        for domain, score in record.scores().items()
+    )
     try:
-        with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
-            domains = [key.removesuffix("/ids") for key in arrays.files if key.endswith("/ids")]
-            matrices = {domain: _counts(arrays[f"{domain}/confusion"]) for domain in domains}
-            ids = {domain: np.atleast_1d(arrays[f"{domain}/ids"]).tolist() for domain in domains}
+        found = arrays(record, "confusion", limit)
+        domains = [key.removesuffix("/ids") for key in found if key.endswith("/ids")]
+        matrices = {domain: _counts(found[f"{domain}/confusion"]) for domain in domains}
+        ids = {domain: np.atleast_1d(found[f"{domain}/ids"]).tolist() for domain in domains}
     except UNREADABLE as error:
         raise UserError(f"{record.path}: confusion: not an archive of plain arrays ({error}); {AGAIN}") from None
     return matrices, ids
+
+
+def arrays(record: Record, field: str, limit: int) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of the archive that ``field`` of a stored record names.
+
+    Args:
+        record: a stored record.
+        field: ``confusion`` or ``examples``.
+        limit: the most bytes that they may have in all once unpacked: a small archive can hold any number of zeros.
+
+    Raises:
+        UserError: as :func:`content`.
+        ValueError: the arrays are larger, or they are not plain arrays; or another of :data:`UNREADABLE`.
+    """
+    packed = io.BytesIO(content(record, field))
+    with zipfile.ZipFile(packed) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > limit:
+        raise ValueError(f"{size} bytes unpacked, more than the {limit} that the record's images need")
+    packed.seek(0)
+    with np.load(packed, allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}
 
 
 def _counts(matrices: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from benchmark.common.errors import UserError
-from benchmark.models.weights import load_embedded, load_safetensors, weight_hash
+from benchmark.models.weights import check, load_embedded, load_safetensors, weight_hash
 
 
 @pytest.fixture
@@ -64,3 +64,11 @@ def test_the_hash_depends_on_names_values_shapes_and_precision() -> None:
         layer.weight[0, 0] += 1
     assert weight_hash(layer) != first
     assert weight_hash(nn.Conv1d(4, 1, 2)) != weight_hash(nn.Conv1d(4, 2, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.float8_e4m3fn, torch.complex64])
+def test_weights_that_are_not_of_floating_point_are_refused_by_name(dtype: torch.dtype) -> None:
+    own = {"a.weight": torch.zeros(2)}
+    with pytest.raises(UserError, match=rf"w\.bin: tensor 'a\.weight' is {str(dtype)[6:]}; .*float32"):
+        check({"a.weight": torch.zeros(2).to(dtype)}, own, "w.bin")
+    check({"a.weight": torch.zeros(2, dtype=torch.bfloat16)}, own, "w.bin")

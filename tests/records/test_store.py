@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -330,3 +331,35 @@ def test_a_folder_without_records_names_the_command_to_run(tmp_path: Path, folde
 def test_records_and_tables_need_no_torch() -> None:
     code = "import sys, benchmark.records, benchmark.tables; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_archive_that_unpacks_to_more_than_the_images_need_is_refused(tmp_path: Path) -> None:
+    made = stored(tmp_path)
+    assert made.path is not None
+    place = made.path.with_suffix(".npz")
+    with np.load(place) as kept:
+        arrays = dict(kept)
+    np.savez_compressed(place, **arrays, zeros=np.zeros(1 << 26, np.uint8))
+    assert place.stat().st_size < 1 << 20
+    fields = json.loads(made.path.read_text())
+    fields["confusion"]["sha256"] = hashlib.sha256(place.read_bytes()).hexdigest()
+    made.path.write_bytes(sealed(fields))
+    with pytest.raises(UserError, match=r"confusion: .* bytes unpacked, more than"):
+        records.confusions(records.read(made.path, verify=False))
+
+
+@pytest.mark.parametrize("year", ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"])
+def test_a_time_that_no_clock_shows_is_refused(year: str, tmp_path: Path) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    path.write_bytes(sealed(json.loads(path.read_text()) | {"finished": year}))
+    with pytest.raises(UserError, match="finished: "):
+        records.read(path)
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    path.write_text(path.read_text().replace("{", '{"seed": 9,', 1))
+    with pytest.raises(UserError, match="'seed' is given twice"):
+        records.read(path)
