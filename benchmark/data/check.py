@@ -28,7 +28,7 @@ class Report:
         images, labels: numbers of files found.
         opened: number of pairs decoded, bad ones included.
         orphans: images without a label and labels without an image.
-        tolerated: whether the official release has orphans too.
+        tolerated: number of orphans that an official release has, too.
         released: number of frames in the official release; None if unknown.
         notes: special cases that the reader handled.
         problems: one line per bad pair, naming the file.
@@ -46,7 +46,7 @@ class Report:
     labels: int
     opened: int
     orphans: tuple[Path, ...]
-    tolerated: bool
+    tolerated: int
     released: int | None
     notes: tuple[str, ...]
     problems: tuple[str, ...]
@@ -57,8 +57,13 @@ class Report:
 
     @property
     def whole(self) -> bool:
-        """Whether there are pairs, none is bad, and there are no orphans (unless the official release has some)."""
-        return self.opened > 0 and not self.problems and (self.tolerated or not self.orphans)
+        """Whether there are pairs, none is bad, and there are no more frames or orphans than in an official release."""
+        return self.opened > 0 and not self.problems and len(self.orphans) <= self.tolerated and not self.surplus
+
+    @property
+    def surplus(self) -> int:
+        """The number of images beyond those of the official release."""
+        return 0 if self.released is None else max(self.images - self.released, 0)
 
     def missing(self, limit: int | None = None) -> int:
         """Return the number of frames missing from the official release, or from its first ``limit`` frames."""
@@ -70,7 +75,10 @@ class Report:
         official = "" if self.released in (None, self.images) else f" (the official release has {self.released})"
         lines = [f"{self.dataset} {self.split}: {self.images} images, {self.labels} labels in {self.root}{official}"]
         lines += [f"  {note}" for note in self.notes]
-        note = " (as in the official release)" if self.tolerated else ""
+        known = 0 < len(self.orphans) <= self.tolerated
+        note = " (as in an official release)" if known else ""
+        if self.surplus:
+            lines.append(f"  {self.surplus} images more than the official release; remove what does not belong to it")
         lines += _listed(f"without image or label{note}", [str(path) for path in self.orphans])
         lines += _listed("bad", list(self.problems))
         if not self.whole or self.missing():
@@ -121,7 +129,7 @@ def check_tree(
     return Report(
         dataset=reader.name, split=split, root=root, home=reader.home,
         images=len(listing.images), labels=len(listing.labels), opened=len(pairs),
-        orphans=tuple(listing.orphans()), tolerated=reader.tolerates_orphans,
+        orphans=tuple(listing.orphans()), tolerated=reader.orphans,
         released=reader.released(split), notes=listing.notes, problems=tuple(problems),
         sizes=dict(sizes.most_common()),
         classes=reader.classes, pixels=pixels, frames=frames,

@@ -17,7 +17,7 @@ from benchmark.data import location
 from benchmark.data.check import check_tree
 from benchmark.data.domains import Domain, reader_of
 from benchmark.data.labels import FACTS
-from benchmark.data.samples import Reader
+from benchmark.data.samples import MissingError, Reader
 from benchmark.data.show import Row, contact_sheet
 
 DEFAULT = "streets"
@@ -121,10 +121,22 @@ def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
         if not listed:
             parts.append((name, reader, next(iter(faults)), None))
         for split, fault in faults.items() if listed else ():
-            print(f"{name} {split}: skipped: {fault}")
+            if not isinstance(fault, MissingError) or _holds(root / name, split):
+                parts.append((f"{name} {split}", reader, split, None))
+            else:
+                print(f"{name} {split}: skipped: {fault}")
     if not parts:
         raise UserError(f"--data-root {root}: contains no dataset; known dataset folders: {', '.join(known)}")
     return parts
+
+
+def _holds(root: Path, split: str) -> bool:
+    """Return whether there is a picture below a folder of the split's name: part of the split is present."""
+    wanted = split.partition(":")[0]
+    return any(
+        path.suffix.lower() in (".png", ".jpg") and wanted in path.relative_to(root).parts[:-1]
+        for path in root.rglob("*")
+    )
 
 
 def get(name: str, data_root: Path, *, accept_licences: bool) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.common.errors import UserError, nearest
+from benchmark.data.elsewhere import remedy
 from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, FACTS, Bytes, Color, ColorTable, LabelTable
 
 # Exceptions that Pillow's parsers and the codecs below them are known to raise on damaged files.
@@ -31,6 +32,10 @@ DAMAGE = (
 )  # fmt: skip
 MAX_ASPECT = 32
 """Largest aspect ratio accepted."""
+
+
+class MissingError(UserError):
+    """A folder or list of a split is not there, as if the split had not been downloaded."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Reader(ABC):
         classes: class names, by train id.
         colors: class colours (RGB), by train id.
         rendered: whether this project renders the dataset on first use; see :mod:`benchmark.data.location`.
-        tolerates_orphans: whether to ignore files without a partner, for releases that have such files.
+        orphans: how many files of a split lack their partner in some official release; that many are left out.
         mappings: names of the mappings to train ids, the default first; empty if there is only one.
         mapping: the mapping in use; see ``using``.
     """
@@ -111,7 +116,7 @@ class Reader(ABC):
     splits: ClassVar[tuple[str, ...]]
     classes: ClassVar[tuple[str, ...]] = CITYSCAPES
     colors: ClassVar[tuple[Color, ...]] = CITYSCAPES_COLORS
-    tolerates_orphans: ClassVar[bool] = False
+    orphans: ClassVar[int] = 0
     mappings: ClassVar[tuple[str, ...]] = ()
     mapping: str = ""
     rendered: ClassVar[bool] = False
@@ -159,8 +164,7 @@ class Reader(ABC):
         """Return the labelled frames of ``split``, sorted by id, and notes on them.
 
         Raises:
-            UserError: a folder is missing, there is no pair, or a file has no partner (unless
-                ``tolerates_orphans``).
+            UserError: a folder is missing, there is no pair, or more than :attr:`orphans` files have no partner.
         """
         listing = self.listing(root, split)
         pairs, orphans = listing.pairs(), listing.orphans()
@@ -169,7 +173,7 @@ class Reader(ABC):
                 f"{self.name}: no image with a label in split {split!r} under {root} "
                 f"({len(listing.images)} images, {len(listing.labels)} labels); get it from {self.home}"
             )
-        if orphans and not self.tolerates_orphans:
+        if len(orphans) > self.orphans:
             raise UserError(
                 f"{self.name}: {len(orphans)} file(s) of split {split!r} without image or label, "
                 f"first {orphans[0]}; add the missing files or remove these"
@@ -278,10 +282,11 @@ def folder(path: Path, reader: Reader) -> Path:
     """Return ``path`` if it is a folder.
 
     Raises:
-        UserError: it is missing (the message says where to get the dataset), or there is no permission to read it.
+        MissingError: there is no such folder; the message says where it may be instead, or where to get the dataset.
+        UserError: there is no permission to read it.
     """
     if not _is_folder(path):
-        raise UserError(f"{reader.name}: folder {path} is missing; unpack {reader.home} there")
+        raise MissingError(f"{reader.name}: folder {path} is missing; {remedy(path, reader.name, reader.home)}")
     return path
 
 
@@ -294,7 +299,7 @@ def files(where: Path, pattern: str, *, deep: bool = False) -> dict[str, Path]:
         UserError: a folder cannot be read, or a link points to itself or to a folder above it.
     """
     found: dict[str, Path] = {}
-    match = re.compile(pattern).fullmatch
+    match = re.compile(pattern, re.IGNORECASE).fullmatch  # some cameras and systems write .PNG and .JPG
     for name, path in _walk(where, "", frozenset()) if deep else _entries(where)[0]:
         head, _, tail = name.rpartition("/")
         if hit := match(tail):
@@ -340,11 +345,14 @@ def _entries(where: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
     try:
         with os.scandir(where) as entries:
             for entry in entries:
+                if entry.name.startswith("."):  # ._name.png, .snapshot/, .Trash/: by-products, never frames
+                    continue
                 if entry.is_dir():
                     folders.append(Path(entry.path))
-                # Hidden files (._name.png) are by-products of other systems, never frames.
-                elif entry.is_file() and not entry.name.startswith("."):
+                elif entry.is_file():
                     files.append((entry.name, Path(entry.path)))
+                elif entry.is_symlink():
+                    raise UserError(f"{entry.path}: a link to {os.readlink(entry.path)}, which is not there; mend it")
     except OSError as error:
         raise _unreachable(where if entry is None else Path(entry.path), error) from None
     return files, sorted(folders)

@@ -196,7 +196,7 @@ def fit(tensors: dict[str, Tensor], model: nn.Module, how: Resample) -> dict[str
 
 
 def _another_size(tensor: Tensor, own: Tensor, sides: tuple[int, ...]) -> bool:
-    """Return whether ``tensor``, of floating point, differs from ``own`` in the axes ``sides`` only, none of them empty."""
+    """Return whether ``tensor``, of floating point, differs from ``own`` only in ``sides``, of which none is empty."""
     same = tensor.ndim == own.ndim and all(
         old == new or (axis in sides and old > 0)
         for axis, (old, new) in enumerate(zip(tensor.shape, own.shape, strict=True))

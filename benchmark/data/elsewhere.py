@@ -1,0 +1,47 @@
+"""Where the folder of a data set is, if it is not where it should be: a level too deep, or under another name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def remedy(path: Path, name: str, home: str) -> str:
+    """Return what to do about a folder of a data set that is missing, as the last part of a message.
+
+    Args:
+        path: the folder, below one with the data set's name.
+        name: the data set's name.
+        home: where to get the data set.
+    """
+    root = next((folder for folder in path.parents if folder.name == name), path)
+    if root == path:
+        return f"unpack {home} there"
+    inner = path.relative_to(root)
+    for found, advice in _places(root, inner):
+        if _is_folder(found):
+            return f"{found} exists: {advice}"
+    return f"unpack {home} in {root}"
+
+
+def _places(root: Path, inner: Path) -> Iterator[tuple[Path, str]]:
+    """Yield other places of the folder ``inner`` of the data set in ``root``, each with the move that puts it right."""
+    first = inner.parts[0]
+    yield root / first / inner, f"move what is in {root / first / first} one folder up"
+    for below in _folders(root):
+        yield below / inner, f"move what is in {below} one folder up"
+    for beside in _folders(root.parent):
+        if beside != root:
+            yield beside / inner, f"if that is {root.name}, rename {beside} to {root.name}"
+
+
+def _folders(where: Path) -> list[Path]:
+    try:
+        return sorted(path for path in where.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:  # nothing is suggested then
+        return []
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)

@@ -1,0 +1,112 @@
+"""What is missing, moved, too much or oddly named in a data set is found and named, before it is trained on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmark.common.errors import UserError
+from benchmark.data import command
+from benchmark.data.check import check_tree
+from benchmark.data.readers.bdd100k import READER as BDD100K
+from benchmark.data.readers.cityscapes import READER as CITYSCAPES
+from benchmark.data.readers.gta5 import READER as GTA5
+from tests.data.trees import TREES, write_image
+
+
+def test_only_as_many_files_without_partner_as_a_release_has_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "bdd100k"
+    TREES["bdd100k"](root)
+    sample, *_ = BDD100K.samples(root, "val")
+    monkeypatch.setattr(type(BDD100K), "released", lambda self, split: None)
+    for index in range(BDD100K.orphans):
+        shutil.copy(sample.image, sample.image.with_name(f"more{index}.jpg"))
+    assert sample in BDD100K.samples(root, "val")
+    assert check_tree(BDD100K, root, "val").whole
+    shutil.copy(sample.image, sample.image.with_name("last.jpg"))
+    with pytest.raises(UserError, match=r"7 file\(s\) of split 'val' without image or label"):
+        BDD100K.samples(root, "val")
+    assert not check_tree(BDD100K, root, "val").whole
+
+
+def test_more_frames_than_released_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "gta5"
+    TREES["gta5"](root)
+    count = len(GTA5.listing(root, "all").images)
+    for released, whole in ((count, True), (count - 1, False)):
+        monkeypatch.setattr(type(GTA5), "released", lambda self, split, released=released: released)
+        report = check_tree(GTA5, root, "all")
+        assert report.whole is whole
+        assert report.surplus == count - released
+
+
+def test_a_split_of_which_half_is_there_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "cityscapes"
+    TREES["cityscapes"](root)
+    shutil.copytree(root / "leftImg8bit" / "val", root / "leftImg8bit" / "train")
+    with pytest.raises(UserError, match="cityscapes train"):
+        command.check(None, tmp_path, partial=True)
+    printed = capsys.readouterr().out
+    assert str(root / "gtFine" / "train") in printed
+    assert "skipped" not in printed
+
+
+def test_a_split_of_which_nothing_is_there_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    TREES["cityscapes"](tmp_path / "cityscapes")
+    command.check(None, tmp_path, partial=True)
+    assert "cityscapes train: skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("inside", "moved"),
+    [("leftImg8bit", "leftImg8bit/leftImg8bit"), (".", "cityscapes"), ("leftImg8bit", "part1/leftImg8bit")],
+    ids=["a folder in itself", "the root in itself", "a part in a folder"],
+)
+def test_a_folder_one_level_too_deep_is_named_with_the_move(inside: str, moved: str, tmp_path: Path) -> None:
+    root = tmp_path / "cityscapes"
+    TREES["cityscapes"](root)
+    aside = tmp_path / "aside"
+    (root / inside).rename(aside)
+    (root / moved).parent.mkdir(parents=True, exist_ok=True)
+    aside.rename(root / moved)
+    with pytest.raises(UserError) as error:
+        CITYSCAPES.samples(root, "val")
+    found = root / moved / ("leftImg8bit/val" if inside == "." else "val")
+    assert f"{found} exists: move what is in" in str(error.value)
+    assert "one folder up" in str(error.value)
+
+
+def test_a_folder_of_another_projects_name_is_named(tmp_path: Path) -> None:
+    TREES["gta5"](tmp_path / "gta")
+    with pytest.raises(UserError, match=r"gta/images exists: if that is gta5, rename .*gta to gta5"):
+        GTA5.samples(tmp_path / "gta5", "all")
+
+
+def test_a_missing_data_set_names_its_own_folder_as_the_place(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        CITYSCAPES.samples(tmp_path / "cityscapes", "val")
+    assert str(error.value).endswith(f"in {tmp_path / 'cityscapes'}")
+
+
+def test_upper_case_names_are_read_and_hidden_folders_are_not(tmp_path: Path) -> None:
+    root = tmp_path / "cityscapes"
+    TREES["cityscapes"](root)
+    before = CITYSCAPES.samples(root, "val")
+    first = before[0].image
+    first.rename(first.with_suffix(".PNG"))
+    write_image(root / "leftImg8bit" / "val" / ".snapshot" / "x_leftImg8bit.png", (8, 8))
+    assert [sample.id for sample in CITYSCAPES.samples(root, "val")] == [sample.id for sample in before]
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "cityscapes"
+    TREES["cityscapes"](root)
+    image = CITYSCAPES.samples(root, "val")[0].image
+    image.unlink()
+    image.symlink_to("gone.png")
+    with pytest.raises(UserError, match=rf"{image.name}: a link to gone\.png, which is not there"):
+        CITYSCAPES.samples(root, "val")
