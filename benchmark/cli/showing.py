@@ -63,6 +63,9 @@ def table(
     ] = Scale.full,
     output_format: Annotated[options.Format, typer.Option("--format", help="Table format.")] = options.Format.latex,
     output: Annotated[Optional[Path], typer.Option(help="Write to this file instead of printing.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse runs of different package versions, machines or commits.")
+    ] = False,
 ) -> None:
     """Print a table of the records, in LaTeX (booktabs) by default."""
     from benchmark.runs import request
@@ -71,7 +74,7 @@ def table(
     rows = request.parse_methods(methods) if methods else []
     tablecommand.run(
         records, which.value, output_format.value, output, name=protocol, backbone=backbone, methods=rows,
-        published=published, scale=scale.value,
+        published=published, scale=scale.value, strict=strict,
     )  # fmt: skip
 
 

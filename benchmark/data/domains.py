@@ -11,7 +11,7 @@ from benchmark.common.errors import UserError
 from benchmark.data import location
 from benchmark.data.alter import Altered
 from benchmark.data.broken import refuse_broken
-from benchmark.data.labels import Color
+from benchmark.data.labels import IGNORE, Color
 from benchmark.data.relabel import in_label_set
 from benchmark.data.samples import Reader, Sample, SampleReader
 from benchmark.data.views import Halved, Joint, Relabelled
@@ -69,6 +69,23 @@ class Domain:
         chosen = _named(samples, split, reader)[: split.limit]
         refuse_broken(view, chosen)
         return cls(split.dataset, chosen, view, classes, colors, split.test_size, notes, merge)
+
+    def require_labelled(self, name: str) -> None:
+        """Check that some pixel has a label; frames are read until one does.
+
+        Args:
+            name: of the domain, for the message.
+
+        Raises:
+            UserError: every pixel of every frame is ignored, so nothing can be trained or scored on them.
+        """
+        for sample in self.samples:
+            if (self.reader.read(sample)[1] != IGNORE).any():
+                return
+        raise UserError(
+            f"{name} ({self.dataset}): no pixel of its {len(self.samples)} labels has one of the protocol's classes, "
+            f"first {self.samples[0].label}; restore the labels, or choose another split or label set"
+        )
 
     @classmethod
     def joined(cls, splits: Iterable[Split], data_root: Path | None, protocol: Protocol | None = None) -> Domain:

@@ -115,6 +115,20 @@ class ScoredIn(_Model):
     wrong: tuple[str, ...] = ()
 
 
+class Segment(_Model):
+    """A part of a run that was executed under conditions of its own.
+
+    Attributes:
+        first: number of steps that were done before it.
+        commit, versions, machine: as of the record.
+    """
+
+    first: Count
+    commit: str | None = None
+    versions: dict[str, str] = {}
+    machine: dict[str, JsonValue] = {}
+
+
 class Sidecar(_Model):
     """A file in the folder of the record: its name and its hash."""
 
@@ -155,6 +169,9 @@ class Record(_Model):
         seconds: wall time by phase.
         cpu_seconds: CPU time of the run, all threads.
         report: facts reported by the method.
+        segments: the parts of a run that was resumed under another commit, version or machine, whose ``commit``,
+            ``versions`` and ``machine`` are of the last part; empty for all others.
+        warnings: what makes the scores of a finished run doubtful, a sentence each; absent from older records.
         trained: checksum of the record of the run that was evaluated; None for a run that trained.
         confusion: the file with the confusion matrix of every evaluated image.
         examples: the file with predicted class maps of a few images; None in older records.
@@ -205,6 +222,8 @@ class Record(_Model):
     started: Time
     finished: Time
     report: dict[str, JsonValue] = {}
+    segments: tuple[Segment, ...] = ()
+    warnings: tuple[str, ...] = ()
     trained: str | None = None
     confusion: Sidecar | None = None
     examples: Sidecar | None = None

@@ -21,6 +21,7 @@ from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.models.weights import weight_hash
 from benchmark.records import ScoredIn
+from benchmark.runs.doubts import constant_loss
 from benchmark.runs.job import Job
 from benchmark.training.ranks import make_accelerator
 
@@ -59,8 +60,12 @@ class Experiment:
             seed=job.spec.seed,
             memory=MEMORY // max(workers, 1),
         )
+        for name, domain in self.domains().items():
+            domain.require_labelled(name)
         weighted = protocol.decoder.class_weights == "inverse-sqrt"
-        weights = inverse_frequency_weights(self._source_pixels()) if weighted else None
+        pixels = self._source_pixels() if weighted else None
+        weights = None if pixels is None else inverse_frequency_weights(pixels)
+        self.constant_loss = None if pixels is None else constant_loss(pixels, weights)
         self.segmenter = Segmenter(backbone, decoder, weights)
 
     def _source_pixels(self) -> torch.Tensor:

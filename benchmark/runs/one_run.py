@@ -21,6 +21,7 @@ from benchmark.evaluation import detectron
 from benchmark.method import Method
 from benchmark.records import SOURCE, Record, Score, write
 from benchmark.runs import tracking
+from benchmark.runs.doubts import doubts
 from benchmark.runs.events import Evaluating, ImageEvaluated, Loading, Note, Notify, Step, Training, ignore
 from benchmark.runs.experiment import Experiment
 from benchmark.runs.job import Job
@@ -109,7 +110,8 @@ def _train(
     try:
         evaluate = tracker.logging_scores(lambda step: evaluate_targets(experiment, step, last, examples, notify))
         with loading.watched():
-            progress = trainer.run(evaluate, job.checkpoint, key, tick, held_out=experiment.held_out)
+            here = {name: facts[name] for name in ("commit", "versions", "machine")}
+            progress = trainer.run(evaluate, job.checkpoint, key, tick, held_out=experiment.held_out, here=here)
     except (FloatingPointError, detectron.DisagreementError) as error:
         record = _record(facts, trainer, state="failed", error=str(error))
         if writes:
@@ -119,8 +121,11 @@ def _train(
         tracker.close()
     record = _record(
         facts, trainer, state="finished", report=trainer.method.report(), second_evaluator=experiment.second,
+        warnings=doubts(trainer.progress.losses, experiment.constant_loss),
         **_scores(last, progress),
     )  # fmt: skip
+    for warning in record.warnings:
+        notify(Note(f"warning: {warning}"))
     if writes:
         ids = {name: [sample.id for sample in domain.samples] for name, domain in experiment.targets.items()}
         ids[SOURCE] = [sample.id for sample in experiment.validation.samples]
@@ -174,7 +179,7 @@ def _conditions(experiment: Experiment, method: Method) -> dict[str, Any]:
 
 def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
     """Return what else a record says about a run before it trains."""
-    spec, runtime = experiment.job.spec, experiment.runtime
+    spec, runtime, precision = experiment.job.spec, experiment.runtime, str(experiment.accelerator.mixed_precision)
     return {
         "label": spec.label(method),
         "classes": experiment.source.classes,
@@ -192,6 +197,7 @@ def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
             "checkpointing": runtime.checkpointing,
             "compile": runtime.compile,
             "data_workers": runtime.data_workers,
+            "precision": {"no": "float32"}.get(precision, precision),
         },
     }
 
@@ -205,6 +211,7 @@ def _record(facts: dict[str, Any], trainer: Trainer, **rest: Any) -> Record:
         "trainable": _trainable(trainer),
         "losses": progress.losses,
         "evaluations": progress.scores,
+        "segments": progress.segments if len(progress.segments) > 1 else [],
         "seconds": progress.seconds,
         "cpu_seconds": cpu_seconds.sum().item(),
         "peak_memory_bytes": int(peak.max()),

@@ -10,10 +10,11 @@ from benchmark.common import atomic
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.records import Record, read_all
-from benchmark.tables import Table, agreement, factors, paper
+from benchmark.tables import Table, agreement, executed, factors, paper
 from benchmark.tables import published as papers
 from benchmark.tables import scale as scales
 from benchmark.tables.beside import nothing
+from benchmark.tables.runs import Runs
 
 MAIN, FACTORS, AGREEMENT, CPU = "main", "factors", "agreement", "cpu"
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
@@ -35,6 +36,7 @@ def run(
     methods: Collection[str],
     published: bool,
     scale: str = "full",
+    strict: bool = False,
 ) -> None:
     """Print a table, or write it to a file.
 
@@ -47,6 +49,7 @@ def run(
         backbone: the backbone to show; None for all.
         methods: rows of the main table, by registered name; empty for the default.
         published: add published figures.
+        strict: refuse a main table of runs that were executed under different conditions.
         scale: of a paper's table: ``full``, the paper's conditions, or ``cpu``, the suite's counterpart.
 
     Raises:
@@ -55,8 +58,10 @@ def run(
     found = read_all(records)
     if scale == CPU and (not which.isdigit() or name or published):
         raise UserError("--scale cpu: only for --table 1 to 5, without --protocol and --published")
+    if strict and which != MAIN:
+        raise UserError("--strict: only for --table main")
     if which == MAIN:
-        made = main(found, name, backbone, methods, published)
+        made = main(found, name, backbone, methods, published, strict=strict)
     elif methods:
         raise UserError(f"--methods: table {which} has fixed rows; use --table main to choose the rows")
     elif which == FACTORS:
@@ -76,7 +81,13 @@ def run(
 
 
 def main(
-    records: Sequence[Record], name: str | None, backbone: str | None, methods: Collection[str], published: bool
+    records: Sequence[Record],
+    name: str | None,
+    backbone: str | None,
+    methods: Collection[str],
+    published: bool,
+    *,
+    strict: bool = False,
 ) -> list[Table]:
     """Return the main tables, after checking the records against the current protocols.
 
@@ -86,6 +97,7 @@ def main(
         backbone: the backbone to show; None for all.
         methods: rows, by registered name; by default all except ablations and methods with feature perturbation.
         published: add published figures.
+        strict: refuse runs that were executed under different conditions.
 
     Raises:
         UserError: no such record, or records that are not comparable.
@@ -94,4 +106,7 @@ def main(
     for stated in {record.protocol for record in shown}:
         if stated.partition("@")[0] in protocol.available():
             tables.as_protocol([record for record in shown if record.protocol == stated], protocol.load(stated))
+    if strict:
+        for place in sorted({(record.protocol, record.backbone) for record in shown}):
+            executed.require_same(Runs.of(r for r in shown if (r.protocol, r.backbone) == place))
     return tables.build(shown, methods=methods, published=papers.find if published else nothing)

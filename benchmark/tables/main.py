@@ -10,7 +10,7 @@ from benchmark.common import registry
 from benchmark.common.errors import UserError, nearest
 from benchmark.records import SOURCE, Record
 from benchmark.records.naming import base
-from benchmark.tables import notes
+from benchmark.tables import executed, notes
 from benchmark.tables.beside import Figure, Lookup, nothing
 from benchmark.tables.layout import Cell, Column, Row, Table
 from benchmark.tables.marks import mark
@@ -106,6 +106,9 @@ def _table(records: Sequence[Record], published: Lookup) -> Table:
     domains = {SOURCE: (SOURCE,), **{target: (target,) for target in runs.targets}, AVERAGE: runs.targets}
     cited = notes.Cited()
     rows = [_row(runs, method, domains, published, cited) for method in runs.finished]
+    comparable = executed.same_hardware(records)
+    if not comparable:
+        rows = [replace(row, cells=(*row.cells[:-2], Cell(), row.cells[-1])) for row in rows]
     places = {index: each for index, each in enumerate(domains.values(), start=1)}
     rows, marks = mark(rows, runs.finished, places, Resamples())
     heads = ["Source", *map(notes.spelling, runs.targets), "Avg."]
@@ -121,7 +124,13 @@ def _table(records: Sequence[Record], published: Lookup) -> Table:
         notes.caption(runs),
         tuple(columns),
         tuple(rows),
-        (*notes.conditions(runs), *notes.of_runs(runs), *filter(None, [marks]), *cited.notes()),
+        (
+            *notes.conditions(runs, cost=comparable),
+            *notes.of_runs(runs),
+            *executed.differences(runs),
+            *filter(None, [marks]),
+            *cited.notes(),
+        ),
     )
 
 
@@ -135,4 +144,5 @@ def _row(runs: Runs, method: str, domains: dict[str, tuple[str, ...]], published
             cells[name] = replace(cells[name], published=figure.value)
             cited.cite(figure, runs.label(method))
     gap, seconds = cell(finished, oracle_gap), cell(finished, lambda record: record.cpu_seconds, 1)
-    return Row(method, runs.label(method), (*cells.values(), gap, seconds, Cell(len(finished))))
+    doubtful = " *" if any(record.warnings for record in finished) else ""
+    return Row(method, runs.label(method) + doubtful, (*cells.values(), gap, seconds, Cell(len(finished))))

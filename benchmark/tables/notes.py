@@ -44,8 +44,11 @@ def unseen(fields: Mapping[str, Any]) -> str:
     return f" Unseen domains: {shown}." if shown else ""
 
 
-def conditions(runs: Runs) -> list[str]:
-    """Return notes that explain the columns of the main table."""
+def conditions(runs: Runs, *, cost: bool = True) -> list[str]:
+    """Return notes that explain the columns of the main table; without ``cost``, why there is no CPU time."""
+    seconds = (
+        "CPU time of one run, in seconds" if cost else "not shown, since the runs were computed on different machines"
+    )
     counts = sorted({r.trainable.decoder for r in runs.all if r.trainable is not None and r.trainable.decoder})
     # A method with its own queries trains slightly more or fewer decoder weights.
     span = " to ".join(dict.fromkeys(f"{count / 1e6:.2f}" for count in (*counts[:1], *counts[-1:])))
@@ -54,7 +57,7 @@ def conditions(runs: Runs) -> list[str]:
         f"Trainable: millions of trainable parameters, decoder excluded{also}.",
         *unreached(runs),
         f"Source: mIoU on {_scored(runs.all[0].protocol_fields)} source images. Avg.: mean over the unseen domains. "
-        "CPU-s: CPU time of one run, in seconds.",
+        f"CPU-s: {seconds}.",
         "Oracle gap: best minus final evaluation on the unseen domains (only the final one counts).",
     ]
 
@@ -78,6 +81,7 @@ def of_runs(runs: Runs) -> list[str]:
         if seeds and sorted(seeds) != everyone:
             notes.append(f"{runs.label(method)}: seed{'s' if len(seeds) > 1 else ''} {_list(sorted(seeds))} only.")
     for record in runs.all:
+        notes += [f"{runs.label(record.method)}, seed {record.seed}: {warning}." for warning in record.warnings]
         if record.state == "failed":
             notes.append(f"{runs.label(record.method)}, seed {record.seed}, failed and is excluded: {_reason(record)}.")
     return notes

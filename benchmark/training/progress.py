@@ -24,6 +24,8 @@ class Progress:
         scores: results of the evaluations, in order.
         unreached: the method's parameters that get no gradient, with their sizes, see
             :func:`benchmark.training.reached.without_gradient`; None before the backbone trains.
+        segments: under which conditions the run was executed, each with its ``first`` step; a new one begins where a
+            run is resumed under others.
     """
 
     step: int = 0
@@ -33,6 +35,7 @@ class Progress:
     cpu_seconds: float = 0.0
     scores: list[dict[str, Any]] = field(default_factory=list)
     unreached: dict[str, int] | None = None
+    segments: list[dict[str, Any]] = field(default_factory=list)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -48,6 +51,12 @@ class Progress:
     def place(self) -> int:
         """All steps done: the position in the run's timeline."""
         return self.step + self.extra
+
+    def begin(self, here: dict[str, Any]) -> None:
+        """Note the conditions of this execution, unless they are those of the last one."""
+        last = {name: value for name, value in self.segments[-1].items() if name != "first"} if self.segments else None
+        if last != here:
+            self.segments.append({"first": self.place, **here})
 
     def done(self, losses: dict[str, float], total: int, *, extra: bool = False) -> None:
         """Count one iteration of ``total``, or a step on top of them; keep an iteration's losses if they are logged."""

@@ -243,6 +243,7 @@ class Trainer:
         tick: Callable[[Progress, dict[str, float]], None] = lambda progress, losses: None,
         until: int | None = None,
         held_out: Callable[[], float] = lambda: 0.0,
+        here: dict[str, Any] | None = None,
     ) -> Progress:
         """Train from ``progress.place`` to the end.
 
@@ -254,6 +255,7 @@ class Trainer:
                 ``evaluate`` may, which saves a checkpoint.
             until: stop after this many steps; None trains to the end.
             held_out: returns the model's mIoU on held-out source images, for :meth:`Method.finish`.
+            here: the conditions of this execution, JSON-ready, for :attr:`Progress.segments`.
 
         Raises:
             FloatingPointError: the loss is no longer finite.
@@ -261,6 +263,7 @@ class Trainer:
         if save is not None:
             self.progress = self.state.resume(save, key) or self.progress
         self.held_out = held_out
+        self.progress.begin(here or {})
         progress, saved, finite = self.progress, time.monotonic(), dict[str, float]()
         held = ExitStack()  # ends the data-loader workers together with the loop
         try:

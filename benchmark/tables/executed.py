@@ -1,0 +1,117 @@
+"""What differs between the executions of a table's runs: package versions, machine, precision, commit."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from benchmark.common.errors import UserError
+from benchmark.records import Record
+from benchmark.tables.runs import Runs
+
+HARDWARE = ("system", "processor", "threads", "accelerator", "processes")
+"""Fields of a record's ``machine`` that change its CPU time."""
+SHORT = 7
+Facts = tuple[tuple[str, str], ...]
+
+
+def differences(runs: Runs) -> list[str]:
+    """Return notes on runs that were executed under different conditions, naming what differs and the rows.
+
+    A fact that a record does not state is not compared.
+    """
+    finished = [record for seeds in runs.finished.values() for record in seeds.values()]
+    notes = []
+    groups = _groups(finished, [_conditions(record) for record in finished])
+    if len(groups) > 1:
+        notes.append(f"Computed under different conditions: {_listed(runs, groups)}.")
+    commits = _groups(finished, [{"commit": record.commit[:SHORT]} if record.commit else {} for record in finished])
+    if len(commits) > 1:
+        notes.append(f"Computed at different commits: {_listed(runs, commits)}.")
+    edited = [record for record in finished if record.commit and record.commit.endswith("+changes")]
+    if edited:
+        notes.append(f"Computed with uncommitted changes: {_rows(runs, edited)}.")
+    return [*notes, *_resumed(runs, finished)]
+
+
+def same_hardware(records: Iterable[Record]) -> bool:
+    """Return whether the records' CPU times can be compared: no two state different hardware."""
+    found = [record.machine for record in records if record.state == "finished"]
+    return all(
+        len({str(machine[name]) for machine in found if machine.get(name) is not None}) < 2
+        and (name != "accelerator" or len({str(machine.get(name)) for machine in found}) < 2)
+        for name in HARDWARE
+    )
+
+
+def require_same(runs: Runs) -> None:
+    """Check that no two runs were executed under different conditions.
+
+    Raises:
+        UserError: they were; the message is the first note.
+    """
+    if found := differences(runs):
+        raise UserError(f"--strict: {runs.all[0].protocol}, {runs.all[0].backbone}: {found[0]}")
+
+
+def _conditions(record: Record) -> dict[str, str]:
+    """Return what decides numbers and cost besides the code: versions, hardware and precision, as far as stated."""
+    machine = {name: record.machine.get(name) for name in (*HARDWARE, "precision")}
+    if record.machine and machine["accelerator"] is None:
+        machine["accelerator"] = "none"
+    return dict(record.versions) | {name: str(value) for name, value in machine.items() if value is not None}
+
+
+def _groups(records: Sequence[Record], facts: Sequence[dict[str, str]]) -> dict[Facts, list[Record]]:
+    """Return the records by those facts that differ among them."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for each in facts:
+        for name, value in each.items():
+            values[name].add(value)
+    differing = [name for name, found in values.items() if len(found) > 1]
+    groups: dict[Facts, list[Record]] = defaultdict(list)
+    for record, each in zip(records, facts, strict=True):
+        groups[tuple((name, each[name]) for name in differing if name in each)].append(record)
+    return groups
+
+
+def _listed(runs: Runs, groups: dict[Facts, list[Record]]) -> str:
+    """Return the groups as text, the smallest first; the rows of the largest are the others."""
+    ordered = sorted(groups.items(), key=lambda group: len(group[1]))
+    parts = []
+    for place, (facts, records) in enumerate(ordered):
+        rows = "all others" if place == len(ordered) - 1 else _rows(runs, records)
+        parts.append(f"{', '.join(f'{name} {value}' for name, value in facts) or 'not stated'} ({rows})")
+    return "; ".join(parts)
+
+
+def _rows(runs: Runs, records: Sequence[Record]) -> str:
+    """Return the rows of some runs by label, with the seeds unless all of a row's runs are meant."""
+    counts = Counter(record.method for record in records)
+    named = []
+    for method in dict.fromkeys(record.method for record in records):
+        seeds = ", ".join(str(record.seed) for record in records if record.method == method)
+        whole = counts[method] == len(runs.finished[method])
+        named.append(runs.label(method) + ("" if whole else f" seed {seeds}"))
+    return ", ".join(named)
+
+
+def _resumed(runs: Runs, finished: Sequence[Record]) -> list[str]:
+    """Return a note per run that was resumed under other conditions."""
+    notes = []
+    for record in finished:
+        for before, after in zip(record.segments, record.segments[1:], strict=False):
+            old = before.versions | {"commit": before.commit or ""} | _stated(before.machine)
+            new = after.versions | {"commit": after.commit or ""} | _stated(after.machine)
+            changed = [
+                f"{name} {old.get(name, '')} to {new.get(name, '')}" for name in new if old.get(name) != new[name]
+            ]
+            notes.append(
+                f"{runs.label(record.method)}, seed {record.seed}, was resumed at iteration {after.first} under other "
+                f"conditions: {', '.join(changed) or 'not stated'}."
+            )
+    return notes
+
+
+def _stated(machine: dict[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in machine.items() if value is not None}
