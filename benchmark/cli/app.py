@@ -45,6 +45,12 @@ for part in (making.show, making.check, making.render, making.get):
     data.command()(part)
 app.add_typer(data, name="data")
 
+records = typer.Typer(help="Check records.", no_args_is_help=True, rich_markup_mode=None)
+records.command()(showing.verify)
+# With a single command, Typer would leave out its name.
+records.callback()(lambda: None)
+app.add_typer(records, name="records")
+
 
 def _version(value: bool) -> None:
     if value:

@@ -1,4 +1,4 @@
-"""Commands that print or draw: ``table``, ``figure``, ``report`` (from records alone), ``params``, ``list``."""
+"""Commands on records alone: ``table``, ``figure``, ``report``, ``records verify``; and ``params``, ``list``."""
 
 from __future__ import annotations
 
@@ -117,6 +117,18 @@ def report(
     from benchmark.report import command
 
     command.run(records, output, protocol, backbone, data_root)
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of records, such as results.")],
+) -> None:
+    """Check records before their numbers are shown: seals, fingerprints, scores, parameter counts, duplicates.
+
+    Prints one line per fault, with file, field and remedy, and exits with code 1 if there is one.
+    """
+    from benchmark.verify import command
+
+    command.run(folder)
 
 
 def params(

@@ -50,6 +50,8 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
         ["tune"],
         ["check"],
         ["table"],
+        ["records"],
+        ["records", "verify"],
         ["list"],
         ["data"],
         ["data", "show"],
