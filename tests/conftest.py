@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+
+from tests.chromium import chromium
 
 SLOW = ("baselines", "benchmarks", "methods", "models", "pretrain", "sharing", "stability", "training")
 """Folders whose tests build or train models throughout; ``tox -e quick`` leaves them out."""
@@ -58,6 +60,12 @@ def draw(folder: Path, split: str, sequence: str, count: int, seed: int) -> None
         image = (colours[label] + noise).clip(0, 255).astype(np.uint8)
         Image.fromarray(image).save(images / f"{sequence}_{index:05d}.png")
         Image.fromarray(label).save(labels / f"{sequence}_{index:05d}.png")
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[Any]:
+    """A headless Chromium."""
+    yield from chromium()
 
 
 @pytest.fixture(scope="session")

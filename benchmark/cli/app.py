@@ -29,6 +29,7 @@ for command in (
     showing.table,
     showing.figure,
     showing.report,
+    showing.leaderboard,
     running.check,
     showing.params,
     sharing.export,

@@ -1,4 +1,4 @@
-"""Commands on records alone: ``table``, ``figure``, ``report``, ``records verify``; and ``params``, ``list``."""
+"""Commands on records: ``table``, ``figure``, ``report``, ``leaderboard``, ``records verify``; ``params``, ``list``."""
 
 from __future__ import annotations
 
@@ -117,6 +117,18 @@ def report(
     from benchmark.report import command
 
     command.run(records, output, protocol, backbone, data_root)
+
+
+def leaderboard(
+    records: options.Records = options.RUNS,
+    out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("leaderboard"),
+    protocol: options.OnlyProtocol = None,
+    backbone: options.OnlyBackbone = None,
+) -> None:
+    """Write a static site: a board per protocol and backbone, with the records behind every cell."""
+    from benchmark.leaderboard import command
+
+    command.run(records, out, protocol, backbone)
 
 
 def verify(

@@ -9,6 +9,7 @@ A protocol with a ``default_variant`` is always used with a variant. Each varian
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,21 @@ def load(name: str, variant: str | None = None) -> Protocol:
     except ValidationError as error:
         raise UserError(f"{path.name}: {explain(error, Protocol)}") from None
     return shortened(fixed) if short else fixed
+
+
+def shipped(name: str) -> Protocol | None:
+    """Return the built-in protocol that a record calls ``name``, changes of ``vfm`` included; None if it is another.
+
+    Raises:
+        UserError: the built-in protocol has no such variant.
+    """
+    found = re.fullmatch(r"(.*?)((?:\+\w+=[^+]*)*)", name)
+    assert found is not None  # both parts may be empty
+    plain, changes = found[1], found[2].split("+")[1:]
+    if plain.partition("@")[0] not in available():
+        return None
+    fixed = load(plain)
+    return with_vfm(fixed, changes) if changes else fixed
 
 
 def _embed_label_sets(content: dict[str, Any], folder: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import yaml
@@ -76,9 +77,9 @@ def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
     return [*found, *((f"backbone: {key}", _text(value)) for key, value in vfm.items()), *notes.items()]
 
 
-def protocol(record: Record) -> str:
-    """Return the run's resolved protocol as YAML."""
-    return yaml.safe_dump(record.protocol_fields, sort_keys=False, allow_unicode=True, default_flow_style=None)
+def protocol(fields: Mapping[str, Any]) -> str:
+    """Return a resolved protocol as YAML."""
+    return yaml.safe_dump(dict(fields), sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
 def environment(records: Sequence[Record]) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 // Sorting: the first click on a heading sorts in descending order (text columns: ascending), the second reverses it,
-// the third restores the original order.
+// the third restores the original order. Rows are sorted within their group; in a table of class "entries" each tbody is
+// one entry, sorted by its first row.
 "use strict";
 const collator = new Intl.Collator("en", { numeric: true });
 
@@ -12,7 +13,10 @@ function compare(one, other, direction) {
 
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
-  const bodies = [...table.tBodies].map((body) => ({ body, rows: [...body.rows] }));
+  const bodies = [...table.tBodies];
+  const groups = table.classList.contains("entries")
+    ? [{ parent: table, units: bodies }]
+    : bodies.map((body) => ({ parent: body, units: [...body.rows] }));
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -25,11 +29,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const order = head.ariaSort ? next : first;
       for (const each of heads) each.removeAttribute("aria-sort");
       if (order) head.setAttribute("aria-sort", order);
-      const value = (row) => row.cells[column].dataset.value;
-      for (const { body, rows } of bodies) {
-        const sorted = rows.filter((row) => !row.classList.contains("group"));
+      const value = (unit) => (unit.rows?.[0] ?? unit).cells[column].dataset.value;
+      for (const { parent, units } of groups) {
+        const sorted = units.filter((unit) => !unit.classList.contains("group"));
         if (order) sorted.sort((a, b) => compare(value(a), value(b), order === "ascending" ? 1 : -1));
-        body.append(...sorted);
+        parent.append(...sorted);
       }
     });
   });

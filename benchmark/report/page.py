@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from benchmark import __version__
-from benchmark.common import registry
 from benchmark.records import Record
 from benchmark.report import facts
+from benchmark.report.assets import environment, inline
 from benchmark.report.grids import Grids, build
 from benchmark.report.pictures import Pictures, figures
 from benchmark.report.sheets import Sheet, sheet
-from benchmark.tables import command, order, paper
+from benchmark.tables import apart, command, order, paper
 from benchmark.tables.paper import NUMBERS
 from benchmark.tables.published import layout
 from benchmark.tables.runs import Runs
@@ -64,30 +59,23 @@ def html(records: Sequence[Record], folder: Path, root: Path, data_root: Path | 
         for protocol in sorted(backbones)
         if backbones[protocol] > 1
     ]
-    style, script = (HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html").render(
-        parts=[_part(groups[key], folder, root, data_root) for key in sorted(groups)],
-        across=across,
-        papers=_papers(records),
-        runs=len(records),
-        last=max(record.finished for record in records),
-        version=__version__,
-        style=Markup(style),
-        script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
+    return (
+        environment(HERE)
+        .get_template("page.html")
+        .render(
+            parts=[_part(groups[key], folder, root, data_root) for key in sorted(groups)],
+            across=across,
+            papers=_papers(records),
+            runs=len(records),
+            last=max(record.finished for record in records),
+            version=__version__,
+            **inline([HERE / "page.css"], [HERE / "page.js"]),
+        )
     )
 
 
 def _part(records: list[Record], folder: Path, root: Path, data_root: Path | None) -> Part:
-    places = registry.names("method")
-    apart = {name for name, place in places.items() if registry.is_ablation(place)}
-    methods = dict.fromkeys(record.method.partition("[")[0] for record in records)
-    own = [name for name in methods if name in apart or "+" in name]
-    main = [name for name in methods if name not in own]
+    main, own = apart(records)
     records = sorted(records, key=lambda record: (order(record.method), record.seed))
     first = records[0]
     made = [
@@ -102,7 +90,7 @@ def _part(records: list[Record], folder: Path, root: Path, data_root: Path | Non
         facts.cost(Runs.of(records)),
         facts.listing(records, folder),
         facts.conditions(records),
-        facts.protocol(first),
+        facts.protocol(first.protocol_fields),
         facts.environment(records),
     )
 
@@ -118,8 +106,3 @@ def _papers(records: Sequence[Record]) -> list[Sheet]:
             made = paper.build(number, records, variant, published=True)
             found += [sheet(table) for table in made if any(cell.n for row in table.rows for cell in row.cells)]
     return found
-
-
-def _hash(text: str) -> str:
-    """Return the content security policy source that allows this inline text."""
-    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

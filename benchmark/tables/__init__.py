@@ -2,7 +2,7 @@
 
 from benchmark.tables.comparable import as_protocol, check, difference
 from benchmark.tables.layout import Cell, Column, Row, Table
-from benchmark.tables.main import build, order, shown
+from benchmark.tables.main import apart, build, order, shown
 from benchmark.tables.render import latex, markdown
 from benchmark.tables.sheets import comma_separated, html
 
@@ -11,6 +11,7 @@ __all__ = [
     "Column",
     "Row",
     "Table",
+    "apart",
     "as_protocol",
     "build",
     "check",

@@ -67,6 +67,18 @@ def order(method: str) -> tuple[int, str, str]:
     return (ORDER.index(known) if known in ORDER else len(ORDER), name, given)
 
 
+def apart(records: Iterable[Record]) -> tuple[list[str], list[str]]:
+    """Return the registered names of the methods that have records: those of the main comparison, and the others.
+
+    The others are ablations and methods with feature perturbation.
+    """
+    places = registry.names("method")
+    ablations = {name for name, place in places.items() if registry.is_ablation(place)}
+    names = dict.fromkeys(record.method.partition("[")[0] for record in records)
+    others = [name for name in names if name in ablations or "+" in name]
+    return [name for name in names if name not in others], others
+
+
 def shown(
     records: Iterable[Record], protocol: str | None, backbone: str | None, methods: Collection[str]
 ) -> list[Record]:
@@ -78,13 +90,8 @@ def shown(
     chosen = _only(_only(list(records), "protocol", protocol), "backbone", backbone)
     if not chosen:
         raise UserError("no records to show; create some with: python -m benchmark run")
-    places = registry.names("method")
-    apart = {name for name, place in places.items() if registry.is_ablation(place)}
-    found = []
-    for record in chosen:
-        name = record.method.partition("[")[0]
-        if name in methods if methods else name not in apart and "+" not in name:
-            found.append(record)
+    wanted = methods or apart(chosen)[0]
+    found = [record for record in chosen if record.method.partition("[")[0] in wanted]
     if not found:
         held = ",".join(sorted({record.method.partition("[")[0] for record in chosen}))
         raise UserError(f"--methods: no records of the requested rows; available: --methods {held}")

@@ -106,6 +106,42 @@ def find(protocol: str, backbone: str, method: str, scored: str, table: int | No
     return None
 
 
+@dataclass(frozen=True)
+class Printed:
+    """One method's figures in one table of a paper: by domain, with ``average`` and ``trained``; and its errata."""
+
+    method: str
+    label: str
+    source: str
+    figures: Mapping[str, float]
+    errata: tuple[str, ...]
+
+
+def boards() -> list[tuple[str, str]]:
+    """Return every protocol and backbone with published figures, a protocol without variant as such."""
+    return list(dict.fromkeys((each.protocol, each.backbone) for each in _printed(None)))
+
+
+def rows(protocol: str, backbone: str) -> list[Printed]:
+    """Return the published rows of a protocol and backbone, each with its source.
+
+    As in :func:`find`, figures of a protocol without variant apply to all its variants. A row that only repeats figures
+    of an earlier table is left out.
+    """
+    found: dict[tuple[str, str], list[_Printed]] = {}
+    for each in _printed(None):
+        here = each.backbone == backbone and each.protocol in (protocol, protocol.split("@")[0])
+        if here and not each.scored.startswith("class "):
+            found.setdefault((each.method, each.figure.source), []).append(each)
+    printed: list[Printed] = []
+    for (method, source), cells in found.items():
+        figures = {each.scored: each.figure.value for each in cells}
+        if not any(row.method == method and figures.items() <= row.figures.items() for row in printed):
+            errata = dict.fromkeys(text for each in cells for text in each.figure.errata)
+            printed.append(Printed(method, label(method), source, figures, tuple(errata)))
+    return printed
+
+
 @cache
 def _printed(table: int | None) -> list[_Printed]:
     numbers = list(_file()["tables"]) if table is None else [table]

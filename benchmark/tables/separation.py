@@ -40,6 +40,29 @@ def leaders(runs: Finished, domains: Sequence[str], resamples: Resamples) -> lis
     return found
 
 
+def groups(runs: Finished, domains: Sequence[str], resamples: Resamples) -> dict[str, int]:
+    """Return, for each method, one plus the number of methods that are significantly better (95 %).
+
+    Every pair is tested as in :func:`leaders`, without correction for multiple testing. Methods with fewer than two
+    seeds are left out; if fewer than two methods remain, the result is empty.
+
+    Args:
+        runs: the runs to compare.
+        domains: keys of :meth:`Record.scores` that every run has.
+        resamples: shared between the columns of a table.
+
+    Raises:
+        UserError: see :meth:`Resamples.of`.
+    """
+    tested = {method: seeds for method, seeds in runs.items() if len(seeds) > 1}
+    if len(tested) < 2:
+        return {}
+    return {
+        method: 1 + sum(_better(tested[other], seeds, domains, resamples) for other in tested if other != method)
+        for method, seeds in tested.items()
+    }
+
+
 def better_on_images(
     one: Record, other: Record, domains: Sequence[str], resamples: Resamples, confidence: float = 0.95
 ) -> bool:

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta, timezone
 
 from benchmark import protocol
 from benchmark.common.errors import UserError
-from benchmark.protocol import Protocol
 from benchmark.records import SOURCE, Record
 from benchmark.records.model import TOLERANCE
 from benchmark.tables.comparable import as_protocol
@@ -66,27 +65,12 @@ def _fingerprint(record: Record) -> Iterator[Fault | str]:
         yield Fault.of(record, "protocol_fields.name", f"{fields.get('name')!r}, but protocol is {record.protocol!r}")
         return
     try:
-        fixed = shipped(record.protocol)
+        fixed = protocol.shipped(record.protocol)
         if fixed is not None:
             as_protocol([record], fixed)
     except UserError as error:
         line = str(error)
         yield line if line.startswith(str(record.path)) else Fault.of(record, "protocol", line)
-
-
-def shipped(name: str) -> Protocol | None:
-    """Return the built-in protocol of this name as records state it; None if it is a user's own.
-
-    Raises:
-        UserError: the built-in protocol has no such variant.
-    """
-    found = re.fullmatch(r"(.*?)((?:\+\w+=[^+]*)*)", name)
-    assert found is not None
-    plain, changes = found[1], found[2].split("+")[1:]
-    if plain.partition("@")[0] not in protocol.available():
-        return None
-    fixed = protocol.load(plain)
-    return protocol.with_vfm(fixed, changes) if changes else fixed
 
 
 def _provenance(record: Record) -> Iterator[Fault]:

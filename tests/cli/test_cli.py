@@ -63,6 +63,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
         ["evaluate"],
         ["figure"],
         ["report"],
+        ["leaderboard"],
         ["stability"],
     ],
 )
@@ -72,7 +73,7 @@ def test_every_command_has_help(words: list[str]) -> None:
     assert "Usage:" in done.stdout
 
 
-@pytest.mark.parametrize("word", ["run", "figure", "report"])
+@pytest.mark.parametrize("word", ["run", "figure", "report", "leaderboard"])
 def test_help_imports_nothing_heavy(word: str) -> None:
     code = (
         f"import sys; sys.argv = ['benchmark', '{word}', '--help']\n"

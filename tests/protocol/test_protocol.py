@@ -318,3 +318,11 @@ def test_rates_found_on_another_protocol_can_be_taken_over(tmp_path: Path) -> No
     assert protocol.load("streets-adverse").searched["vit-tiny-streets"] == there
     with pytest.raises(UserError, match="unknown protocol 'street'"):
         protocol.load(written(tmp_path, {"searched": {"vit-tiny-streets": "street"}}))
+
+
+def test_names_of_protocols_with_changes_are_resolved() -> None:
+    known = protocol.load("gtav+synthia-to-cbm@rein-test")
+    assert protocol.shipped(known.name) == known
+    changed = protocol.with_vfm(known, ["resample=pi", "normalisation=own"])
+    assert protocol.shipped(changed.name) == changed
+    assert protocol.shipped("own") is None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +11,11 @@ import pytest
 
 from benchmark.records import read_all
 from benchmark.report.page import html
+from tests.chromium import DESKTOP, PHONE, contrasts, keep, requests, show_at
 from tests.records.made import stored
 
-KEEP = "DGSS_BENCHMARK_BROWSER"
-"""Environment variable: folder to keep screenshots in; if set, a missing browser fails the test."""
 HOSTILE = "<script>window.taken = 1</script><img src=http://127.0.0.1/x onerror='window.taken = 2'>"
-DESKTOP, PHONE = (1280, 900), (390, 844)
 Show = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    """A headless Chromium, controlled through Selenium."""
-    browser, service = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (browser and service and find_spec("selenium")):
-        assert not os.environ.get(KEEP), f"{KEEP} is set, and selenium, chromium or chromedriver is missing"
-        pytest.skip("needs selenium, and Chromium with its driver (Debian: chromium, chromium-driver)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=Service(service))
-    yield found
-    found.quit()
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +37,10 @@ def show(driver: Any, page: Path, request: pytest.FixtureRequest) -> Iterator[Sh
     """Return a function that opens the page with a window size and colour scheme; save a screenshot at the end."""
 
     def open_page(size: tuple[int, int] = DESKTOP, scheme: str = "light") -> None:
-        width, height = size
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        driver.get(page.as_uri())
+        show_at(driver, page.as_uri(), size, scheme)
 
     yield open_page
-    if kept := os.environ.get(KEEP):
-        Path(kept).mkdir(parents=True, exist_ok=True)
-        driver.save_screenshot(str(Path(kept, f"{request.node.name}.png")))
+    keep(driver, request.node.name)
 
 
 def column(driver: Any, place: int) -> list[str]:
@@ -154,29 +122,14 @@ def test_the_page_fits_a_phone_and_the_method_column_is_sticky(driver: Any, show
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_sufficient_contrast(driver: Any, show: Show, scheme: str) -> None:
     show(scheme=scheme)
-    background, *colors = driver.execute_script(
-        "return ['body', 'h1', '.note', 'a', 'td small', 'thead th', 'dt'].map((each, place) => "
-        "getComputedStyle(document.querySelector(each))[place ? 'color' : 'backgroundColor'])"
-    )
-    assert (luminance(background) > 0.5) == (scheme == "light")
-    for color in colors:
-        darker, lighter = sorted((luminance(background), luminance(color)))
-        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, color  # WCAG 2.1, AA
-
-
-def luminance(color: str) -> float:
-    """Return the relative luminance of ``rgb(r, g, b)`` (WCAG 2.1)."""
-    channels = [int(part) / 255 for part in color.removeprefix("rgb(").rstrip(")").split(",")]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(weight * each for weight, each in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    found = contrasts(driver, ["h1", ".note", "a", "td small", "thead th", "dt"], scheme)
+    assert min(found.values()) >= 4.5, found  # WCAG 2.1, AA
 
 
 def test_there_are_no_requests_and_no_foreign_scripts(driver: Any, show: Show, page: Path) -> None:
     driver.get_log("performance")
     show()
-    events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    assert requests(driver) == [page.as_uri()]
     assert driver.execute_script("return window.taken ?? null") is None
     assert HOSTILE in driver.find_element("css selector", "#part1 table").text
     complaints = [entry for entry in driver.get_log("browser") if "Content Security Policy" in entry["message"]]

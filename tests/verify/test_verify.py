@@ -14,7 +14,6 @@ import pytest
 from benchmark import protocol, records
 from benchmark.records import paths
 from benchmark.records.seal import sealed
-from benchmark.verify import single
 from benchmark.verify.command import verdict
 from tests.cli.test_cli import ROOT, call, refused
 from tests.records.made import failed, names
@@ -138,14 +137,6 @@ def test_a_record_of_another_version_of_a_protocol_is_named(root: Path) -> None:
     sound(root, "lora", 0, protocol="streets", protocol_fields=fields)
     lines = verdict(root).faults
     assert any("does not match the current protocol streets: iterations is 999 in the record" in line for line in lines)
-
-
-def test_names_of_protocols_with_changes_are_resolved() -> None:
-    known = protocol.load("gtav+synthia-to-cbm@rein-test")
-    assert single.shipped(known.name) == known
-    changed = protocol.with_vfm(known, ["resample=pi", "normalisation=own"])
-    assert single.shipped(changed.name) == changed
-    assert single.shipped("own") is None
 
 
 # -- files and other records ---------------------------------------------------------------------------
