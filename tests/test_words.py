@@ -43,6 +43,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for package in PACKAGES for pat
 DOCUMENTS = [
     "README.md",
     "LICENCES.md",
+    "CONTRIBUTING.md",
     "results/NOTES.md",
     "tox.ini",
     *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")),
