@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import cv2
 import numpy as np
@@ -34,6 +34,13 @@ class EvaluationItem(TypedDict):
     image: torch.Tensor
     label: torch.Tensor
     id: str
+
+
+class Sampling(Protocol):
+    """Draws the samples to train on, instead of visiting each once per epoch."""
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Return the index of a sample."""
 
 
 class Frames:
@@ -76,8 +83,9 @@ class TrainingSet(Dataset[TrainingItem]):
     """Training crops by position p = 0, 1, ..., without end; the crop at a position is always the same.
 
     With n samples, position p is in epoch p // n. Each epoch visits every sample once, in an order drawn from
-    the RNG stream (seed, "order", epoch). Augmentation draws from the RNG stream (seed, "augment", p). All methods,
-    numbers of data-loader workers and resumed runs therefore see the same pixels.
+    the RNG stream (seed, "order", epoch). With ``sampling``, each position draws its sample from the RNG stream
+    (seed, "sampling", p) instead. Augmentation draws from the RNG stream (seed, "augment", p). All methods, numbers of
+    data-loader workers and resumed runs therefore see the same pixels.
     """
 
     def __init__(
@@ -88,12 +96,16 @@ class TrainingSet(Dataset[TrainingItem]):
         *,
         seed: int,
         memory: int = MEMORY,
+        sampling: Sampling | None = None,
     ) -> None:
         self.frames = Frames(samples, reader, memory)
+        self.sampling = sampling
         self._augmentation, self._seed = augmentation, seed
 
     def index(self, position: int) -> int:
         """Return the index of the sample at ``position``."""
+        if self.sampling is not None:
+            return self.sampling.draw(numpy_rng(self._seed, "sampling", position))
         epoch, step = divmod(position, len(self.frames))
         return int(_order(self._seed, epoch, len(self.frames))[step])
 

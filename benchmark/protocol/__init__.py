@@ -7,9 +7,11 @@ from benchmark.protocol.schema import (
     Augmentation,
     DecoderSpec,
     Evaluation,
+    FeaturePerturbation,
     FoundationModel,
     Part,
     Protocol,
+    RareClassSampling,
     Split,
 )
 
@@ -21,9 +23,11 @@ __all__ = [
     "Augmentation",
     "DecoderSpec",
     "Evaluation",
+    "FeaturePerturbation",
     "FoundationModel",
     "Part",
     "Protocol",
+    "RareClassSampling",
     "Split",
     "available",
     "explain",

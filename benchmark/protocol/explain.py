@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import NoneType
+from typing import get_args
+
 from pydantic import BaseModel, ValidationError
 
 from benchmark.common.errors import nearest
@@ -30,8 +33,8 @@ def _limits(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     """Return the valid range of a number, such as "at least 0 and below 1"; pydantic names only one of the bounds."""
     *sections, last = map(str, loc)
     for section in sections:
-        inner = model.model_fields[section].annotation if section in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = _section(model, section)
+        if inner is None:
             return ""
         model = inner
     words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
@@ -40,12 +43,20 @@ def _limits(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     return " and ".join(sides)
 
 
+def _section(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """Return the class of the section with this name, which may be optional; None for another field."""
+    annotation = model.model_fields[name].annotation if name in model.model_fields else None
+    kinds = [each for each in get_args(annotation) if each is not NoneType] or [annotation]
+    (kind, *others) = kinds
+    return kind if not others and isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
 def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """Return the valid field names of the section that contains ``loc``."""
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        inner = _section(model, str(part))
+        if inner is not None:
             model = inner
         elif field is not None and str(part) in ("source", "targets"):
             model = Split

@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    NonNegativeInt,
     PositiveInt,
     SerializerFunctionWrapHandler,
     Tag,
@@ -132,6 +133,29 @@ class Augmentation(Part):
         return self
 
 
+class RareClassSampling(Part):
+    """Training images are drawn by class, rare classes more often; see :class:`benchmark.data.rare.RareClasses`.
+
+    Attributes:
+        temperature: T in DAFormer's formula; 0.01 there.
+        min_pixels: an image with fewer pixels of a class, at the size of its label, does not contain it.
+    """
+
+    temperature: Annotated[float, Field(gt=0)] = 0.01
+    min_pixels: PositiveInt = 1
+
+
+class FeaturePerturbation(Part):
+    """Style augmentation in training: the features of every method are perturbed, as in FisherTune's Table 5.
+
+    The fields are the settings of :class:`benchmark.method.PerturbationSettings`.
+    """
+
+    place: Literal["embedding"] | NonNegativeInt = "embedding"
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.5
+    deviations: Literal["unbiased", "population"] = "unbiased"
+
+
 class FoundationModel(Part):
     """How a vision foundation model is adapted to the protocol's patch size, and how its input is normalised.
 
@@ -222,7 +246,8 @@ class Protocol(Part):
             another package, one of ``label_sets`` or, in a YAML file, the path of a file relative to it.
         trained: name of the protocol whose finished runs are evaluated here instead of training; the conditions of
             training must be its own. None for a protocol that trains.
-        source: training images. Several datasets are trained on as one, every image equally often.
+        source: training images. Several datasets are trained on as one, every image equally often unless
+            ``rare_classes`` is set.
         validation: held-out source images.
         targets: the unseen domains, by name.
         iterations: number of optimizer steps.
@@ -233,6 +258,9 @@ class Protocol(Part):
         label_sets: the label sets in use that are not shipped. Those of files and other packages are added when the
             protocol is loaded, so that their content is part of the fingerprint.
         precision: ``float32``, or ``auto``: bfloat16 autocast if the accelerator supports it.
+        rare_classes: draw training images by class; None visits every image once per epoch.
+        perturbation: perturb the features of every method in training; None leaves it to methods named
+            ``NAME+perturbed``.
         vfm: resampling and input normalisation of the backbone.
         backbone: the default backbone.
         settings: hyperparameters of methods that depend on the protocol's image sizes, by method. Like those in
@@ -242,7 +270,7 @@ class Protocol(Part):
             backbone's methods takes those found there.
     """
 
-    LATER = frozenset({"trained", "vfm", "label_sets"})
+    LATER = frozenset({"trained", "vfm", "label_sets", "rare_classes", "perturbation"})
 
     name: str
     title: str
@@ -260,6 +288,8 @@ class Protocol(Part):
     eps: Annotated[float, Field(gt=0)] = 1e-8
     precision: Literal["float32", "auto"] = "float32"
     augmentation: Augmentation
+    rare_classes: RareClassSampling | None = None
+    perturbation: FeaturePerturbation | None = None
     decoder: DecoderSpec
     evaluation: Evaluation = Evaluation()
     vfm: FoundationModel = FoundationModel()

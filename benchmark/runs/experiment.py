@@ -12,7 +12,7 @@ import torch
 
 from benchmark.common.errors import UserError
 from benchmark.common.statistics import miou
-from benchmark.data import loading
+from benchmark.data import loading, rare
 from benchmark.data.domains import Domain
 from benchmark.data.loader import MEMORY, EvaluationSet, TrainingSet
 from benchmark.evaluation import detectron
@@ -20,6 +20,7 @@ from benchmark.evaluation.evaluate import Look, each_of, evaluate, unseen
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter, inverse_frequency_weights
 from benchmark.models.weights import weight_hash
+from benchmark.protocol import RareClassSampling
 from benchmark.records import ScoredIn
 from benchmark.runs.doubts import constant_loss
 from benchmark.runs.job import Job
@@ -62,19 +63,28 @@ class Experiment:
         )
         for name, domain in self.domains().items():
             domain.require_labelled(name)
-        weighted = protocol.decoder.class_weights == "inverse-sqrt"
-        pixels = self._source_pixels() if weighted else None
-        weights = None if pixels is None else inverse_frequency_weights(pixels)
-        self.constant_loss = None if pixels is None else constant_loss(pixels, weights)
+        weights = self.constant_loss = None
+        if protocol.decoder.class_weights == "inverse-sqrt":
+            pixels = torch.from_numpy(rare.pixels(self.data.frames, self.classes).sum(0))
+            weights = inverse_frequency_weights(pixels)
+            self.constant_loss = constant_loss(pixels, weights)
+        if protocol.rare_classes is not None:
+            self.data.sampling = self._sampling(protocol.rare_classes)
         self.segmenter = Segmenter(backbone, decoder, weights)
 
-    def _source_pixels(self) -> torch.Tensor:
-        """Return the number of pixels of each class in all source labels, (C,)."""
-        counts = np.zeros(256, np.int64)
-        for index in range(len(self.data.frames)):
-            _, label = self.data.frames[index]
-            counts += np.bincount(label.ravel(), minlength=256)
-        return torch.from_numpy(counts[: self.classes])
+    def _sampling(self, stated: RareClassSampling) -> rare.RareClasses:
+        """Return the sampling of images with rare classes.
+
+        Raises:
+            UserError: no image has enough pixels of a class.
+        """
+        fields = self.protocol.fields()
+        read_as = {name: fields.get(name) for name in ("source", "classes", "label_sets")}
+        counts = rare.kept_pixels(self.data.frames, self.classes, read_as)
+        try:
+            return rare.RareClasses.of(counts, stated.temperature, stated.min_pixels)
+        except ValueError as error:
+            raise UserError(f"rare_classes.min_pixels: {error}; use a smaller number") from None
 
     def domains(self) -> dict[str, Domain]:
         """Return every domain by its name in the protocol."""

@@ -67,13 +67,20 @@ class RunSpec:
         return kind(self._validated(kind.Settings, ""))
 
     def make_perturbation(self) -> Perturbation | None:
-        """Create the method's feature perturbation; None for a method without ``+perturbed``.
+        """Create the feature perturbation of the protocol or of the method; None if neither has one.
 
         Raises:
-            UserError: an unknown or invalid hyperparameter.
+            UserError: an unknown or invalid hyperparameter; or the protocol perturbs, and the method would, too.
         """
         from benchmark.method import Perturbation, PerturbationSettings
 
+        if (stated := self.protocol.perturbation) is not None:
+            if base(self.method) != self.method or any(name.startswith(PERTURBATION) for name in self._values()):
+                raise UserError(
+                    f"method {self.method_name!r}: protocol {self.protocol.name} perturbs the features of every method "
+                    "alike; leave +perturbed and its settings out"
+                )
+            return Perturbation(PerturbationSettings(**stated.model_dump()))
         if base(self.method) == self.method:
             return None
         return Perturbation(self._validated(PerturbationSettings, PERTURBATION))

@@ -100,7 +100,8 @@ class Bench:
         self.job, self.trainer, self.images, self.notify = job, trainer, images, notify
         self.seed = derive_seed(job.spec.seed, "stability")  # another image order than in the decoder's warm-up
         source, augmentation = experiment.source, job.spec.protocol.augmentation
-        self.data = TrainingSet(source.samples, source.reader, augmentation, seed=self.seed)
+        sampling = experiment.data.sampling
+        self.data = TrainingSet(source.samples, source.reader, augmentation, seed=self.seed, sampling=sampling)
         self.candidates = 0
         self.scored = [name for name, domain in experiment.targets.items() if domain.merge is None]
         self.source: dict[Criterion, Any] = {}

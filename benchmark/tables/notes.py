@@ -59,7 +59,21 @@ def conditions(runs: Runs, *, cost: bool = True) -> list[str]:
         f"Source: mIoU on {_scored(runs.all[0].protocol_fields)} source images. Avg.: mean over the unseen domains. "
         f"CPU-s: {seconds}.",
         "Oracle gap: best minus final evaluation on the unseen domains (only the final one counts).",
+        *training(runs.all[0].protocol_fields),
     ]
+
+
+def training(fields: Mapping[str, Any]) -> list[str]:
+    """Return notes on options of training that change results, where a protocol uses them."""
+    sampled, perturbed = fields.get("rare_classes"), fields.get("perturbation")
+    found = []
+    if isinstance(sampled, dict):
+        found.append(f"Training images are drawn by class, rare ones more often (T = {sampled.get('temperature')}).")
+    if isinstance(perturbed, dict):
+        where = "patch embedding" if (place := perturbed.get("place")) == "embedding" else f"block {place}"
+        chance = perturbed.get("probability")
+        found.append(f"Every method trains with perturbed features (after the {where}, probability {chance}).")
+    return found
 
 
 def unreached(runs: Runs) -> list[str]:

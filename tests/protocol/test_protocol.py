@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -326,3 +327,49 @@ def test_names_of_protocols_with_changes_are_resolved() -> None:
     changed = protocol.with_vfm(known, ["resample=pi", "normalisation=own"])
     assert protocol.shipped(changed.name) == changed
     assert protocol.shipped("own") is None
+
+
+@pytest.mark.parametrize(
+    ("option", "stated"),
+    [
+        ({"rare_classes": {}}, {"temperature": 0.01, "min_pixels": 1}),
+        ({"rare_classes": {"temperature": 0.1}}, {"temperature": 0.1, "min_pixels": 1}),
+        ({"perturbation": {}}, {"place": "embedding", "probability": 0.5, "deviations": "unbiased"}),
+    ],
+)
+def test_options_of_training_are_fingerprinted_only_if_used(
+    tmp_path: Path, option: dict[str, Any], stated: dict[str, Any]
+) -> None:
+    plain = protocol.load(written(tmp_path, {}))
+    (name,) = option
+    assert name not in plain.fields()
+    assert plain.fingerprint() == protocol.load(written(tmp_path, {name: None})).fingerprint()
+    used = protocol.load(written(tmp_path, option))
+    assert used.fields() == plain.fields() | {name: stated}
+    assert used.fingerprint() != plain.fingerprint()
+    assert protocol.Protocol.of(used.fields(), used.title, used.backbone).fingerprint() == used.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ({"rare_classes": {"temperature": 0}}, "rare_classes.temperature: must be above 0 (got 0)"),
+        ({"rare_classes": {"temprature": 1}}, "unknown field rare_classes.temprature: did you mean 'temperature'?"),
+        ({"perturbation": {"probability": 2}}, "perturbation.probability: must be above 0 and at most 1 (got 2)"),
+    ],
+)
+def test_a_bad_option_of_training_is_named(tmp_path: Path, option: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError) as error:
+        protocol.load(written(tmp_path, option))
+    assert line in str(error.value)
+
+
+def test_committed_records_have_the_fingerprints_of_their_protocols() -> None:
+    folder = Path(__file__).parents[2] / "results"
+    known: dict[str, protocol.Protocol] = {}
+    for path in sorted(folder.glob("*/*/*/seed0.json")):
+        record = json.loads(path.read_bytes())
+        name = record["protocol"]
+        fixed = known[name] = known.get(name) or protocol.load(name)
+        assert (record["fingerprint"], record["protocol_fields"]) == (fixed.fingerprint(), fixed.fields()), path
+    assert len(known) >= 5
