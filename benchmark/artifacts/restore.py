@@ -69,6 +69,8 @@ def require_weights(record: Record) -> None:
     """
     if record.decoder is None or (record.delta is None and record.tuned is None):
         why = "the run failed" if record.state == "failed" else "older records have none; run it again with --force"
+        if record.checkpoint is not None:
+            why = f"they are those of the released checkpoint {record.checkpoint.file}"
         raise UserError(f"{record.path}: no weight files: {why}")
 
 

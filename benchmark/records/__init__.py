@@ -12,11 +12,12 @@ A record is valid without examples and weights. Records must not be edited: the 
 here imports torch, so that tables are quick.
 """
 
-from benchmark.records.model import SOURCE, Evaluation, Record, Score, ScoredIn, Segment, Sidecar, Trainable
+from benchmark.records.model import SOURCE, Checkpoint, Evaluation, Record, Score, ScoredIn, Segment, Sidecar, Trainable
 from benchmark.records.store import arrays, confusions, content, find, path_of, paths, read, read_all, write
 
 __all__ = [
     "SOURCE",
+    "Checkpoint",
     "Evaluation",
     "Record",
     "Score",

@@ -34,7 +34,9 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "vfm": (dict,),
 }  # fmt: skip
 """Protocol fields that tables, figures and cards read, with their types."""
-HASHES = ("data_hash", "batches_hash", "decoder_hash", "weights_hash")
+REQUIRED = ("data_hash", "batches_hash", "decoder_hash", "weights_hash", "trainable", "source", "targets")
+"""Fields of a finished run; :data:`OF_CHECKPOINT`: of an evaluated checkpoint."""
+OF_CHECKPOINT = ("data_hash", "weights_hash", "targets")
 
 
 def _finite(value: Any) -> Any:
@@ -136,6 +138,26 @@ class Sidecar(_Model):
     sha256: str
 
 
+class Checkpoint(_Model):
+    """The file of a released checkpoint that was evaluated without training anything.
+
+    Attributes:
+        file: its name.
+        sha256: its hash.
+        method: the registered method that it was taken for.
+        whole: whether it contains the backbone's own weights, not just adapter and head.
+        used: number of its tensors in the model.
+        ignored: names of its other tensors, each with the reason.
+    """
+
+    file: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    method: str
+    whole: bool
+    used: Annotated[int, Field(ge=1)]
+    ignored: dict[str, str] = {}
+
+
 class Record(_Model):
     """The record of one run. Sidecars, ``digests`` and ``checksum`` are filled in when it is written.
 
@@ -173,6 +195,8 @@ class Record(_Model):
             ``versions`` and ``machine`` are of the last part; empty for all others.
         warnings: what makes the scores of a finished run doubtful, a sentence each; absent from older records.
         trained: checksum of the record of the run that was evaluated; None for a run that trained.
+        checkpoint: the released checkpoint that was evaluated; None for a run. Its record says nothing about training
+            and source images, and its seed is 0.
         confusion: the file with the confusion matrix of every evaluated image.
         examples: the file with predicted class maps of a few images; None in older records.
         delta: the file with the selected weights of the backbone; None if the method does not select single weights,
@@ -225,6 +249,7 @@ class Record(_Model):
     segments: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()
     trained: str | None = None
+    checkpoint: Checkpoint | None = None
     confusion: Sidecar | None = None
     examples: Sidecar | None = None
     delta: Sidecar | None = None
@@ -247,7 +272,7 @@ class Record(_Model):
             if not self.error:
                 raise ValueError("error: missing from a failed run")
             return self
-        for name in (*HASHES, "trainable", "source", "targets"):
+        for name in REQUIRED if self.checkpoint is None else OF_CHECKPOINT:
             if not getattr(self, name):
                 raise ValueError(f"{name}: missing from a finished run")
         if SOURCE in self.targets:

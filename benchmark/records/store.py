@@ -174,12 +174,13 @@ def unsealed(path: Path, kind: type[Kind]) -> Kind:
         raise UserError(f"{path}: {fault}; {AGAIN}") from error
 
 
-def read_all(root: Path, *, verify: bool = False) -> list[Record]:
+def read_all(root: Path, *, verify: bool = False, checkpoints: bool = False) -> list[Record]:
     """Read every record below ``root``, sorted by path. Each ``*.json`` must be a record; other files are ignored.
 
     Args:
         root: a folder of records, or one of its subfolders.
         verify: also compute every score from the confusion matrices, which takes far longer.
+        checkpoints: also return those of released checkpoints, which were not trained here.
 
     Raises:
         UserError: as :func:`read`; no records; two records of the same run.
@@ -190,6 +191,7 @@ def read_all(root: Path, *, verify: bool = False) -> list[Record]:
         twin = found.setdefault(record.name, record)
         if twin is not record:
             raise UserError(f"{path}: seed: same run as {twin.path}; remove the copy")
+    found = {name: record for name, record in found.items() if checkpoints or record.checkpoint is None}
     if not found:
         raise UserError(f"{root}: no records here; create some with: python -m benchmark run")
     return list(found.values())

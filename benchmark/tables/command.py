@@ -55,7 +55,7 @@ def run(
     Raises:
         UserError: no such record, records that are not comparable, or a file that cannot be written.
     """
-    found = read_all(records)
+    found = read_all(records, checkpoints=which == MAIN)
     if scale == CPU and (not which.isdigit() or name or published):
         raise UserError("--scale cpu: only for --table 1 to 5, without --protocol and --published")
     if strict and which != MAIN:

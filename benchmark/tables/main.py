@@ -10,7 +10,7 @@ from benchmark.common import registry
 from benchmark.common.errors import UserError, nearest
 from benchmark.records import SOURCE, Record
 from benchmark.records.naming import base
-from benchmark.tables import executed, notes
+from benchmark.tables import checkpoints, executed, notes
 from benchmark.tables.beside import Figure, Lookup, nothing
 from benchmark.tables.layout import Cell, Column, Row, Table
 from benchmark.tables.marks import mark
@@ -109,7 +109,9 @@ def _only(records: list[Record], field: str, wanted: str | None) -> list[Record]
 
 
 def _table(records: Sequence[Record], published: Lookup) -> Table:
-    runs = Runs.of(records)
+    trained, released = checkpoints.split(records)
+    runs = Runs.of(trained) if trained else Runs(released, {}, tuple(released[0].targets))
+    checkpoints.check(released, runs)
     domains = {SOURCE: (SOURCE,), **{target: (target,) for target in runs.targets}, AVERAGE: runs.targets}
     cited = notes.Cited()
     rows = [_row(runs, method, domains, published, cited) for method in runs.finished]
@@ -118,6 +120,7 @@ def _table(records: Sequence[Record], published: Lookup) -> Table:
         rows = [replace(row, cells=(*row.cells[:-2], Cell(), row.cells[-1])) for row in rows]
     places = {index: each for index, each in enumerate(domains.values(), start=1)}
     rows, marks = mark(rows, runs.finished, places, Resamples())
+    rows += checkpoints.rows(released, domains)
     heads = ["Source", *map(notes.spelling, runs.targets), "Avg."]
     columns = [
         Column("Trainable (M)", decimals([row.cells[0] for row in rows])),
@@ -137,6 +140,7 @@ def _table(records: Sequence[Record], published: Lookup) -> Table:
             *executed.differences(runs),
             *filter(None, [marks]),
             *cited.notes(),
+            *checkpoints.notes(released),
         ),
     )
 

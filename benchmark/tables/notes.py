@@ -25,6 +25,11 @@ def caption(runs: Runs) -> str:
     """Return a caption that states the conditions of one protocol's runs."""
     first = runs.all[0]
     fields = first.protocol_fields
+    if first.checkpoint is not None:
+        return (
+            f"Protocol {first.protocol}, backbone {first.backbone}: mIoU in % of released checkpoints, not trained "
+            f"here.{unseen(fields)} Fingerprint {first.fingerprint[:12]}."
+        )
     sources = _named(_sources(fields))
     trained = f" on {sources}" if sources else ""
     length = f" after {fields['iterations']} iterations" if "iterations" in fields else ""
