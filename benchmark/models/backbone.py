@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -106,6 +107,7 @@ def build_backbone(
     resample: Resample = "bicubic",
     normalisation: Normalisation = "imagenet",
     seed: int = 0,
+    size: int | None = None,
 ) -> Backbone:
     """Build a backbone by name.
 
@@ -119,11 +121,14 @@ def build_backbone(
         resample: how patch kernels and position embeddings are resized, see :func:`weights.fit`.
         normalisation: which mean and standard deviation to use for images, see :func:`catalogue.fed_with`.
         seed: of the random initialisation, which does not touch torch's global generator.
+        size: side of the images in pixels that position embeddings are for; None for the catalogue's.
 
     Raises:
         UserError: unknown name; weights that are missing, damaged or of another architecture.
     """
     spec = fed_with(find_backbone(name), normalisation)
+    if size is not None and "img_size" in spec.options:
+        spec = replace(spec, options={**spec.options, "img_size": size})
     _check_revision(spec, weights, revision)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive_seed(seed, "backbone", spec.name))

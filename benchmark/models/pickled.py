@@ -35,6 +35,15 @@ def state_dict(data: bytes, origin: Path | str) -> dict[str, Tensor]:
     Raises:
         UserError: a damaged file, one that contains other objects, or one without a state dict.
     """
+    return contents(data, origin)[0]
+
+
+def contents(data: bytes, origin: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return :func:`state_dict` and the file's other entries by name.
+
+    Raises:
+        UserError: as :func:`state_dict`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -49,25 +58,28 @@ def state_dict(data: bytes, origin: Path | str) -> dict[str, Tensor]:
                 f"state dict alone, with torch.save or as safetensors; SHA-256 {found}"
             ) from None
         raise UserError(f"{origin}: truncated or not a PyTorch file; SHA-256 {found}") from None
-    return {name: _plain(value, name, origin) for name, value in _tensors(loaded, origin).items()}
+    tensors, rest = _tensors(loaded, origin)
+    return {name: _plain(value, name, origin) for name, value in tensors.items()}, rest
 
 
-def _tensors(loaded: Any, origin: Path | str) -> dict[str, Tensor]:
-    """Return the tensors of the state dict in what was loaded."""
+def _tensors(loaded: Any, origin: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of the state dict in what was loaded, and the entries around it."""
+    rest: dict[str, Any] = {}
     for _ in range(DEPTH):
         if not isinstance(loaded, Mapping):
             break
-        inner = next((loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
-        if inner is None:
+        wrapper = next((key for key in WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
+        if wrapper is None:
             break
-        loaded = inner
+        rest |= {str(key): value for key, value in loaded.items() if key != wrapper}
+        loaded = loaded[wrapper]
     entries = loaded.items() if isinstance(loaded, Mapping) else ()
     found = {name: value for name, value in entries if isinstance(name, str) and isinstance(value, Tensor)}
     if not found:
         raise UserError(
             f"{origin}: has no state dict: neither its entries nor those of {', '.join(WRAPPERS)} are tensors"
         )
-    return found
+    return found, rest
 
 
 def _plain(value: Tensor, name: str, origin: Path | str) -> Tensor:
