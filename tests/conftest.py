@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.chromium import chromium
 
-SLOW = ("baselines", "benchmarks", "methods", "models", "pretrain", "sharing", "stability", "training")
+SLOW = ("baselines", "benchmarks", "methods", "models", "pretrain", "released", "sharing", "stability", "training")
 """Folders whose tests build or train models throughout; ``tox -e quick`` leaves them out."""
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from benchmark.cli import options
+from benchmark.common.errors import UserError
 
 PULLED = Path("pulled")
+
+
+class WeightFormat(str, Enum):
+    """Format of exported weights, if not the suite's own."""
+
+    mmseg = "mmseg"
 
 
 def export(
@@ -20,8 +28,24 @@ def export(
         typer.Option(help="The .safetensors file to write, with a card beside it; or a folder for the whole run."),
     ] = None,
     decoder: Annotated[bool, typer.Option("--decoder", help="Include the decoder in the file.")] = False,
+    layout: Annotated[
+        Optional[WeightFormat],
+        typer.Option("--format", help="mmseg: the whole model as a .pth file for mmsegmentation."),
+    ] = None,
+    weights: Annotated[
+        Optional[Path], typer.Option(help="For --format: the pre-trained weights, if the run loaded them from a file.")
+    ] = None,
 ) -> None:
     """Export a run: the changes to its backbone as one file, or the whole run as a folder to share."""
+    if layout is not None:
+        if decoder:
+            raise UserError("--decoder: omit it with --format mmseg, which always includes the decoder")
+        from benchmark.released import writing
+
+        typer.echo(writing.export(record, records, output, weights))
+        return
+    if weights is not None:
+        raise UserError(f"--weights {weights}: only with --format; the changes alone do not need them")
     from benchmark.sharing import export as exporting
 
     for path in exporting.export(record, records, output, decoder):
@@ -55,14 +79,45 @@ def pull(
 
 
 def evaluate(
-    record: Annotated[str, typer.Argument(help="As for export.")],
+    record: Annotated[Optional[str], typer.Argument(help="As for export; none with --checkpoint.")] = None,
     records: options.Records = options.RUNS,
     weights: Annotated[
         Optional[Path], typer.Option(help="The backbone's pre-trained weights, if the run loaded them from a file.")
     ] = None,
     data_root: options.DataRoot = None,
+    checkpoint: Annotated[
+        Optional[Path],
+        typer.Option(help="Instead of a run: a checkpoint in mmsegmentation's format, as official repositories have."),
+    ] = None,
+    taken_as: Annotated[
+        Optional[str], typer.Option("--as", help="The checkpoint's method: rein, soma, geco, freeze or full.")
+    ] = None,
+    protocol: Annotated[
+        Optional[str], typer.Option("--protocol", "-p", help="The checkpoint's: name of a protocol, or a YAML file.")
+    ] = None,
+    backbone: options.Backbone = None,
+    revision: options.Revision = None,
 ) -> None:
-    """Evaluate a run again from its weights and compare with its record, image by image; code 1 if they differ."""
+    """Evaluate a run again from its weights and compare with its record, image by image; code 1 if they differ.
+
+    With --checkpoint FILE --as METHOD --protocol NAME, evaluate a released checkpoint on the targets and record it.
+    """
+    if checkpoint is not None:
+        if record is not None:
+            raise UserError(f"--checkpoint {checkpoint}: leave out the record {record!r}")
+        from benchmark.released import command
+
+        command.run(
+            checkpoint, taken_as, protocol, backbone, data_root=data_root, records=records, weights=weights,
+            revision=revision,
+        )  # fmt: skip
+        return
+    given = {"--as": taken_as, "--protocol": protocol, "--backbone": backbone, "--revision": revision}
+    for option, value in given.items():
+        if value is not None:
+            raise UserError(f"{option} {value}: only with --checkpoint; a run has its own")
+    if record is None:
+        raise UserError("name a record, or give --checkpoint FILE (see --help)")
     from benchmark.sharing import rescore
 
     rescore.run(record, records, data_root, weights)

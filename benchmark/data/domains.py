@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -129,6 +130,17 @@ def _named(samples: list[Sample], split: Split, reader: Reader) -> list[Sample]:
             f"{split.split!r}, first {min(missing)}; get them from {reader.home}"
         )
     return found
+
+
+def files_hash(domains: Mapping[str, Domain]) -> str:
+    """Return a hash of every sample's id and file sizes, over all ``domains`` by name."""
+    digest = hashlib.sha256()
+    for name, domain in domains.items():
+        digest.update(f"{name}:{domain.dataset}\n".encode())
+        for sample in domain.samples:
+            sizes = f"{sample.image.stat().st_size} {sample.label.stat().st_size}"
+            digest.update(f"{sample.id} {sizes}\n".encode())
+    return digest.hexdigest()
 
 
 def reader_of(split: Split) -> Reader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ import torch
 from benchmark.common.errors import UserError
 from benchmark.common.statistics import miou
 from benchmark.data import loading, rare
-from benchmark.data.domains import Domain
+from benchmark.data.domains import Domain, files_hash
 from benchmark.data.loader import MEMORY, EvaluationSet, TrainingSet
 from benchmark.evaluation import detectron
 from benchmark.evaluation.evaluate import Look, each_of, evaluate, unseen
@@ -96,21 +96,11 @@ class Experiment:
 
     def scored_in(self) -> dict[str, ScoredIn]:
         """Return the classes of each target that is scored in others than those trained on."""
-        merges = {name: domain.merge for name, domain in self.targets.items() if domain.merge}
-        return {
-            name: ScoredIn(labels=each.into.name, classes=each.into.names, excluded=each.excluded, wrong=each.wrong)
-            for name, each in merges.items()
-        }
+        return scored_in(self.targets)
 
     def data_hash(self) -> str:
         """Return a hash of every sample's id and file sizes, over all domains of the protocol."""
-        digest = hashlib.sha256()
-        for name, domain in self.domains().items():
-            digest.update(f"{name}:{domain.dataset}\n".encode())
-            for sample in domain.samples:
-                sizes = f"{sample.image.stat().st_size} {sample.label.stat().st_size}"
-                digest.update(f"{sample.id} {sizes}\n".encode())
-        return digest.hexdigest()
+        return files_hash(self.domains())
 
     def batches_hash(self) -> str:
         """Return a hash of the first batches' ids, pixels and labels: of data, order and augmentation together."""
@@ -155,3 +145,12 @@ class Experiment:
         difference = other.compare(matrices)
         self.second = {evaluator: max(known, difference) for evaluator, known in self.second.items()}
         return matrices
+
+
+def scored_in(targets: Mapping[str, Domain]) -> dict[str, ScoredIn]:
+    """Return the classes of each of ``targets`` that is scored in others than those trained on."""
+    merges = {name: domain.merge for name, domain in targets.items() if domain.merge}
+    return {
+        name: ScoredIn(labels=each.into.name, classes=each.into.names, excluded=each.excluded, wrong=each.wrong)
+        for name, each in merges.items()
+    }

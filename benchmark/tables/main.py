@@ -115,7 +115,7 @@ def _table(records: Sequence[Record], published: Lookup) -> Table:
     domains = {SOURCE: (SOURCE,), **{target: (target,) for target in runs.targets}, AVERAGE: runs.targets}
     cited = notes.Cited()
     rows = [_row(runs, method, domains, published, cited) for method in runs.finished]
-    comparable = executed.same_hardware(records)
+    comparable = executed.same_hardware(trained)
     if not comparable:
         rows = [replace(row, cells=(*row.cells[:-2], Cell(), row.cells[-1])) for row in rows]
     places = {index: each for index, each in enumerate(domains.values(), start=1)}
