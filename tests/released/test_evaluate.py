@@ -88,8 +88,9 @@ def test_what_mmsegmentation_has_not_is_refused_in_one_line(run: tuple[Record, P
 
 
 def test_what_a_checkpoint_needs_is_named(tmp_path: Path) -> None:
-    for given in ((None, "streets"), ("rein", None)):
+    for taken_as, protocol in ((None, "streets"), ("rein", None)):
         with pytest.raises(UserError, match=r"w\.pth: give its method with --as \(rein, soma.*--protocol"):
             command.run(
-                tmp_path / "w.pth", *given, None, data_root=None, records=tmp_path, weights=None, revision=None
+                tmp_path / "w.pth", taken_as, protocol, None, data_root=None, records=tmp_path, weights=None,
+                revision=None,
             )  # fmt: skip

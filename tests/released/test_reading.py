@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmark.artifacts.adapter import attached
 from benchmark.common.errors import UserError
 from benchmark.models.segmenter import Segmenter
 from benchmark.models.weights import weight_hash
@@ -20,7 +21,7 @@ from benchmark.protocol import load as load_protocol
 from benchmark.released import layouts, reading, writing
 from benchmark.released.layouts import LAYOUTS
 from tests.backbones import tiny_backbone
-from tests.models.mask2former import small
+from tests.models.mask2former import drawn, small
 from tests.released import official
 
 OFFICIAL = {
@@ -98,8 +99,20 @@ def test_the_head_of_rein_may_keep_its_own_query_features() -> None:
     own = {name: value for name, value in WHOLE["rein"].items() if "querys2feat" not in name}
     features = "decode_head.query_feat.weight"
     segmenter = filled("rein", own | {features: WHOLE["freeze"][features]})
-    assert torch.equal(segmenter.decoder.transformer.queries_features.weight, WHOLE["freeze"][features])
-    assert segmenter.decoder.transformer.queries_embedder.weight.shape == (official.QUERIES, 256)
+    transformer: Any = segmenter.decoder.transformer
+    assert torch.equal(transformer.queries_features.weight, WHOLE["freeze"][features])
+    assert transformer.queries_embedder.weight.shape == (official.QUERIES, 256)
+
+
+def test_somas_initial_pairs_are_subtracted_from_the_written_matrices() -> None:
+    backbone = tiny_backbone("dinov2", depth=official.DEPTH)
+    method = attached("soma", {"rank": official.RANK}, 0, backbone, "")
+    for index, parameter in enumerate(method.parameter_groups()[0]["params"]):
+        parameter.data += 0.1 * drawn(*parameter.shape, seed=index)
+    segmenter = Segmenter(backbone, small()).eval().double()
+    written = writing.state_dict(segmenter.state_dict(), LAYOUTS["soma"], "mask2former", "SoMA")
+    assert set(written) == set(WHOLE["soma"]) - {"backbone.model.mask_token"}
+    torch.testing.assert_close(scores(filled("soma", written)), scores(segmenter))
 
 
 def without(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
