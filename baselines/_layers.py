@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 
@@ -30,3 +30,9 @@ def call_projection(block: Any) -> bool:
     if reads_weight:
         attention.qkv_bias_separate = True
     return reads_weight
+
+
+def add_change(state: dict[str, Tensor], layer: str, change: Tensor) -> None:
+    """Add a float64 matrix (out, in) to the weight of a layer of the backbone, in a state dict under timm's names."""
+    name = f"{layer.removeprefix('vit.')}.weight"
+    state[name] = (state[name].double() + change.to(state[name].device)).to(state[name].dtype)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines._layers import call_projection
+from baselines._layers import add_change, call_projection
 from benchmark.method import Method, Settings, UserError, candidates, setting
 from benchmark.models.backbone import Backbone
 
@@ -73,6 +73,13 @@ class Pair(nn.Module):
             return change
         return change - F.linear(self.scale * F.linear(inputs, self.start_a), self.start_b)
 
+    def change(self) -> Tensor:
+        """Return the matrix (out, in) that the pair adds to W, in float64."""
+        change = self.b.detach().double() @ self.a.detach().double()
+        if self.start_a is not None and self.start_b is not None:
+            change -= self.start_b.double() @ self.start_a.double()
+        return self.scale * change
+
 
 class MinorComponents(Method):
     """Pairs for the query, key, value, output-projection and feed-forward matrices of all blocks from L // 3 on.
@@ -103,8 +110,9 @@ class MinorComponents(Method):
         self._refuse_rank(weights)
         self.begin(backbone)
         pairs = nn.ModuleDict()
+        self._pairs: dict[str, nn.ModuleList] = {}
         for name, parts in weights.items():
-            layer_pairs = nn.ModuleList(self.pair(weight, rng) for weight in parts)
+            layer_pairs = self._pairs[name] = nn.ModuleList(self.pair(weight, rng) for weight in parts)
             pairs[name.removeprefix("vit.blocks.").replace(".", "_")] = layer_pairs
             self.hook(backbone.get_submodule(name).register_forward_hook(partial(_add, layer_pairs)))
         self._biases = _biases(backbone, list(shares))
@@ -138,6 +146,13 @@ class MinorComponents(Method):
         decay = end + (start - end) * (1 + math.cos(math.pi * step / steps)) / 2
         for group in self._optimizer.param_groups if self._optimizer else []:
             group["weight_decay"] = decay
+
+    def merged(self) -> dict[str, Tensor]:
+        """Return the backbone's weights with the products of the pairs added to their matrices."""
+        state = self.plain_state()
+        for name, pairs in self._pairs.items():
+            add_change(state, name, torch.cat([cast(Pair, pair).change() for pair in pairs]))
+        return state
 
     def detach(self) -> None:
         """Remove pairs and hooks."""

@@ -57,6 +57,7 @@ class AdaptFormer(Method):
     label = "AdaptFormer"
     source = "Chen et al., AdaptFormer, NeurIPS 2022"
     Settings = AdaptFormerSettings
+    unmergeable = "its adapters are not linear (ReLU) and run beside the feed-forward layers"
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
         """Freeze the backbone and add the adapters with their hooks.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from baselines.lora import LoRA, LoRASettings
 from benchmark.method import setting
@@ -51,6 +52,12 @@ class DoRA(LoRA):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return a group of all A and B with weight decay and one of all magnitudes without."""
         return [*super().parameter_groups(), {"params": self._magnitudes, "lr": self.settings.lr, "weight_decay": 0.0}]
+
+    def projection(self, layer: Any) -> Tensor:
+        """Return m ⊙ V / ‖V‖, the weight (out, in) that a layer is equivalent to, in float64."""
+        direction = super().projection(layer)
+        magnitude = layer.lora_magnitude_vector["default"].weight.detach().double()
+        return (magnitude / direction.norm(dim=1))[:, None] * direction
 
     def train_mode(self) -> None:
         """Set train mode, with DoRA's dropout on and the backbone's off."""

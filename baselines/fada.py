@@ -102,6 +102,9 @@ class FADA(Method):
     label = "FADA (reimplemented)"
     source = "Bi et al., Learning Frequency-Adapted Vision Foundation Model (FADA), NeurIPS 2024"
     Settings = FADASettings
+    unmergeable = (
+        "it refines frequency bands of features by attention to its tokens, which no layer of the backbone does"
+    )
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
         """Freeze the backbone; add tokens, layers, a hook on each block, and one for the patch grid's size."""

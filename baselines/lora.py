@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from baselines._layers import call_projection
 from benchmark.method import Method, Settings, matrices, setting
@@ -72,6 +73,19 @@ class LoRA(Method):
         super().train_mode()
         for layer in self._layers.values():
             layer.lora_dropout.train()
+
+    def merged(self) -> dict[str, Tensor]:
+        """Return the backbone's weights with W + (alpha / rank) B A in place of each W."""
+        state = {name: value for name, value in self.plain_state().items() if ".lora_" not in name}
+        state = {name.replace(".base_layer.", "."): value for name, value in state.items()}
+        for name, layer in self._layers.items():
+            state[f"{name.removeprefix('vit.')}.weight"] = self.projection(layer).to(layer.weight.dtype)
+        return state
+
+    def projection(self, layer: Any) -> Tensor:
+        """Return the weight (out, in) that one of peft's layers is equivalent to, in float64."""
+        a, b = (part["default"].weight.detach().double() for part in (layer.lora_A, layer.lora_B))
+        return layer.weight.detach().double() + self.settings.alpha / self.settings.rank * (b @ a)
 
     def detach(self) -> None:
         """Restore the original projections and discard the LoRA weights."""

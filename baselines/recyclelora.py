@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.linalg
 import torch
 from torch import Tensor, nn
 
-from baselines._layers import call_projection
+from baselines._layers import add_change, call_projection
 from baselines._minor_components import Pair
 from benchmark.method import Method, Settings, UserError, setting
 from benchmark.models.backbone import Backbone
@@ -91,10 +91,11 @@ class RecycleLoRA(Method):
         self.begin(backbone)
         s = self.settings
         adapters = nn.ModuleDict()
+        self._pairs: dict[str, nn.ModuleDict] = {}
         for name, layer in layers.items():
             components = pivot_components(layer.weight, s.rank, s.sub_rank)
             main, sub = (Pair(a, b, in_place=True, scale=s.alpha / (s.rank + s.sub_rank)) for a, b in components)
-            pairs = nn.ModuleDict({"main": main, "sub": sub})
+            pairs = self._pairs[name] = nn.ModuleDict({"main": main, "sub": sub})
             adapters[name.removeprefix("vit.blocks.").replace(".", "_")] = pairs
             self.hook(layer.register_forward_hook(partial(_add, pairs)))
         self.add(NAME, adapters)
@@ -118,6 +119,14 @@ class RecycleLoRA(Method):
             {"params": [p for pair in chosen for p in pair.parameters()], "lr": lr, "weight_decay": s.weight_decay}
             for chosen, lr in ((main, s.lr), (sub, s.lr * s.sub_lr_ratio))
         ]
+
+    def merged(self) -> dict[str, Tensor]:
+        """Return the backbone's weights with the products of both pairs added to the matrix of each layer."""
+        state = self.plain_state()
+        for name, pairs in self._pairs.items():
+            main, extra = (cast(Pair, pair).change() for pair in pairs.values())
+            add_change(state, name, main + extra)
+        return state
 
     def detach(self) -> None:
         """Remove pairs and hooks."""

@@ -94,6 +94,7 @@ class Rein(Method):
     label = "Rein"
     source = "Wei et al., Stronger, Fewer, & Superior (Rein), CVPR 2024"
     Settings = ReinSettings
+    unmergeable = "it refines features by attention to its tokens, which no layer of the backbone computes"
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
         """Freeze the backbone; add the tokens and a hook on each block."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines._layers import call_projection
-from benchmark.method import Method, Settings, setting
+from benchmark.method import Method, Settings, UserError, setting
 from benchmark.models.backbone import Backbone
 
 OPERATIONS = (nn.Linear, nn.Conv2d, nn.LayerNorm)
@@ -73,9 +73,10 @@ class SSF(Method):
         """Freeze the backbone; add scales and shifts, and a hook on each operation."""
         self.begin(backbone)
         added = nn.ModuleDict()
+        self._parts: dict[str, ScaleShift] = {}
         for name, operation in list(backbone.named_modules()):
             if isinstance(operation, OPERATIONS):
-                part = ScaleShift(len(operation.weight), self.settings.std, rng)
+                part = self._parts[name] = ScaleShift(len(operation.weight), self.settings.std, rng)
                 added[name.removeprefix("vit.").replace(".", "_")] = part
                 parent = backbone.get_submodule(name.rpartition(".")[0])
                 self.hook(operation.register_forward_hook(partial(_scale, part, parent)))
@@ -86,6 +87,27 @@ class SSF(Method):
         """Return one group of all scales and shifts."""
         params = list(self._added["ssf"].parameters())
         return [{"params": params, "lr": self.settings.lr, "weight_decay": self.settings.weight_decay}]
+
+    def merged(self) -> dict[str, Tensor]:
+        """Return the backbone's weights with γ ⊙ W and γ ⊙ b + β in place of each operation's W and b.
+
+        Raises:
+            UserError: an operation has no bias that could take its shift (keys in EVA02, all three in DINOv3).
+        """
+        state = self.plain_state()
+        for name, part in self._parts.items():
+            place = name.removeprefix("vit.")
+            weight, bias = f"{place}.weight", f"{place}.bias"
+            if bias not in state:
+                raise UserError(
+                    f"SSF cannot be merged into the weights of {self.backbone.name}: {place} has no bias"
+                    f"{' for keys' * (place.removesuffix('qkv') + 'q_bias' in state)} that could take its shift"
+                )
+            scale, shift = part.scale.detach().double(), part.shift.detach().double()
+            rows = scale.view(-1, *(1 for _ in state[weight].shape[1:]))
+            state[weight] = (rows * state[weight].double()).to(state[weight].dtype)
+            state[bias] = (scale * state[bias].double() + shift).to(state[bias].dtype)
+        return state
 
     def detach(self) -> None:
         """Remove scales, shifts and hooks."""

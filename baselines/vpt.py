@@ -49,6 +49,7 @@ class VPT(Method):
     label = "VPT"
     source = "Jia et al., Visual Prompt Tuning, ECCV 2022"
     Settings = VPTSettings
+    unmergeable = "it inserts tokens into the sequence of every block"
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
         """Freeze the backbone; add prompts and the hooks that insert and discard them.

@@ -60,6 +60,7 @@ class VQT(Method):
     label = "VQT"
     source = "Tu et al., Visual Query Tuning, CVPR 2023"
     Settings = VQTSettings
+    unmergeable = "it adds query tokens to every block, and their outputs to the features"
 
     def attach(self, backbone: Backbone, rng: torch.Generator) -> None:
         """Freeze the backbone; add the query tokens and the hooks that run and read them.

@@ -28,6 +28,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from benchmark.common.errors import UserError
 from benchmark.common.microbatch import WHOLE, MicroBatch
 from benchmark.models.backbone import Backbone
 
@@ -173,6 +174,8 @@ class Method(ABC):
     """For an ablation: the method whose tuned hyperparameters it uses, so that it differs only in its own defaults."""
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
     """For an ablation with several rows: hyperparameters and their values; each combination is one run."""
+    unmergeable: ClassVar[str] = ""
+    """For a method that adds modules: why weights of the plain backbone cannot express them, as part of a sentence."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse methods written for an older interface.
@@ -294,6 +297,24 @@ class Method(ABC):
         state = self.backbone.state_dict()
         return {name: tensor for name, tensor in state.items() if name in names or name.startswith(added)}
 
+    def merged(self) -> dict[str, Tensor]:
+        """Return weights with which the plain backbone computes what the tuned one does, up to rounding.
+
+        As it is, this serves methods that change only the backbone's own weights. A method whose modules are equivalent
+        to other weights overrides it: it changes :meth:`plain_state`, computing in float64. Any other method says in
+        :attr:`unmergeable` why that is impossible.
+
+        Returns:
+            all tensors of the backbone under timm's names, in the precision of the backbone.
+
+        Raises:
+            UserError: the change cannot be merged into weights of this backbone.
+        """
+        if self._added or self._hooks:
+            why = self.unmergeable or f"{type(self).__name__} adds modules and does not define merged()"
+            raise UserError(f"{self.label} cannot be merged into the backbone's weights: {why}")
+        return self.plain_state()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state needed to resume, besides weights and optimizer: tensors, numbers, nested dicts."""
         return {}
@@ -320,6 +341,11 @@ class Method(ABC):
     def hook(self, handle: Any) -> None:
         """Store the handle of a hook, which :meth:`detach` removes."""
         self._hooks.append(handle)
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """Return copies of the backbone's own tensors under timm's names, without those of added modules."""
+        state: dict[str, Tensor] = self.backbone.vit.state_dict()
+        return {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def detach(self) -> None:
         """Undo :meth:`attach`: remove hooks and added modules, and make all parameters trainable."""
