@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from benchmark.artifacts.adapter import apply_tuned
 from benchmark.artifacts.delta import SHORT, apply_delta, load_decoder
 from benchmark.common.errors import UserError
-from benchmark.models.backbone import build_backbone
+from benchmark.method import Method
+from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
 from benchmark.models.weights import weight_hash
@@ -36,8 +37,31 @@ def restore(source: Record | Path, weights: Path | None = None) -> Segmenter:
         UserError: no weight files; files that do not match the record; other pre-trained weights than the run used.
     """
     record = source if isinstance(source, Record) else read(source)
+    protocol, (backbone, method) = protocol_of(record), restore_backbone(record, weights)
+    decoder = build_decoder(protocol.decoder, backbone.embed_dim, len(record.classes), record.seed)
+    if method is not None and (queries := method.queries()) is not None:
+        decoder.link(queries, record.seed)
+    load_decoder(decoder, _verified(record, "decoder"))
+    segmenter = Segmenter(backbone, decoder)
+    segmenter.eval()
+    return segmenter
+
+
+def restore_backbone(record: Record, weights: Path | None = None) -> tuple[Backbone, Method | None]:
+    """Build the backbone of a run with its final weights.
+
+    Args:
+        record: of the run.
+        weights: as in :func:`restore`.
+
+    Returns:
+        the backbone, and the method attached to it; None if the run only changed weights that are stored as a delta.
+
+    Raises:
+        UserError: as :func:`restore`.
+    """
     require_weights(record)
-    protocol, backbone = protocol_of(record), build_backbone(record.backbone, **arguments(record, weights))
+    backbone = build_backbone(record.backbone, **arguments(record, weights))
     found, facts = weight_hash(backbone), {name: fact for name, fact in backbone.facts().items() if name != "origin"}
     if found != record.weights_hash:
         raise UserError(
@@ -48,17 +72,10 @@ def restore(source: Record | Path, weights: Path | None = None) -> Segmenter:
         raise UserError(
             f"{record.path}: vfm: {record.backbone} has changed since; use the program version that wrote the record"
         )
-    decoder = build_decoder(protocol.decoder, backbone.embed_dim, len(record.classes), record.seed)
     if record.delta is not None:
         apply_delta(backbone, _verified(record, "delta"))
-    else:
-        method = apply_tuned(backbone, _verified(record, "tuned"))
-        if (queries := method.queries()) is not None:
-            decoder.link(queries, record.seed)
-    load_decoder(decoder, _verified(record, "decoder"))
-    segmenter = Segmenter(backbone, decoder)
-    segmenter.eval()
-    return segmenter
+        return backbone, None
+    return backbone, apply_tuned(backbone, _verified(record, "tuned"))
 
 
 def require_weights(record: Record) -> None:

@@ -20,6 +20,13 @@ class WeightFormat(str, Enum):
     mmseg = "mmseg"
 
 
+class Names(str, Enum):
+    """Whose names the tensors of a merged backbone have."""
+
+    timm = "timm"
+    transformers = "transformers"
+
+
 def export(
     record: Annotated[str, typer.Argument(help="A record's file, its name, or a unique part of its name.")],
     records: options.Records = options.RUNS,
@@ -32,23 +39,32 @@ def export(
         Optional[WeightFormat],
         typer.Option("--format", help="mmseg: the whole model as a .pth file for mmsegmentation."),
     ] = None,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Write the whole tuned backbone as a plain state dict, for other code.")
+    ] = False,
+    names: Annotated[
+        Optional[Names], typer.Option(help="With --merged: names of the tensors; transformers' are for DINOv2 only.")
+    ] = None,
     weights: Annotated[
-        Optional[Path], typer.Option(help="For --format: the pre-trained weights, if the run loaded them from a file.")
+        Optional[Path],
+        typer.Option(help="With --merged or --format: the pre-trained weights, if the run loaded them from a file."),
     ] = None,
 ) -> None:
     """Export a run: the changes to its backbone as one file, or the whole run as a folder to share."""
     if layout is not None:
-        if decoder:
-            raise UserError("--decoder: omit it with --format mmseg, which always includes the decoder")
+        for name, given in {"--decoder": decoder, "--merged": merged, "--names": names is not None}.items():
+            if given:
+                raise UserError(f"{name}: omit it with --format mmseg, which always writes the whole model")
         from benchmark.released import writing
 
         typer.echo(writing.export(record, records, output, weights))
         return
-    if weights is not None:
-        raise UserError(f"--weights {weights}: only with --format; the changes alone do not need them")
+    if weights is not None and not merged:
+        raise UserError(f"--weights {weights}: only with --merged or --format; the changes alone do not need them")
     from benchmark.sharing import export as exporting
 
-    for path in exporting.export(record, records, output, decoder):
+    named = None if names is None else names.value
+    for path in exporting.export(record, records, output, decoder, merged=merged, names=named, weights=weights):
         typer.echo(path)
 
 

@@ -1,6 +1,7 @@
 """Names of the tensors of DINOv2: those of Hugging Face's transformers, and prefixes of training programs.
 
 Meta's names, which :func:`upstream` returns, are timm's but for the mask token and registers; timm converts these.
+:func:`hugging_face` is the inverse, for files that transformers reads.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from benchmark.common.errors import UserError
+
 OWN, HUGGING_FACE = "patch_embed.proj.weight", "embeddings.patch_embeddings.projection.weight"
 PREFIX = re.compile(rf"((?:(?:module|teacher|backbone|dinov2)\.)*)(?:{re.escape(OWN)}|{re.escape(HUGGING_FACE)})")
 CHUNK = re.compile(r"blocks\.\d+\.(\d+\.)")
 """DINOv2's training program groups blocks in chunks, in which they keep their number."""
+BLOCK = re.compile(r"blocks\.(\d+)\.(.+)\.(\w+)")
 LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(\w+)")
 EMBEDDINGS = {
     "embeddings.cls_token": "cls_token",
@@ -51,6 +55,40 @@ def upstream(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if HUGGING_FACE not in found:
         return {CHUNK.sub(r"blocks.\1", name): value for name, value in found.items()}
     return _renamed(found)
+
+
+def hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a DINOv2's tensors, given under timm's names, under those of transformers' published files.
+
+    A mask token of zeros is added: ``Dinov2Model`` has one, which it only uses for masked images, and timm's has none.
+
+    Raises:
+        UserError: a tensor that ``Dinov2Model`` does not have, as in any other architecture.
+    """
+    whole = {own: name for name, own in EMBEDDINGS.items()}
+    modules = {own: name for name, own in reversed(MODULES.items())}  # the first of two names is that of the files
+    found: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        block, module, kind = _placed(name)
+        if name in whole:
+            found[whole[name]] = value
+        elif module == "attn.qkv":
+            parts = zip(FUSED[0], value.chunk(3), strict=True)
+            found |= {f"encoder.layer.{block}.{part}.{kind}": rows.clone() for part, rows in parts}
+        elif module in modules:
+            found[f"encoder.layer.{block}.{modules[module]}.{'lambda1' if kind == 'gamma' else kind}"] = value
+        else:
+            raise UserError(f"transformers' Dinov2Model has no counterpart of {name!r}; use timm's names")
+    for name in ("cls_token", "blocks.0.ls1.gamma"):
+        if name not in tensors:
+            raise UserError(f"transformers' Dinov2Model needs {name!r}, which this backbone lacks; use timm's names")
+    return {"embeddings.mask_token": torch.zeros_like(tensors["cls_token"][0]), **found}
+
+
+def _placed(name: str) -> tuple[str, str, str]:
+    """Return the number of the block, the module and the kind of a tensor; empty outside the blocks."""
+    matched = BLOCK.fullmatch(name)
+    return (matched[1], matched[2], matched[3]) if matched else ("", "", "")
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -78,6 +78,13 @@ def build_call(record: Record) -> str:
     return f"build_backbone({json.dumps(record.backbone)}{options})"
 
 
+def scores_of(record: Record) -> str:
+    """Return the scores of a run as a table in markdown: mIoU by domain, and the average of the unseen ones."""
+    scores = [f"| {domain} | {100 * score.miou:.1f} |" for domain, score in record.scores().items()]
+    average = f"| average of unseen domains | {100 * (record.average or 0):.1f} |"
+    return "\n".join(["| domain | mIoU % |", "|---|---|", *scores, average])
+
+
 def origin_of(record: Record) -> str:
     """Return the origin of the pre-trained weights as the end of a sentence; empty if it is not recorded."""
     return f", from {record.vfm['origin']}" if record.vfm else ""

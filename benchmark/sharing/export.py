@@ -15,7 +15,8 @@ from benchmark.models.decoder import queries_taken
 from benchmark.models.weights import parsed
 from benchmark.records import Record, content, find
 from benchmark.sharing import bundle
-from benchmark.sharing.card import build_call, origin_of
+from benchmark.sharing.card import build_call, origin_of, scores_of
+from benchmark.sharing.merged import Names, merged_files
 
 SUFFIX = ".safetensors"
 CARD = """# {record.label}, {record.backbone}
@@ -26,10 +27,7 @@ CARD = """# {record.label}, {record.backbone}
 - Run: `{record.name}`, protocol fingerprint `{record.fingerprint}`
 - Pre-trained weights: `{record.weights_hash}` (weights_hash){origin}
 
-| domain | mIoU % |
-|---|---|
 {scores}
-| average of unseen domains | {average:.1f} |
 
 ```python
 from pathlib import Path
@@ -56,7 +54,16 @@ LINK = """if (queries := method.queries()) is not None:
 """
 
 
-def export(which: str, records: Path, output: Path | None, decoder: bool) -> list[Path]:
+def export(
+    which: str,
+    records: Path,
+    output: Path | None,
+    decoder: bool,
+    *,
+    merged: bool = False,
+    names: Names | None = None,
+    weights: Path | None = None,
+) -> list[Path]:
     """Write the tuned backbone weights of a run as one file with a card, or the whole run as a folder.
 
     Args:
@@ -65,17 +72,28 @@ def export(which: str, records: Path, output: Path | None, decoder: bool) -> lis
         output: the ``.safetensors`` file to write (default: named after the run, in the current folder), or a
             folder for the whole run: record, confusion matrices, weights, manifest and card.
         decoder: include the decoder in the file; a folder always includes it.
+        merged: write all weights of the tuned backbone as a plain state dict instead of the changes.
+        names: of the tensors, with ``merged``; by default timm's.
+        weights: file with the pre-trained weights of the backbone, with ``merged``, if the run used ``--weights``.
 
     Returns:
         the paths written.
 
     Raises:
-        UserError: no such record or several; no weight files; ``output`` cannot be written.
+        UserError: no such record or several; no weight files; ``output`` cannot be written; a method that cannot be
+            merged.
     """
+    if not merged and (names is not None or weights is not None):
+        raise UserError(f"{'--names' if names else '--weights'}: only with --merged")
     record = find(which, records)
     require_weights(record)
     place = output or Path(record.name.replace("/", "-").replace("@", "-") + SUFFIX)
-    if place.suffix == SUFFIX:
+    if merged:
+        if decoder or place.suffix != SUFFIX:
+            fault = "leave out --decoder" if decoder else f"--output {place} must end in {SUFFIX}"
+            raise UserError(f"--merged writes one state dict of the backbone: {fault}")
+        files = merged_files(record, place, weights, names or "timm")
+    elif place.suffix == SUFFIX:
         files = _single(record, place, decoder)
     elif decoder or (place.suffix and not place.is_dir()):
         fault = "leave out --decoder, which a folder includes" if decoder else f"must end in {SUFFIX} or be a folder"
@@ -100,7 +118,6 @@ def _single(record: Record, place: Path, decoder: bool) -> dict[Path, bytes]:
 
 def _card(record: Record, tensors: Mapping[str, Tensor], file: str) -> str:
     """Return the card of the file, in markdown."""
-    scores = "\n".join(f"| {domain} | {100 * score.miou:.1f} |" for domain, score in record.scores().items())
     whole = any(name.startswith(DECODER) for name in tensors)
     spec = protocol_of(record).decoder
     linked = record.delta is None and whole and queries_taken(spec) is not None
@@ -108,7 +125,7 @@ def _card(record: Record, tensors: Mapping[str, Tensor], file: str) -> str:
     load = DECODER_LOAD.format(spec=fields, classes=len(record.classes), file=file, link=LINK if linked else "")
     imports = "from benchmark.artifacts.adapter import apply_tuned" if record.delta is None else IMPORT_DELTA
     return CARD.format(
-        record=record, kept=_kept(record, tensors), scores=scores, average=100 * (record.average or 0), file=file,
+        record=record, kept=_kept(record, tensors), scores=scores_of(record), file=file,
         decoder=DECODER_INSIDE if whole else DECODER_APART, load=load if whole else "", build=build_call(record),
         origin=origin_of(record), imports=imports, apply=_apply(record, linked),
     )  # fmt: skip
