@@ -1,7 +1,7 @@
 """docs/: execute every code block, except commands that need other machines, whose options are checked.
 
 The pages create one package outside the repository. It is installed once into a temporary folder and found by its entry
-points. Where a page trains, the test uses a smaller protocol.
+points. Where a page trains, the test uses a smaller protocol. tests/api executes the code of python.md.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def test_parameters_on_the_backbone_are_counted(installed: Path, capsys: pytest.
     assert re.search(rf"^\| ScaleShift +\| +{2 * 384 * 12 / 1e6:.6f}\b", table, re.MULTILINE), table
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind == "python"])
+@pytest.mark.parametrize("block", [block for block in BLOCKS if (block.page, block.kind) == ("records", "python")])
 def test_records_are_read_as_shown(
     block: Block, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

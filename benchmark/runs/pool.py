@@ -16,13 +16,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Optional
 
 from benchmark.common import reading
@@ -211,7 +212,8 @@ class _Pool:
             os.environ["OMP_NUM_THREADS"] = str(job.runtime.threads)
             words = (job, self.before[job], theirs)
             process = self.context.Process(target=_work, args=words)  # type: ignore[attr-defined]
-            process.start()
+            with _without_main():
+                process.start()
             theirs.close()
             self.running[ours] = (job, process)
             self.loading.add(ours)
@@ -274,6 +276,17 @@ def context() -> BaseContext:
         context.set_forkserver_preload(PRELOAD)
         return context
     return multiprocessing.get_context("spawn")
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not import the main module again: a user's script would start its runs once more."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _work(job: Job, before: Stamp, pipe: Connection) -> None:

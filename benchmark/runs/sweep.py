@@ -1,13 +1,14 @@
-"""``python -m benchmark run``: execute the pending runs of a command line, then print the table of their records."""
+"""``python -m benchmark run``: execute the pending runs of a selection, then print the table of their records."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +57,25 @@ def run(
         UserError: anything that can be known before training starts.
         SystemExit: code 1 if a run did not finish, 2 if one was refused.
     """
-    console = Console(stderr=True, quiet=not _is_first())
+    console = Console(stderr=True, quiet=not is_first())
+    jobs = prepare(selection, runtime, data_root, records)
+    started = time.monotonic()
+    outcomes = run_pending(jobs, workers, console, launch, force=force, skip_unserved=selection.every)
+    if is_first():
+        _print_table(jobs, console, time.monotonic() - started)
+    report_unfinished(outcomes, console)
+
+
+def prepare(selection: Selection, runtime: RuntimeOptions, data_root: Path | None, records: Path) -> list[Job]:
+    """Return the selected jobs, finished or not.
+
+    Args:
+        selection, runtime, data_root, records: as for :func:`run`.
+
+    Raises:
+        UserError: an unknown name, an invalid value, no data root where one is needed, or an optional package that is
+            not installed.
+    """
     fixed = selection.load()
     jobs = selection.jobs(fixed, None, records, runtime)
     if runtime.evaluator is not None:
@@ -64,12 +83,7 @@ def run(
     if runtime.tracker is not None:
         tracking.require(runtime.tracker)
     place = place_for(fixed, data_root)
-    jobs = [replace(job, data_root=place) for job in jobs]
-    started = time.monotonic()
-    outcomes = run_pending(jobs, workers, console, launch, force=force, skip_unserved=selection.every)
-    if _is_first():
-        _print_table(jobs, console, time.monotonic() - started)
-    report_unfinished(outcomes, console)
+    return [replace(job, data_root=place) for job in jobs]
 
 
 def make_launch(
@@ -134,13 +148,13 @@ def run_pending(
     with _one_rank_per_machine_first():
         first.spec.read_pretrained()  # downloads once, and refuses bad weights before data are rendered or read
         make_ready(first.spec.protocol, first.data_root, console)
-    signal.signal(signal.SIGTERM, _interrupt)
-    if launch is not None:
-        return launch(pending, console)
-    with Display(len(pending), console) as display:
-        if _several_ranks():
-            return distributed.run_on_ranks(pending, display.show, before)
-        return pool.run_in_processes(pending, workers or _workers(first.runtime.threads), display.show, before)
+    with _sigterm_interrupts():
+        if launch is not None:
+            return launch(pending, console)
+        with Display(len(pending), console) as display:
+            if _several_ranks():
+                return distributed.run_on_ranks(pending, display.show, before)
+            return pool.run_in_processes(pending, workers or _workers(first.runtime.threads), display.show, before)
 
 
 def report_unfinished(outcomes: list[pool.Outcome], console: Console) -> None:
@@ -224,7 +238,12 @@ def _several_ranks() -> bool:
     return "LOCAL_RANK" in os.environ
 
 
-def _is_first() -> bool:
+def ranks() -> int:
+    """Return the number of ranks of each run."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if _several_ranks() else 1
+
+
+def is_first() -> bool:
     """Return whether this rank prints for all."""
     return os.environ.get("RANK", "0") == "0"
 
@@ -237,6 +256,19 @@ def _one_rank_per_machine_first() -> AbstractContextManager[None]:
     from accelerate import PartialState
 
     return PartialState(cpu=not torch.cuda.is_available()).local_main_process_first()
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM interrupt the block as Ctrl-C does; only the main thread of a process can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 def _interrupt(number: int, frame: object) -> None:

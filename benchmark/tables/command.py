@@ -55,29 +55,49 @@ def run(
     Raises:
         UserError: no such record, records that are not comparable, or a file that cannot be written.
     """
-    found = read_all(records, checkpoints=which == MAIN)
-    if scale == CPU and (not which.isdigit() or name or published):
-        raise UserError("--scale cpu: only for --table 1 to 5, without --protocol and --published")
-    if strict and which != MAIN:
-        raise UserError("--strict: only for --table main")
-    if which == MAIN:
-        made = main(found, name, backbone, methods, published, strict=strict)
-    elif methods:
-        raise UserError(f"--methods: table {which} has fixed rows; use --table main to choose the rows")
-    elif which == FACTORS:
-        made = factors.build(found, name, backbone)
-    elif which == AGREEMENT:
-        made = [agreement.build(found, backbone)]
-    elif scale == CPU:
-        made = scales.build(int(which), found, backbone)
-    else:
-        made = paper.build(int(which), found, name, backbone, published)
+    made = select(
+        read_all(records, checkpoints=which == MAIN), which,
+        name=name, backbone=backbone, methods=methods, published=published, scale=scale, strict=strict,
+    )  # fmt: skip
     text = FORMATS[output_format](made)
     if output is None:
         print(text, end="" if output_format == "csv" else "\n")
         return
     with writing(output, "give another --output"):
         atomic.write_file(output, text.encode())
+
+
+def select(
+    found: Sequence[Record],
+    which: str,
+    *,
+    name: str | None = None,
+    backbone: str | None = None,
+    methods: Collection[str] = (),
+    published: bool = False,
+    scale: str = "full",
+    strict: bool = False,
+) -> list[Table]:
+    """Return the requested tables; the arguments are those of :func:`run`.
+
+    Raises:
+        UserError: no such record, records that are not comparable, or arguments that exclude each other.
+    """
+    if scale == CPU and (not which.isdigit() or name or published):
+        raise UserError("--scale cpu: only for --table 1 to 5, without --protocol and --published")
+    if strict and which != MAIN:
+        raise UserError("--strict: only for --table main")
+    if which == MAIN:
+        return main(found, name, backbone, methods, published, strict=strict)
+    if methods:
+        raise UserError(f"--methods: table {which} has fixed rows; use --table main to choose the rows")
+    if which == FACTORS:
+        return factors.build(found, name, backbone)
+    if which == AGREEMENT:
+        return [agreement.build(found, backbone)]
+    if scale == CPU:
+        return scales.build(int(which), found, backbone)
+    return paper.build(int(which), found, name, backbone, published)
 
 
 def main(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from benchmark.tables.beside import expanded
@@ -44,14 +44,20 @@ def fragment(table: Table) -> str:
 
 
 def comma_separated(tables: Sequence[Table]) -> str:
-    """Return every number of every table, unrounded, below one header line (:data:`FIELDS`).
-
-    Scores and spreads are in percent, parameters in millions. An empty cell has no line unless it has a published
-    figure.
-    """
+    """Return every number of every table, as :func:`numbers` yields them, below one header line (:data:`FIELDS`)."""
     text = io.StringIO()
     sheet = csv.writer(text, lineterminator="\n")
     sheet.writerow(FIELDS)
+    sheet.writerows(each.values() for each in numbers(tables))
+    return text.getvalue()
+
+
+def numbers(tables: Iterable[Table]) -> Iterator[dict[str, str | float | int | None]]:
+    """Yield every number of every table, unrounded, with the keys :data:`FIELDS`.
+
+    Scores and spreads are in percent, parameters in millions. An empty cell is left out unless it has a published
+    figure.
+    """
     for table in tables:
         for row in table.rows:
             for cell, column in zip(row.cells, table.columns, strict=True):
@@ -59,8 +65,8 @@ def comma_separated(tables: Sequence[Table]) -> str:
                     continue
                 mark = "best" if cell.best else "second" if cell.second else ""
                 values = [cell.text or cell.mean, cell.spread, cell.n or None, mark, cell.published, cell.difference]
-                sheet.writerow([table.name, row.group, row.method, row.label, column.head, *values])
-    return text.getvalue()
+                names = [table.name, row.group, row.method, row.label, column.head]
+                yield dict(zip(FIELDS, [*names, *values], strict=True))
 
 
 def _cell(cell: Cell, column: Column) -> str:
