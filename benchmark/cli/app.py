@@ -13,11 +13,13 @@ from benchmark.cli import making, running, sharing, showing
 from benchmark.common.errors import UserError, printable
 
 INTERRUPTED = 130
+SCRIPT = "dgss-benchmark"
+COMPLETION = {"--install-completion", "--show-completion"}
 app = typer.Typer(
     name="python -m benchmark",
     help="FisherTune and its baselines under one protocol for domain generalised semantic segmentation.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -55,7 +57,7 @@ app.add_typer(records, name="records")
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"dgss-benchmark {__version__}")
+        typer.echo(f"{SCRIPT} {__version__}")
         raise typer.Exit
 
 
@@ -71,7 +73,8 @@ def _root(
 def main() -> None:
     """Run the command line; a user's mistake ends with one line and code 2, an interrupt with code 130."""
     try:
-        code = app(standalone_mode=False)
+        # Shells complete the words of a command, which `python -m benchmark` is not.
+        code = app(standalone_mode=False, prog_name=SCRIPT if COMPLETION & set(sys.argv) else None)
     except UserError as error:
         _fail(f"error: {error}", 2)
     except (KeyboardInterrupt, typer.Abort):

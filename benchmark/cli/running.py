@@ -71,6 +71,9 @@ def run(
     records: options.Records = options.RUNS,
     quick: options.Quick = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat finished runs.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what plan says about these runs, and start none.")
+    ] = False,
     workers: options.Workers = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each run.")] = 1,
     given: options.Given = None,
@@ -100,6 +103,7 @@ def run(
     detach: Annotated[bool, typer.Option("--detach", help="Submit, and do not wait.")] = False,
 ) -> None:
     """Train, evaluate and record every pending run, then print the table. Re-run to resume after an interruption."""
+    from benchmark.plan import command
     from benchmark.runs import sweep
 
     selection = _selection(protocol, quick, vfm, all_methods, methods, seeds, given, backbone, weights, revision)
@@ -107,6 +111,10 @@ def run(
         threads=threads, accumulate=accumulate, checkpointing=checkpointing, compile=compiled,
         data_workers=data_workers, evaluator=_value(evaluator), tracker=_value(track),
     )  # fmt: skip
+    if dry_run:
+        if sweep.is_first():
+            typer.echo(command.run(selection, runtime, data_root, records, force=force, processes=sweep.ranks()))
+        return
     launch = sweep.make_launch(_value(launcher), tuple(slurm or ()), workers=workers, force=force, detach=detach)
     sweep.run(selection, runtime, data_root, records, workers=workers, force=force, launch=launch)
 

@@ -23,8 +23,8 @@ from benchmark.common import registry
 from tests.fuzz.given import words
 from tests.records.made import stored
 
-WRITES = ("--output", "--out", "--records")
-"""Options that say where to write, which the test gives itself."""
+WRITES = ("--output", "--out", "--records", "--install-completion")
+"""Options that say where to write, which the test gives itself, or that write to the user's home."""
 PLACES = (
     "in-the-way", "in-the-way/x", "empty", "nowhere", "runs", "w.safetensors",
     "runs/streets/vit-tiny-streets/full/seed0.json",
