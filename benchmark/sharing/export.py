@@ -16,7 +16,7 @@ from benchmark.models.weights import parsed
 from benchmark.records import Record, content, find
 from benchmark.sharing import bundle
 from benchmark.sharing.card import build_call, origin_of, scores_of
-from benchmark.sharing.merged import Names, merged_files
+from benchmark.sharing.merged import merged_files
 
 SUFFIX = ".safetensors"
 CARD = """# {record.label}, {record.backbone}
@@ -61,7 +61,7 @@ def export(
     decoder: bool,
     *,
     merged: bool = False,
-    names: Names | None = None,
+    names: str | None = None,
     weights: Path | None = None,
 ) -> list[Path]:
     """Write the tuned backbone weights of a run as one file with a card, or the whole run as a folder.
@@ -73,7 +73,7 @@ def export(
             folder for the whole run: record, confusion matrices, weights, manifest and card.
         decoder: include the decoder in the file; a folder always includes it.
         merged: write all weights of the tuned backbone as a plain state dict instead of the changes.
-        names: of the tensors, with ``merged``; by default timm's.
+        names: of the tensors, with ``merged``: ``timm`` (by default) or ``transformers``.
         weights: file with the pre-trained weights of the backbone, with ``merged``, if the run used ``--weights``.
 
     Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -17,7 +17,6 @@ from benchmark.models.weights import weight_hash
 from benchmark.records import Record
 from benchmark.sharing.card import origin_of, scores_of
 
-Names = Literal["timm", "transformers"]
 CARD = """# {record.label}, {record.backbone}, merged
 
 The backbone `{record.backbone}` as tuned by {record.label}: one state dict under the names of {names}, without modules
@@ -57,14 +56,14 @@ features differ slightly.
 """
 
 
-def merged_files(record: Record, place: Path, weights: Path | None, names: Names) -> dict[Path, bytes]:
+def merged_files(record: Record, place: Path, weights: Path | None, names: str) -> dict[Path, bytes]:
     """Return the card and the state dict of a run's tuned backbone.
 
     Args:
         record: of a finished run with weights.
         place: the ``.safetensors`` file to write.
         weights: file with the pre-trained weights of the backbone, if the run used ``--weights``.
-        names: of the tensors.
+        names: of the tensors: ``timm`` or ``transformers``.
 
     Raises:
         UserError: the method cannot be merged; ``names`` has none for this architecture; as
