@@ -19,6 +19,7 @@ from benchmark.models.backbone import Backbone
 from methods.fishertune import FisherTune
 from tests.backbones import tiny_backbone
 from tests.baselines.numerics import attach
+from tests.ranks import on_two_ranks
 
 
 def square_loss(backbone: Backbone) -> Callable[[Tensor, Tensor], Tensor]:
@@ -101,7 +102,7 @@ def two_processes(rank: int, meeting: str, results: str) -> None:
 
 
 def test_childtune_has_the_same_scores_on_one_rank_and_on_two(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(two_processes, (str(tmp_path / "meeting"), str(tmp_path / "scores")), nprocs=2)
+    on_two_ranks(two_processes, str(tmp_path / "meeting"), str(tmp_path / "scores"))
     backbone = tiny_backbone("plain")
     made = attach(ChildTuneD(), backbone)
     feed(made, backbone, range(4))

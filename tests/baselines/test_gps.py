@@ -17,6 +17,7 @@ from benchmark.parameters.counting import count
 from tests.backbones import tiny_backbone
 from tests.baselines.numerics import attach
 from tests.baselines.test_childtune_d import batches, square_loss
+from tests.ranks import on_two_ranks
 
 STEPS = len(batches())
 
@@ -142,7 +143,7 @@ def two_processes(rank: int, meeting: str, results: str) -> None:
 
 
 def test_its_sums_are_the_same_on_one_rank_and_on_two(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(two_processes, (str(tmp_path / "meeting"), str(tmp_path / "sums")), nprocs=2)
+    on_two_ranks(two_processes, str(tmp_path / "meeting"), str(tmp_path / "sums"))
     backbone = tiny_backbone("plain")
     made = attach(GPS(), backbone)
     feed(made, backbone, range(STEPS))

@@ -14,6 +14,7 @@ from methods.fishertune.estimators import Estimator, SquaredGradients
 from methods.fishertune.fisher import sample_losses
 from methods.fishertune.variational import Variational
 from tests.methods.fishertune.small_runs import build, images, labels
+from tests.ranks import on_two_ranks
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +40,7 @@ def half(rank: int, meeting: str, out: str) -> None:
 
 @pytest.mark.skipif(not distributed.is_available() or sys.platform == "win32", reason="needs gloo over a file")
 def test_two_ranks_estimate_as_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(half, (str(tmp_path / "meeting"), str(tmp_path / "out")), nprocs=2)
+    on_two_ranks(half, str(tmp_path / "meeting"), str(tmp_path / "out"))
     first, second = (torch.load(tmp_path / f"out{rank}", weights_only=True) for rank in range(2))
     for kind, alone in estimates(slice(0, 4)).items():
         for name, expected in alone.items():
