@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +64,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(folder: Path, tiny_data: Path) -> dict[str, Record]:
-    """One tiny run of every registered method."""
+def trained(folder: Path, tiny_data: Path) -> Callable[[str], Record]:
+    """Return a function that returns the record of a method's tiny run, which it trains when first asked for."""
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    return {name: train_and_record(job_of(path, tiny_data, folder, name)) for name in METHODS}
+    return cache(lambda name: train_and_record(job_of(path, tiny_data, folder, name)))
+
+
+def place_of(folder: Path, record: Record) -> Path:
+    return folder / "tiny" / "vit-tiny-random" / record.method / "seed0.json"
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_meets_the_same_conditions(name: str, records: dict[str, Record]) -> None:
-    assert len(records) >= 9
-    first, record = records["full"], records[name]
+def test_every_method_meets_the_same_conditions(name: str, trained: Callable[[str], Record]) -> None:
+    assert len(METHODS) >= 9
+    first, record = trained("full"), trained(name)
     for field in ("fingerprint", "data_hash", "batches_hash", "decoder_hash", "weights_hash", "vfm", "protocol_fields"):
         assert getattr(record, field) == getattr(first, field), field
     assert record.trainable is not None
@@ -85,9 +90,9 @@ def test_every_method_meets_the_same_conditions(name: str, records: dict[str, Re
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_finished_run_is_evaluated_again_from_its_files(
-    name: str, records: dict[str, Record], folder: Path, tiny_data: Path
+    name: str, trained: Callable[[str], Record], folder: Path, tiny_data: Path
 ) -> None:
-    place = folder / "tiny" / "vit-tiny-random" / records[name].method / "seed0.json"
+    place = place_of(folder, trained(name))
     assert {path.suffixes[0] for path in place.parent.glob("seed0.*.safetensors")} in (
         {".delta", ".decoder"}, {".tuned", ".decoder"},
     )  # fmt: skip
@@ -95,8 +100,8 @@ def test_every_finished_run_is_evaluated_again_from_its_files(
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_record_counts_the_changed_pre_trained_values(name: str, records: dict[str, Record]) -> None:
-    record = records[name]
+def test_a_record_counts_the_changed_pre_trained_values(name: str, trained: Callable[[str], Record]) -> None:
+    record = trained(name)
     assert record.trainable is not None
     assert record.moved is not None
     assert record.moved <= record.trainable.backbone
@@ -109,45 +114,48 @@ def test_a_record_counts_the_changed_pre_trained_values(name: str, records: dict
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_stored_record_equals_the_one_returned(name: str, records: dict[str, Record], folder: Path) -> None:
-    stored = read(folder / "tiny" / "vit-tiny-random" / records[name].method / "seed0.json")
-    assert essence(stored) == essence(records[name])
+def test_a_stored_record_equals_the_one_returned(name: str, trained: Callable[[str], Record], folder: Path) -> None:
+    stored = read(place_of(folder, trained(name)))
+    assert essence(stored) == essence(trained(name))
 
 
-@pytest.mark.parametrize("how", [KeyboardInterrupt, Killed])
 @pytest.mark.parametrize("name", ONCE)
 def test_an_interrupted_run_ends_bit_identical(
     name: str,
-    how: type[BaseException],
+    trained: Callable[[str], Record],
+    folder: Path,
     tmp_path: Path,
     tiny_data: Path,
     tiny_protocol: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Interrupted, which saves a checkpoint, and killed, which leaves that of the last iteration."""
+    straight = read(place_of(folder, trained(name)))
     monkeypatch.setattr("benchmark.training.trainer.CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every iteration
-    path = tiny_protocol()
-    straight = train_and_record(job_of(path, tiny_data, tmp_path / "straight", name))
-    broken = job_of(path, tiny_data, tmp_path / "broken", name)
-    for step in (2, 5, 9):
+    broken = job_of(tiny_protocol(), tiny_data, tmp_path, name)
+    for step, how in ((2, Killed), (5, KeyboardInterrupt), (6, Killed), (9, KeyboardInterrupt)):
         with pytest.raises(how):
             train_and_record(broken, stop_at(step, how))
         assert broken.checkpoint.exists()
         assert not broken.record.exists()
     resumed = train_and_record(broken)
     assert essence(resumed) == essence(straight)
-    kept, mended = (read(job_of(path, tiny_data, tmp_path / which, name).record) for which in ("straight", "broken"))
-    for one, other in zip(confusions(kept)[0].values(), confusions(mended)[0].values(), strict=True):
+    mended = read(broken.record)
+    for one, other in zip(confusions(straight)[0].values(), confusions(mended)[0].values(), strict=True):
         assert np.array_equal(one, other)
-    assert (kept.delta, kept.decoder) == (mended.delta, mended.decoder)
+    assert (straight.delta, straight.decoder) == (mended.delta, mended.decoder)
     assert not broken.checkpoint.exists()
 
 
 def test_a_run_stopped_in_an_evaluation_or_after_its_last_step_ends_bit_identical(
-    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+    trained: Callable[[str], Record],
+    folder: Path,
+    tmp_path: Path,
+    tiny_data: Path,
+    tiny_protocol: Callable[..., Path],
 ) -> None:
-    path = tiny_protocol()
-    straight = train_and_record(job_of(path, tiny_data, tmp_path / "straight", "lora"))
-    broken = job_of(path, tiny_data, tmp_path / "broken", "lora")
+    straight = read(place_of(folder, trained("lora")))
+    broken = job_of(tiny_protocol(), tiny_data, tmp_path, "lora")
 
     def stop_evaluation(event: Event) -> None:
         if isinstance(event, ImageEvaluated):
@@ -158,8 +166,8 @@ def test_a_run_stopped_in_an_evaluation_or_after_its_last_step_ends_bit_identica
             train_and_record(broken, notify)
         assert broken.checkpoint.exists()
     assert essence(train_and_record(broken)) == essence(straight)
-    ours, theirs = read(broken.record), read(job_of(path, tiny_data, tmp_path / "straight", "lora").record)
-    assert (ours.examples, ours.tuned, ours.decoder) == (theirs.examples, theirs.tuned, theirs.decoder)
+    mended = read(broken.record)
+    assert (mended.examples, mended.tuned, mended.decoder) == (straight.examples, straight.tuned, straight.decoder)
 
 
 def test_a_checkpoint_of_other_conditions_is_not_resumed(
