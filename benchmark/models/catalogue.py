@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -76,8 +77,9 @@ class BackboneSpec:
     note: str = ""
 
 
-def own_backbones() -> dict[str, BackboneSpec]:
-    """Return the backbones of this project, in the order of ``backbones.yaml``."""
+@cache
+def own_backbones() -> Mapping[str, BackboneSpec]:
+    """Return the backbones of this project, in the order of ``backbones.yaml``, which is read once."""
     table = yaml.safe_load(Path(__file__).with_name("backbones.yaml").read_text(encoding="utf-8"))
     return {name: _spec(name, row) for name, row in table.items()}
 
