@@ -29,7 +29,9 @@ from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow
 
-METHODS = sorted(set(registry.names("method")) - {"lp-ft"})  # refused in protocols with a decoder warm-up
+TWINS = {"delta-fim", "fim-variational", "random-all", "random-k", "random-v"}
+"""Ablation arms that are FisherTune with settings of which each is also that of another arm that runs here."""
+METHODS = sorted(set(registry.names("method")) - TWINS - {"lp-ft"})  # refused in protocols with a decoder warm-up
 ONCE = ("full", "lora", "random", "childtune-d", "childtune-f", "geco", "fishertune")
 
 
