@@ -73,6 +73,17 @@ def test_every_command_has_help(words: list[str]) -> None:
     assert "Usage:" in done.stdout
 
 
+def test_commands_are_forked_also_after_imports_that_set_variables() -> None:
+    import onnx  # noqa: F401
+    import transformers  # noqa: F401
+    from torch._inductor.codecache import cache_dir
+
+    shared()
+    cache_dir()
+    assert shared().serves(os.environ)
+    assert not shared().serves(os.environ | {"HF_HUB_OFFLINE": "1"})
+
+
 @pytest.mark.parametrize("word", ["run", "figure", "report", "leaderboard"])
 def test_help_imports_nothing_heavy(word: str) -> None:
     code = (
