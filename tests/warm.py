@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -23,13 +24,13 @@ ROOT = Path(__file__).resolve().parents[1]
 FORKED = "import multiprocessing\npatch('benchmark.runs.pool.context', lambda: multiprocessing.get_context('fork'))\n"
 EVERY_STEP = "patch('benchmark.training.trainer.CHECKPOINT_SECONDS', 0.0)\n"
 """Code that saves a checkpoint after every iteration."""
-PER_COMMAND = {"DGSS_BENCHMARK_CACHE", "PATH", "PYTEST_CURRENT_TEST"}
+PER_COMMAND = {"DGSS_BENCHMARK_CACHE", "LOCAL_RANK", "PATH", "PYTEST_CURRENT_TEST"}
 """Environment variables that commands read when they run; others may be read when libraries are imported."""
-SECONDS = 300
 IMPORTED = (
     "ACCELERATE_", "KMP_", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "QT_", "TOKENIZERS_", "TORCHINDUCTOR_", "TRITON_",
 )  # fmt: skip
 """Starts of variables that libraries and runs set in the process of the tests, some of them late; tests set none."""
+SECONDS = 300
 
 
 class Warm:
@@ -50,15 +51,17 @@ class Warm:
         self.process.stdin.close()
         self.process.wait(60)
 
-    def start(self, args: Sequence[str | Path], output: Path, code: str = "") -> int:
+    def start(self, args: Sequence[str | Path], output: Path, code: str = "", forks: bool = True) -> int:
         """Start ``python -m benchmark`` with these arguments; return its process ID, also its process group ID.
 
         Args:
             args: the command-line arguments.
             output: the file for standard output and standard error.
             code: Python code that the process executes first; it may call :func:`patch`.
+            forks: whether its runs are forks of it, too; else they are started as always, which takes seconds.
         """
-        return self._ask({"args": [str(arg) for arg in args], "output": str(output), "code": FORKED + code})
+        code = FORKED + code if forks else code
+        return self._ask({"args": [str(arg) for arg in args], "output": str(output), "code": code})
 
     def serves(self, environment: Mapping[str, str]) -> bool:
         """Return whether a forked command behaves as a new process with this environment would."""
@@ -66,14 +69,16 @@ class Warm:
         differing = {name for name in names if environment.get(name) != self.environment.get(name)}
         return {name for name in differing if not name.startswith(IMPORTED)} <= PER_COMMAND
 
-    def run(self, args: Sequence[str | Path], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; return its exit code, standard output and standard error."""
+    def run(
+        self, args: Sequence[str | Path], environment: Mapping[str, str], seconds: int = SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, at most for some seconds; return its exit code, output and error output."""
         with tempfile.TemporaryDirectory() as folder:
             output, error = Path(folder, "output"), Path(folder, "error")
             pid = self._ask(
                 {
                     "args": [str(arg) for arg in args], "output": str(output), "error": str(error), "code": FORKED,
-                    "environment": dict(environment), "seconds": SECONDS,
+                    "environment": dict(environment), "seconds": seconds,
                 }
             )  # fmt: skip
             code = self.wait(pid)
@@ -97,6 +102,14 @@ def shared() -> Warm:
     started = Warm().__enter__()
     atexit.register(started.__exit__)
     return started
+
+
+def until(output: Path, text: str) -> None:
+    """Wait until the output of a command contains the text."""
+    deadline = time.monotonic() + 120
+    while not (output.exists() and text in output.read_text()):
+        assert time.monotonic() < deadline, output.read_text()
+        time.sleep(0.01)
 
 
 def patch(name: str, value: Any) -> None:

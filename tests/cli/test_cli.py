@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.records import read
 from tests.plugin import install
-from tests.warm import SECONDS, shared
+from tests.warm import SECONDS, shared, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -220,22 +220,16 @@ def test_ctrl_c_keeps_a_checkpoint_and_a_kill_loses_nothing(
 
     SIGTERM is sent to a background job of a script, for which shells ignore Ctrl-C.
     """
-    protocol = tiny_protocol(iterations=200, evaluation={"times": 1})
+    protocol = tiny_protocol(iterations=120, evaluation={"times": 1})
     words = tiny_run(protocol, tiny_data, tmp_path / "broken", "--methods", "full", "--workers", "1")
     place = tmp_path / "broken" / "tiny" / "vit-tiny-random" / "full"
+    ignore = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
-        before = signal.signal(
-            signal.SIGINT, signal.SIG_IGN if number == signal.SIGTERM else signal.default_int_handler
-        )
-        process = subprocess.Popen(command(*words), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        signal.signal(signal.SIGINT, before)
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "/200" in line:
-                break
-        os.killpg(process.pid, number) if number == signal.SIGKILL else process.send_signal(number)
-        assert process.wait(timeout=60) == code
-        process.stderr.close()
+        output = tmp_path / number.name
+        pid = shared().start(words, output, ignore if number == signal.SIGTERM else "")
+        until(output, "/120")
+        (os.killpg if number == signal.SIGKILL else os.kill)(pid, number)
+        assert shared().wait(pid) == code
         if code == 130:
             assert (place / "seed0.checkpoint").exists()
         assert not (place / "seed0.json").exists()

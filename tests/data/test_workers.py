@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,8 +24,8 @@ from benchmark.runs.job import Job
 from benchmark.runs.one_run import train_and_record
 from benchmark.training import trainer
 from benchmark.training.runtime import RuntimeOptions
-from tests.cli.test_cli import ROOT, command
 from tests.training.test_trainer import essence, job_of
+from tests.warm import shared
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="needs signals to process groups"),
@@ -78,51 +77,56 @@ def test_a_run_with_workers_is_the_same_and_resumes_after_one_was_killed(
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    """Return whether all processes end within 20 seconds."""
-    _, alive = psutil.wait_procs(processes, timeout=20)
+    """Return whether all processes end within a minute."""
+    _, alive = psutil.wait_procs(processes, timeout=60)
     return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.parametrize("how", ["ctrl-c", "a worker is killed", "the run is killed"])
-def test_an_ended_run_leaves_no_workers_and_no_traceback(
-    how: str, tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+def start(folder: Path, data: Path, path: Path, *more: str) -> int:
+    """Start runs of Freeze with data-loader workers, from a fork server as always; return the process ID."""
+    options: list[str | Path] = ["--data-root", data, "--records", folder, "--data-workers", str(WORKERS), *more]
+    return shared().start(["run", "--protocol", path, "--methods", "freeze", *options], folder / "output", forks=False)
+
+
+def test_an_interrupted_run_leaves_no_workers_and_no_traceback(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
-    options: list[str | Path] = ["--data-root", tiny_data, "--records", tmp_path, "--data-workers", str(WORKERS)]
     path = tiny_protocol(iterations=100_000)
-    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # SIGINT may be ignored, as in a background job
-    started = subprocess.Popen(
-        command("run", "--protocol", path, "--methods", "freeze", *options),
-        cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    signal.signal(signal.SIGINT, ignored)
-    try:
-        run, processes = find_run(started.pid)
-        if how == "ctrl-c":
-            os.killpg(started.pid, signal.SIGINT)
-        else:
-            (run.children()[0] if how == "a worker is killed" else run).kill()
-        _, stderr = started.communicate(timeout=SECONDS)
-    finally:
-        started.kill()
-    assert "Traceback" not in stderr
+    pid = start(tmp_path, tiny_data, path)
+    _, processes = find_run(pid)
+    os.killpg(pid, signal.SIGINT)
+    assert shared().wait(pid) == 130
+    assert "Traceback" not in (tmp_path / "output").read_text()
     assert gone(processes)
-    record = job_of(path, tiny_data, tmp_path, "freeze")
-    if how == "ctrl-c":
-        assert record.checkpoint.exists()
-    else:
-        (line,) = (line for line in stderr.splitlines() if line.startswith("crashed"))
-        assert started.returncode == 1
-        assert ("worker has ended" if how == "a worker is killed" else "process was killed") in line
+    assert job_of(path, tiny_data, tmp_path, "freeze").checkpoint.exists()
 
 
-def find_run(pid: int) -> tuple[psutil.Process, list[psutil.Process]]:
+def test_killed_runs_and_workers_leave_no_workers_and_no_traceback(
+    tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
+) -> None:
+    """Of one run a worker is killed, of the next the process that trains."""
+    pid = start(tmp_path, tiny_data, tiny_protocol(iterations=100_000), "--seeds", "0,1", "--workers", "1")
+    first, processes = find_run(pid)
+    first.children()[0].kill()
+    second, others = find_run(pid, first)
+    second.kill()
+    assert shared().wait(pid) == 1
+    text = (tmp_path / "output").read_text()
+    assert "Traceback" not in text
+    assert gone([*processes, *others])
+    crashed = [line for line in text.splitlines() if line.startswith("crashed")]
+    assert ["worker has ended" in line for line in crashed] == [True, False]
+    assert ["process was killed" in line for line in crashed] == [False, True]
+
+
+def find_run(pid: int, last: psutil.Process | None = None) -> tuple[psutil.Process, list[psutil.Process]]:
     """Wait until a run has its data-loader workers; return the process that trains, and all processes below ``pid``."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         below = psutil.Process(pid).children(recursive=True)
         for process in below:
             with suppress(psutil.NoSuchProcess):
-                if len(process.children()) == WORKERS and process.ppid() != pid:
+                if process != last and len(process.children()) == WORKERS and process.ppid() != pid:
                     time.sleep(2)
                     return process, below
         time.sleep(0.1)

@@ -15,8 +15,7 @@ import torch
 
 from benchmark.runs.distributed import AGAIN_SECONDS, _StopRequest
 from tests.faults.conftest import Sweep, files
-from tests.faults.test_several import until
-from tests.warm import Warm
+from tests.warm import Warm, until
 
 SECONDS = 2.0
 HANG = """

@@ -15,9 +15,8 @@ import pytest
 
 from benchmark.records import confusions, read
 from tests.faults.conftest import Sweep, files
-from tests.faults.test_several import until
 from tests.training.test_trainer import essence
-from tests.warm import EVERY_STEP, Warm
+from tests.warm import EVERY_STEP, Warm, until
 
 pytestmark = pytest.mark.slow
 SLOW = """

@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.records import read_all
 from tests.faults.conftest import Sweep, files, finished_by
-from tests.warm import EVERY_STEP, Warm
+from tests.warm import EVERY_STEP, Warm, until
 
 pytestmark = pytest.mark.slow
 FLOCK = {
@@ -30,14 +30,6 @@ patch("benchmark.runs.lock.HEARTBEAT_SECONDS", 0.05)
 """Code that makes a command look as if it ran on another machine, with frequent heartbeats."""
 POLL = "patch('benchmark.runs.pool.POLL_SECONDS', 0.05)\n"
 STALE = "patch('benchmark.runs.lock.STALE_SECONDS', 1.0)\n"
-
-
-def until(path: Path, text: str) -> None:
-    """Wait until a file contains the text."""
-    deadline = time.monotonic() + 120
-    while not (path.exists() and text in path.read_text()):
-        assert time.monotonic() < deadline, path.read_text()
-        time.sleep(0.01)
 
 
 def waits(output: Path) -> int:

@@ -15,8 +15,7 @@ import torch
 
 from tests.data.test_workers import gone
 from tests.faults.conftest import Sweep, files
-from tests.faults.test_several import until
-from tests.warm import Warm
+from tests.warm import Warm, until
 
 pytestmark = [
     pytest.mark.slow,

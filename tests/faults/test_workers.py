@@ -13,9 +13,8 @@ import pytest
 from benchmark.records import read
 from tests.faults.conftest import Sweep, finished_by
 from tests.faults.test_misfortune import SLOW, one_line
-from tests.faults.test_several import until
 from tests.training.test_trainer import essence
-from tests.warm import EVERY_STEP, Warm
+from tests.warm import EVERY_STEP, Warm, until
 
 pytestmark = pytest.mark.slow
 FOLDER = "tiny/vit-tiny-random"

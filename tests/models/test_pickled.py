@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from torch import nn
 from benchmark.common.errors import UserError
 from benchmark.models.backbone import build_backbone
 from benchmark.models.weights import load_safetensors, read, weight_hash
+from tests.cli.test_cli import call
 
 
 class Command:
@@ -44,10 +43,8 @@ def test_a_malicious_file_ends_the_command_in_one_line_and_is_not_executed(tmp_p
     torch.load(file, weights_only=False)
     assert mark.exists()  # the file is dangerous indeed
     mark.unlink()
-    words = [sys.executable, "-m", "benchmark", "run", "--quick", "--methods", "freeze", "--backbone", "dinov2-s"]
-    done = subprocess.run(
-        [*words, "--weights", file, "--records", tmp_path / "runs"], capture_output=True, text=True, check=False
-    )
+    words = ["run", "--quick", "--methods", "freeze", "--backbone", "dinov2-s"]
+    done = call(*words, "--weights", file, "--records", tmp_path / "runs")
     (line,) = done.stderr.strip().splitlines()
     assert done.returncode == 2
     assert line.startswith(f"error: {file}: ")

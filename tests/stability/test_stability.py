@@ -32,9 +32,10 @@ from benchmark.stability.figure import draw
 from benchmark.stability.measure import Bench
 from benchmark.stability.record import Criterion, Estimator, Stability, place_of, read, write
 from benchmark.training.trainer import Trainer
-from tests.cli.test_cli import ROOT, call, command, refused
+from tests.cli.test_cli import ROOT, call, refused
 from tests.conftest import TINY
 from tests.records.made import stored
+from tests.warm import shared, until
 
 pytestmark = pytest.mark.slow
 
@@ -259,16 +260,14 @@ def test_a_finished_seed_is_kept_and_other_conditions_are_an_error(
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_a_killed_measurement_leaves_no_files(words: list[str], tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        command(*words[:-1], tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert process.stderr is not None
+    output = tmp_path / "output"
+    pid = shared().start([*words[:-1], tmp_path / "runs"], output)
+    until(output, "\n")
+    os.kill(pid, signal.SIGKILL)
+    assert shared().wait(pid) == -signal.SIGKILL
     steps = "3 warm-up steps + (3 estimators + 2 targets) x 2 estimates x 4 batches"
-    assert "/43" in process.stderr.readline(), steps
-    process.kill()
-    assert process.wait(timeout=120) == -signal.SIGKILL
-    process.stderr.close()
-    assert not [each for each in tmp_path.rglob("*") if each.is_file()]
+    assert "/43" in output.read_text().splitlines()[0], steps
+    assert not [each for each in tmp_path.rglob("*") if each.is_file() and each != output]
 
 
 def test_images_default_to_1_to_32_batches_and_must_be_multiples_of_the_batch_size() -> None:
