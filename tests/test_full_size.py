@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from benchmark.models.backbone import build_backbone
 from benchmark.models.segmenter import windows
 from benchmark.models.weights import weight_hash
 from benchmark.records import Record, confusions, read
-from tests.cli.test_cli import ROOT, call, command
+from tests.cli.test_cli import call
 from tests.data.trees import TREES, VISTAS, VISTAS_1, write_image, write_label
+from tests.warm import shared
 
 pytestmark = pytest.mark.slow
 
@@ -77,9 +78,7 @@ def records(place: Path) -> dict[str, Record]:
     assert "1 unusable frame(s) left out: 15188" in checked.stdout
     weights = ("--backbone", "dinov2-s", "--weights", place / "random.safetensors")
     words = (*common, *weights, "--methods", ",".join(METHODS), "--records", place / "runs")
-    done = subprocess.run(
-        command("run", *words, "--workers", "1"), cwd=ROOT, capture_output=True, text=True, check=False, timeout=3600
-    )
+    done = shared().run(["run", *words, "--workers", "1"], os.environ, seconds=3600)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert [row.split("|")[1].strip() for row in rows] == ["Method", "Rein", "FisherTune (per sample)"]
