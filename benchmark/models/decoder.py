@@ -54,6 +54,10 @@ class Decoder(nn.Module):
         """Return the scores (B, C, *size) that sliding inference averages before the argmax: here the logits."""
         return self.logits(features, size)
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """Return the logarithm of the class distribution of each pixel, of (averaged) :meth:`scores` (B, C, H, W)."""
+        return scores.log_softmax(1)
+
     def losses(
         self,
         features: list[Tensor],

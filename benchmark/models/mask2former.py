@@ -121,6 +121,10 @@ class Mask2Former(Decoder):
         """Return the unnormalised semantic map of the last layer (B, C, *size), see :func:`semantic`."""
         return semantic(*self.predictions(features)[-1], size)
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """Return the logarithm of the normalised scores."""
+        return log_normalised(scores)
+
     def predictions(self, features: list[Tensor]) -> Predictions:
         """Return the predictions before the first layer and after each layer, in float32 or wider."""
         pixels = self.pixels(pyramid(features))

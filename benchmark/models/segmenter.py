@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import Literal
 
@@ -96,29 +96,104 @@ class Segmenter(nn.Module):
         prediction is their argmax.
 
         Args:
-            images: (B, 3, H, W), RGB in 0..255.
+            images: (B, 3, H, W), RGB in 0..255, float or uint8.
             mode: ``whole`` for one pass over the image; ``slide`` for windows whose overlaps are averaged.
             crop: side of a window in pixels; a smaller image is a single window without padding.
-            stride: distance between windows; the last window of a row or column ends at the border.
+            stride: distance between windows, at most ``crop``; the last of a row or column ends at the border.
+
+        Raises:
+            ValueError: images of another shape or value range, such as 0..1; an unknown mode; windows without overlap.
         """
-        if mode == "whole":
-            return self._decoded(images, self.decoder.scores)
+        if mode == "slide":
+            return self._slid(images, crop, stride)
+        if mode != "whole":
+            raise ValueError(f"mode must be 'whole' or 'slide', not {mode!r}")
+        check_images(images)
+        return self._decoded(images, self.decoder.scores)
+
+    @torch.no_grad()
+    def bands(self, images: Tensor, crop: int, stride: int, at_once: int | None = None) -> Iterator[Tensor]:
+        """Yield what :meth:`predict` returns for sliding windows in bands from top to bottom, (B, C, rows, W).
+
+        A band is yielded when no later window overlaps it. Apart from the images, memory grows with their width, not
+        with their height.
+
+        Args:
+            images: as for :meth:`predict`; they may be on another device than the model.
+            crop: side of a window.
+            stride: distance between windows.
+            at_once: pixels of the windows in one forward pass; None for :data:`AT_ONCE`.
+
+        Raises:
+            ValueError: as :meth:`predict`.
+        """
+        check_images(images)
+        if not 1 <= stride <= crop:
+            raise ValueError(f"mode 'slide' needs 1 <= stride <= crop, not stride {stride} and crop {crop}")
         height, width = images.shape[-2:]
-        places = list(product(windows(height, crop, stride), windows(width, crop, stride)))
-        total: Tensor | None = None
-        count = images.new_zeros(1, 1, height, width)
-        together = max(AT_ONCE // (len(images) * crop**2), 1)
-        for some in (places[start : start + together] for start in range(0, len(places), together)):
-            stacked = torch.cat([images[..., rows, columns] for rows, columns in some])
-            for (rows, columns), scores in zip(
-                some, self._decoded(stacked, self.decoder.scores).split(len(images)), strict=True
-            ):
-                if total is None:
-                    total = scores.new_zeros(len(images), scores.shape[1], height, width)
-                total[..., rows, columns] += scores
-                count[..., rows, columns] += 1
-        assert total is not None
-        return total / count
+        down, across = windows(height, crop, stride), windows(width, crop, stride)
+        by_row, by_column = votes(down, height).to(self.mean)[:, None], votes(across, width).to(self.mean)
+        places = list(product(down, across))
+        together = max((at_once or AT_ONCE) // (len(images) * crop**2), 1)
+        total, top = self.mean.new_zeros(len(images), 0, 0, width), 0
+        for start in range(0, len(places), together):
+            some, after = places[start : start + together], places[start + together : start + together + 1]
+            stacked = torch.cat([images[..., rows, columns] for rows, columns in some]).to(self.mean.device)
+            scored = self._decoded(stacked, self.decoder.scores).split(len(images))
+            total = _extended(total, some[-1][0].stop - top, scored[0])
+            for (rows, columns), scores in zip(some, scored, strict=True):
+                total[..., rows.start - top : rows.stop - top, columns] += scores
+            end = after[0][0].start if after else height
+            if end > top:
+                yield total[..., : end - top, :] / (by_row[top:end] * by_column)
+                total, top = total[..., end - top :, :].clone(), end
+
+    def _slid(self, images: Tensor, crop: int, stride: int) -> Tensor:
+        found: Tensor | None = None
+        top = 0
+        for band in self.bands(images, crop, stride):
+            if found is None:
+                found = band.new_empty(*band.shape[:2], *images.shape[-2:])
+            found[..., top : top + band.shape[-2], :] = band
+            top += band.shape[-2]
+        assert found is not None
+        return found
+
+
+def check_images(images: Tensor) -> None:
+    """Check shape and value range of a batch of images.
+
+    Raises:
+        ValueError: not (B, 3, H, W) with at least one image and one pixel; not float or uint8; values outside 0..255; or
+            values in 0..1. Images of whole numbers may be dark: only fractions show that the scale is 0..1.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
+        raise ValueError(f"images must be (B, 3, H, W), RGB, not {tuple(images.shape)}")
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise ValueError(f"images must be float or uint8, not {images.dtype}")
+    low, high = (float(value) for value in images.aminmax())
+    if not (low >= 0 and high <= 255):
+        raise ValueError(f"images must be RGB in 0..255 and not normalised; values are in {low:.4g}..{high:.4g}")
+    if high <= 1 and bool((images != images.round()).any()):
+        raise ValueError(f"images must be RGB in 0..255, not in 0..1 (values are in {low:.4g}..{high:.4g}); times 255")
+
+
+def _extended(total: Tensor, rows: int, like: Tensor) -> Tensor:
+    """Return sums (B, C, h, W) with zeros appended below, (B, C, rows, W), for scores such as ``like``."""
+    if rows == total.shape[-2]:
+        return total
+    below = like.new_zeros(*like.shape[:2], rows - total.shape[-2], total.shape[-1])
+    return torch.cat([total, below], -2) if total.numel() else below
+
+
+def votes(placed: Iterable[slice], length: int) -> Tensor:
+    """Return how many of the windows cover each row or column of a side, (length,)."""
+    count = torch.zeros(length)
+    for window in placed:
+        count[window] += 1
+    return count
 
 
 def windows(length: int, crop: int, stride: int) -> list[slice]:

@@ -40,6 +40,7 @@ def test_logits_are_log_normalised_scores_and_inference_averages_scores() -> Non
     torch.testing.assert_close(logits.softmax(1), scores / scores.sum(1, keepdim=True))
     torch.testing.assert_close(logits.exp().sum(1), torch.ones(1, 32, 32))
     assert torch.equal(logits.argmax(1), scores.argmax(1))
+    assert torch.equal(segmenter.decoder.log_probabilities(scores), logits)
     wide = images(1, 3, 32, 48)
     with torch.no_grad():
         left, right = segmenter.predict(wide[..., :32]), segmenter.predict(wide[..., 16:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -137,3 +138,49 @@ def test_class_weights_are_inverse_roots_of_frequency_with_mean_one() -> None:
     assert weights[0] / weights[3] == pytest.approx(3)
     assert weights[2] == 0
     assert weights.sum() == pytest.approx(3)
+
+
+@pytest.mark.parametrize(("crop", "stride"), [(32, 20), (16, 16), (200, 100)])
+def test_bands_are_the_prediction_and_no_higher_than_the_windows_of_a_pass(crop: int, stride: int) -> None:
+    model = build()
+    batch = images(2, 3, 150, 83).round()
+    bands = list(model.bands(batch.byte(), crop, stride, at_once=1))
+    assert torch.equal(torch.cat(bands, -2), torch.cat(list(model.bands(batch, crop, stride, at_once=1)), -2))
+    torch.testing.assert_close(torch.cat(bands, -2), model.predict(batch, "slide", crop, stride), rtol=1e-4, atol=1e-5)
+    assert max(band.shape[-2] for band in bands) <= min(crop, 150)
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor", "options", "text"),
+    [
+        ((1, 3, 32, 32), 1, {"mode": "slide", "crop": 16, "stride": 24}, "stride 24 and crop 16"),
+        ((1, 3, 32, 32), 1, {"mode": "slide", "crop": 16, "stride": 0}, "stride 0"),
+        ((1, 3, 32, 32), 1, {"mode": "slide"}, "crop 0"),
+        ((1, 3, 32, 32), 1, {"mode": "sliding"}, "'sliding'"),
+        ((1, 3, 32, 32), 1 / 255, {}, r"not in 0\.\.1"),
+        ((1, 3, 32, 32), -1, {}, r"0\.\.255 and not normalised"),
+        ((1, 3, 32, 32), 2, {}, r"0\.\.255"),
+        ((1, 3, 32, 32), float("nan"), {}, "nan"),
+        ((3, 32, 32), 1, {}, r"\(3, 32, 32\)"),
+        ((1, 32, 32, 3), 1, {}, r"\(B, 3, H, W\)"),
+        ((1, 4, 32, 32), 1, {}, r"\(1, 4, 32, 32\)"),
+        ((0, 3, 32, 32), 1, {}, r"\(0, 3, 32, 32\)"),
+    ],
+)  # fmt: skip
+def test_unsound_arguments_are_refused(shape: tuple[int, ...], factor: float, options: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        build().predict(images(*shape) * factor, **options)
+
+
+def test_black_images_and_bytes_are_predicted() -> None:
+    model = build()
+    for dark in (torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)):
+        assert torch.equal(model.predict(dark), model.predict(dark.byte()))
+    with pytest.raises(ValueError, match="int64"):
+        model.predict(torch.zeros(1, 3, 16, 16, dtype=torch.int64))
+
+
+def test_probabilities_of_scores_are_the_class_distribution_of_logits() -> None:
+    model = build()
+    batch = images(1, 3, 32, 48)
+    torch.testing.assert_close(model.decoder.log_probabilities(model.predict(batch)), model(batch).log_softmax(1))
