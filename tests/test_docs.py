@@ -109,9 +109,9 @@ def test_the_index_describes_every_folder_of_the_code() -> None:
     assert sorted(rows) == sorted(folders)
 
 
-@pytest.mark.parametrize("page", ["scale", "cluster", "backbone"])
+@pytest.mark.parametrize("page", ["scale", "cluster", "backbone", "predict"])
 def test_commands_for_other_machines_have_valid_options(page: str) -> None:
-    """The commands need GPUs, data, a download or a cluster; only their options are checked."""
+    """The commands need GPUs, data, a download, a finished run or a cluster; only their options are checked."""
     texts = [block.text.replace("\\\n", " ") for block in BLOCKS if (block.page, block.kind) == (page, "command")]
     words = re.findall(r"-m benchmark (.*)", "\n".join(texts))
     assert words

@@ -25,6 +25,8 @@ from benchmark.models.weights import load_into, load_safetensors, tensors_hash, 
 from benchmark.records import Record
 
 INDEX, VALUE, DECODER = "/index", "/value", "decoder."
+RECORD = "record_file"
+"""Key of the run's record in the metadata of a file that ``export --decoder`` wrote: all that ``predict`` needs."""
 SHORT = 12
 
 

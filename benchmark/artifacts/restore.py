@@ -10,15 +10,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.artifacts.adapter import apply_tuned
-from benchmark.artifacts.delta import SHORT, apply_delta, load_decoder
+from benchmark.artifacts.delta import RECORD, SHORT, apply_delta, load_decoder, metadata
 from benchmark.common.errors import UserError
 from benchmark.method import Method
 from benchmark.models.backbone import Backbone, build_backbone
 from benchmark.models.decoders import build_decoder
 from benchmark.models.segmenter import Segmenter
-from benchmark.models.weights import weight_hash
+from benchmark.models.weights import parsed, read_bytes, weight_hash
 from benchmark.protocol import Protocol, explain
 from benchmark.records import Record, content, read
+from benchmark.records.store import unpacked
 
 HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)@(?P<commit>\w+) \(SHA-256 \w+\)")
 PACKAGE = re.compile(r"[\w.-]+==[\w.]+ \(SHA-256 \w+\)")
@@ -37,22 +38,57 @@ def restore(source: Record | Path, weights: Path | None = None) -> Segmenter:
         UserError: no weight files; files that do not match the record; other pre-trained weights than the run used.
     """
     record = source if isinstance(source, Record) else read(source)
-    protocol, (backbone, method) = protocol_of(record), restore_backbone(record, weights)
+    require_weights(record)
+    return _assembled(record, None, _verified(record, "decoder"), weights)
+
+
+def restore_exported(file: Path, weights: Path | None = None) -> Segmenter:
+    """Build the model of a run, in eval mode, from a file that ``export --decoder`` wrote.
+
+    Raises:
+        UserError: as :func:`exported` and :func:`restore`.
+    """
+    return _assembled(exported(file), file, file, weights)
+
+
+def exported(file: Path) -> Record:
+    """Return the record of the run in a file that ``export --decoder`` wrote; its path is that of the file.
+
+    Raises:
+        UserError: another file, a damaged one, or one without a decoder.
+    """
+    data = read_bytes(file)[0]
+    parsed(data, file)
+    facts = metadata(data)
+    if RECORD not in facts:
+        raise UserError(f"{file}: contains no decoder, or an older version wrote it; export it again with --decoder")
+    record = unpacked(facts[RECORD].encode(), file, Record)
+    record._path = file
+    require_weights(record)
+    return record
+
+
+def _assembled(record: Record, trained: Path | None, head: Path, weights: Path | None) -> Segmenter:
+    """Return the model of a run from the files of its trained tensors (None: the run's own) and of its decoder."""
+    protocol, (backbone, method) = protocol_of(record), restore_backbone(record, weights, trained)
     decoder = build_decoder(protocol.decoder, backbone.embed_dim, len(record.classes), record.seed)
     if method is not None and (queries := method.queries()) is not None:
         decoder.link(queries, record.seed)
-    load_decoder(decoder, _verified(record, "decoder"))
+    load_decoder(decoder, head)
     segmenter = Segmenter(backbone, decoder)
     segmenter.eval()
     return segmenter
 
 
-def restore_backbone(record: Record, weights: Path | None = None) -> tuple[Backbone, Method | None]:
+def restore_backbone(
+    record: Record, weights: Path | None = None, trained: Path | None = None
+) -> tuple[Backbone, Method | None]:
     """Build the backbone of a run with its final weights.
 
     Args:
         record: of the run.
         weights: as in :func:`restore`.
+        trained: file with the run's delta or tuned tensors; None for the one beside the record.
 
     Returns:
         the backbone, and the method attached to it; None if the run only changed weights that are stored as a delta.
@@ -61,6 +97,7 @@ def restore_backbone(record: Record, weights: Path | None = None) -> tuple[Backb
         UserError: as :func:`restore`.
     """
     require_weights(record)
+    trained = trained or _verified(record, "tuned" if record.delta is None else "delta")
     backbone = build_backbone(record.backbone, **arguments(record, weights))
     found, facts = weight_hash(backbone), {name: fact for name, fact in backbone.facts().items() if name != "origin"}
     if found != record.weights_hash:
@@ -73,9 +110,9 @@ def restore_backbone(record: Record, weights: Path | None = None) -> tuple[Backb
             f"{record.path}: vfm: {record.backbone} has changed since; use the program version that wrote the record"
         )
     if record.delta is not None:
-        apply_delta(backbone, _verified(record, "delta"))
+        apply_delta(backbone, trained)
         return backbone, None
-    return backbone, apply_tuned(backbone, _verified(record, "tuned"))
+    return backbone, apply_tuned(backbone, trained)
 
 
 def require_weights(record: Record) -> None:

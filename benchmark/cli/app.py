@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from benchmark import __version__
-from benchmark.cli import making, running, sharing, showing
+from benchmark.cli import making, predicting, running, sharing, showing
 from benchmark.common.errors import UserError, printable
 
 INTERRUPTED = 130
@@ -38,6 +38,7 @@ for command in (
     sharing.push,
     sharing.pull,
     sharing.evaluate,
+    predicting.predict,
 ):
     app.command()(command)
 app.command("list")(showing.list_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -56,6 +57,12 @@ def sync(directory: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def free(folder: Path) -> int:
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
+    folder = folder.absolute()
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
 
 
 @contextmanager

@@ -102,7 +102,7 @@ class Segmenter(nn.Module):
             stride: distance between windows, at most ``crop``; the last of a row or column ends at the border.
 
         Raises:
-            ValueError: images of another shape or value range, such as 0..1; an unknown mode; windows without overlap.
+            ValueError: images of another shape or value range, such as 0..1; an unknown mode; windows that leave gaps.
         """
         if mode == "slide":
             return self._slid(images, crop, stride)
@@ -164,8 +164,8 @@ def check_images(images: Tensor) -> None:
     """Check shape and value range of a batch of images.
 
     Raises:
-        ValueError: not (B, 3, H, W) with at least one image and one pixel; not float or uint8; values outside 0..255; or
-            values in 0..1. Images of whole numbers may be dark: only fractions show that the scale is 0..1.
+        ValueError: not (B, 3, H, W) or empty; not float or uint8; outside 0..255; or in 0..1 with fractions, which
+            dark images in 0..255 do not have.
     """
     if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
         raise ValueError(f"images must be (B, 3, H, W), RGB, not {tuple(images.shape)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from benchmark.common import atomic
 from benchmark.common.errors import UserError
 from benchmark.plan import costs, needs
 from benchmark.protocol import Protocol
@@ -16,7 +17,6 @@ from benchmark.records import Record, read
 from benchmark.runs.job import Job
 from benchmark.runs.pending import find_pending
 from benchmark.runs.request import Selection
-from benchmark.training import checkpoint
 from benchmark.training.runtime import RuntimeOptions
 
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
@@ -172,7 +172,7 @@ def _totals(rows: Sequence[Row]) -> list[str]:
 
 
 def _disk(rows: Sequence[Row], folder: Path) -> str:
-    free, room = checkpoint.free(folder), max((row.room for row in rows), default=0.0)
+    free, room = atomic.free(folder), max((row.room for row in rows), default=0.0)
     verdict = "" if room + sum(row.kept for row in rows) < free else ": not enough, give another --records"
     return f"disk: {free / 1e9:.2f} GB are free in {folder}; each run needs up to {room / 1e9:.2f} GB{verdict}"
 

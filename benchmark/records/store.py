@@ -161,7 +161,20 @@ def unsealed(path: Path, kind: type[Kind]) -> Kind:
     Raises:
         UserError: unreadable, truncated, of another schema version, edited, or not of this kind.
     """
-    fields = _parse(path)
+    try:
+        packed = reading.read_bytes(path, reading.TEXT_LIMIT)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return unpacked(packed, path, kind)
+
+
+def unpacked(packed: bytes, path: Path, kind: type[Kind]) -> Kind:
+    """Return the content of such a file as a model of this kind; ``path`` is for messages.
+
+    Raises:
+        UserError: as :func:`unsealed`.
+    """
+    fields = _parse(packed, path)
     wrong = edited(fields)
     if wrong:
         raise UserError(f"{path}: {', '.join(wrong)}: edited after the run; {AGAIN}")
@@ -286,11 +299,9 @@ def content(record: Record, field: str) -> bytes:
     return packed
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(packed: bytes, path: Path) -> dict[str, Any]:
     try:
-        fields = strict_json.load(reading.read_text(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+        fields = strict_json.load(packed.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON, perhaps truncated ({error}); {AGAIN}") from error
     if not isinstance(fields, dict) or "schema_version" not in fields:

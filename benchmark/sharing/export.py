@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from benchmark.artifacts.delta import DECODER, VALUE, metadata, packed
+from benchmark.artifacts.delta import DECODER, RECORD, VALUE, metadata, packed
 from benchmark.artifacts.restore import protocol_of, require_weights
 from benchmark.common.atomic import write_files, writing
 from benchmark.common.errors import UserError
@@ -112,7 +112,8 @@ def _single(record: Record, place: Path, decoder: bool) -> dict[Path, bytes]:
     tensors = parsed(weights, f"{record.path}: {field}")
     if decoder:
         tensors |= parsed(content(record, "decoder"), f"{record.path}: decoder")
-        weights = packed(tensors, metadata(weights))
+        assert record.path is not None
+        weights = packed(tensors, {**metadata(weights), RECORD: record.path.read_text(encoding="utf-8")})
     return {place.with_suffix(".md"): _card(record, tensors, place.name).encode(), place: weights}
 
 

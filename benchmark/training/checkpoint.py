@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -35,12 +34,6 @@ def size(weights: int, decoder: int, trained: int, tunable: int, estimates: int 
     return 4 * weights + 8 * decoder + max((8 if trained == tunable else 12) * trained, 4 * estimates)
 
 
-def free(folder: Path) -> int:
-    """Return the free bytes on the disk of a folder, which need not exist yet."""
-    folder = folder.absolute()
-    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
-
-
 def require_room(path: Path, needed: int) -> None:
     """Check that two checkpoints of ``needed`` bytes fit on the disk: the new one is written beside the old one.
 
@@ -48,7 +41,7 @@ def require_room(path: Path, needed: int) -> None:
         UserError: they do not.
     """
     here = path.stat().st_size if path.exists() else 0
-    left = free(path.parent)
+    left = atomic.free(path.parent)
     if left + here < 2 * needed:
         raise UserError(
             f"{path.parent}: {left / 1e9:.3f} GB are free, a run needs up to {(2 * needed - here) / 1e9:.3f} GB (two "

@@ -61,6 +61,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
         ["push"],
         ["pull"],
         ["evaluate"],
+        ["predict"],
         ["figure"],
         ["report"],
         ["leaderboard"],
@@ -84,7 +85,7 @@ def test_commands_are_forked_also_after_imports_that_set_variables() -> None:
     assert not shared().serves(os.environ | {"HF_HUB_OFFLINE": "1"})
 
 
-@pytest.mark.parametrize("word", ["run", "figure", "report", "leaderboard"])
+@pytest.mark.parametrize("word", ["run", "figure", "report", "leaderboard", "predict"])
 def test_help_imports_nothing_heavy(word: str) -> None:
     code = (
         f"import sys; sys.argv = ['benchmark', '{word}', '--help']\n"
