@@ -34,7 +34,9 @@ def export(
         Optional[Path],
         typer.Option(help="The .safetensors file to write, with a card beside it; or a folder for the whole run."),
     ] = None,
-    decoder: Annotated[bool, typer.Option("--decoder", help="Include the decoder in the file.")] = False,
+    decoder: Annotated[
+        bool, typer.Option("--decoder", help="Include the decoder in the file, as predict needs.")
+    ] = False,
     layout: Annotated[
         Optional[WeightFormat],
         typer.Option("--format", help="mmseg: the whole model as a .pth file for mmsegmentation."),

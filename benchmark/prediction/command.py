@@ -189,7 +189,7 @@ def _limits(given: str | None, protocol: Protocol) -> Size | None:
         return sizes.pop() if len(sizes) == 1 else None
     if given == OWN:
         return None
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", given)
+    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", given)
     if match is None:
         raise UserError(f"--test-size {given}: must be WIDTHxHEIGHT in pixels, such as 1280x720, or {OWN}")
     return int(match[1]), int(match[2])

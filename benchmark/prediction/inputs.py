@@ -60,12 +60,12 @@ def find(given: Sequence[str], out: Path, skip: Skip) -> list[Picture]:
         UserError: nothing exists with a name or matches a pattern, there is no file at all, a folder cannot be read, a
             file is below ``out``, or two images would have the same output.
     """
-    inside = os.path.realpath(out)
+    inside = Path(os.path.realpath(out))
     found: dict[str, tuple[Path, str]] = {}
     for each in given:
         for path, name, listed in _files(each):
             real = os.path.realpath(path)
-            if os.path.commonpath([real, inside]) == inside:
+            if Path(real).is_relative_to(inside):
                 if listed:
                     continue
                 raise UserError(f"{path}: is below --out {out}; give another --out")
@@ -107,7 +107,7 @@ def _files(given: str) -> Iterator[tuple[Path, str, bool]]:
     elif os.path.lexists(given):
         raise UserError(f"{given}: neither a file nor a folder")
     elif MAGIC & set(given):
-        base = Path(*(part for part in _before_magic(Path(given))))
+        base = Path(*_before_magic(Path(given)))
         matches = sorted(glob.glob(given, recursive=True))
         if not matches:
             raise UserError(f"{given}: matches no file")

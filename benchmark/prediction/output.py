@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from benchmark.common.atomic import free, write_by, write_file, writing
-from benchmark.common.errors import UserError
+from benchmark.common.errors import UserError, printable
 from benchmark.data.labels import Bytes, lut
 from benchmark.labelsets import LabelSet
 from benchmark.prediction.inputs import Picture
@@ -130,7 +131,9 @@ class Output:
         facts = PngInfo()
         facts.add_text("confidence", repr(found.confidence))
         facts.add_text("entropy", repr(found.entropy))
-        self._put(self.class_map(picture), _png(Image.fromarray(ids[found.classes]), facts))
+        self._put(
+            self.class_map(picture), _png(Image.fromarray(np.asarray(cv2.LUT(found.classes, ids), np.uint8)), facts)
+        )
 
     def table(self, pictures: Sequence[Picture]) -> Path:
         """Write the confidences of the images whose class maps exist; return the path.
@@ -199,7 +202,7 @@ def archived(pictures: Sequence[Picture], ids: Ids) -> dict[Picture, str]:
         name = f"{ACDC}/{picture.stem.rpartition('/')[2]}.png" if ids == "acdc" else f"{picture.stem}.png"
         if (twin := names.setdefault(name, picture)) is not picture:
             raise UserError(f"--submission: {twin.path} and {picture.path} have the same name; archive them separately")
-    return {picture: name for name, picture in names.items()}
+    return {picture: printable(name) for name, picture in names.items()}
 
 
 def _png(picture: Image.Image, facts: PngInfo | None = None) -> bytes:

@@ -11,6 +11,7 @@ from benchmark.labelsets import LabelSet
 
 SMALLEST, LARGEST = 512, 2048
 """The long edge of a drawn picture: smaller images are enlarged, larger ones reduced."""
+ROWS = 512
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 STRENGTH = 0.5
 """Weight of the class colour; the rest is the photograph in grey, which changes no colour."""
@@ -26,7 +27,8 @@ def overlay(image: Bytes, classes: Bytes, labels: LabelSet) -> Image.Image:
         classes: uint8 (H, W), train ids.
         labels: names and colours.
     """
-    counts = np.bincount(classes.ravel(), minlength=len(labels.classes))
+    strips = np.array_split(classes, -(-len(classes) // ROWS))  # counting needs eight bytes per pixel
+    counts = sum((np.bincount(strip.ravel(), minlength=len(labels.classes)) for strip in strips), np.zeros(1, np.int64))
     size = drawn_size(classes.shape)
     photograph = _scaled(image, size, cv2.INTER_AREA if size[0] < classes.shape[1] else cv2.INTER_CUBIC)
     regions = _scaled(classes, size, cv2.INTER_NEAREST)

@@ -30,6 +30,7 @@ A segmentation model for domain generalisation: {protocol}.
 ```bash
 python -m benchmark pull {source}
 python -m benchmark evaluate {record.name} --records pulled  # compares the scores with the record
+python -m benchmark predict {record.name} photos --records pulled --out predicted  # your own images
 ```
 
 ```python

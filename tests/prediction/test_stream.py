@@ -46,7 +46,8 @@ def test_classes_confidence_and_entropy_are_those_of_the_scores(
     segmenter: Segmenter, size: tuple[int, int], spec: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "ROWS", 100)
-    image, ticks = picture(*size), []
+    image = picture(*size)
+    ticks: list[int] = []
     (found,) = stream.predict(segmenter, [image], size, spec, ticks.append)
     planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     scores = segmenter.predict(planes, spec.mode, spec.crop or 0, spec.stride or 0)[0].double()

@@ -112,7 +112,7 @@ def test_a_repeated_command_predicts_only_what_is_missing(
     out = tmp_path / "copy"
     shutil.copytree(whole, out)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.rglob("*.png")}
-    again = {"records": runs, "overlays": True, "table": True}
+    again: dict[str, Any] = {"records": runs, "overlays": True, "table": True}
     predict("lora", out, tiny_data / "camvid" / "test", **again)
     assert capsys.readouterr().out.endswith("confidence.csv: 0 predicted, 5 existing, 0 skipped\n")
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.rglob("*.png")} == before
@@ -164,17 +164,18 @@ def test_bad_files_are_listed_and_skipped_with_code_1(runs: Path, tiny_data: Pat
 
 def test_mistakes_are_refused_before_anything_is_written(runs: Path, tiny_data: Path, tmp_path: Path) -> None:
     image, out = tiny_data / "camvid" / "test" / f"{FRAMES[0]}.png", tmp_path / "out"
-    common = ["--records", runs, "--out", out]
+    common: list[str | Path] = ["--records", runs, "--out", out]
     export("lora", runs, tmp_path / "head.safetensors", decoder=False)
     (tmp_path / "code.safetensors").write_bytes(pickle.dumps(print))
-    for words, line in (
+    mistakes: list[tuple[list[str | Path], str]] = [
         (["lora", tmp_path / "none.png"], "none.png: no such file or folder"),
         (["lora", image, "--ids", "cityscapes"], "--ids cityscapes: the run predicts the classes of 'camvid'"),
         (["lora", image, "--test-size", "big"], "--test-size big: must be WIDTHxHEIGHT"),
         (["lorra", image], "no record 'lorra'"),
         ([tmp_path / "head.safetensors", image], "contains no decoder"),
         ([tmp_path / "code.safetensors", image], "not safetensors"),
-    ):
+    ]
+    for words, line in mistakes:
         assert line in refused(call("predict", *words, *common))
     assert not out.exists()
 
