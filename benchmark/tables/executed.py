@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from benchmark.common.errors import UserError
 from benchmark.records import Record
@@ -113,5 +113,5 @@ def _resumed(runs: Runs, finished: Sequence[Record]) -> list[str]:
     return notes
 
 
-def _stated(machine: dict[str, object]) -> dict[str, str]:
+def _stated(machine: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in machine.items() if value is not None}

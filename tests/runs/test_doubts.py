@@ -30,10 +30,10 @@ def test_no_constant_prediction_has_a_lower_loss(weights: torch.Tensor | None) -
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(logits.expand(100, 4), labels, weight)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     assert constant_loss(pixels, weights) == pytest.approx(closure().item(), abs=1e-6)
 
 
