@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from benchmark.common import reading
 from benchmark.common.atomic import write_file
 from benchmark.common.errors import UserError
+from benchmark.common.orphans import exit_with_parent
 from benchmark.data.streets import DOMAINS, Frame, render, restyle
 
 HEIGHT, WIDTH = 128, 256
@@ -122,7 +123,7 @@ def render_store(
     parts = range(-(-frames // PART))
     missing = [part for part in parts if not (folder / f"{part:04d}.npy").is_file()]
     done = len(parts) - len(missing)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), exit_with_parent) as pool:
         jobs = [
             pool.submit(_render_part, folder, part, min(PART, frames - part * PART), styles, seed) for part in missing
         ]

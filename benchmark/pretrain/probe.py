@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark.common.orphans import exit_with_parent
 from benchmark.common.rng import numpy_rng
 from benchmark.common.statistics import miou
 from benchmark.data.augment import train_transform
@@ -126,7 +127,7 @@ def labelled_frames(domain: str, first: int, count: int, workers: int) -> list[L
     """Render ``count`` frames with their train ids, from seed ``first`` on."""
     if workers == 1:
         return [_labelled(domain, seed) for seed in range(first, first + count)]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), exit_with_parent) as pool:
         return list(pool.map(partial(_labelled, domain), range(first, first + count), chunksize=20))
 
 

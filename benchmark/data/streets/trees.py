@@ -23,6 +23,7 @@ import psutil
 
 from benchmark.common import reading
 from benchmark.common.errors import UserError, nearest
+from benchmark.common.orphans import exit_with_parent
 
 from .domains import VERSION
 from .factors import FACTORS, STRENGTHS, find_domain
@@ -229,7 +230,7 @@ def _init_worker() -> None:
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
+    exit_with_parent()
     cv2.setNumThreads(0)
 
 
