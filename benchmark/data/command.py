@@ -77,7 +77,10 @@ def check(name: str | None, data_root: Path | None, *, partial: bool = False) ->
                 bad.append(title)
                 continue
             print(report.text())
-            if not report.whole:
+            altered = reader.rendered and _altered(reader.name, split, root)
+            if altered:
+                print("  files differ from what was rendered; delete the folder to render them again")
+            if altered or not report.whole:
                 bad.append(title)
             elif missing := report.missing(limit):
                 fewer.append(f"{title} lacks {missing} frame(s)")
@@ -128,6 +131,12 @@ def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
     if not parts:
         raise UserError(f"--data-root {root}: contains no dataset; known dataset folders: {', '.join(known)}")
     return parts
+
+
+def _altered(dataset: str, split: str, root: Path | None) -> bool:
+    from benchmark.data import streets
+
+    return streets.changed(location.folder_of(dataset, root).parent, streets.find_part(dataset, split))
 
 
 def _holds(root: Path, split: str) -> bool:

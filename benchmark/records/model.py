@@ -165,7 +165,8 @@ class Record(_Model):
         protocol: its name, with the variant if any (``streets@quick``).
         protocol_fields: the resolved protocol, JSON-ready.
         fingerprint: hash of ``protocol_fields``.
-        data_hash: hash of the data files; equal for all seeds.
+        data_hash: hash of the data files' names and sizes; equal for all seeds.
+        contents_hash: hash of their contents; absent from older records.
         data_notes: notes of the readers on the files of each domain, if any.
         batches_hash: hash of the pixels of the first batches; equal for all methods of one seed.
         decoder_hash: hash of the initial weights of the decoder; equal for all methods of one seed.
@@ -212,6 +213,7 @@ class Record(_Model):
     protocol_fields: dict[str, JsonValue]
     fingerprint: str
     data_hash: str = ""
+    contents_hash: str = ""
     data_notes: dict[str, tuple[str, ...]] = {}
     batches_hash: str = ""
     decoder_hash: str = ""

@@ -17,6 +17,7 @@ from benchmark.common import machine
 from benchmark.common.errors import UserError
 from benchmark.common.statistics import miou
 from benchmark.data import loading
+from benchmark.data.contents import contents_hash
 from benchmark.evaluation import detectron
 from benchmark.method import Method
 from benchmark.records import SOURCE, Record, Score, write
@@ -185,6 +186,7 @@ def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
         "classes": experiment.source.classes,
         "scored_in": experiment.scored_in(),
         "data_notes": experiment.notes(),
+        "contents_hash": contents_hash(experiment.domains()),
         "protocol_fields": spec.protocol.fields(),
         "origins": spec.origins(method),
         "gradient_evaluations": gradient_evaluations(method, spec.protocol),

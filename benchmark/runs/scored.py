@@ -12,6 +12,7 @@ from benchmark.artifacts.predictions import Examples
 from benchmark.artifacts.restore import require_weights, restore
 from benchmark.common import machine
 from benchmark.common.errors import UserError
+from benchmark.data.contents import contents_hash
 from benchmark.records import SOURCE, Record, Score, read, write
 from benchmark.runs.events import Notify, Training, ignore
 from benchmark.runs.experiment import Experiment
@@ -85,6 +86,7 @@ def _record(before: Record, experiment: Experiment, last: Mapping[str, np.ndarra
             "protocol_fields": spec.protocol.fields(),
             "fingerprint": spec.protocol.fingerprint(),
             "data_hash": experiment.data_hash(),
+            "contents_hash": contents_hash(experiment.domains()),
             "data_notes": experiment.notes(),
             "scored_in": experiment.scored_in(),
             "source": scores.pop(SOURCE),

@@ -9,7 +9,7 @@ from benchmark.common.errors import UserError
 from benchmark.protocol import Protocol
 from benchmark.records import Record
 
-SHARED = ("data_hash", "weights_hash", "classes", "scored_in")
+SHARED = ("data_hash", "contents_hash", "weights_hash", "classes", "scored_in")
 OF_SEED = ("batches_hash", "decoder_hash")
 OF_BACKBONE = ("weights_hash", "decoder_hash")
 

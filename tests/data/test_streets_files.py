@@ -107,6 +107,10 @@ def test_damaged_or_outdated_parts_are_rendered_again(tmp_path: Path) -> None:
     streets.prepare(tmp_path, [part])
     content = manifest(place)["content"]
     picture = next(place.rglob("*.png"))
+    assert not streets.changed(tmp_path, part)
+    kept = picture.read_bytes()
+    picture.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    assert streets.changed(tmp_path, part)
 
     picture.write_bytes(picture.read_bytes()[:100])
     streets.prepare(tmp_path, [part])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from benchmark.common import registry
 from benchmark.common.errors import UserError
-from benchmark.data import command
+from benchmark.data import command, streets
 from benchmark.data.check import check_tree
 from benchmark.data.readers.bdd100k import READER as BDD100K
 from benchmark.data.readers.cityscapes import READER as CITYSCAPES
@@ -110,3 +114,23 @@ def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
     image.symlink_to("gone.png")
     with pytest.raises(UserError, match=rf"{image.name}: a link to gone\.png, which is not there"):
         CITYSCAPES.samples(root, "val")
+
+
+def test_a_rendered_file_that_was_changed_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = replace(streets.find_part("streets", "snow/val"), count=1)
+    monkeypatch.setattr(
+        command, "_present", lambda root: [("snow", registry.find("dataset", "streets"), "snow/val", 1)]
+    )
+    monkeypatch.setattr(streets, "find_part", lambda dataset, split: part)
+    streets.prepare(tmp_path, [part])
+    command.check(None, tmp_path, partial=True)
+    assert "differ" not in capsys.readouterr().out
+    label = next((tmp_path / part.path / "labels").iterdir())
+    ids = np.array(Image.open(label))
+    ids[0, 0] = 7
+    Image.fromarray(ids).save(label)
+    with pytest.raises(UserError, match="snow"):
+        command.check(None, tmp_path, partial=True)
+    assert "files differ from what was rendered" in capsys.readouterr().out

@@ -10,9 +10,9 @@ from .domains import DOMAINS, VERSION, Domain
 from .factors import FACTORS, factor
 from .frame import Frame, render, restyle
 from .materials import MATERIALS
-from .trees import COUNTS, SIZES, Part, find_part, parts, prepare
+from .trees import COUNTS, SIZES, Part, changed, find_part, parts, prepare
 
 __all__ = [
-    "COUNTS", "DOMAINS", "FACTORS", "MATERIALS", "SIZES", "VERSION", "Domain", "Frame", "Part", "factor", "find_part",
-    "parts", "prepare", "render", "restyle",
+    "COUNTS", "DOMAINS", "FACTORS", "MATERIALS", "SIZES", "VERSION", "Domain", "Frame", "Part", "changed", "factor",
+    "find_part", "parts", "prepare", "render", "restyle",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ import psutil
 
 from benchmark.common import reading
 from benchmark.common.errors import UserError, nearest
+from benchmark.common.hashing import sha256_of
 from benchmark.common.orphans import exit_with_parent
 
 from .domains import VERSION
@@ -142,6 +143,23 @@ def is_whole(root: Path, part: Part) -> bool:
         return all(os.stat(place / path).st_size == size for path, size in sizes.items())
     except OSError:
         return False
+
+
+def changed(root: Path, part: Part) -> bool:
+    """Return whether files of a complete part below ``root`` differ from what was rendered, by their hashes.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    place = root / part.path
+    manifest = _manifest(place)
+    if manifest is None or "content" not in manifest:
+        return False
+    try:
+        found = {path: (size, sha256_of(place / path)) for path, size in manifest["sizes"].items()}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror or error}") from None
+    return content(found) != manifest["content"]
 
 
 def _manifest(place: Path) -> dict[str, Any] | None:
