@@ -46,7 +46,12 @@ def test_names_of_domains_and_samples_are_part_of_it(domains: dict[str, Domain])
 def test_only_changed_files_are_read_again(domains: dict[str, Domain], monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     digest = contents._digest
-    monkeypatch.setattr(contents, "_digest", lambda path: (read.append(path), digest(path))[1])
+
+    def noted(path: Path) -> bytes:
+        read.append(path)
+        return digest(path)
+
+    monkeypatch.setattr(contents, "_digest", noted)
     before = contents.contents_hash(domains)
     assert len(read) == 6
     read.clear()
