@@ -10,6 +10,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from benchmark.common import reading
 from benchmark.common.errors import UserError
 
 FILE = "model.safetensors"
@@ -41,7 +42,8 @@ def fetch(
 
     try:
         with suppress(LocalEntryNotFoundError):
-            return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
+            known = _cached_commit(repository, revision)
+            return Path(hf_hub_download(repository, file, revision=known, local_files_only=True))
         # A single request first, because a download retries for minutes.
         url = hf_hub_url(repository, file, revision=revision)
         size = get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT).size
@@ -52,6 +54,21 @@ def fetch(
             f"{repository}: cannot be fetched from the hub ({reason(error, revision, file)}); {remedy}"
         ) from error
     raise UserError(f"{repository}: {file}: larger than the {most} bytes that it may have; {remedy}")
+
+
+def _cached_commit(repository: str, revision: str | None) -> str | None:
+    """Return the commit that the cache states for a branch or tag, else the revision itself.
+
+    The client takes a reference as it is: in a cache copied by hand, a line end added to one hides the file.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+    try:
+        return reading.read_text(folder / "refs" / (revision or "main"), limit=1000).strip() or revision
+    except (OSError, ValueError):
+        return revision
 
 
 def commit(path: Path) -> str:

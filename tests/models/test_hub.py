@@ -66,6 +66,18 @@ def test_a_cached_file_is_used_without_requests(
     assert not served.asked
 
 
+@pytest.mark.parametrize("end", ["", "\n", " \r\n\t"])
+def test_a_cache_copied_by_hand_is_found_whatever_white_space_its_references_end_in(
+    served: Hub, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    served.files, served.main = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}, OLD
+    path = hub.fetch(REPOSITORY, None)
+    (reference,) = Path(constants.HF_HUB_CACHE).glob("*/refs/main")
+    reference.write_text(OLD + end)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert hub.fetch(REPOSITORY, None) == path
+
+
 def test_offline_mode_sends_no_request(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     served.files = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
