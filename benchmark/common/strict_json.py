@@ -6,8 +6,8 @@ import json
 import math
 from typing import Any
 
-DIGITS = 20
-"""Digits of an integer: 64 bits need 19 and a sign."""
+DIGITS = 300
+"""Most characters of an integer; a float has at most 309 digits."""
 
 
 def load(text: str) -> Any:

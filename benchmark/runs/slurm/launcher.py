@@ -15,6 +15,7 @@ from submitit.core.utils import FailedJobError
 
 from benchmark.common import reading
 from benchmark.common.errors import UserError
+from benchmark.data.samples import MissingError
 from benchmark.runs.display import Display
 from benchmark.runs.events import Ended, Event, Queued, State, from_json
 from benchmark.runs.job import Job
@@ -31,6 +32,7 @@ LATE_SECONDS = 15.0
 """How long a job's result may take to appear on a shared file system, and a new job in the queue."""
 STATES: dict[str, State] = {
     f"{UserError.__module__}.{UserError.__qualname__}": "refused",
+    f"{MissingError.__module__}.{MissingError.__qualname__}": "refused",
     f"{FailedRunError.__module__}.{FailedRunError.__qualname__}": "failed",
 }
 Submitted = Mapping[Job, "submitit.Job[None]"]
