@@ -61,8 +61,6 @@ def export(
 
         typer.echo(writing.export(record, records, output, weights))
         return
-    if weights is not None and not merged:
-        raise UserError(f"--weights {weights}: only with --merged or --format; the changes alone do not need them")
     from benchmark.sharing import export as exporting
 
     named = None if names is None else names.value

@@ -20,7 +20,7 @@ def remedy(path: Path, name: str, home: str) -> str:
         return f"unpack {home} there"
     inner = path.relative_to(root)
     for found, advice in _places(root, inner):
-        if _is_folder(found):
+        if os.path.isdir(found):
             return f"{found} exists: {advice}"
     return f"unpack {home} in {root}"
 
@@ -41,7 +41,3 @@ def _folders(where: Path) -> list[Path]:
         return sorted(path for path in where.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:  # nothing is suggested then
         return []
-
-
-def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmark.common import atomic
+from benchmark.common import atomic, reading
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.leaderboard.site import MANIFEST, files
@@ -48,7 +48,7 @@ def _old(out: Path) -> set[str]:
         UserError: the folder contains something else.
     """
     try:
-        listed = json.loads((out / MANIFEST).read_bytes())
+        listed = json.loads(reading.read_text(out / MANIFEST))
     except FileNotFoundError:
         if out.is_dir() and any(out.iterdir()):
             raise UserError(f"--out {out}: not empty, and not a leaderboard; {AGAIN}") from None

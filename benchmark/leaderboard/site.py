@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from benchmark import __version__, protocol, report
+from benchmark.common import reading
 from benchmark.common.errors import UserError, nearest
 from benchmark.leaderboard.board import Board, build
 from benchmark.leaderboard.rows import place
@@ -46,7 +47,7 @@ def files(records: Sequence[Record], only_protocol: str | None = None, backbone:
         made[board.path] = templates.get_template("board.html").render(board=board, root="../../", **common)
         for record in board.records:
             assert record.path is not None
-            made[place(record)] = record.path.read_bytes()
+            made[place(record)] = reading.read_bytes(record.path, reading.TEXT_LIMIT)
     encoded = {path: text.encode() if isinstance(text, str) else text for path, text in sorted(made.items())}
     manifest = {path: hashlib.sha256(content).hexdigest() for path, content in encoded.items()}
     return encoded | {MANIFEST: (json.dumps(manifest, indent=1) + "\n").encode()}

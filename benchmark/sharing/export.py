@@ -84,7 +84,7 @@ def export(
             merged.
     """
     if not merged and (names is not None or weights is not None):
-        raise UserError(f"{'--names' if names else '--weights'}: only with --merged")
+        raise UserError("--names: only with --merged" if names else "--weights: only with --merged or --format")
     record = find(which, records)
     require_weights(record)
     place = output or Path(record.name.replace("/", "-").replace("@", "-") + SUFFIX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -30,6 +31,13 @@ def call(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[
     return subprocess.run(
         command(*words), cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS, env=env
     )
+
+
+def require_valid(line: str) -> None:
+    """Check that a command of a page exists, with all its options: unknown ones before --help are errors."""
+    done = call(*shlex.split(line), "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
