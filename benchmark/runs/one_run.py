@@ -186,7 +186,8 @@ def _facts(experiment: Experiment, method: Method) -> dict[str, Any]:
         "classes": experiment.source.classes,
         "scored_in": experiment.scored_in(),
         "data_notes": experiment.notes(),
-        "contents_hash": contents_hash(experiment.domains()),
+        # Only the rank that writes the record needs it, and it may read every file.
+        "contents_hash": contents_hash(experiment.domains()) if experiment.accelerator.is_main_process else "",
         "protocol_fields": spec.protocol.fields(),
         "origins": spec.origins(method),
         "gradient_evaluations": gradient_evaluations(method, spec.protocol),
