@@ -1,4 +1,4 @@
-"""README: its commands exist, its tables and its figure match the committed records."""
+"""README and results/README: commands exist, tables and the figure match the committed records."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from matplotlib.testing.compare import compare_images
 from PIL import Image
 
+import benchmark
 from benchmark import tables
 from benchmark.records import read_all
 from tests.cli.test_cli import ROOT, call, require_valid
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHOWN = re.findall(r"<!-- table: (\S+) -->\n(.*?)<!-- end of table -->", README, re.DOTALL)
+RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+TABLES = re.compile(r"<!-- table: (\S+) -->\n(.*?)<!-- end of table -->", re.DOTALL)
+SHOWN = TABLES.findall(RESULTS)
 PREFIX = ".venv/bin/python -m benchmark "
 
 
@@ -39,6 +43,20 @@ def test_set_up_takes_one_command_each_for_run_and_tests() -> None:
     assert len(made) == 2
     assert all(len(block.strip().splitlines()) == 1 for block in made)
     assert "python -m benchmark run --all" in made[0]
+
+
+def test_readme_is_short_and_shows_one_of_the_tables() -> None:
+    assert len(README.splitlines()) <= 150
+    (shown,) = TABLES.findall(README)
+    assert shown in SHOWN
+
+
+def test_the_citation_file_names_the_version_and_the_paper() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == benchmark.__version__
+    (paper,) = cited["references"]
+    assert paper["title"].startswith("FisherTune")
+    assert all(f"{each['family-names']}, {each['given-names']}" in README for each in paper["authors"])
 
 
 def test_a_table_is_shown_for_every_protocol_with_committed_results() -> None:
