@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmark.check import rounding, worktree
 from benchmark.check.regression import AGAIN, FALSE_ALARMS, Comparison, Reference, compare
 from benchmark.check.rounding import Runs
 from benchmark.common.errors import UserError
+from benchmark.common.temporary import temporary_folder
 from benchmark.data.location import place_for
 from benchmark.records import Record, read, read_all
 from benchmark.runs import request, sweep
@@ -167,8 +167,8 @@ def place(given: Path | None) -> Iterator[Path]:
     if given is not None:
         yield given
         return
-    with tempfile.TemporaryDirectory(prefix="dgss-check-") as folder:
-        yield Path(folder)
+    with temporary_folder("dgss-check-") as folder:
+        yield folder
 
 
 def plan(

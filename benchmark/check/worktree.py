@@ -6,12 +6,12 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.common.errors import UserError
+from benchmark.common.temporary import temporary_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("benchmark", "methods", "baselines")
@@ -36,8 +36,8 @@ def checkout(ref: str) -> Iterator[Path]:
         UserError: git is not installed, this is not a repository, or it has no such commit.
     """
     commit = _git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}", what=f"--against {ref}")
-    with tempfile.TemporaryDirectory(prefix="dgss-against-") as folder:
-        place = Path(folder).resolve() / "tree"
+    with temporary_folder("dgss-against-") as folder:
+        place = folder.resolve() / "tree"
         _git("worktree", "add", "--detach", str(place), commit, what=f"--against {ref}")
         try:
             yield place

@@ -18,6 +18,8 @@ from benchmark.common.errors import UserError
 if sys.platform != "win32":
     import fcntl
 
+FULL = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some of your quota"}
+"""Errors of a write that finds no space, each with a remedy."""
 Fill = Callable[[BinaryIO], object]
 """Writes a file's content to the open file that it is given."""
 
@@ -85,14 +87,18 @@ def writing(path: Path, remedy: str = "") -> Iterator[None]:
 def reason(error: OSError, remedy: str = "") -> str:
     """Return why a file cannot be written and what to do: a remedy for this kind of error, ``remedy``, or both."""
     remedies = {
-        errno.ENOSPC: "free some space",
-        errno.EDQUOT: "free some of your quota",
+        **FULL,
         errno.EFBIG: "allow larger files (ulimit -f)",
         errno.ENOTDIR: "move the file that has the folder's name",
         errno.EEXIST: "move the file that has the folder's name",
     }
     known = filter(None, (remedies.get(error.errno or 0), remedy))
     return f"{error.strerror or error}; {' or '.join(known) or 'make the folder writable or choose another one'}"
+
+
+def full(error: OSError) -> bool:
+    """Return whether a write found no space."""
+    return error.errno in FULL
 
 
 def _write(files: Mapping[Path, Fill]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
+from benchmark.common import shared_memory
 from benchmark.common.errors import LostWorkerError, UserError
 
 WORKERS_PER_GPU = 4
@@ -55,7 +56,7 @@ def samples(data: Dataset[Any], indices: Sequence[int], workers: int) -> Generat
         LostWorkerError: a data-loader worker has ended. Wrap the loop in :func:`watched` too: torch usually
             detects this first, at any point in the loop.
     """
-    return _load(data, indices, workers, None, _identity)
+    return _load(data, indices, workers, None, _shared if workers else _identity)
 
 
 def batches(data: Dataset[Any], indices: Sequence[int], size: int, workers: int) -> Generator[Any]:
@@ -81,6 +82,11 @@ def watched() -> Iterator[None]:
 
 
 def _lost(error: Exception) -> LostWorkerError:
+    if shared_memory.exhausted(error):
+        return LostWorkerError(
+            f"data-loader workers cannot pass on what they read: {shared_memory.FULL}, or give --data-workers 0; run "
+            "again to resume from the last checkpoint"
+        )
     reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
     return LostWorkerError(
         f"a data-loader worker has ended ({reason}); run again to resume from the last checkpoint, with fewer "
@@ -93,21 +99,41 @@ def _load(data: Dataset[Any], indices: Sequence[int], workers: int, size: int | 
         import cv2
 
         cv2.setNumThreads(1)  # a forked worker would wait forever for the threads of this process's pool
-    loader = DataLoader(
-        Subset(_ReturnErrors(data), indices), size, num_workers=workers, collate_fn=collate,
-        worker_init_fn=_init_worker, multiprocessing_context=_start_method() if workers else None,
-        # A separate generator: a DataLoader draws a seed when it starts, which must not advance the global RNG.
-        generator=torch.Generator(),
-    )  # fmt: skip
     try:
+        _require_shared_memory(workers)
+        loader = DataLoader(
+            Subset(_ReturnErrors(data), indices), size, num_workers=workers, collate_fn=collate,
+            worker_init_fn=_init_worker, multiprocessing_context=_start_method() if workers else None,
+            # A separate generator: a DataLoader draws a seed when it starts, which must not advance the global RNG.
+            generator=torch.Generator(),
+        )  # fmt: skip
         for item in loader:
             if isinstance(item, UserError):
                 raise item
             yield item
+    except RuntimeError as error:
+        if not shared_memory.exhausted(error):
+            raise
+        raise _lost(error) from None
     except (ConnectionError, EOFError) as error:  # the connection to a worker broke while its data was fetched
         with watched():
             time.sleep(DETECTION_SECONDS)  # wait for torch's own error, so that it is raised and caught here
         raise _lost(error) from None
+    except OSError as error:
+        if not shared_memory.exhausted(error):
+            raise
+        raise _lost(error) from None
+
+
+def _require_shared_memory(workers: int) -> None:
+    """Create more locks than a DataLoader does: if there is space for only some of its own, torch prints a traceback.
+
+    Raises:
+        OSError: there is no space for them.
+    """
+    context = multiprocessing.get_context(_start_method())
+    locks = [context.Lock() for _ in range(8 * (workers + 1))] if workers else []
+    del locks
 
 
 def _start_method() -> str | None:
@@ -129,6 +155,17 @@ class _ReturnErrors(Dataset[Any]):
 
 
 def _identity(item: Any) -> Any:
+    return item
+
+
+def _shared(item: Any) -> Any:
+    """Move the tensors of an item to shared memory.
+
+    Torch would do so, too, but in a thread whose errors nobody sees: without space, the main process waits for ever.
+    """
+    for value in item.values() if isinstance(item, dict) else ():
+        if isinstance(value, torch.Tensor):
+            value.share_memory_()
     return item
 
 

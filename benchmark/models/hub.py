@@ -10,10 +10,11 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from benchmark.common import reading
+from benchmark.common import atomic, reading
 from benchmark.common.errors import UserError
 
 FILE = "model.safetensors"
+ANOTHER = "set HF_HOME to a folder on another disk"
 REMEDY = "connect to the internet once, or give its file of weights with --weights FILE"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -34,8 +35,8 @@ def fetch(
         remedy: what the user can do instead, for messages.
 
     Raises:
-        UserError: the file is not cached, and the hub is offline, does not respond or denies access; or the file is
-            too large.
+        UserError: the file is not cached, and the hub is offline, does not respond or denies access; the file is too
+            large, or there is no space for it.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -50,6 +51,8 @@ def fetch(
         if most is None or (size or 0) <= most:
             return Path(hf_hub_download(repository, file, revision=revision))
     except Exception as error:  # network, hub and disk errors have no common base class
+        if isinstance(error, OSError) and atomic.full(error):
+            raise UserError(f"{constants.HF_HUB_CACHE}: cannot be written: {atomic.reason(error, ANOTHER)}") from error
         raise UserError(
             f"{repository}: cannot be fetched from the hub ({reason(error, revision, file)}); {remedy}"
         ) from error

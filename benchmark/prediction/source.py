@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from benchmark.artifacts.restore import exported, protocol_of, require_weights, restore, restore_exported
 from benchmark.common.errors import UserError
+from benchmark.common.temporary import REMEDY, temporary_folder
 from benchmark.labelsets import LabelSet
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
@@ -55,8 +55,8 @@ def opened(which: str, records: Path, weights: Path | None) -> Iterator[Run]:
     if which.endswith(SUFFIX) and os.path.isfile(which):
         yield _run(exported(Path(which)), lambda: restore_exported(Path(which), weights))
     elif os.path.isfile(os.path.join(which, MANIFEST)):
-        with tempfile.TemporaryDirectory() as folder:
-            record = bundle.unpack(bundle.read_folder(Path(which)), which, Path(folder))
+        with temporary_folder() as folder:
+            record = bundle.unpack(bundle.read_folder(Path(which)), which, folder, REMEDY)
             yield _run(record, lambda: _named(record, weights, folder, which))
     else:
         record = find(_only(which), records)
@@ -86,9 +86,9 @@ def _only(which: str) -> str:
     return str(found[0]) if found else which
 
 
-def _named(record: Record, weights: Path | None, folder: str, origin: str) -> Segmenter:
+def _named(record: Record, weights: Path | None, folder: Path, origin: str) -> Segmenter:
     """Restore a run from a temporary folder, whose name messages replace by that of the exported folder."""
     try:
         return restore(record, weights)
     except UserError as error:
-        raise UserError(str(error).replace(folder, origin)) from None
+        raise UserError(str(error).replace(str(folder), origin)) from None

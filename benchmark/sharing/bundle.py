@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from benchmark.artifacts.restore import protocol_of, require_weights
 from benchmark.common import reading
 from benchmark.common.atomic import write_files, writing
 from benchmark.common.errors import UserError
+from benchmark.common.temporary import temporary_folder
 from benchmark.records import Record, content, path_of, read
 from benchmark.records.store import SIDECARS, unsealed
 from benchmark.sharing import manifest
@@ -60,16 +60,17 @@ def read_folder(folder: Path) -> Fetch:
     return fetch
 
 
-def unpack(fetch: Fetch, origin: str, root: Path) -> Record:
+def unpack(fetch: Fetch, origin: str, root: Path, remedy: str = "") -> Record:
     """Check a shared run, write it to the records below ``root`` and return its record.
 
     Args:
         fetch: returns its files.
         origin: name of the source, for messages.
         root: folder of records.
+        remedy: what the user can do if it cannot be written; see :func:`benchmark.common.atomic.writing`.
 
     Raises:
-        UserError: a check failed, or ``root`` has another record of this run; nothing is written.
+        UserError: a check failed, there is no space, or ``root`` has another record of this run; nothing is written.
     """
     listed = manifest.parsed(fetch(MANIFEST, MOST), origin)
     packed = {name: fetch(name, entry.bytes) for name, entry in listed.files.items()}
@@ -81,7 +82,7 @@ def unpack(fetch: Fetch, origin: str, root: Path) -> Record:
     path = path_of(root, record.protocol, record.backbone, record.method, record.seed)
     if path.exists() and read(path).checksum != record.checksum:
         raise UserError(f"{path}: another record of this run exists; give another --records folder")
-    with writing(path):
+    with writing(path, remedy):
         write_files(
             {path.with_suffix(SIDECARS[field]): data for field, data in fields.items()} | {path: packed[RECORD]}
         )
@@ -90,8 +91,7 @@ def unpack(fetch: Fetch, origin: str, root: Path) -> Record:
 
 def _verified(packed: bytes, confusion: bytes, listed: manifest.Manifest, origin: str) -> Record:
     """Return the record after checking its seal, its confusion matrices and the names of its files."""
-    with tempfile.TemporaryDirectory() as folder, _named(folder, origin):
-        stage = Path(folder)
+    with temporary_folder() as stage, _named(stage, origin):
         (stage / RECORD).write_bytes(packed)
         record = unsealed(stage / RECORD, Record)
         if record.state != "finished" or record.name != listed.record:
@@ -125,7 +125,7 @@ def _check_arrays(confusion: bytes, record: Record, place: str) -> None:
 
 
 @contextmanager
-def _named(folder: str, origin: str) -> Iterator[None]:
+def _named(folder: Path, origin: str) -> Iterator[None]:
     """Replace the temporary folder in messages by the origin of the files."""
     try:
         yield

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +34,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="needs signals to process groups"),
     pytest.mark.slow,
 ]
+CLONE_NEWNS = 0x20000
+"""Flag of Linux's ``unshare`` for mounts of its own."""
 WORKERS = 2
 SECONDS = 120
 
@@ -146,6 +151,73 @@ def test_a_user_error_in_a_worker_keeps_its_message(count: int) -> None:
     assert next(items)["image"].tolist() == [[0, 0], [1, 1]]
     with pytest.raises(UserError, match=r"^frames/3.png: damaged; fetch it again$"):
         next(items)
+
+
+@pytest.fixture
+def private_shared_memory() -> Callable[[str], str]:
+    """A function that returns code after which a process has shared memory of its own, of the given size."""
+    mount = "mount --make-rprivate / && mount -t tmpfs -o size={} none /dev/shm"
+    words = ["unshare", "--mount", "sh", "-c", mount.format("4k")]
+    if shutil.which("unshare") is None or subprocess.run(words, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    lines = f"import ctypes, os\nctypes.CDLL(None).unshare({CLONE_NEWNS})\nassert os.system({mount!r}) == 0\n"
+    return lambda size: lines.format(size)
+
+
+class Wide(Dataset[Any]):
+    """Items of 400 KB."""
+
+    def __getitem__(self, index: int) -> Any:
+        return {"image": torch.full((100_000,), float(index)), "id": str(index)}
+
+
+LOAD = """
+import sys
+from benchmark.common.errors import LostWorkerError
+from benchmark.data import loading
+from tests.data.test_workers import Wide
+try:
+    print([float(item["image"].mean()) for item in {}])
+except LostWorkerError as error:
+    print(error)
+sys.stdout.flush()
+os._exit(7)
+"""
+
+
+@pytest.mark.parametrize("load", ["loading.samples(Wide(), [0, 1, 2], 2)", "loading.batches(Wide(), [0, 1, 2], 1, 2)"])
+@pytest.mark.parametrize("size", ["100k", "4m"])
+def test_tensors_that_find_no_shared_memory_are_an_error(
+    load: str, size: str, private_shared_memory: Callable[[str], str], tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    assert shared().wait(shared().start([], output, private_shared_memory(size) + LOAD.format(load))) == 7
+    text = output.read_text()
+    if size == "4m":
+        assert text == "[0.0, 1.0, 2.0]\n"
+    else:
+        assert re.search(r"^data-loader workers .*/dev/shm is full.*--shm-size.*--data-workers 0", text)
+
+
+@pytest.mark.parametrize(("size", "steps"), [("4k", 0), ("300k", 1)])
+def test_full_shared_memory_is_reported_in_one_line(
+    size: str,
+    steps: int,
+    private_shared_memory: Callable[[str], str],
+    tmp_path: Path,
+    tiny_data: Path,
+    tiny_protocol: Callable[..., Path],
+) -> None:
+    """The smaller one has no space for the locks of the workers."""
+    words: list[str | Path] = ["--protocol", tiny_protocol(), "--data-root", tiny_data, "--records", tmp_path]
+    output = tmp_path / "output"
+    words += ["--methods", "freeze", "--data-workers", "2"]
+    assert shared().wait(shared().start(["run", *words], output, private_shared_memory(size))) == 1
+    text = output.read_text()
+    assert "Traceback" not in text
+    (line,) = [line for line in text.splitlines() if line.startswith("crashed")]
+    assert "/dev/shm is full" in line
+    assert ("1/12" in text) == bool(steps)
 
 
 def test_default_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,7 @@ import csv
 import json
 import pickle
 import shutil
-import subprocess
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,18 +176,6 @@ def test_mistakes_are_refused_before_anything_is_written(runs: Path, tiny_data: 
     for words, line in mistakes:
         assert line in refused(call("predict", *words, *common))
     assert not out.exists()
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system of 64 KB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs permission to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_too_little_space_stops_before_anything_is_written(runs: Path, tiny_data: Path, small: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from benchmark.common import reading
+from benchmark.common import reading, shared_memory
 from benchmark.common.errors import UserError, nearest
 from benchmark.common.hashing import sha256_of
 from benchmark.common.orphans import exit_with_parent
@@ -233,9 +233,12 @@ def _run(partial: Path, images: list[Image], workers: int) -> Iterator[dict[str,
         for chunk in chunks:
             yield write_pictures(partial, chunk)
         return
-    pool = ProcessPoolExecutor(
-        min(workers, len(chunks)), multiprocessing.get_context("spawn"), initializer=_init_worker
-    )
+    try:
+        pool = ProcessPoolExecutor(
+            min(workers, len(chunks)), multiprocessing.get_context("spawn"), initializer=_init_worker
+        )
+    except OSError as error:
+        raise UserError(f"cannot start processes that render: {shared_memory.reason(error)}") from error
     try:
         for future in as_completed([pool.submit(write_pictures, partial, chunk) for chunk in chunks]):
             yield future.result()
