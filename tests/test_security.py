@@ -22,8 +22,8 @@ from benchmark import protocol, records
 from benchmark.artifacts.delta import apply_delta, load_decoder
 from benchmark.cli import listing
 from benchmark.common.errors import UserError
+from benchmark.data.decoding import read_ids, read_image
 from benchmark.data.readers import camvid, gta5, mapillary
-from benchmark.data.samples import read_ids, read_image
 from benchmark.figures import _command
 from benchmark.models import hub
 from benchmark.models.backbone import build_backbone

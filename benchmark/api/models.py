@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from benchmark.api.reading import Place
 from benchmark.artifacts.restore import protocol_of, restore
 from benchmark.common.errors import UserError
+from benchmark.data.decoding import read_image
 from benchmark.data.loader import planes
-from benchmark.data.samples import read_image
 from benchmark.models.segmenter import Segmenter
 from benchmark.protocol import Protocol
 from benchmark.records import Record, find

@@ -161,7 +161,7 @@ def _identity(item: Any) -> Any:
 def _shared(item: Any) -> Any:
     """Move the tensors of an item to shared memory.
 
-    Torch would do so, too, but in a thread whose errors nobody sees: without space, the main process waits for ever.
+    Torch would do so, too, but in a thread whose errors are lost: without space, the main process waits for ever.
     """
     for value in item.values() if isinstance(item, dict) else ():
         if isinstance(value, torch.Tensor):

@@ -1,4 +1,4 @@
-"""Base class of all dataset readers, and checked reading of image and label files.
+"""Base class of all dataset readers, and how they find files.
 
 A reader finds the (image, label) pairs of an official download as unpacked, without conversion, and maps its labels
 to train ids. Every error about a file is one line that names the file.
@@ -6,11 +6,8 @@ to train ids. Every error about a file is one line that names the file.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import struct
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
@@ -18,20 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-import numpy as np
-from PIL import Image
-
+from benchmark.common import reading
 from benchmark.common.errors import UserError, nearest
+from benchmark.data.decoding import read_ids, read_image, unreachable
 from benchmark.data.elsewhere import remedy
-from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, FACTS, Bytes, Color, ColorTable, LabelTable
-
-# Exceptions that Pillow's parsers and the codecs below them are known to raise on damaged files.
-DAMAGE = (
-    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-    struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
-MAX_ASPECT = 32
-"""Largest aspect ratio accepted."""
+from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, FACTS, Bytes, Color, LabelTable
 
 
 class MissingError(UserError):
@@ -219,55 +207,6 @@ class Reader(ABC):
         return image, label
 
 
-def read_image(path: Path) -> Bytes:
-    """Return the photograph at ``path`` (PNG or JPEG) as RGB, uint8 (H, W, 3).
-
-    EXIF orientation is ignored on purpose: labels refer to the pixel grid as stored.
-
-    Raises:
-        UserError: the file is missing, empty, truncated, not PNG or JPEG, or not a colour image (a label file, 16
-            bits, CMYK).
-    """
-    picture = decode(path)
-    if picture.mode not in ("RGB", "RGBA") and (picture.mode, picture.format) != ("L", "JPEG"):
-        raise UserError(f"{path}: expected a colour image, found a {_kind(picture)} image; restore it from the dataset")
-    return np.array(picture.convert("RGB"))
-
-
-def read_ids(path: Path) -> Bytes:
-    """Return the stored ids of the label PNG at ``path``, uint8 (H, W).
-
-    The ids of a palette image are its indices, not its colours. Some tools shrink label files to grey images of fewer
-    than 8 bits; Pillow scales their values to 0-255, which is undone here.
-
-    Raises:
-        UserError: the file is missing, empty, truncated, or not a single-channel PNG of up to 8 bits.
-    """
-    picture = decode(path, ("PNG",))
-    if picture.mode not in ("L", "P", "1"):
-        raise UserError(
-            f"{path}: expected an 8-bit image of label ids, found a {_kind(picture)} image; restore it from the dataset"
-        )
-    shrunk = re.fullmatch(r"L;([24])", picture.info["stored_as"])
-    bits = 1 if picture.mode == "1" else int(shrunk[1]) if shrunk else 8
-    ids = np.array(picture.convert("L") if picture.mode == "1" else picture)
-    return ids if bits == 8 else ids // np.uint8(255 // (2**bits - 1))
-
-
-def read_painted(path: Path, table: ColorTable, reader: Reader) -> Bytes:
-    """Return the label picture at ``path``, whose classes are colours, as train ids, uint8 (H, W).
-
-    Raises:
-        UserError: see ``read_image``; or a pixel has a colour that is not in the table.
-    """
-    ids, unknown = table.train_ids(read_image(path))
-    if unknown is not None:
-        raise UserError(
-            f"{path}: colour {unknown} does not exist in {reader.name}; restore the official file from {reader.home}"
-        )
-    return ids
-
-
 def known_split(split: str, reader: Reader) -> None:
     """Check that the reader's dataset has the split ``split``.
 
@@ -276,6 +215,22 @@ def known_split(split: str, reader: Reader) -> None:
     """
     if split not in reader.splits:
         raise UserError(f"{reader.name}: no split {split!r}; {nearest(split, reader.splits)}")
+
+
+def lines_of(path: Path, reader: Reader) -> list[str]:
+    """Return the lines of a split's list of frames, without white space around them and without empty ones.
+
+    Raises:
+        UserError: the list is missing or cannot be read; the message says where to get it.
+    """
+    try:
+        lines = reading.read_text(path).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{reader.name}: {path}, the list of the split's frames, cannot be read ({error}); "
+            f"restore it from {reader.home}"
+        ) from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def folder(path: Path, reader: Reader) -> Path:
@@ -335,7 +290,7 @@ def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError as error:
-        raise _unreachable(path, error) from None
+        raise unreachable(path, error) from None
 
 
 def _entries(where: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
@@ -354,7 +309,7 @@ def _entries(where: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
                 elif entry.is_symlink():
                     raise UserError(f"{entry.path}: a link to {os.readlink(entry.path)}, which is not there; mend it")
     except OSError as error:
-        raise _unreachable(where if entry is None else Path(entry.path), error) from None
+        raise unreachable(where if entry is None else Path(entry.path), error) from None
     return files, sorted(folders)
 
 
@@ -367,42 +322,3 @@ def _walk(where: Path, prefix: str, above: frozenset[str]) -> list[tuple[str, Pa
     for sub in folders:
         found += _walk(sub, f"{prefix}{sub.name}/", above | {here})
     return found
-
-
-def _unreachable(path: Path, error: OSError) -> UserError:
-    """Return the error for a file or folder that exists but cannot be read."""
-    if isinstance(error, PermissionError):
-        return UserError(f"{path}: no permission to read it; make it and the folders above it readable (chmod u+rX)")
-    if error.errno == errno.ELOOP:
-        return UserError(f"{path}: a link that points to itself; remove it, or put the file in its place")
-    return UserError(f"{path}: cannot be read ({error.strerror or error}); check the disk")
-
-
-def decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
-    """Return the picture at ``path``, fully decoded; ``info["stored_as"]`` is Pillow's raw mode of the pixel data.
-
-    Raises:
-        UserError: the file is missing, empty, truncated, of another format, of an implausible size, or cannot be read.
-    """
-    try:
-        if path.stat().st_size == 0:
-            raise UserError(f"{path}: file is empty (0 bytes); restore it from the dataset")
-        with Image.open(path, formats=formats) as picture:
-            if max(picture.size) > MAX_ASPECT * min(picture.size):  # resizing its short edge could exhaust the memory
-                width, height = picture.size
-                raise UserError(f"{path}: implausible size {width}x{height}; restore it from the dataset")
-            raw = str(picture.tile[0].args) if picture.tile else ""
-            picture.load()
-    except DAMAGE as error:
-        if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.ELOOP:
-            raise _unreachable(path, error) from error  # type: ignore[arg-type]
-        reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
-        kinds = " or ".join(formats)
-        raise UserError(f"{path}: cannot be read as {kinds} ({reason}); restore it from the dataset") from error
-    picture.info["stored_as"] = raw
-    return picture
-
-
-def _kind(picture: Image.Image) -> str:
-    names = {"L": "grey", "P": "palette", "1": "black-and-white", "RGB": "colour", "RGBA": "colour"}
-    return names.get(picture.mode, f"{picture.mode!r}-mode")

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from benchmark.common.errors import UserError
+from benchmark.data.decoding import DAMAGE
 from benchmark.data.labels import Bytes
-from benchmark.data.samples import DAMAGE, files
+from benchmark.data.samples import files
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MOST = 1 << 26

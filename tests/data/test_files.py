@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from benchmark.common.errors import UserError
+from benchmark.data.decoding import read_ids, read_image
 from benchmark.data.readers import camvid, cityscapes
-from benchmark.data.samples import read_ids, read_image
 
 from .trees import (
     TREES,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.common.errors import UserError
-from benchmark.data.samples import read_image
+from benchmark.data.decoding import read_image
 
 from .trees import (
     Tree,

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmark.data.decoding import read_ids, read_image
 from benchmark.data.loader import EvaluationSet, TrainingSet
-from benchmark.data.samples import read_ids, read_image
 from benchmark.data.views import Halved
 from benchmark.protocol import Augmentation
 from tests.data.trees import TREES, Tree, chunk

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmark import labelsets
 from benchmark.common.errors import UserError, nearest
+from benchmark.data.decoding import read_painted
 from benchmark.data.labels import CAMVID, CAMVID_COLORS, Bytes, LabelTable, color_table, set_table
 from benchmark.data.samples import (
     Listing,
@@ -21,7 +22,6 @@ from benchmark.data.samples import (
     first_folder,
     folder,
     known_split,
-    read_painted,
 )
 
 SEQUENCES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
@@ -79,7 +79,7 @@ class Camvid(Reader):
         """See ``Reader.read_label``; also raises on an unknown colour."""
         if not sample.label.stem.endswith("_L"):
             return super().read_label(sample)
-        return read_painted(sample.label, color_table("camvid_colors"), self)
+        return read_painted(sample.label, color_table("camvid_colors"), self.name, self.home)
 
 
 def part_of(frame: str) -> str:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.common import reading
-from benchmark.common.errors import UserError
 from benchmark.data.labels import LabelTable, cityscapes_table
-from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split
+from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split, lines_of
 
 ENCODINGS = ("gt_labelTrainIds", "gt_labelIds")
 
@@ -33,17 +31,8 @@ class FoggyZurich(Reader):
         for place in [place for place in places if place.is_dir()] or [folder(places[-1], self)]:
             labels |= files(place, r"(.+)\.png", deep=True)
         path = rgb.parent / "lists_file_names" / f"RGB_{split}_filenames.txt"
-        return Listing(images, labels).only(self._listed(path), path, self.home)
-
-    def _listed(self, path: Path) -> list[str]:
-        try:
-            lines = reading.read_text(path).split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"foggy-zurich: {path}, the list of the split's frames, cannot be read ({error}); "
-                f"restore it from {self.home}"
-            ) from None
-        return [line.lstrip("/").removeprefix("RGB/").removesuffix(".png") for line in lines]
+        listed = [line.lstrip("/").removeprefix("RGB/").removesuffix(".png") for line in lines_of(path, self)]
+        return Listing(images, labels).only(listed, path, self.home)
 
     def table(self, label: Path) -> LabelTable:
         """Return the table for the label's folder."""

@@ -19,8 +19,9 @@ import numpy as np
 
 from benchmark.common import reading
 from benchmark.common.errors import UserError, nearest
+from benchmark.data.decoding import read_image
 from benchmark.data.labels import FACTS, Bytes, LabelTable, table
-from benchmark.data.samples import Listing, Reader, Sample, files, folder, read_image
+from benchmark.data.samples import Listing, Reader, Sample, files, folder
 
 UNUSABLE = frozenset(FACTS["gta5_files"]["unusable"])
 RESIZED = frozenset(FACTS["gta5_files"]["resized"])

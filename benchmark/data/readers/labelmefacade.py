@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from benchmark import labelsets
-from benchmark.common import reading
-from benchmark.common.errors import UserError
+from benchmark.data.decoding import read_painted
 from benchmark.data.labels import Bytes, LabelTable, color_table, set_table
-from benchmark.data.samples import Listing, Reader, Sample, files, folder, known_split, read_painted
+from benchmark.data.samples import Listing, Reader, Sample, files, folder, known_split, lines_of
 
 LABELS = labelsets.find("labelmefacade")
 
@@ -34,12 +33,7 @@ class LabelMeFacade(Reader):
         if split == "all":
             return Listing(images, labels)
         path = root / f"{split}.txt"
-        try:
-            listed = [PurePosixPath(line).stem for line in reading.read_text(path).splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{path}, the list of the split's frames, cannot be read ({error}); restore it from {self.home}"
-            ) from None
+        listed = [PurePosixPath(line).stem for line in lines_of(path, self)]
         return Listing(images, labels).only(listed, path, self.home)
 
     def table(self, label: Path) -> LabelTable:
@@ -48,7 +42,7 @@ class LabelMeFacade(Reader):
 
     def read_label(self, sample: Sample) -> Bytes:
         """See ``Reader.read_label``; also raises on an unknown colour."""
-        return read_painted(sample.label, color_table("labelmefacade_colors"), self)
+        return read_painted(sample.label, color_table("labelmefacade_colors"), self.name, self.home)
 
 
 READER = LabelMeFacade()
