@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 
-def remedy(path: Path, name: str, home: str) -> str:
+def remedy(paths: Sequence[Path], name: str, home: str, copies: Mapping[str, str]) -> str:
     """Return what to do about a folder of a data set that is missing, as the last part of a message.
 
     Args:
-        path: the folder, below one with the data set's name.
+        paths: the places where the folder may be, below one with the data set's name.
         name: the data set's name.
         home: where to get the data set.
+        copies: see :func:`benchmark.data.samples.first_folder`.
     """
-    root = next((folder for folder in path.parents if folder.name == name), path)
-    if root == path:
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    root = next((folder for folder in (common, *common.parents) if folder.name == name), None)
+    if root is None:
         return f"unpack {home} there"
-    inner = path.relative_to(root)
-    for found, advice in _places(root, inner):
-        if os.path.isdir(found):
-            return f"{found} exists: {advice}"
+    for path in paths:
+        for found, advice in _places(root, path.relative_to(root)):
+            if os.path.isdir(found):
+                return f"{found} exists: {advice}"
+    for copy, advice in copies.items():
+        if os.path.isdir(root / copy):
+            return f"{root / copy} exists: {advice}"
     return f"unpack {home} in {root}"
 
 

@@ -26,6 +26,9 @@ class MissingError(UserError):
     """A folder or list of a split is not there, as if the split had not been downloaded."""
 
 
+NONE: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True)
 class Sample:
     """One labelled frame: its id within the dataset, its image file, its label file."""
@@ -240,9 +243,7 @@ def folder(path: Path, reader: Reader) -> Path:
         MissingError: there is no such folder; the message says where it may be instead, or where to get the dataset.
         UserError: there is no permission to read it.
     """
-    if not _is_folder(path):
-        raise MissingError(f"{reader.name}: folder {path} is missing; {remedy(path, reader.name, reader.home)}")
-    return path
+    return first_folder((path,), reader)
 
 
 def files(where: Path, pattern: str, *, deep: bool = False) -> dict[str, Path]:
@@ -262,13 +263,36 @@ def files(where: Path, pattern: str, *, deep: bool = False) -> dict[str, Path]:
     return found
 
 
-def cityscapes_labels(where: Path, kind: str) -> dict[str, Path]:
+def cityscapes_labels(where: Path, kind: str, reader: Reader) -> dict[str, Path]:
     """Return the label files below ``where`` that are named as in Cityscapes, by key.
 
     The file of a key is ``<key>_<kind>_labelIds.png`` or, if that is missing, ``<key>_<kind>_labelTrainIds.png``.
+
+    Raises:
+        UserError: there are only files whose classes are colours.
     """
     train_ids, ids = (files(where, rf"(.+)_{kind}_{name}\.png", deep=True) for name in ("labelTrainIds", "labelIds"))
-    return train_ids | ids
+    return train_ids | ids or none_but_colors(where, rf"(.+)_{kind}_(?:color|labelColor)\.png", "labelIds", reader)
+
+
+def none_but_colors(where: Path, pattern: str, wanted: str, reader: Reader) -> dict[str, Path]:
+    """Return no labels, for a folder without any that can be read.
+
+    Args:
+        where: the folder.
+        pattern: matches the names of label files whose classes are colours.
+        wanted: suffix of the names of the files to read.
+        reader: of the data set.
+
+    Raises:
+        UserError: there are such files.
+    """
+    if pictures := files(where, pattern, deep=True):
+        raise UserError(
+            f"{reader.name}: {where} has only labels as colours, such as {min(pictures.values()).name}, and no "
+            f"*{wanted}.png, which the same download contains: unpack {reader.home} again"
+        )
+    return {}
 
 
 def below(part: str, found: dict[str, Path]) -> dict[str, Path]:
@@ -276,14 +300,21 @@ def below(part: str, found: dict[str, Path]) -> dict[str, Path]:
     return {f"{part}/{key}": path for key, path in found.items()}
 
 
-def first_folder(candidates: Iterable[Path], reader: Reader) -> Path:
+def first_folder(candidates: Iterable[Path], reader: Reader, copies: Mapping[str, str] = NONE) -> Path:
     """Return the first folder of ``candidates`` that exists, for layouts that differ between releases.
 
+    ``copies`` are folders of well-known copies, relative to the dataset's, that cannot take its place, each with what
+    to do instead.
+
     Raises:
-        UserError: none exists; the message names the first.
+        MissingError: none exists; the message names the first, and see ``folder``.
+        UserError: there is no permission to read one.
     """
     paths = list(candidates)
-    return next((path for path in paths if _is_folder(path)), None) or folder(paths[0], reader)
+    if found := next((path for path in paths if _is_folder(path)), None):
+        return found
+    advice = remedy(paths, reader.name, reader.home, copies)
+    raise MissingError(f"{reader.name}: folder {paths[0]} is missing; {advice}")
 
 
 def _is_folder(path: Path) -> bool:

@@ -131,13 +131,13 @@ def build(
     return Tree(reader, root, split, labels)
 
 
-def gta5_tree(root: Path) -> Tree:
+def gta5_tree(root: Path, suffix: str = "") -> Tree:
     keys = ("00003", "00001", "24966")
-    places = {key: (f"images/{key}.png", f"labels/{key}.png") for key in keys}
+    places = {key: (f"images/{key}.png", f"labels/{key}{suffix}.png") for key in keys}
     for key in keys:  # files added by other tools
         write_label(root / f"labels/{key}_labelTrainIds.png", np.full((5, 5), 99, np.uint8))
     (root / "sample_class_stats.json").write_text("[]")
-    return build(gta5.READER, root, "train", places, {**LABEL_IDS, 34: 255}, palette=True)
+    return build(gta5.READER, root, "train", places, TRAIN_IDS if suffix else {**LABEL_IDS, 34: 255}, palette=True)
 
 
 def cityscapes_tree(root: Path, suffix: str = "labelIds", images: str = "leftImg8bit") -> Tree:
@@ -294,6 +294,18 @@ def painted_tree(root: Path) -> Tree:
     return Tree(camvid.READER, root, "*", paint(root, places, PAINTED))
 
 
+def kaggle_tree(root: Path) -> Tree:
+    """Return the official files in other folders than those of SegNet's split, beside a table of the colours."""
+    places = {}
+    for number, key in enumerate(CAMVID_FRAMES):
+        part = camvid.PARTS[number % 3]
+        places[key] = (f"{part}/{key}.png", f"{part}_labels/{key}_L.png")
+    labels = paint(root, places, PAINTED)
+    (root / "class_dict.csv").write_text("name,r,g,b\nAnimal,64,128,64\n")
+    test = {key for key, part in CAMVID_FRAMES.items() if part == "test"}
+    return Tree(camvid.READER, root, "test", {key: label for key, label in labels.items() if key in test})
+
+
 def paint(
     root: Path, places: Mapping[str, tuple[str, str]], colors: Mapping[Color, int], alpha: int = 0
 ) -> dict[str, Bytes]:
@@ -330,6 +342,7 @@ def labelmefacade_tree(root: Path) -> Tree:
 
 TREES: dict[str, Callable[[Path], Tree]] = {
     "gta5": gta5_tree,
+    "gta5-train-ids": lambda root: gta5_tree(root, "_labelTrainIds"),
     "cityscapes": cityscapes_tree,
     "cityscapes-train-ids": lambda root: cityscapes_tree(root, "labelTrainIds"),
     "cityscapes-zip-folder": lambda root: cityscapes_tree(root, images="leftImg8bit_trainvaltest/leftImg8bit"),
@@ -337,6 +350,7 @@ TREES: dict[str, Callable[[Path], Tree]] = {
     "bdd100k-bare": lambda root: bdd100k_tree(root, "", "images/10k", "labels/sem_seg/masks", ""),
     "bdd100k-2018": lambda root: bdd100k_tree(root, "bdd100k/", "seg/images", "seg/labels", "_train_id"),
     "bdd100k-2018-bare": lambda root: bdd100k_tree(root, "", "seg/images", "seg/labels", "_train_id"),
+    "bdd100k-2018-labels": lambda root: bdd100k_tree(root, "bdd100k/", "images/10k", "seg/labels", "_train_id"),
     "mapillary": lambda root: mapillary_tree(root, "labels", "config.json", VISTAS_1),
     "mapillary-2": vistas2_tree,
     "mapillary-2-only": lambda root: mapillary_tree(root, "v2.0/labels", "config_v2.0.json", VISTAS_2),
@@ -365,4 +379,5 @@ TREES: dict[str, Callable[[Path], Tree]] = {
     "labelmefacade": labelmefacade_tree,
     "camvid-segnet": segnet_tree,
     "camvid-official": painted_tree,
+    "camvid-kaggle": kaggle_tree,
 }

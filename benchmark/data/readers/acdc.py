@@ -40,14 +40,14 @@ class Acdc(Reader):
                     f"acdc: {flat} has all conditions in one folder, but split {split!r} needs a folder for each; "
                     f"unpack {self.home} there"
                 )
-            labelled = cityscapes_labels(folder(root / "gt" / part, self), "gt")
+            labelled = cityscapes_labels(folder(root / "gt" / part, self), "gt", self)
             return Listing(files(flat, r"(.+)_rgb_anon\.png", deep=True), labelled, ("all conditions in one folder",))
         images: dict[str, Path] = {}
         labels: dict[str, Path] = {}
         for name in (condition,) if condition else CONDITIONS:
             rgb, gt = folder(root / "rgb_anon" / name / part, self), folder(root / "gt" / name / part, self)
             images |= below(name, files(rgb, r"(.+)_rgb_anon\.png", deep=True))
-            labels |= below(name, cityscapes_labels(gt, "gt"))
+            labels |= below(name, cityscapes_labels(gt, "gt", self))
         return Listing(images, labels)
 
     def table(self, label: Path) -> LabelTable:

@@ -2,8 +2,10 @@
 
 There are two releases with the same ids: that of 2021 (``images/10k/<split>/<id>.jpg``,
 ``labels/sem_seg/masks/<split>/<id>.png``) and that of 2018 (``seg/images/<split>/<id>.jpg``,
-``seg/labels/<split>/<id>_train_id.png``). Both unpack into a folder ``bdd100k/``, which may be the root itself or be
-inside it. Labels are stored as train ids.
+``seg/labels/<split>/<id>_train_id.png``). Images of one and labels of the other are read together. Both unpack into a
+folder ``bdd100k/``, which may be the root itself or be inside it. Labels are stored as train ids. The same labels as
+colours (``labels/sem_seg/colormaps/``, ``seg/color_labels/``) are not read: sources disagree on the colours of wall and
+fence.
 """
 
 from __future__ import annotations
@@ -11,7 +13,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.data.labels import LabelTable, table
-from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+from benchmark.data.samples import Listing, Reader, files, first_folder, known_split, none_but_colors
+
+COLORS = dict.fromkeys(
+    (f"{top}{place}" for top in ("bdd100k/", "") for place in ("labels/sem_seg/colormaps", "seg/color_labels")),
+    "colours that do not tell wall from fence; unpack the labels as ids beside it, labels/sem_seg/masks of "
+    "bdd100k_sem_seg_labels_trainval.zip or seg/labels of the download of 2018",
+)
 
 
 class Bdd100k(Reader):
@@ -28,9 +36,12 @@ class Bdd100k(Reader):
         tops = (root / "bdd100k", root)
         images = first_folder((top / part / split for part in ("images/10k", "seg/images") for top in tops), self)
         labels = first_folder(
-            (top / part / split for part in ("labels/sem_seg/masks", "seg/labels") for top in tops), self
+            (top / part / split for part in ("labels/sem_seg/masks", "seg/labels") for top in tops), self, COLORS
         )
-        return Listing(files(images, r"(.+)\.jpg"), files(labels, r"(.+?)(?:_train_id)?\.png"))
+        ids = files(labels, r"(?!.+_train_color\.)(.+?)(?:_train_id)?\.png")
+        return Listing(
+            files(images, r"(.+)\.jpg"), ids or none_but_colors(labels, r"(.+)_train_color\.png", "_train_id", self)
+        )
 
     def table(self, label: Path) -> LabelTable:
         """Return the table of train ids."""

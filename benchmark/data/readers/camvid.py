@@ -1,13 +1,17 @@
 """CamVid (Brostow, Fauqueur, Cipolla, 2008): driving videos from Cambridge, by day and at dusk.
 
-Two releases are supported. The official one has ``701_StillsRaw_full/<id>.png`` (960x720) and
-``LabeledApproved_full/<id>_L.png``, with labels as 32 colours. The SegNet copy has ``{train,val,test}/<id>.png``
-(480x360) and ``{train,val,test}annot/<id>.png``, with ids 0-10 and 11 for void. Both are read as the usual 11 classes,
-in SegNet's order.
+Three layouts are read. The official release has ``701_StillsRaw_full/<id>.png`` (960x720) and
+``LabeledApproved_full/<id>_L.png``, with labels as 32 colours. Copies of it on Kaggle have the same files in
+``{train,val,test}/<id>.png`` and ``{train,val,test}_labels/<id>_L.png``, divided in another way; frames belong to
+SegNet's split here, whichever folder they are in. The SegNet copy has ``{train,val,test}/<id>.png`` (480x360) and
+``{train,val,test}annot/<id>.png``, with ids 0-10 and 11 for void. All are read as the usual 11 classes, in SegNet's
+order.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark import labelsets
@@ -28,6 +32,7 @@ SEQUENCES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
 PARTS = ("train", "val", "test")
 STILLS = ("701_StillsRaw_full", "images")
 COLORED = ("LabeledApproved_full", "labels")
+DIVIDED = "frames divided as in the SegNet copy, whichever folder they are in"
 
 
 class Camvid(Reader):
@@ -52,9 +57,22 @@ class Camvid(Reader):
         if sequence and sequence not in SEQUENCES:
             raise UserError(f"camvid: unknown sequence {sequence!r} in split {split!r}; {nearest(sequence, SEQUENCES)}")
         parts = PARTS if part == "*" else (part,)
-        official = any((root / name).is_dir() for name in STILLS)
-        images, labels = self._official(root, parts) if official else self._segnet(root, parts)
-        return Listing(_of_sequence(images, sequence), _of_sequence(labels, sequence))
+        if any(os.path.isdir(root / name) for name in STILLS):
+            stills, colored = (first_folder((root / name for name in names), self) for names in (STILLS, COLORED))
+            images, labels = _painted([stills], [colored], parts)
+            notes: tuple[str, ...] = ()
+        elif any(os.path.isdir(root / f"{name}_labels") for name in PARTS):
+            places = [[folder(root / f"{name}{end}", self) for name in PARTS] for end in ("", "_labels")]
+            images, labels = _painted(*places, parts)
+            notes = (DIVIDED,)
+        else:
+            images, labels = self._segnet(root, parts)
+            notes = ()
+        if indexed := [path for path in labels.values() if path.stem.endswith("_P")]:
+            raise UserError(
+                f"camvid: {indexed[0]}: labels of fast.ai's copy, with ids of another list; get {self.home}"
+            )
+        return Listing(_of_sequence(images, sequence), _of_sequence(labels, sequence), notes)
 
     def _segnet(self, root: Path, parts: tuple[str, ...]) -> tuple[dict[str, Path], dict[str, Path]]:
         images: dict[str, Path] = {}
@@ -62,13 +80,6 @@ class Camvid(Reader):
         for part in parts:
             images |= files(folder(root / part, self), r"(.+)\.png")
             labels |= files(folder(root / f"{part}annot", self), r"(.+)\.png")
-        return images, labels
-
-    def _official(self, root: Path, parts: tuple[str, ...]) -> tuple[dict[str, Path], dict[str, Path]]:
-        stills = files(first_folder((root / name for name in STILLS), self), r"(.+_f?\d+)\.png")
-        colored = files(first_folder((root / name for name in COLORED), self), r"(.+_f?\d+)_L\.png")
-        images = {key: path for key, path in stills.items() if part_of(key) in parts}
-        labels = {key: path for key, path in colored.items() if part_of(key) in parts}
         return images, labels
 
     def table(self, label: Path) -> LabelTable:
@@ -80,6 +91,17 @@ class Camvid(Reader):
         if not sample.label.stem.endswith("_L"):
             return super().read_label(sample)
         return read_painted(sample.label, color_table("camvid_colors"), self.name, self.home)
+
+
+def _painted(
+    stills: Sequence[Path], colored: Sequence[Path], parts: tuple[str, ...]
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return the images in the folders ``stills`` and the labels as colours in ``colored`` of some parts, by frame."""
+    images, labels = (
+        {key: path for place in places for key, path in files(place, pattern).items() if part_of(key) in parts}
+        for places, pattern in ((stills, r"(.+_f?\d+)\.png"), (colored, r"(.+_f?\d+)_[LP]\.png"))
+    )
+    return images, labels
 
 
 def part_of(frame: str) -> str:

@@ -28,7 +28,7 @@ class Cityscapes(Reader):
         labels = _folder(root, "gtFine", split, self)
         return Listing(
             files(images, r"(.+)_leftImg8bit\.png", deep=True),
-            cityscapes_labels(labels, "gtFine"),
+            cityscapes_labels(labels, "gtFine", self),
         )
 
     def table(self, label: Path) -> LabelTable:

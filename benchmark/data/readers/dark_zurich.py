@@ -28,7 +28,7 @@ class DarkZurich(Reader):
         labels = first_folder((top / "gt" / "val" / "night" for top in tops), self)
         return Listing(
             files(images, r"(.+)_rgb_anon\.png", deep=True),
-            cityscapes_labels(labels, "gt"),
+            cityscapes_labels(labels, "gt", self),
         )
 
     def table(self, label: Path) -> LabelTable:

@@ -33,7 +33,7 @@ class FoggyDriving(Reader):
             rgb = first_folder((top / "leftImg8bit" / part for top in tops), self)
             gt = first_folder((top / kind / part for top in tops), self)
             images |= below(part, files(rgb, r"(.+)_leftImg8bit\.png", deep=True))
-            labels |= below(part, cityscapes_labels(gt, kind))
+            labels |= below(part, cityscapes_labels(gt, kind, self))
         return Listing(images, labels)
 
     def table(self, label: Path) -> LabelTable:

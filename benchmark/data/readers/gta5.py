@@ -1,8 +1,8 @@
 """GTA5, "Playing for Data" (Richter et al., ECCV 2016): frames of a video game.
 
-Tree: ``images/00001.png`` to ``images/24966.png`` and ``labels/`` with the same names. Other tools add
-``00001_labelTrainIds.png`` files to ``labels/``; these are ignored. Labels are palette images of Cityscapes label ids,
-plus 34 (licence plate).
+Tree: ``images/00001.png`` to ``images/24966.png`` and ``labels/`` with the same names. Labels are palette images of
+Cityscapes label ids, plus 34 (licence plate). Other tools add ``00001_labelTrainIds.png`` files to ``labels/``; these
+are read only if the originals were removed.
 
 Known faults of the release: two frames have a single colour and are left out. Sixty labels differ in size from their
 image and are resized (nearest-neighbour), which is equivalent to Rein's pipeline.
@@ -42,7 +42,8 @@ class Gta5(Reader):
     def listing(self, root: Path, split: str) -> Listing:
         """See ``Reader.listing``; also raises if ``splits.json`` is missing or malformed or lists missing frames."""
         images = files(folder(root / "images", self), r"(\d{5})\.png")
-        labels = files(folder(root / "labels", self), r"(\d{5})\.png")
+        place = folder(root / "labels", self)
+        labels = files(place, r"(\d{5})\.png") or files(place, r"(\d{5})_labelTrainIds\.png")
         listed = _split(root / "splits.json", split)
         for key in sorted(listed or ()):
             if key not in images or key not in labels:
@@ -56,8 +57,8 @@ class Gta5(Reader):
         )
 
     def table(self, label: Path) -> LabelTable:
-        """Return the table of GTA5's label ids."""
-        return table("gta5_label_ids")
+        """Return the table for the file's suffix."""
+        return table("train_ids" if label.stem.endswith("_labelTrainIds") else "gta5_label_ids")
 
     def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
         """See ``Reader.read``; labels known to differ in size are resized to their image."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmark.common import reading
 from benchmark.common.errors import UserError, nearest
 from benchmark.data.labels import FACTS, LabelTable
-from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split
+from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
 
 NAMES = {"rein": "mapillary_names", "hrda": "mapillary_names_hrda"}
 # Folder of each split, by the usual names and by the dataset's own.
@@ -29,6 +29,11 @@ RELEASES = {
     "v1.2/labels": ("config_v1.2.json",),
     "labels": ("config.json", "config_v1.2.json", "config_v2.0.json"),
     "v2.0/labels": ("config_v2.0.json",),
+}
+CONVERTED = {
+    "half": "a copy made for Rein, with images at half their size that were compressed again; unpack the download "
+    "beside it (the option halve of a split halves the originals)",
+    "cityscapes_trainIdLabel": "labels converted for Rein; unpack the download beside them",
 }
 
 
@@ -45,7 +50,7 @@ class Mapillary(Reader):
         """See ``Reader.listing``."""
         known_split(split, self)
         part = root / FOLDERS[split]
-        images = folder(part / "images", self)
+        images = first_folder((part / "images",), self, CONVERTED)
         labels = first_folder((part / place for place in RELEASES), self)
         note = f"labels in {labels.relative_to(part)} read with {_config(labels).name}, mapping {self.mapping}"
         return Listing(files(images, r"(.+)\.jpg"), files(labels, r"(.+)(?<!_labelTrainIds)\.png"), (note,))

@@ -28,7 +28,7 @@ class NighttimeDriving(Reader):
         labels = first_folder((top / "gtCoarse_daytime_trainvaltest" / "test" / "night" for top in tops), self)
         return Listing(
             files(images, r"(.+)_leftImg8bit\.png", deep=True),
-            cityscapes_labels(labels, "gtCoarse"),
+            cityscapes_labels(labels, "gtCoarse", self),
         )
 
     def table(self, label: Path) -> LabelTable:
