@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.common.errors import UserError
+from benchmark.data.pinned import Comparison, compare
 from benchmark.data.samples import Reader, Sample
 
 SHOWN = 10
@@ -31,6 +33,7 @@ class Report:
         tolerated: number of orphans that an official release has, too.
         released: number of frames in the official release; None if unknown.
         notes: special cases that the reader handled.
+        pinned: comparison of the files of good pairs with the hashes of the release; None if no list of them is known.
         problems: one line per bad pair, naming the file.
         sizes: number of images of each (width, height).
         classes: class names, by train id.
@@ -49,6 +52,7 @@ class Report:
     tolerated: int
     released: int | None
     notes: tuple[str, ...]
+    pinned: Comparison | None
     problems: tuple[str, ...]
     sizes: dict[tuple[int, int], int]
     classes: tuple[str, ...]
@@ -57,8 +61,9 @@ class Report:
 
     @property
     def whole(self) -> bool:
-        """Whether there are pairs, none is bad, and there are no more frames or orphans than in an official release."""
-        return self.opened > 0 and not self.problems and len(self.orphans) <= self.tolerated and not self.surplus
+        """Whether there are pairs, none bad or changed, and no more frames or orphans than in an official release."""
+        good = not self.problems and not (self.pinned and self.pinned.differing)
+        return self.opened > 0 and good and len(self.orphans) <= self.tolerated and not self.surplus
 
     @property
     def surplus(self) -> int:
@@ -81,6 +86,11 @@ class Report:
             lines.append(f"  {self.surplus} images more than the official release; remove what does not belong to it")
         lines += _listed(f"without image or label{note}", [str(path) for path in self.orphans])
         lines += _listed("bad", list(self.problems))
+        if self.pinned is None:
+            lines.append("  no list of hashes known")
+        else:
+            lines.append(f"  {self.pinned.compared} files compared with the hashes of the release")
+            lines += _listed("differ from the release", [str(path) for path in self.pinned.differing])
         if not self.whole or self.missing():
             lines.append(f"  get missing or damaged files from {self.home}")
         sizes = ", ".join(f"{width}x{height} ({count})" for (width, height), count in self.sizes.items())
@@ -115,13 +125,14 @@ def check_tree(
     """
     listing = reader.listing(root, split)
     pairs = listing.pairs()[:limit]
-    problems, sizes = [], Counter[tuple[int, int]]()
+    problems, good, sizes = [], list[Sample](), Counter[tuple[int, int]]()
     pixels, frames = np.zeros(256, np.int64), np.zeros(256, np.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, found in enumerate(pool.map(lambda sample: _open(reader, sample), pairs), 1):
+        for done, (sample, found) in enumerate(zip(pairs, pool.map(partial(_open, reader), pairs), strict=True), 1):
             if isinstance(found, str):
                 problems.append(found)
             else:
+                good.append(sample)
                 sizes[found.size] += 1
                 pixels += found.counts
                 frames += found.counts > 0
@@ -130,7 +141,8 @@ def check_tree(
         dataset=reader.name, split=split, root=root, home=reader.home,
         images=len(listing.images), labels=len(listing.labels), opened=len(pairs),
         orphans=tuple(listing.orphans()), tolerated=reader.orphans,
-        released=reader.released(split), notes=listing.notes, problems=tuple(problems),
+        released=reader.released(split), notes=listing.notes, pinned=compare(reader.name, root, good),
+        problems=tuple(problems),
         sizes=dict(sizes.most_common()),
         classes=reader.classes, pixels=pixels, frames=frames,
     )  # fmt: skip

@@ -31,17 +31,21 @@ def contents_hash(domains: Mapping[str, Domain]) -> str:
         UserError: a file cannot be read.
     """
     files = [path for domain in domains.values() for each in domain.samples for path in (each.image, each.label)]
-    digests = _digests(dict.fromkeys(files))
+    found = digests(dict.fromkeys(files))
     whole = hashlib.sha256()
     for name, domain in domains.items():
         whole.update(f"{name}:{domain.dataset}\n".encode())
         for sample in domain.samples:
-            whole.update(f"{sample.id} {digests[sample.image].hex()} {digests[sample.label].hex()}\n".encode())
+            whole.update(f"{sample.id} {found[sample.image].hex()} {found[sample.label].hex()}\n".encode())
     return whole.hexdigest()
 
 
-def _digests(files: Iterable[Path]) -> dict[Path, bytes]:
-    """Return the digest of each file, read or remembered."""
+def digests(files: Iterable[Path]) -> dict[Path, bytes]:
+    """Return the digest of each file (BLAKE2b, 128 bits), read or remembered.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
     states = {path: _state(path) for path in files}
     kept = _kept(list(states.values()))
     unknown = [path for path, state in states.items() if state not in kept]

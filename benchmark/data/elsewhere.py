@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from benchmark.common import registry
+
 
 def remedy(paths: Sequence[Path], name: str, home: str, copies: Mapping[str, str]) -> str:
     """Return what to do about a folder of a data set that is missing, as the last part of a message.
@@ -36,8 +38,9 @@ def _places(root: Path, inner: Path) -> Iterator[tuple[Path, str]]:
     yield root / first / inner, f"move what is in {root / first / first} one folder up"
     for below in _folders(root):
         yield below / inner, f"move what is in {below} one folder up"
+    datasets = registry.names("dataset")
     for beside in _folders(root.parent):
-        if beside != root:
+        if beside.name not in datasets:
             yield beside / inner, f"if that is {root.name}, rename {beside} to {root.name}"
 
 

@@ -214,7 +214,7 @@ def test_check_names_all_missing_files_and_where_to_get_them(
         "nighttime-driving": tmp_path / "nighttime-driving/NighttimeDrivingTest",
     }
     for place in bad.values():
-        place.rename(tmp_path / f"{place.name}-elsewhere")
+        place.rename(tmp_path / f".{place.name}")
     (lonely,) = [s for s in trees["dark-zurich"].reader.samples(trees["dark-zurich"].root, "val") if "324" in s.id]
     lonely.label.unlink()
     (tmp_path / "cityscapes/leftImg8bit/val").rename(tmp_path / "cityscapes/leftImg8bit/train")

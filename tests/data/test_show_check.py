@@ -49,7 +49,7 @@ def test_spread(count: int, expected: list[int]) -> None:
 
 
 def test_check_counts_files_pixels_and_classes(tmp_path: Path) -> None:
-    tree = segnet_tree(tmp_path)
+    tree = TREES["camvid-official"](tmp_path)
     ticks: list[tuple[int, int]] = []
     report = check_tree(tree.reader, tree.root, "*", tick=lambda done, total: ticks.append((done, total)))
     assert report.whole

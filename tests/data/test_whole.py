@@ -17,6 +17,7 @@ from benchmark.data.check import check_tree
 from benchmark.data.readers.bdd100k import READER as BDD100K
 from benchmark.data.readers.cityscapes import READER as CITYSCAPES
 from benchmark.data.readers.gta5 import READER as GTA5
+from benchmark.data.readers.idd_lite import READER as IDD_LITE
 from tests.data.trees import TREES, write_image
 
 
@@ -88,6 +89,12 @@ def test_a_folder_of_another_projects_name_is_named(tmp_path: Path) -> None:
     TREES["gta5"](tmp_path / "gta")
     with pytest.raises(UserError, match=r"gta/images exists: if that is gta5, rename .*gta to gta5"):
         GTA5.samples(tmp_path / "gta5", "all")
+
+
+def test_another_data_set_is_not_taken_for_the_missing_one(tmp_path: Path) -> None:
+    TREES["cityscapes"](tmp_path / "cityscapes")
+    with pytest.raises(UserError, match=r"folder .*idd-lite/leftImg8bit is missing; unpack IDD-lite"):
+        IDD_LITE.samples(tmp_path / "idd-lite", "val")
 
 
 def test_a_missing_data_set_names_its_own_folder_as_the_place(tmp_path: Path) -> None:
