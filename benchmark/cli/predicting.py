@@ -29,7 +29,11 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to. What is there already is not predicted again.")],
     ids: Annotated[
-        Ids, typer.Option(help="Ids in the class maps: train ids, or what the test server of this data set takes.")
+        Ids,
+        typer.Option(
+            case_sensitive=False,
+            help="Ids in the class maps: train ids, or what the test server of this data set takes.",
+        ),
     ] = Ids.train,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the classes over the images.")] = False,
     confidence: Annotated[

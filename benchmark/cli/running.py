@@ -79,7 +79,9 @@ def run(
     given: options.Given = None,
     evaluator: Annotated[
         Optional[Evaluator],
-        typer.Option(help="Recompute every mIoU with a second evaluator; a run fails if they differ."),
+        typer.Option(
+            case_sensitive=False, help="Recompute every mIoU with a second evaluator; a run fails if they differ."
+        ),
     ] = None,
     accumulate: options.Accumulate = 1,
     checkpointing: options.Checkpointing = False,
@@ -92,10 +94,12 @@ def run(
         typer.Option(min=0, help="Data-loader workers of each run, or of each rank; default: 0, on a GPU up to 4."),
     ] = None,
     track: Annotated[
-        Optional[Tracker], typer.Option(help="Log losses and scores to a tracker; W&B writes offline.")
+        Optional[Tracker],
+        typer.Option(case_sensitive=False, help="Log losses and scores to a tracker; W&B writes offline."),
     ] = None,
     launcher: Annotated[
-        Optional[Launcher], typer.Option(help="Submit the runs as a job array instead of running them here.")
+        Optional[Launcher],
+        typer.Option(case_sensitive=False, help="Submit the runs as a job array instead of running them here."),
     ] = None,
     slurm: Annotated[
         Optional[list[str]], typer.Option(help="KEY=VALUE,... of each job, such as partition=gpu,gpus_per_node=1.")

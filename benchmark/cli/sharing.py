@@ -39,13 +39,18 @@ def export(
     ] = False,
     layout: Annotated[
         Optional[WeightFormat],
-        typer.Option("--format", help="mmseg: the whole model as a .pth file for mmsegmentation."),
+        typer.Option(
+            "--format", case_sensitive=False, help="mmseg: the whole model as a .pth file for mmsegmentation."
+        ),
     ] = None,
     merged: Annotated[
         bool, typer.Option("--merged", help="Write the whole tuned backbone as a plain state dict, for other code.")
     ] = False,
     names: Annotated[
-        Optional[Names], typer.Option(help="With --merged: names of the tensors; transformers' are for DINOv2 only.")
+        Optional[Names],
+        typer.Option(
+            case_sensitive=False, help="With --merged: names of the tensors; transformers' are for DINOv2 only."
+        ),
     ] = None,
     weights: Annotated[
         Optional[Path],

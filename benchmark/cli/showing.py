@@ -9,6 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from benchmark.cli import options
+from benchmark.common.errors import UserError, nearest
 
 
 class Which(str, Enum):
@@ -42,11 +43,29 @@ class Kind(str, Enum):
     runs = "runs"
 
 
+def _kind(text: str) -> Kind:
+    """Return what can be listed under this name, in the singular or plural, whatever its case and hyphens.
+
+    Raises:
+        UserError: nothing.
+    """
+    plain = text.lower().replace("-", "").replace(" ", "").removesuffix("s") + "s"
+    known = [kind.value for kind in Kind]
+    if plain not in known:
+        raise UserError(f"list {text}: {nearest(text, known)} (one of {', '.join(known)})")
+    return Kind(plain)
+
+
+def _kinds(incomplete: str) -> list[str]:
+    """Return the kinds whose name begins with this text."""
+    return [kind.value for kind in Kind if kind.startswith(incomplete)]
+
+
 def table(
     records: options.Records = options.RUNS,
     which: Annotated[
         Which,
-        typer.Option("--table", help="FisherTune's Table 1 to 5, or one of the suite's."),
+        typer.Option("--table", case_sensitive=False, help="FisherTune's Table 1 to 5, or one of the suite's."),
     ] = Which.main,
     protocol: Annotated[
         Optional[str],
@@ -59,9 +78,14 @@ def table(
     ] = "",
     published: Annotated[bool, typer.Option("--published", help="Add published numbers.")] = False,
     scale: Annotated[
-        Scale, typer.Option("--scale", help="The paper's conditions, or the suite's counterpart at CPU size.")
+        Scale,
+        typer.Option(
+            "--scale", case_sensitive=False, help="The paper's conditions, or the suite's counterpart at CPU size."
+        ),
     ] = Scale.full,
-    output_format: Annotated[options.Format, typer.Option("--format", help="Table format.")] = options.Format.latex,
+    output_format: Annotated[
+        options.Format, typer.Option("--format", case_sensitive=False, help="Table format.")
+    ] = options.Format.latex,
     output: Annotated[Optional[Path], typer.Option(help="Write to this file instead of printing.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse runs of different package versions, machines or commits.")
@@ -96,7 +120,8 @@ def figure(
     ] = None,
     data_root: options.DataRoot = None,
     scale: Annotated[
-        Optional[Scale], typer.Option("--scale", help="With cpu: draw it from the suite's protocols of CPU size.")
+        Optional[Scale],
+        typer.Option("--scale", case_sensitive=False, help="With cpu: draw it from the suite's protocols of CPU size."),
     ] = None,
 ) -> None:
     """Draw figures from records: PDF, PNG and caption, in a folder per protocol and backbone."""
@@ -148,7 +173,9 @@ def params(
         Optional[list[str]], typer.Option(help="Backbones, separated by commas; default: those of the papers.")
     ] = None,
     methods: Annotated[str, typer.Option("--methods", "-m", help="Methods; default: all except ablations.")] = "",
-    output_format: Annotated[options.Format, typer.Option("--format", help="Table format.")] = options.Format.markdown,
+    output_format: Annotated[
+        options.Format, typer.Option("--format", case_sensitive=False, help="Table format.")
+    ] = options.Format.markdown,
 ) -> None:
     """Count each method's trainable parameters on the real backbones (needs no weights), beside published numbers."""
     from benchmark import parameters
@@ -161,7 +188,15 @@ def params(
 
 
 def list_(
-    kind: Annotated[Optional[Kind], typer.Argument(help="What to list; default: everything.")] = None,
+    kind: Annotated[
+        Optional[Kind],
+        typer.Argument(
+            parser=_kind,
+            metavar="[" + "|".join(Kind) + "]",
+            autocompletion=_kinds,
+            help="What to list, in the singular or plural; default: everything.",
+        ),
+    ] = None,
     records: options.Records = options.RUNS,
 ) -> None:
     """List protocols, methods, backbones, data sets, and runs with their state."""

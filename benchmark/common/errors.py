@@ -28,10 +28,23 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def spelled(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that ``name`` is, whatever the case of its letters; None if there is none, or no single one.
+
+    A candidate with the exact spelling comes first.
+    """
+    known = list(candidates)
+    if name in known:
+        return name
+    alike = [each for each in known if each.lower() == name.lower()]
+    return alike[0] if len(alike) == 1 else None
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Return the last part of an unknown-name message: the closest valid name, or all valid names."""
+    """Return the last part of an unknown-name message: the closest valid name in any case, or all valid names."""
     known = sorted(candidates)
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    lower = {each.lower(): each for each in reversed(known)}
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {lower[close[0]]!r}?"
     return f"known: {', '.join(known)}" if known else "none is known"

@@ -16,6 +16,7 @@ from benchmark.data import get as downloads
 from benchmark.data import location
 from benchmark.data.check import check_tree
 from benchmark.data.domains import Domain, reader_of
+from benchmark.data.elsewhere import likely_fix
 from benchmark.data.labels import FACTS
 from benchmark.data.samples import MissingError, Reader
 from benchmark.data.show import Row, contact_sheet
@@ -103,7 +104,8 @@ def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
         UserError: ``root`` does not exist or contains no folder with the name of a dataset.
     """
     known = registry.names("dataset")
-    folders = sorted(path.name for path in root.iterdir() if path.is_dir()) if os.path.isdir(root) else []
+    location.require_folder(root)
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir())
     parts: list[tuple[str, Reader, str, int | None]] = []
     for name in folders:
         if name not in known:
@@ -128,6 +130,8 @@ def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
                 parts.append((f"{name} {split}", reader, split, None))
             else:
                 print(f"{name} {split}: skipped: {fault}")
+    if not parts and (fix := likely_fix(root.resolve(), [*known])):
+        raise UserError(f"--data-root {root}: {fix}")
     if not parts:
         raise UserError(f"--data-root {root}: contains no dataset; known dataset folders: {', '.join(known)}")
     return parts
@@ -157,6 +161,8 @@ def get(name: str, data_root: Path, *, accept_licences: bool) -> str:
     """
     wanted = {split.dataset: reader_of(split) for split in protocol.load(name).splits().values()}
     wanted = {dataset: reader for dataset, reader in wanted.items() if not reader.rendered}
+    if os.path.lexists(data_root):
+        location.require_folder(data_root)
     missing = [dataset for dataset in wanted if not os.path.lexists(data_root / dataset)]
     lines = [f"{data_root / dataset}: exists, left as it is" for dataset in wanted if dataset not in missing]
     open_ones = {dataset: each for dataset, each in downloads.listed().items() if dataset in missing}

@@ -1,4 +1,4 @@
-"""Where the folder of a data set is, if it is not where it should be: a level too deep, or under another name."""
+"""Where data sets are, if not where they should be: a level too deep or too high, or under another name."""
 
 from __future__ import annotations
 
@@ -30,6 +30,39 @@ def remedy(paths: Sequence[Path], name: str, home: str, copies: Mapping[str, str
         if os.path.isdir(root / copy):
             return f"{root / copy} exists: {advice}"
     return f"unpack {home} in {root}"
+
+
+def likely_fix(root: Path, names: Sequence[str]) -> str:
+    """Return what is wrong with a data root that lacks folders of data sets, and the likely fix; empty if not known.
+
+    Args:
+        root: an existing folder.
+        names: of the data sets, as their folders must be called.
+    """
+    missing = [name for name in names if not os.path.isdir(root / name)]
+    for name in missing:
+        if os.path.isfile(root / name):
+            return f"{name} is a file; unpack it to a folder {name}/"
+        for below in _folders(root):
+            if below.name.lower() == name:
+                return f"it contains {below.name}/, which must be called {name}/: rename it"
+    if not missing or len(missing) < len(names):  # some are here, so this is the data root
+        return ""
+    if root.name.lower() in missing:
+        name = root.name.lower()
+        rename = "" if name == root.name else f"rename it to {name} and "
+        return f"this is the folder of {name} itself; {rename}give the folder above it: --data-root {root.parent}"
+    for other in (
+        *root.parents[:2],
+        *_folders(root),
+        *(inner for below in _folders(root) for inner in _folders(below)),
+    ):
+        for name in missing:
+            if not os.path.isdir(other / name):
+                continue
+            level = "below" if other in root.parents else "above"
+            return f"this is {level} the folder that contains {name}/; give --data-root {other}"
+    return ""
 
 
 def _places(root: Path, inner: Path) -> Iterator[tuple[Path, str]]:

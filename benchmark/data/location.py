@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from benchmark.common import registry
 from benchmark.common.errors import UserError
+from benchmark.data.elsewhere import likely_fix
 from benchmark.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -72,15 +73,17 @@ def place_for(protocol: Protocol, given: Path | None) -> Path | None:
     """Return the data root for the protocol: the folder ``given``, or None if the protocol needs none.
 
     Raises:
-        UserError: the protocol needs ``--data-root`` and none was given, or it is not a folder; see also
-            :func:`needed`.
+        UserError: the protocol needs ``--data-root`` and none was given; it is not a folder, or evidently a folder
+            above or below the right one; see also :func:`needed`.
     """
+    names = to_download(protocol)
     if given is not None:
-        if not os.path.isdir(given):  # unlike Path.is_dir, does not raise without permission
-            raise UserError(f"--data-root {given}: no such folder, or no permission to read it")
+        require_folder(given)
+        if fix := likely_fix(given.resolve(), names):
+            raise UserError(f"--data-root {given}: {fix}")
         needed(protocol, given)
         return given.resolve()
-    if names := to_download(protocol):
+    if names:
         raise UserError(
             f"protocol {protocol.name} needs --data-root: a folder that contains {_folders(names)}, each as unpacked "
             f"from its download; to see what is missing and where to get it, run: "
@@ -88,6 +91,21 @@ def place_for(protocol: Protocol, given: Path | None) -> Path | None:
         )
     needed(protocol, None)
     return None
+
+
+def require_folder(data_root: Path) -> None:
+    """Check that the data root is a folder.
+
+    Raises:
+        UserError: it is not.
+    """
+    if os.path.isdir(data_root):  # unlike Path.is_dir, does not raise without permission
+        return
+    if os.path.isfile(data_root):
+        raise UserError(
+            f"--data-root {data_root}: a file, not a folder; give the folder that contains one folder per data set"
+        )
+    raise UserError(f"--data-root {data_root}: no such folder, or no permission to read it")
 
 
 def require(protocol: Protocol, place: Path | None) -> None:

@@ -15,7 +15,7 @@ import matplotlib
 from benchmark import __version__
 from benchmark.common import atomic, registry
 from benchmark.common.atomic import writing
-from benchmark.common.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest, spelled
 from benchmark.figures import _style
 from benchmark.figures._figure import Drawing, Figure, NothingToDrawError, Selection
 from benchmark.records import Record, read_all
@@ -57,7 +57,7 @@ def run(request: Request) -> None:
     number, (name, small) = request.name, scale.FIGURES.get(request.name or "", (request.name or "", ()))
     if request.small and (not small or request.protocol):
         raise UserError(f"--scale cpu: only for figures {', '.join(scale.FIGURES)} of the paper, without --protocol")
-    names = sorted(registry.names("figure")) if request.every else [name]
+    names = sorted(registry.names("figure")) if request.every else [spelled(name, registry.names("figure")) or name]
     figures: dict[str, Figure] = {name: registry.find("figure", name) for name in names}
     records = [record for record in _wanted(request) if not request.small or record.protocol in small]
     if not records:
@@ -134,9 +134,10 @@ def _wanted(request: Request) -> list[Record]:
         if wanted is None:
             continue
         known = {str(getattr(record, field)) for record in records}
-        if wanted not in known:
+        name = spelled(wanted, known)
+        if name is None:
             raise UserError(f"{request.records}: no record of {field} {wanted!r}: {nearest(wanted, known)}")
-        records = [record for record in records if getattr(record, field) == wanted]
+        records = [record for record in records if getattr(record, field) == name]
     known = {record.method for record in records}
     for option, named in (("--methods", _asked(request)), ("--reference", [request.reference or ""])):
         for method in filter(None, named):

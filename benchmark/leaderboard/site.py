@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from benchmark import __version__, protocol, report
 from benchmark.common import reading
-from benchmark.common.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest, spelled
 from benchmark.leaderboard.board import Board, build
 from benchmark.leaderboard.rows import place
 from benchmark.records import Record
@@ -66,7 +66,8 @@ def _boards(records: Sequence[Record], only_protocol: str | None, backbone: str 
             groups.setdefault((protocol.load(stated).name, name), [])
     for field, index, wanted in (("protocol", 0, only_protocol), ("backbone", 1, backbone)):
         known = {key[index] for key in groups}
-        if wanted is not None and wanted not in known:
+        name = wanted and spelled(wanted, known)
+        if wanted is not None and name is None:
             raise UserError(f"--{field} {wanted}: no record and no published figure: {nearest(wanted, known)}")
-        groups = defaultdict(list, {key: each for key, each in groups.items() if wanted in (None, key[index])})
+        groups = defaultdict(list, {key: each for key, each in groups.items() if name in (None, key[index])})
     return [build(*key, groups[key]) for key in sorted(groups, key=lambda key: (not groups[key], key))]

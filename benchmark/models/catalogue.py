@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from benchmark.common.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest, spelled
 
 GROUP = "dgss_benchmark.backbones"
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -105,14 +105,16 @@ def backbone_names() -> list[str]:
 
 
 def find_backbone(name: str) -> BackboneSpec:
-    """Return the specification of backbone ``name``.
+    """Return the specification of the backbone called ``name``, whatever the case of its letters.
 
     Raises:
         UserError: unknown name (the nearest is suggested); the entry point is not a :class:`BackboneSpec`.
     """
     known = backbone_names()
-    if name not in known:
+    found = spelled(name, known)
+    if found is None:
         raise UserError(f"unknown backbone {name!r}: {nearest(name, known)}")
+    name = found
     own = own_backbones()
     if name in own:
         return own[name]

@@ -11,6 +11,15 @@ from benchmark.common.errors import nearest
 from benchmark.labelsets import LabelSet
 from benchmark.protocol.schema import ONE, SEVERAL, Split
 
+WANTED = {
+    "int_parsing": "a whole number", "int_type": "a whole number", "int_from_float": "a whole number",
+    "float_parsing": "a number", "float_type": "a number",
+    "bool_parsing": "true or false", "bool_type": "true or false",
+    "string_type": "a text", "list_type": "a list", "tuple_type": "a list", "dict_type": "fields (name: value)",
+    "model_type": "fields (name: value)", "model_attributes_type": "fields (name: value)",
+}  # fmt: skip
+"""What a value must be, by pydantic's name of the error."""
+
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Return a line about the first validation error: the field, what is wrong, and a suggestion for a typo."""
@@ -24,6 +33,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{prefix}{first['ctx']['error']}"
     if first["type"].startswith(("greater_than", "less_than", "finite_number")) and (limits := _limits(model, loc)):
         return f"{where}: must be {limits} (got {str(first['input'])[:60]})"
+    wanted = first["ctx"]["expected"] if first["type"] in ("literal_error", "enum") else WANTED.get(first["type"])
+    if wanted is not None:
+        return f"{prefix}must be {wanted} (got {str(first['input'])[:60]})"
     if first["type"] != "extra_forbidden":
         return f"{prefix}{first['msg']} (got {str(first['input'])[:60]})"
     return f"unknown field {where}: {nearest(str(loc[-1]), _siblings(model, loc))}"

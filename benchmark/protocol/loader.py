@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from benchmark import labelsets
 from benchmark.common import reading, strict_yaml
-from benchmark.common.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest, spelled
 from benchmark.protocol.explain import explain
 from benchmark.protocol.schema import FoundationModel, Protocol
 
@@ -42,23 +42,21 @@ def variants(name: str) -> list[str]:
 def load(name: str, variant: str | None = None) -> Protocol:
     """Load a protocol by name (``streets``, ``streets@quick``, ``streets@tune-short``) or from a YAML file.
 
+    The case of a name's letters does not matter.
+
     Raises:
         UserError: the protocol or variant is unknown, the file is not YAML, or a field is unknown, missing or invalid.
             The message names the file, the field and the nearest valid name. Or a label set's file is bad.
     """
     base, _, suffix = name.partition("@")
     variant = variant or suffix or None
-    own = base.endswith((".yaml", ".yml"))
-    path = Path(base) if own else FOLDER / f"{base}.yaml"
-    if own and not reading.present(path):
-        raise UserError(f"{base}: no such file; give the path of a protocol, or one of: {', '.join(available())}")
-    if not own and not os.path.isfile(path):  # unlike Path.is_file, does not raise on a name that is too long
-        raise UserError(f"unknown protocol {base!r}: {nearest(base, available())} (or give a .yaml file)")
+    path = _path(base)
     content = _yaml(path)
     changes = content.pop("variants", None) or {}
     default = content.pop("default_variant", None)
     variant = variant or default
     known = {str(name): each for name, each in changes.items()} if isinstance(changes, dict) else {}
+    variant = variant and (spelled(str(variant), [*known, *(name + SHORT for name in known)]) or variant)
     whole = str(variant).removesuffix(SHORT)
     short = str(variant) not in known and whole in known
     if variant is not None:
@@ -80,6 +78,26 @@ def load(name: str, variant: str | None = None) -> Protocol:
     except ValidationError as error:
         raise UserError(f"{path.name}: {explain(error, Protocol)}") from None
     return shortened(fixed) if short else fixed
+
+
+def _path(name: str) -> Path:
+    """Return the file of the protocol with this name, or of this path.
+
+    Raises:
+        UserError: there is none; the message suggests the nearest name.
+    """
+    known = available()
+    own = name.lower().endswith((".yaml", ".yml"))
+    if not own and (found := spelled(name, known)) is not None:
+        return FOLDER / f"{found}.yaml"
+    if own and reading.present(Path(name)):
+        return Path(name)
+    if own or os.path.lexists(name) or os.path.basename(name) != name or name.lower().endswith((".json", ".toml")):
+        if os.path.isdir(name):
+            raise UserError(f"--protocol {name}: a folder; give a .yaml file in it, or one of: {', '.join(known)}")
+        fault = "not a .yaml file" if os.path.lexists(name) else "no such file"
+        raise UserError(f"{name}: {fault}; give the path of a protocol, or one of: {', '.join(known)}")
+    raise UserError(f"unknown protocol {name!r}: {nearest(name, known)} (or give a .yaml file)")
 
 
 def shipped(name: str) -> Protocol | None:

@@ -72,6 +72,8 @@ def paths(root: Path) -> Iterator[Path]:
 
 
 def _unlisted(error: OSError) -> None:
+    if isinstance(error, NotADirectoryError):
+        raise UserError(f"--records {error.filename}: a file, not a folder; give the folder of the records") from error
     if not isinstance(error, FileNotFoundError):
         raise UserError(f"{error.filename}: cannot be listed: {error.strerror}; make the folder readable") from error
 
@@ -219,11 +221,15 @@ def find(which: str, records: Path) -> Record:
     if os.path.isfile(which):  # unlike Path.is_file, raises no error for a name that is too long
         return read(Path(which))
     known = {str(path.relative_to(records).with_suffix("")): path for path in paths(records)}
-    found = [name for name in known if f"/{which}/" in f"/{name}/"]
+    found = [name for name in known if f"/{which}/".lower() in f"/{name}/".lower()]
     if len(found) > 1:
         raise UserError(f"{which!r} matches {len(found)} records; give one of: {', '.join(sorted(found))}")
     if not found:
-        raise UserError(f"no record {which!r} in {records}: {nearest(which, known)}")
+        parts = {part for name in known for part in name.split("/")}
+        close = nearest(which, parts if len(known) > 9 else known)
+        raise UserError(
+            f"no record {which!r} in {records}: {close}; for all: python -m benchmark list runs --records {records}"
+        )
     return read(known[found[0]])
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from benchmark.common import atomic
 from benchmark.common.atomic import writing
-from benchmark.common.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest, spelled
+from benchmark.data.location import require_folder
 from benchmark.records import read_all
 from benchmark.report.page import html
 
@@ -25,14 +25,15 @@ def run(records: Path, output: Path, protocol: str | None, backbone: str | None,
     Raises:
         UserError: no such record or folder, records that are not comparable, or a file that cannot be written.
     """
-    if data_root is not None and not os.path.isdir(data_root):
-        raise UserError(f"--data-root {data_root}: no such folder, or no permission to read it")
+    if data_root is not None:
+        require_folder(data_root)
     found = read_all(records)
     for field, wanted in (("protocol", protocol), ("backbone", backbone)):
         known = {str(getattr(record, field)) for record in found}
-        if wanted is not None and wanted not in known:
+        name = wanted and spelled(wanted, known)
+        if wanted is not None and name is None:
             raise UserError(f"{records}: no record of {field} {wanted!r}: {nearest(wanted, known)}")
-        found = [record for record in found if wanted in (None, getattr(record, field))]
+        found = [record for record in found if name in (None, getattr(record, field))]
     page = html(found, output.parent, records, data_root)
     with writing(output, "give another --output"):
         atomic.write_file(output, page.encode())

@@ -13,7 +13,7 @@ import yaml
 
 from benchmark import protocol as protocols
 from benchmark.common import registry
-from benchmark.common.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest, spelled
 from benchmark.models.catalogue import find_backbone
 from benchmark.protocol import UNREADABLE, Protocol
 from benchmark.records import path_of
@@ -156,7 +156,7 @@ def _variants(method: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def parse_methods(text: str) -> list[str]:
-    """Read method names and groups of methods (:data:`GROUPS`), separated by commas.
+    """Read method names and groups of methods (:data:`GROUPS`), separated by commas, whatever the case of the letters.
 
     Raises:
         UserError: an unknown name, or no name at all.
@@ -164,19 +164,30 @@ def parse_methods(text: str) -> list[str]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
         raise UserError("nothing to run: give --all, or --methods with names from: python -m benchmark list methods")
-    single = [name + carried for name in registry.names("method") for carried in ("", PERTURBED)]
-    known = {**{name: (name,) for name in single}, **GROUPS}
+    known = {**{name: (name,) for name in _method_names()}, **GROUPS}
+    found = []
     for word in words:
-        if word not in known:
-            if word == "linear":
+        name = spelled(word, known)
+        if name is None:
+            if word.lower() == "linear":
                 raise UserError(
                     "linear is a decoder, which the protocol chooses, not a method; for a linear probe use "
                     "--protocol streets@linear --methods freeze (or camvid@linear, gtav-to-cbm@linear)"
                 )
+            if word.lower() == "all":
+                raise UserError("unknown method 'all': for all methods, give --all instead of --methods")
+            if len(parts := re.findall(r"[^\s;:/]+", word)) > 1:
+                raise UserError(f"--methods {text}: separate the names by commas: {','.join(parts)}")
             # Suggest perturbed names only for a word with a suffix.
             plain = {name for name in known if PERTURBED not in name or "+" in word}
             raise UserError(f"unknown method {word!r}: {nearest(word, plain)}")
-    return [name for word in words for name in known[word]]
+        found += known[name]
+    return found
+
+
+def _method_names() -> list[str]:
+    """Return the registered names, and those with feature perturbation."""
+    return [name + carried for name in registry.names("method") for carried in ("", PERTURBED)]
 
 
 def parse_given(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -193,6 +204,7 @@ def parse_given(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
         method, dot, setting = name.partition(".")
         if not (equals and dot and method and setting and value):
             raise UserError(f"--set {text}: must read METHOD.SETTING=VALUE, such as lora.rank=4")
+        method = spelled(method, _method_names()) or method
         values[method, setting] = Either((*values.get((method, setting), ()), _value(value)))
     given: dict[str, dict[str, Any]] = {}
     for (method, setting), each in values.items():
@@ -210,7 +222,7 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
         if match is None:
-            raise UserError(f"--seeds {text}: must be numbers such as 0, 0,1,2 or 0-4")
+            raise UserError(f"--seeds {text}: must be a number (0), numbers (0,1,2) or a range (0-4)")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first > 999:
             raise UserError(f"--seeds {part}: a range runs upwards, over at most 1000 seeds")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from rich.console import Console
 from benchmark import tables
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
+from benchmark.common.signals import sigterm_interrupts
 from benchmark.data.location import make_ready, place_for, require
 from benchmark.evaluation import detectron
 from benchmark.records import read
@@ -145,10 +144,10 @@ def run_pending(
         return []
     first = pending[0]
     require(first.spec.protocol, first.data_root)
-    with _one_rank_per_machine_first():
+    with sigterm_interrupts(), _one_rank_per_machine_first():
         first.spec.read_pretrained()  # downloads once, and refuses bad weights before data are rendered or read
         make_ready(first.spec.protocol, first.data_root, console)
-    with _sigterm_interrupts():
+    with sigterm_interrupts():
         if launch is not None:
             return launch(pending, console)
         with Display(len(pending), console) as display:
@@ -256,23 +255,6 @@ def _one_rank_per_machine_first() -> AbstractContextManager[None]:
     from accelerate import PartialState
 
     return PartialState(cpu=not torch.cuda.is_available()).local_main_process_first()
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM interrupt the block as Ctrl-C does; only the main thread of a process can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _workers(threads: int) -> int:

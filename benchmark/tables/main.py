@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from benchmark.common import registry
-from benchmark.common.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest, spelled
 from benchmark.records import SOURCE, Record
 from benchmark.records.naming import base
 from benchmark.tables import checkpoints, executed, notes
@@ -101,11 +101,11 @@ def shown(
 def _only(records: list[Record], field: str, wanted: str | None) -> list[Record]:
     if wanted is None or not records:
         return records
-    chosen = [record for record in records if getattr(record, field) == wanted]
-    if not chosen:
-        known = {str(getattr(record, field)) for record in records}
+    known = {str(getattr(record, field)) for record in records}
+    name = spelled(wanted, known)
+    if name is None:
         raise UserError(f"no record of {field} {wanted!r}: {nearest(wanted, known)}")
-    return chosen
+    return [record for record in records if getattr(record, field) == name]
 
 
 def _table(records: Sequence[Record], published: Lookup) -> Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from benchmark import protocol as protocols
-from benchmark.common.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest, spelled
 from benchmark.protocol import Protocol
 from benchmark.records import Record
 from benchmark.tables import notes
@@ -92,12 +92,13 @@ def _elsewhere(layout: Layout, fixed: Protocol, records: Sequence[Record]) -> La
     return replace(layout, columns=(*columns, papers.Column("Avg.", AVERAGE)), groups=tuple(groups))
 
 
-def _only(layout: Layout, backbone: str) -> Layout:
+def _only(layout: Layout, wanted: str) -> Layout:
+    known = {*(each.backbone for each in layout.columns), *(each.backbone for each in layout.groups)} - {""}
+    backbone = spelled(wanted, known)
     columns = tuple(column for column in layout.columns if column.backbone in ("", backbone))
     groups = tuple(group for group in layout.groups if group.backbone in ("", backbone))
-    if not columns or not groups:
-        known = {*(each.backbone for each in layout.columns), *(each.backbone for each in layout.groups)} - {""}
-        raise UserError(f"Table {layout.number} has no backbone {backbone!r}: {nearest(backbone, known)}")
+    if backbone is None or not columns or not groups:
+        raise UserError(f"Table {layout.number} has no backbone {wanted!r}: {nearest(wanted, known)}")
     return replace(layout, columns=columns, groups=groups)
 
 

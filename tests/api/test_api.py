@@ -20,7 +20,7 @@ from PIL import Image
 
 import benchmark
 from benchmark.artifacts.predictions import examples
-from benchmark.runs import sweep
+from benchmark.common import signals
 from tests.api.conftest import BLOCKS, execute
 from tests.cli.test_cli import ROOT, call
 
@@ -101,7 +101,7 @@ def test_an_unfinished_run_raises_and_keeps_the_records_of_the_others(
 
 
 def test_mistakes_are_exceptions_with_the_line_of_the_command() -> None:
-    with pytest.raises(benchmark.UserError, match="--seeds x: must be numbers"):
+    with pytest.raises(benchmark.UserError, match="--seeds x: must be a number"):
         benchmark.run("streets", "all", "x")
     with pytest.raises(benchmark.UserError, match="method 'lora': rank"):
         benchmark.run("streets", ["lora"], settings={"lora": {"rank": -1}}, progress=False, records="nowhere")
@@ -127,12 +127,12 @@ def test_processes_start_without_the_script_that_starts_them(tmp_path: Path) -> 
 
 def test_the_callers_handler_of_sigterm_comes_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with sweep._sigterm_interrupts():
-        assert signal.getsignal(signal.SIGTERM) is sweep._interrupt
+    with signals.sigterm_interrupts():
+        assert signal.getsignal(signal.SIGTERM) is signals._interrupt
         inside: list[object] = []
 
         def elsewhere() -> None:
-            with sweep._sigterm_interrupts():  # only the main thread may set handlers
+            with signals.sigterm_interrupts():  # only the main thread may set handlers
                 inside.append(None)
 
         thread = threading.Thread(target=elsewhere)

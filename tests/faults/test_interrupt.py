@@ -108,17 +108,19 @@ def test_the_first_interrupt_ends_a_run_that_is_still_loading(tmp_path: Path, wa
 
 
 @pytest.mark.slow
-def test_the_first_interrupt_ends_rendering(tmp_path: Path, warm: Warm) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_interrupt_ends_rendering(number: signal.Signals, tmp_path: Path, warm: Warm) -> None:
+    """A command that ended without stopping its workers would leave semaphores, of which Python warns."""
     output, folder = tmp_path / "output", tmp_path / "streets"
     pid = warm.start(["data", "render", "--output", folder], output)
     deadline = time.monotonic() + 120
     while not any(tmp_path.rglob("*.png")):
         assert time.monotonic() < deadline, output.read_text()
         time.sleep(0.05)
-    os.killpg(pid, signal.SIGINT)
+    (os.kill if number == signal.SIGTERM else os.killpg)(pid, number)
     assert warm.wait(pid) == 130
-    assert output.read_text().splitlines() == ["interrupted"]
     assert all_ended(pid)
+    assert output.read_text().splitlines() == ["interrupted"]
 
 
 def test_every_rank_ends_at_the_second_interrupt() -> None:
