@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from benchmark.runs.events import Ended, Evaluating, Event, Loading, Locked, Note, Queued, Step, Training
 from benchmark.runs.job import Job
@@ -25,9 +26,14 @@ class Display:
 
     def __init__(self, total: int, console: Console) -> None:
         self.total, self.done, self.console = total, 0, console
+        # What is long shares the room that the count and the time leave, so that a narrow terminal keeps those.
+        name, bar, note = (Column(ratio=ratio, no_wrap=True, overflow="ellipsis") for ratio in (3, 2, 3))
         self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal, expand=True,
+            TextColumn("{task.description}", table_column=name), BarColumn(None, table_column=bar),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[note]}", table_column=note),
+            console=console, disable=not console.is_terminal, expand=True,
         )  # fmt: skip
         self.tasks: dict[Job, TaskID] = {}
         self.logged: dict[Job, float] = {}
@@ -46,7 +52,8 @@ class Display:
     def show(self, job: Job, event: Event) -> None:
         """Show one event of a job."""
         if job not in self.tasks:
-            self.tasks[job] = self.bars.add_task(escape(job.spec.title), total=None, note="")
+            name = f"{job.spec.method_name} seed {job.spec.seed}"  # the runs differ in nothing else
+            self.tasks[job] = self.bars.add_task(escape(name), total=None, note="")
         task = self.tasks[job]
         match event:
             case Note(text):
@@ -58,10 +65,12 @@ class Display:
                 text = " ".join(f"{name} {value:.3f}" for name, value in losses.items()) or "estimating"
                 self.bars.update(task, completed=step, total=total, note=text)
                 self._log(job, f"{step}/{total} {text}{self._remaining(job, step, total)}")
-            case Ended(state, text):
+            case Ended(state, text, average):
                 self.done += 1
                 self.bars.remove_task(task)
-                self._line(f"[{self.done}/{self.total}] {job.spec.title} {state}{f': {text}' if text else ''}")
+                score = "" if average is None else f"mIoU {100 * average:.1f}"
+                facts = ", ".join(filter(None, [score, text]))
+                self._line(f"[{self.done}/{self.total}] {job.spec.title} {state}{f': {facts}' if facts else ''}")
             case _:
                 if stage := _stage(event):
                     self.bars.update(task, note=escape(stage))

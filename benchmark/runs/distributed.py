@@ -99,7 +99,7 @@ def _execute(job: Job, before: Stamp, listener: Listener, stop: _StopRequest, wa
             return decision if not isinstance(decision, _Execute) else agreed
         try:
             record = execute(job, report)
-            return Ended(record.state, record.error or "")
+            return Ended.of(record)
         except LostWorkerError as error:
             return Ended("crashed", str(error))
         except RuntimeError as error:
@@ -117,7 +117,7 @@ def _decide(job: Job, before: Stamp, watch: lock.Watch, held: ExitStack) -> tupl
     except lock.LockedError as error:
         return Locked(str(error)), None
     if (record := written_since(job, before)) is not None:
-        return Ended(record.state, record.error or ELSEWHERE), None
+        return Ended.of(record, ELSEWHERE), None
     return _Execute(), run_lock
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
+    from benchmark.records import Record
     from benchmark.runs.job import Job
 
 State = Literal["finished", "failed", "refused", "crashed", "interrupted"]
@@ -95,10 +96,17 @@ class Ended:
     Attributes:
         state: how.
         text: one line about it; may be empty.
+        average: mean mIoU over the targets (fraction), of a finished run where it is known.
     """
 
     state: State
     text: str = ""
+    average: float | None = None
+
+    @classmethod
+    def of(cls, record: Record, text: str = "") -> Ended:
+        """Return the end that a run's record states, with ``text`` unless the record says why the run failed."""
+        return cls(record.state, record.error or text, record.average)
 
 
 Event = Loading | Training | Evaluating | Queued | Note | Step | ImageEvaluated | Locked | Ended

@@ -204,7 +204,7 @@ class _Pool:
 
     def _start(self, job: Job) -> None:
         if (record := written_since(job, self.before[job])) is not None:
-            self._ended(job, Ended(record.state, record.error or ELSEWHERE))
+            self._ended(job, Ended.of(record, ELSEWHERE))
         elif (owner := self.watch.owner(job.record)) is not None:
             self._skip(job, str(owner))
         else:
@@ -312,7 +312,7 @@ def _work(job: Job, before: Stamp, pipe: Connection) -> None:
 
     try:
         record, ours = run_locked(job, before, notify)
-        pipe.send(Ended(record.state, record.error or ("" if ours else ELSEWHERE)))
+        pipe.send(Ended.of(record, "" if ours else ELSEWHERE))
     except lock.LockedError as error:
         pipe.send(Locked(str(error)))
     except LostWorkerError as error:

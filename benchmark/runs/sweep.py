@@ -157,17 +157,21 @@ def run_pending(
 
 
 def report_unfinished(outcomes: list[pool.Outcome], console: Console) -> None:
-    """Print which runs did not finish, and why.
+    """Print which runs did not finish; why is printed as each one ends.
 
     Raises:
         SystemExit: code 2 if one was refused, 1 if one ended in another way.
     """
     unfinished = [outcome for outcome in outcomes if outcome.state != "finished"]
-    if any(outcome.state == "crashed" for outcome in unfinished):
-        console.quiet = False  # the rank that usually prints may be gone
-    for outcome in unfinished:
-        console.print(f"{outcome.state}: {outcome.job.spec.title}: {outcome.text}", markup=False, soft_wrap=True)
+    # The rank that prints may be gone; the others, which have printed nothing yet, then say why.
+    lost = console.quiet and any(outcome.state == "crashed" for outcome in unfinished)
+    console.quiet = console.quiet and not lost
     if unfinished:
+        names = "; ".join(
+            f"{each.job.spec.title} ({each.state}{f': {each.text}' if lost else ''})" for each in unfinished
+        )
+        why = "" if lost else "; the lines above say why"
+        console.print(f"not finished: {names}{why}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2 if any(outcome.state == "refused" for outcome in unfinished) else 1)
 
 

@@ -42,7 +42,8 @@ def sweep(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -
 
 def finished_by(output: Path) -> list[str]:
     """Return the method and seed of the runs that a sweep itself finished, according to its output."""
-    return re.findall(r"^\[\d+/\d+\] tiny vit-tiny-random (\S+ seed \d+) finished$", output.read_text(), re.MULTILINE)
+    line = r"^\[\d+/\d+\] tiny vit-tiny-random (\S+ seed \d+) finished: mIoU \d+\.\d$"
+    return re.findall(line, output.read_text(), re.MULTILINE)
 
 
 def files(folder: Path) -> set[str]:

@@ -41,7 +41,7 @@ def test_a_killed_run_is_reported_the_sweep_continues_and_the_run_resumes(
     os.kill(worker, signal.SIGKILL)
     assert warm.wait(pid) == 1
     assert sorted(finished_by(output)) == ["freeze seed 0", "layernorm seed 0"]
-    assert re.search(r"full seed 0: .*killed.*memory.*resume", one_line(output, "crashed"))
+    assert re.search(r"full seed 0 crashed: .*killed.*memory.*resume", one_line(output, "crashed"))
     assert "2 of 3 records" in output.read_text()
     assert warm.wait(warm.start(sweep("runs", "full,freeze,layernorm"), output)) == 0
     assert "2 of 3 runs" in output.read_text()
@@ -57,7 +57,7 @@ def test_a_diverging_run_is_recorded_the_sweep_continues_and_its_table_cells_are
     output = tmp_path / "output"
     assert warm.wait(warm.start(sweep("runs", "lora,freeze", "--seeds", "0,1"), output, DIVERGE)) == 1
     assert sorted(finished_by(output)) == ["freeze seed 0", "freeze seed 1"]
-    assert output.read_text().count("\nfailed: ") == 2
+    assert output.read_text().count(" failed: ") == 2
     for seed in (0, 1):
         record = read(tmp_path / "runs" / FOLDER / "lora" / f"seed{seed}.json")
         assert record.state == "failed"
@@ -66,7 +66,7 @@ def test_a_diverging_run_is_recorded_the_sweep_continues_and_its_table_cells_are
         assert (step, good["extra"]) == (9, 0.25)
         assert record.error is not None
         assert re.search(rf"\bnan\b.* iteration 10 \(phase .*\b{re.escape(f'{total:.4g}')}$", record.error)
-        assert f"lora seed {seed}: {record.error}" in output.read_text()
+        assert f"lora seed {seed} failed: {record.error}" in output.read_text()
         assert [row.iteration for row in record.evaluations] == [6]
         assert not list((tmp_path / "runs").rglob("*.checkpoint"))
     (row,) = [line for line in output.read_text().splitlines() if line.startswith("| LoRA")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from submitit.core.utils import FailedJobError
 from benchmark.common import reading
 from benchmark.common.errors import UserError
 from benchmark.data.samples import MissingError
+from benchmark.records import read
 from benchmark.runs.display import Display
 from benchmark.runs.events import Ended, Event, Queued, State, from_json
 from benchmark.runs.job import Job
@@ -135,7 +137,7 @@ def follow(submitted: Submitted, states: Callable[[], Mapping[str, str]], consol
                 late = now - lived[job] > LATE_SECONDS
                 if written or late:
                     del running[job]
-                    ended = _ending(each, written, state)
+                    ended = _scored(job, _ending(each, written, state))
                     outcomes.append(Outcome(job, ended.state, ended.text))
                     display.show(job, ended)
             time.sleep(POLL_SECONDS if running else 0)
@@ -154,6 +156,14 @@ def _ending(submitted: submitit.Job[None], written: bool, state: str | None) -> 
     line = last.strip().splitlines()[-1]
     kind, _, text = line.partition(": ")
     return Ended(STATES[kind], text) if kind in STATES else Ended("crashed", f"{line}; {where}")
+
+
+def _scored(job: Job, ended: Ended) -> Ended:
+    """Add the mIoU of the record to the end of a finished run."""
+    with suppress(UserError):  # a record that cannot be read is reported where it is used
+        if ended.state == "finished":
+            return Ended.of(read(job.record, verify=False))
+    return ended
 
 
 def _events(path: Path) -> Iterator[list[Event]]:

@@ -84,7 +84,7 @@ class Run:
                 stop.check(event)
 
             record = _run_until_done(self.job, self.before, notify, stop)
-            display.show(self.job, Ended(record.state, record.error or ""))
+            display.show(self.job, Ended.of(record))
         if record.state != "finished":
             raise FailedRunError(record.error)
 
