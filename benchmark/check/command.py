@@ -24,6 +24,7 @@ from benchmark.data.location import place_for
 from benchmark.records import Record, read, read_all
 from benchmark.runs import request, sweep
 from benchmark.runs.job import Job
+from benchmark.tables import terminal
 from benchmark.tables.layout import Cell, Column, Row, Table
 from benchmark.training.runtime import RuntimeOptions
 
@@ -58,7 +59,7 @@ def run(
         now = _here(planned, workers, console)
         before = _there(against, name, data_root, planned, folder, workers) if against else chance.runs
         found = compare(chance, before, now)
-    print(tables.markdown(table(found, fixed.name, before, now)))
+    terminal.show([table(found, fixed.name, before, now)])
     _end(found, miou_only, console)
 
 
@@ -83,7 +84,7 @@ def table(found: Comparison, name: str, before: Runs, now: Runs) -> Table:
     return Table(
         f"check/{name}",
         f"Protocol {name}: mIoU in %, mean over seeds {', '.join(map(str, seeds))}, before ({old}) and now ({new}).",
-        (*(Column(head, 2) for head in heads), Column("Verdict", 0)),
+        (*(Column(head, 2) for head in heads), Column("Verdict", 0, spare=0)),
         tuple(rows),
         notes,
     )

@@ -84,8 +84,9 @@ def table(
         ),
     ] = Scale.full,
     output_format: Annotated[
-        options.Format, typer.Option("--format", case_sensitive=False, help="Table format.")
-    ] = options.Format.latex,
+        Optional[options.Format],
+        typer.Option("--format", case_sensitive=False, help="Table format; default: LaTeX, or text on a terminal."),
+    ] = None,
     output: Annotated[Optional[Path], typer.Option(help="Write to this file instead of printing.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse runs of different package versions, machines or commits.")
@@ -97,8 +98,8 @@ def table(
 
     rows = request.parse_methods(methods) if methods else []
     tablecommand.run(
-        records, which.value, output_format.value, output, name=protocol, backbone=backbone, methods=rows,
-        published=published, scale=scale.value, strict=strict,
+        records, which.value, None if output_format is None else output_format.value, output,
+        name=protocol, backbone=backbone, methods=rows, published=published, scale=scale.value, strict=strict,
     )  # fmt: skip
 
 
@@ -174,16 +175,21 @@ def params(
     ] = None,
     methods: Annotated[str, typer.Option("--methods", "-m", help="Methods; default: all except ablations.")] = "",
     output_format: Annotated[
-        options.Format, typer.Option("--format", case_sensitive=False, help="Table format.")
-    ] = options.Format.markdown,
+        Optional[options.Format],
+        typer.Option("--format", case_sensitive=False, help="Table format; default: markdown, or text on a terminal."),
+    ] = None,
 ) -> None:
     """Count each method's trainable parameters on the real backbones (needs no weights), beside published numbers."""
     from benchmark import parameters
     from benchmark.runs import request
     from benchmark.tables import command as tablecommand
+    from benchmark.tables import terminal
 
     columns = [name.strip() for text in backbone or () for name in text.split(",") if name.strip()]
     made = parameters.build(columns, request.parse_methods(methods) if methods else ())
+    if output_format is None:
+        terminal.show([made], tablecommand.MORE)
+        return
     typer.echo(tablecommand.FORMATS[output_format.value]([made]))
 
 

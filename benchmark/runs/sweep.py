@@ -24,6 +24,7 @@ from benchmark.runs.display import Display
 from benchmark.runs.job import Job
 from benchmark.runs.pending import find_pending
 from benchmark.runs.request import Selection
+from benchmark.tables import terminal
 from benchmark.training.runtime import RuntimeOptions
 
 BYTES_PER_RUN = 1.5e9
@@ -278,8 +279,7 @@ def _print_table(jobs: list[Job], console: Console, seconds: float) -> None:
     records = [read(job.record) for job in jobs if job.record.exists()]
     if not records:
         return
-    for table in tables.build(records, methods={job.spec.method for job in jobs}):
-        print(tables.markdown(table))
+    terminal.show(tables.build(records, methods={job.spec.method for job in jobs}))
     first = jobs[0]
     console.print(
         f"{len(records)} of {len(jobs)} records in {first.record.parent.parent} ({seconds:.0f} s); as LaTeX: "

@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from benchmark import protocol, tables
+from benchmark import protocol
 from benchmark.common import registry
 from benchmark.common.errors import UserError
 from benchmark.data.location import place_for
@@ -37,6 +37,7 @@ from benchmark.runs.job import Job
 from benchmark.runs.pending import find_pending
 from benchmark.runs.pool import Outcome
 from benchmark.runs.spec import Given
+from benchmark.tables import terminal
 
 VARIANT = "tune"
 SEED = 1000  # far from the seeds that results are reported for
@@ -196,9 +197,7 @@ def complete(fixed: Protocol, wanted: Rates) -> Found:
 def _print(coarse: Sequence[Record], full: Sequence[Record]) -> None:
     """Print the table of either length, then the rates and the flat curves as YAML."""
     flat = trials.flat_curves(full)
-    print(tables.markdown(trials.table(coarse)))
-    if full:
-        print(tables.markdown(trials.table(full, flat)))
+    terminal.show([trials.table(coarse), *([trials.table(full, flat)] if full else [])])
     found = {"searched": {coarse[0].backbone: trials.choose(full)}, "flat": flat}
     print(yaml.safe_dump(found, sort_keys=False).rstrip())
 

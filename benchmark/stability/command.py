@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark import protocol, tables
+from benchmark import protocol
 from benchmark.common.atomic import write_file, writing
 from benchmark.common.errors import UserError
 from benchmark.data.location import make_ready, place_for, require
@@ -20,6 +20,7 @@ from benchmark.runs.job import Job
 from benchmark.runs.sweep import check_writable
 from benchmark.stability import table
 from benchmark.stability.record import Stability, place_of, read, write
+from benchmark.tables import terminal
 from benchmark.training.runtime import RuntimeOptions
 
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -112,8 +113,7 @@ def _close(records: list[Stability], folder: Path, console: Console) -> None:
     """Print the table, and draw the figure of the same seeds."""
     from benchmark.stability.figure import draw
 
-    for made in filter(None, (table.build(records), table.of_targets(records))):
-        print(tables.markdown(made))
+    terminal.show([made for made in (table.build(records), table.of_targets(records)) if made is not None])
     for ending, content in draw(records).items():
         path = folder / f"{FIGURE}{ending}"
         with writing(path):

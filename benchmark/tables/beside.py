@@ -46,7 +46,7 @@ def _aside(table: Table, filled: set[int]) -> Table:
     for place, column in enumerate(table.columns):
         columns.append(column)
         if place in filled:
-            columns += [Column("publ.", column.decimals), Column("Δ", column.decimals)]
+            columns += [replace(column, head="publ."), replace(column, head="Δ")]
     rows = []
     for row in table.rows:
         cells: list[Cell] = []

@@ -9,8 +9,9 @@ from benchmark import protocol, tables
 from benchmark.common import atomic
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
+from benchmark.common.terminal import width
 from benchmark.records import Record, read_all
-from benchmark.tables import Table, agreement, executed, factors, paper
+from benchmark.tables import Table, agreement, executed, factors, paper, terminal
 from benchmark.tables import published as papers
 from benchmark.tables import scale as scales
 from benchmark.tables.beside import nothing
@@ -25,10 +26,13 @@ FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
 }
 
 
+MORE = "--format markdown, csv, html or latex prints all columns"
+
+
 def run(
     records: Path,
     which: str,
-    output_format: str,
+    output_format: str | None,
     output: Path | None,
     *,
     name: str | None,
@@ -43,7 +47,7 @@ def run(
     Args:
         records: the records folder.
         which: ``main``, ``factors``, ``agreement``, or the number of one of the paper's tables.
-        output_format: a key of :data:`FORMATS`.
+        output_format: a key of :data:`FORMATS`; None for LaTeX or, on a terminal, text that fits it.
         output: file to write; None prints the table.
         name: name of the protocol to show; None for all.
         backbone: the backbone to show; None for all.
@@ -59,7 +63,10 @@ def run(
         read_all(records, checkpoints=which == MAIN), which,
         name=name, backbone=backbone, methods=methods, published=published, scale=scale, strict=strict,
     )  # fmt: skip
-    text = FORMATS[output_format](made)
+    if output_format is None and output is None and width() is not None:
+        terminal.show(made, MORE)
+        return
+    text = FORMATS[output_format or "latex"](made)
     if output is None:
         print(text, end="" if output_format == "csv" else "\n")
         return

@@ -65,7 +65,7 @@ def _table(records: Sequence[Record], reference: str) -> Table:
             cells = [_cell(seeds, runs.finished[reference], [places], resamples) for places in found.values()]
             cells.append(_cell(seeds, runs.finished[reference], list(found.values()), resamples))
             rows.append(Row(method, runs.label(method), tuple(cells)))
-    columns = [*(Column(notes.spelling(factor), 1) for factor in found), Column("All", 1)]
+    columns = [*(Column(notes.spelling(factor), 1) for factor in found), Column("All", 1, spare=0)]
     first = runs.all[0]
     return Table(
         f"{first.protocol}/{first.backbone}/factors",

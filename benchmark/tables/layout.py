@@ -9,10 +9,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading and the number of decimals of its numbers."""
+    """A column.
+
+    Attributes:
+        head: its heading.
+        decimals: of its numbers.
+        spare: which columns a narrow terminal leaves out first: those with the highest number, of equals the last;
+            those with 0 never.
+    """
 
     head: str
     decimals: int
+    spare: int = 1
 
 
 @dataclass(frozen=True)

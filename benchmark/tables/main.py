@@ -121,13 +121,14 @@ def _table(records: Sequence[Record], published: Lookup) -> Table:
     places = {index: each for index, each in enumerate(domains.values(), start=1)}
     rows, marks = mark(rows, runs.finished, places, Resamples())
     rows += checkpoints.rows(released, domains)
-    heads = ["Source", *map(notes.spelling, runs.targets), "Avg."]
     columns = [
-        Column("Trainable (M)", decimals([row.cells[0] for row in rows])),
-        *(Column(head, 1) for head in heads),
-        Column("Oracle gap", 1),
-        Column("CPU-s", 0 if all((row.cells[-2].mean or 100) >= 100 for row in rows) else 1),
-        Column("n", 0),
+        Column("Trainable (M)", decimals([row.cells[0] for row in rows]), spare=4),
+        Column("Source", 1, spare=3),
+        *(Column(notes.spelling(name), 1) for name in runs.targets),
+        Column("Avg.", 1, spare=0),
+        Column("Oracle gap", 1, spare=6),
+        Column("CPU-s", 0 if all((row.cells[-2].mean or 100) >= 100 for row in rows) else 1, spare=5),
+        Column("n", 0, spare=2),
     ]
     return Table(
         f"{runs.all[0].protocol}/{runs.all[0].backbone}",

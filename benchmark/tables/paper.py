@@ -118,8 +118,11 @@ class _Made:
     def table(self) -> Table:
         """Build the table."""
         rows = [row for group in self.layout.groups for row in self._rows(group)]
-        first = [Column("Trainable (M)", decimals([row.cells[0] for row in rows]))] if self.layout.trained else []
-        columns = (*first, *(Column(column.head, 1) for column in self.layout.columns), Column("n", 0))
+        first = (
+            [Column("Trainable (M)", decimals([row.cells[0] for row in rows]), spare=3)] if self.layout.trained else []
+        )
+        scored = (Column(column.head, 1, spare=int(column.scored != AVERAGE)) for column in self.layout.columns)
+        columns = (*first, *scored, Column("n", 0, spare=2))
         name = "/".join([f"table{self.layout.number}", *(each.name for each in self._protocols())])
         return Table(name, self._caption(), columns, tuple(rows), tuple(self._notes()))
 

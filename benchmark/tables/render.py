@@ -103,6 +103,16 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>|~#&])", r"\\\1", " ".join(text.split()))
 
 
+def printed(cell: Cell, column: Column, best: str, second: str, spread: str) -> str:
+    """Return a cell's number and spread in the given formats, each of which takes one number."""
+    if cell.mean is None:
+        return ""
+    number: Callable[[float], str] = f"{{:.{column.decimals}f}}".format
+    mean = number(cell.mean)
+    mean = best % mean if cell.best else second % mean if cell.second else mean
+    return mean + ("" if cell.spread is None else spread % number(cell.spread)) + cell.aside
+
+
 def _latex_sign(sign: str) -> str:
     if " " <= sign <= "~":
         return sign
@@ -120,17 +130,8 @@ def _latex_sign(sign: str) -> str:
 
 
 def _latex_cell(cell: Cell, column: Column) -> str:
-    return escape_latex(cell.text) or _cell(cell, column, r"\textbf{%s}", r"\underline{%s}", r"{\scriptsize$\pm$%s}")
+    return escape_latex(cell.text) or printed(cell, column, r"\textbf{%s}", r"\underline{%s}", r"{\scriptsize$\pm$%s}")
 
 
 def _markdown_cell(cell: Cell, column: Column) -> str:
-    return escape_markdown(cell.text) or _cell(cell, column, "**%s**", "*%s*", " ± %s")
-
-
-def _cell(cell: Cell, column: Column, best: str, second: str, spread: str) -> str:
-    if cell.mean is None:
-        return ""
-    number: Callable[[float], str] = f"{{:.{column.decimals}f}}".format
-    mean = number(cell.mean)
-    mean = best % mean if cell.best else second % mean if cell.second else mean
-    return mean + ("" if cell.spread is None else spread % number(cell.spread)) + cell.aside
+    return escape_markdown(cell.text) or printed(cell, column, "**%s**", "*%s*", " ± %s")
