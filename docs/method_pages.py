@@ -61,12 +61,12 @@ def details(kind: type[Method]) -> list[str]:
     folder = Path(inspect.getfile(kind)).parent
     if folder.parent != registry.ROOT / "methods" or folder.name == "ablations":
         return []
-    parts = []
+    parts = ["## How it works"]
     for path in sorted(folder.glob("*.py"), key=lambda path: path.stem != "method"):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         title, _, rest = text.partition("\n\n")
         if rest and path.stem != "__init__":
-            parts += [f"## {plain(title).rstrip('.')}", plain(rest)]
+            parts += [f"### {plain(title).rstrip('.')}", plain(rest)]
     return parts
 
 

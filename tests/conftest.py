@@ -18,7 +18,8 @@ SLOW = ("baselines", "benchmarks", "methods", "models", "pretrain", "released", 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of these folders as slow."""
+    """Mark the tests of these folders as slow, and run the longest test first, beside the others."""
+    items.sort(key=lambda item: item.path.name != "test_types.py")
     root = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(root) and item.path.relative_to(root).parts[0] in SLOW:

@@ -31,7 +31,7 @@ def test_a_page_states_source_code_and_every_setting(name: str) -> None:
 def test_fishertune_explains_its_parts() -> None:
     text = method_pages.page("fishertune")
     assert "F_n = 1/N" in text
-    assert "\n## Variational estimate" in text
+    assert "\n### Variational estimate" in text
 
 
 def test_the_index_links_every_method_once() -> None:
