@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -276,6 +277,33 @@ def context() -> BaseContext:
         context.set_forkserver_preload(PRELOAD)
         return context
     return multiprocessing.get_context("spawn")
+
+
+def start_server(threads: int) -> None:
+    """Start the process that imports the libraries for all runs, where there is one; it does not wait for the imports.
+
+    Args:
+        threads: of each run; libraries read it when they are imported.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if context().get_start_method() == "forkserver":
+        from multiprocessing.forkserver import ensure_running
+
+        with _without_main(), _ignored_by_children(signal.SIGINT):
+            ensure_running()
+
+
+@contextmanager
+def _ignored_by_children(number: signal.Signals) -> Iterator[None]:
+    """Let processes that start in the block ignore a signal: a terminal sends Ctrl-C to them while they import, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before if before is not None else signal.SIG_DFL)
 
 
 @contextmanager

@@ -140,6 +140,8 @@ def run_pending(
         pool.tidy(job)
     if len(pending) < len(jobs):
         console.print(f"{len(jobs) - len(pending)} of {len(jobs)} runs are finished already", highlight=False)
+    if pending and launch is None and not _several_ranks():
+        pool.start_server(pending[0].runtime.threads)  # its imports and the checks take seconds: side by side
     pending = _check(pending, skip_unserved, console)
     if not pending:
         return []

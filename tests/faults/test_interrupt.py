@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +17,7 @@ import torch
 
 from benchmark.runs.distributed import AGAIN_SECONDS, _StopRequest
 from tests.faults.conftest import Sweep, files
-from tests.warm import Warm, until
+from tests.warm import ROOT, Warm, until
 
 SECONDS = 2.0
 HANG = """
@@ -135,3 +137,26 @@ def test_every_rank_ends_at_the_second_interrupt() -> None:
                 signal.raise_signal(signal.SIGTERM)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+
+
+SERVER = """
+from multiprocessing.forkserver import _forkserver
+from benchmark.runs import pool
+pool.start_server(3)
+print(_forkserver._forkserver_pid, flush=True)
+input()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads from /proc which signals a process ignores")
+def test_the_process_that_imports_libraries_ignores_interrupts() -> None:
+    """A terminal sends Ctrl-C to it as well; a traceback out of its imports would follow."""
+    words = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(words, cwd=ROOT, stdin=-1, stdout=-1, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        server = psutil.Process(int(parent.stdout.readline()))
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        (ignored,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn"))
+        assert ignored & 1 << signal.SIGINT - 1
+        assert server.environ()["OMP_NUM_THREADS"] == "3"
+        os.killpg(parent.pid, signal.SIGKILL)
