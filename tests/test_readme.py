@@ -76,9 +76,10 @@ def test_the_tables_match_the_records(name: str, shown: str) -> None:
 
 def test_the_figure_matches_the_records(tmp_path: Path) -> None:
     (shown,) = (ROOT / place for place in re.findall(r"!\[.*?\]\((results/figures/\S+\.png)\)", README))
-    command = ["figure", shown.stem, "--records", "results", "--protocol", shown.parts[-3], "--out"]
-    assert f"python -m benchmark {' '.join(command)} results/figures" in README
-    assert call(*command, str(tmp_path)).returncode == 0
+    (line,) = re.findall(r"\(`python -m benchmark (figure [^`]*)`\)", README)
+    command = line.replace("results/figures", str(tmp_path)).split()
+    assert command[1:6] == [shown.stem, "--records", "results", "--protocol", shown.parts[-3]]
+    assert call(*command).returncode == 0
     drawn = tmp_path / shown.relative_to(ROOT / "results" / "figures")
     assert shown.with_suffix(".txt").read_text() == drawn.with_suffix(".txt").read_text()
     by = [Image.open(path).info["Software"] for path in (shown, drawn)]

@@ -19,6 +19,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from benchmark.records.naming import base
 from benchmark.tables import Cell
 from benchmark.tables.main import ORDER, order
 
@@ -34,6 +35,18 @@ DASHES = {"full": ":", "freeze": "--", "random": "-.", "random-all": "-."}
 """Line styles of reference methods."""
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # seven, coprime to the six colours: 42 distinct pairs
+FAMILIES = {
+    "reference": (INK, "s", ("full", "freeze", "l2-sp", "lp-ft", "wise-ft")),
+    "adapter": (
+        BLUE, "o",
+        ("lora", "dora", "adaptformer", "rein", "ssf", "fada", "soma", "soma-as-released", "geco", "recyclelora"),
+    ),
+    "prompts": (GREEN, "D", ("vpt", "vqt")),
+    "weights selected": (ORANGE, "^", ("bitfit", "layernorm", "random", "childtune-f", "childtune-d", "gps")),
+    "FisherTune": (VERMILLION, "*", (HERO, f"{HERO}-per-sample")),
+}  # fmt: skip
+"""Colour, marker and methods of each family; others are of the family :data:`OTHER`."""
+OTHER = "other"
 RC: Any = {
     "figure.dpi": 300,
     "figure.constrained_layout.use": True,
@@ -73,6 +86,7 @@ class Mark:
 
     colour: str
     marker: str
+    family: str = ""
 
     def errorbar(self) -> dict[str, Any]:
         """Return the options of ``Axes.errorbar`` that draw this mark."""
@@ -94,6 +108,16 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
         else Mark(CYCLE[places[name] % len(CYCLE)], MARKERS[places[name] % len(MARKERS)])
         for name in methods
     }
+
+
+def families(methods: Iterable[str]) -> dict[str, Mark]:
+    """Return a mark for each method that shows its family; methods of a family share it and differ by their labels."""
+    found = {
+        name: Mark(colour, marker, family)
+        for family, (colour, marker, names) in FAMILIES.items()
+        for name in names
+    }  # fmt: skip
+    return {name: found.get(base(name), Mark(PURPLE, "v", OTHER)) for name in methods}
 
 
 def point(axes: Axes, x: float, values: Sequence[float], mark: Mark, label: str) -> None:

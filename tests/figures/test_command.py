@@ -33,7 +33,7 @@ def test_all_writes_pdf_png_and_caption(some: Path, tmp_path: Path, capsys: pyte
     run(request(some, tmp_path / "out"))
     said = capsys.readouterr()
     place = tmp_path / "out" / "streets" / "vit-tiny-streets"
-    stems = [place / "classes", place / "cost", place / "domains", place.parent / "vfms"]
+    stems = [*(place / name for name in ("classes", "cost", "domains", "scores")), place.parent / "vfms"]
     assert {Path(line) for line in said.out.splitlines()} == {
         stem.with_suffix(end) for stem in stems for end in (".pdf", ".png", ".txt")
     }
