@@ -10,6 +10,7 @@ import typer
 
 from benchmark.cli import options
 from benchmark.common.errors import UserError
+from benchmark.common.terminal import width
 from benchmark.training.runtime import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ def run(
     )  # fmt: skip
     if dry_run:
         if sweep.is_first():
-            typer.echo(command.run(selection, runtime, data_root, records, force=force, processes=sweep.ranks()))
+            ranks = sweep.ranks()
+            typer.echo(command.run(selection, runtime, data_root, records, force=force, processes=ranks, room=width()))
         return
     launch = sweep.make_launch(_value(launcher), tuple(slurm or ()), workers=workers, force=force, detach=detach)
     sweep.run(selection, runtime, data_root, records, workers=workers, force=force, launch=launch)
@@ -146,7 +148,7 @@ def plan(
 
     selection = _selection(protocol, quick, vfm, all_methods, methods, seeds, given, backbone, weights, revision)
     runtime = RuntimeOptions(accumulate=accumulate, checkpointing=checkpointing)
-    typer.echo(command.run(selection, runtime, data_root, records, force=force, processes=processes))
+    typer.echo(command.run(selection, runtime, data_root, records, force=force, processes=processes, room=width()))
 
 
 def tune(

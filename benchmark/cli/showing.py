@@ -204,8 +204,11 @@ def list_(
         ),
     ] = None,
     records: options.Records = options.RUNS,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show the modules of methods and data sets.")
+    ] = False,
 ) -> None:
     """List protocols, methods, backbones, data sets, and runs with their state."""
     from benchmark.cli import listing
 
-    listing.show(kind.value if kind else None, records)
+    listing.show(kind.value if kind else None, records, verbose=verbose)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 GAP = 2
 """Spaces between two columns."""
+MORE = "a wider terminal shows them, and so does the output written to a file (> FILE)"
+"""How to see the columns that were left out."""
 CODES = re.compile(r"\x1b\[\d+m")
 BOLD, UNDERLINED, PLAIN = "\x1b[1m", "\x1b[4m", "\x1b[0m"
 

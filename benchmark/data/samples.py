@@ -93,6 +93,8 @@ class Reader(ABC):
     Attributes:
         name: name of the dataset and of the reader's file.
         home: where to get the dataset.
+        licence: terms of use in a few words; empty if not known here.
+        size: of the unpacked frames and labels on disk, about; empty if not known here.
         splits: names of its splits.
         classes: class names, by train id.
         colors: class colours (RGB), by train id.
@@ -104,6 +106,8 @@ class Reader(ABC):
 
     name: ClassVar[str]
     home: ClassVar[str]
+    licence: ClassVar[str] = ""
+    size: ClassVar[str] = ""
     splits: ClassVar[tuple[str, ...]]
     classes: ClassVar[tuple[str, ...]] = CITYSCAPES
     colors: ClassVar[tuple[Color, ...]] = CITYSCAPES_COLORS

@@ -11,7 +11,8 @@ from tabulate import tabulate
 
 from benchmark.common import atomic
 from benchmark.common.errors import UserError
-from benchmark.plan import costs, needs
+from benchmark.common.terminal import MORE, aligned, fitting, wrapped
+from benchmark.plan import costs, needs, verdict
 from benchmark.protocol import Protocol
 from benchmark.records import Record, read
 from benchmark.runs.job import Job
@@ -24,6 +25,8 @@ PEAKS = {"auto": ("bfloat16", 312e12), "float32": ("float32", 19.5e12)}
 """Peak operations per second of an A100, by precision."""
 UTILISATION = 0.4
 """Assumed fraction of the peak that training reaches."""
+SPARE = (0, 2, 5, 4, 0, 3, 0, 1)
+"""Which columns a narrow terminal leaves out first, see :func:`benchmark.common.terminal.fitting`."""
 HEAD = ("Method", "Pending", "Iterations", "Trainable (M)", "Memory (GB)", "Disk (GB)", "Hours", "Based on")
 
 
@@ -33,12 +36,16 @@ class Row:
 
     Attributes:
         cells: the printed cells.
+        pending: number of pending runs.
+        memory: estimated bytes of one run, or of each of its ranks.
         hours: kind of hours (``GPU``, ``CPU``) and their number for all pending runs.
         kept: bytes on disk that all pending runs leave.
         room: bytes on disk that one pending run takes while it trains; 0 if none is pending.
     """
 
     cells: tuple[str, ...]
+    pending: int
+    memory: float
     hours: tuple[str, float]
     kept: float
     room: float
@@ -51,6 +58,7 @@ def show(
     force: bool = False,
     skip_unserved: bool = False,
     processes: int = 1,
+    room: int | None = None,
 ) -> str:
     """Return the plan of some runs of one protocol and backbone.
 
@@ -60,6 +68,7 @@ def show(
         force: finished runs are repeated.
         skip_unserved: skip methods that do not support backbone or protocol instead of refusing them.
         processes: ranks per run.
+        room: width of the terminal; None for lines of any length.
 
     Raises:
         UserError: a method does not support backbone or protocol; the batch cannot be split equally across the ranks.
@@ -86,11 +95,13 @@ def show(
     crop, batch = fixed.augmentation.crop, fixed.batch
     shared = f", split across {processes} ranks" if processes > 1 else ""
     lines = [
+        _verdict(rows),
+        "",
         f"protocol {fixed.name}: {fixed.title}",
         f"backbone {spec.backbone} ({own / 1e6:.1f} M), decoder {fixed.decoder.name} "
         f"({decoder.parameters / 1e6:.1f} M); {batch} images of {crop}x{crop} per iteration{shared}",
         "",
-        tabulate([row.cells for row in rows], HEAD, tablefmt="github", disable_numparse=True, colalign=_align()),
+        *_table(rows, room),
         *refused,
         "",
         *_totals(rows),
@@ -101,7 +112,27 @@ def show(
         "",
         *_how(fixed),
     ]
-    return "\n".join(lines)
+    return "\n".join(line if line.startswith("|") else wrapped(line, room) for line in lines)
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    """Return the first line, about the pending runs of all methods."""
+    pending = [row for row in rows if row.pending]
+    largest = max(pending, key=lambda row: row.memory, default=None)
+    total = sum(row.pending for row in pending)
+    name, memory = (largest.cells[0], largest.memory) if largest else ("", 0.0)
+    return verdict.verdict(memory, name, _hours_by_kind(pending), total, verdict.here())
+
+
+def _table(rows: Sequence[Row], room: int | None) -> list[str]:
+    """Return the lines of the table: of the columns that fit the terminal, or of all as markdown if it is piped."""
+    cells = [row.cells for row in rows]
+    if room is None:
+        return tabulate(cells, HEAD, tablefmt="github", disable_numparse=True, colalign=_align()).splitlines()
+    kept = fitting([max(map(len, column)) for column in zip(HEAD, *cells, strict=True)], SPARE, room)
+    grid = aligned([[row[place] for place in kept] for row in (HEAD, *cells)], [_align()[at] == "right" for at in kept])
+    left = ", ".join(head for place, head in enumerate(HEAD) if place not in kept)
+    return [*grid, *([f"Left out to fit {room} characters: {left}; {MORE}."] if left else [])]
 
 
 def _needed(found: Sequence[needs.Frames]) -> list[str]:
@@ -130,7 +161,8 @@ def _row(name: str, of_method: Sequence[Job], pending: int, cost: costs.Cost) ->
         name, f"{pending} of {len(of_method)}", phases, f"{cost.trainable / 1e6:.3f}", f"{cost.memory / 1e9:.1f}",
         f"{cost.checkpoint / 1e9:.2f}", f"{hours:.2f} {kind}", basis,
     )  # fmt: skip
-    return Row(cells, (kind, hours * pending), cost.kept * pending, 2 * cost.checkpoint if pending else 0.0)
+    room = 2 * cost.checkpoint if pending else 0.0
+    return Row(cells, pending, cost.memory, (kind, hours * pending), cost.kept * pending, room)
 
 
 def _hours(job: Job, cost: costs.Cost) -> tuple[str, float, str]:
@@ -162,12 +194,16 @@ def _records(job: Job, root: Path) -> list[Record]:
     ]
 
 
-def _totals(rows: Sequence[Row]) -> list[str]:
+def _hours_by_kind(rows: Sequence[Row]) -> dict[str, float]:
     hours: dict[str, float] = {}
     for row in rows:
         kind, each = row.hours
         hours[kind] = hours.get(kind, 0.0) + each
-    total = ", ".join(f"{value:.1f} {kind}-hours" for kind, value in hours.items())
+    return hours
+
+
+def _totals(rows: Sequence[Row]) -> list[str]:
+    total = ", ".join(f"{value:.1f} {kind}-hours" for kind, value in _hours_by_kind(rows).items())
     return [f"all pending runs: {total}; {sum(row.kept for row in rows) / 1e9:.2f} GB of trained weights are saved"]
 
 
@@ -185,7 +221,7 @@ def _how(fixed: Protocol) -> list[str]:
         "runs of backbone, method and decoder; if the scores of weights (FisherTune, ChildTune-D) are larger than the "
         "optimizer states, they count instead. Disk: a run's largest checkpoint; two exist while one replaces the "
         "other, and none after the run. During FisherTune's estimate, a temporary file (TMPDIR) takes 20 bytes per "
-        "candidate weight.",
+        "candidate weight. The first line adds 10 % to the memory and, on a GPU, 1.5 GB for what libraries take.",
         f"Hours of one run, from records: mean over finished runs of this protocol. From arithmetic: operations / "
         f"({UTILISATION:.0%} of an A100's {peak / 1e12:g} TFLOP/s in {name}), including evaluation if the number of "
         "images is known; an iteration of the estimate counts twice. Modules and losses that a method adds are not "
@@ -205,6 +241,7 @@ def run(
     *,
     force: bool = False,
     processes: int = 1,
+    room: int | None = None,
 ) -> str:
     """Return the plan of what ``run`` would do with the same options.
 
@@ -212,4 +249,4 @@ def run(
         UserError: what ``run`` would refuse, except for missing data and weights, which the plan names.
     """
     jobs = selection.jobs(selection.load(), data_root, records, runtime)
-    return show(jobs, data_root, force=force, skip_unserved=selection.every, processes=processes)
+    return show(jobs, data_root, force=force, skip_unserved=selection.every, processes=processes, room=room)

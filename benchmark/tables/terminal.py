@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.common.terminal import BOLD, GAP, PLAIN, UNDERLINED, aligned, fitting, length, width, wrapped
+from benchmark.common.terminal import BOLD, GAP, MORE, PLAIN, UNDERLINED, aligned, fitting, length, width, wrapped
 from benchmark.tables.beside import expanded
 from benchmark.tables.layout import Cell, Column, Table
 from benchmark.tables.render import markdown, printed
-
-MORE = "a wider terminal shows them, and so does the output written to a file (> FILE)"
 
 
 def show(tables: Sequence[Table], more: str = MORE) -> None:

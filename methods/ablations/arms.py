@@ -31,7 +31,12 @@ def _arm(base: type[Method], arm_of: str, label: str, **changed: tuple[Any, str]
         for name, (default, why) in changed.items()
     }
     settings = create_model(f"{label} {base.Settings.__name__}", __base__=base.Settings, __module__=__name__, **fields)
-    attributes = {"__module__": __name__, "label": label, "arm_of": arm_of, "Settings": settings}
+    stated = [f"{name} {default if isinstance(default, str) else ', '.join(default)}"
+              for name, (default, _) in changed.items()]  # fmt: skip
+    attributes = {
+        "__module__": __name__, "__doc__": f"As {arm_of}, except: {'; '.join(stated)} ({[*changed.values()][-1][1]}).",
+        "label": label, "arm_of": arm_of, "Settings": settings,
+    }  # fmt: skip
     return type(label, (base,), attributes)
 
 

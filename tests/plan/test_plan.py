@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmark.common import registry
 from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import Backbone
 from benchmark.plan import costs
+from benchmark.plan.verdict import Device, verdict
 from benchmark.protocol import DecoderSpec, Protocol
 from benchmark.runs.job import Job
 from benchmark.runs.spec import RunSpec
@@ -134,6 +136,35 @@ def test_evaluation_counts_every_window(decoder: costs.DecoderCost) -> None:
     assert found == pytest.approx(5 * 3 * (costs.forward(backbone, (32, 32)) + decoder.forward(16)))
 
 
+@pytest.mark.parametrize(
+    ("needed", "hours", "pending", "device", "words"),
+    [
+        (17e9, {"GPU": 12.34}, 3, Device("", 64e9), "fits on a GPU of 24 GB (rein needs about 17.0 GB; this machine"),
+        (17e9, {"GPU": 12.34}, 3, Device("", 64e9), "; the 3 pending runs take about 12 GPU-hours"),
+        (22e9, {"GPU": 1234.0}, 3, Device("", 64e9), "fits on a GPU of 32 GB"),
+        (200e9, {"GPU": 1.0}, 1, Device("", 64e9), "does not fit on a GPU of 141 GB"),
+        (
+            17e9,
+            {"GPU": 1.0},
+            1,
+            Device("A10", 24e9),
+            "fits on this GPU (A10, 24 GB; rein needs about 17.0 GB); the pend",
+        ),
+        (21e9, {"GPU": 1.0}, 1, Device("A10", 24e9), "does not fit on this GPU (A10, 24 GB;"),
+        (21e9, {"GPU": 1.0}, 1, Device("A10", 24e9), "--accumulate and --checkpointing need less"),
+        (4e8, {"CPU": 0.001}, 1, Device("", 8e9), "fits in this machine's memory (8 GB free; rein needs about 0.4 GB)"),
+        (4e8, {"CPU": 0.001}, 1, Device("", 8e9), "the pending run takes less than 0.01 CPU-hours"),
+        (9e9, {"CPU": 0.5}, 2, Device("", 8e9), "does not fit in this machine's memory"),
+        (9e9, {"CPU": 0.5, "GPU": 2.5}, 2, Device("", 8e9), "take about 0.50 CPU-hours and about 2.5 GPU-hours"),
+        (0.0, {}, 0, Device("", 8e9), "nothing to run: all runs are finished"),
+    ],
+)
+def test_the_verdict_says_whether_it_fits_and_how_long_it_takes(
+    needed: float, hours: dict[str, float], pending: int, device: Device, words: str
+) -> None:
+    assert words in verdict(needed, "rein", hours, pending, device)
+
+
 def rows_of(text: str) -> dict[str, str]:
     """Return the lines of a markdown table by their first cell."""
     return {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
@@ -143,7 +174,10 @@ def test_a_plan_of_the_papers_protocol_needs_neither_data_nor_weights(tmp_path: 
     words = ["--methods", "fishertune,rein", "--protocol", "gtav-to-cbm", "--seeds", "0-2"]
     done = call("plan", *words, "--records", tmp_path / "runs", HF_HOME=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
-    rows = rows_of(done.stdout)
+    first, rows = done.stdout.splitlines()[0], rows_of(done.stdout)
+    assert re.match(
+        r"fits on .*GPU.* \d+ GB.*\w+ needs about [\d.]+ GB.*; the 6 pending runs take about \d+ GPU-", first
+    )
     assert "3 of 3" in rows["fishertune"]
     assert "4000 decoder on top + 128 estimate on top + 40000 tune" in rows["fishertune"]
     assert "15.210" in rows["fishertune"]

@@ -23,6 +23,8 @@ class Acdc(Reader):
 
     name = "acdc"
     home = "ACDC, acdc.vision.ee.ethz.ch (rgb_anon_trainvaltest.zip, gt_trainval.zip)"
+    licence = "own terms, non-commercial use"
+    size = "15 GB"
     splits = ("train", "val", "train:<condition>", "val:<condition>")
 
     def listing(self, root: Path, split: str) -> Listing:

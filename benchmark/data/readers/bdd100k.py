@@ -27,6 +27,8 @@ class Bdd100k(Reader):
 
     name = "bdd100k"
     home = "BDD100K, bdd-data.berkeley.edu (10k_images_*.zip, bdd100k_sem_seg_labels_trainval.zip)"
+    licence = "own terms, education and research"
+    size = "1.4 GB"
     splits = ("train", "val")
     orphans = 6
 

@@ -19,6 +19,8 @@ class Cityscapes(Reader):
 
     name = "cityscapes"
     home = "Cityscapes, cityscapes-dataset.com (leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip)"
+    licence = "own terms, non-commercial use"
+    size = "11 GB"
     splits = ("train", "val")
 
     def listing(self, root: Path, split: str) -> Listing:

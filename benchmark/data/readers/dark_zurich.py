@@ -18,6 +18,8 @@ class DarkZurich(Reader):
 
     name = "dark-zurich"
     home = "Dark Zurich, trace.ethz.ch/publications/2019/GCMA_UIoU (Dark_Zurich_val_anon.zip)"
+    licence = "own terms, non-commercial use"
+    size = "0.3 GB"
     splits = ("val",)
 
     def listing(self, root: Path, split: str) -> Listing:

@@ -20,6 +20,8 @@ class FoggyDriving(Reader):
 
     name = "foggy-driving"
     home = "Foggy Driving, people.ee.ethz.ch/~csakarid/SFSU_synthetic"
+    licence = "own terms, non-commercial use"
+    size = "0.3 GB"
     splits = ("all", *KINDS)
 
     def listing(self, root: Path, split: str) -> Listing:

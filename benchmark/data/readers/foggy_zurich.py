@@ -20,6 +20,8 @@ class FoggyZurich(Reader):
 
     name = "foggy-zurich"
     home = "Foggy Zurich, people.ee.ethz.ch/~csakarid/Model_adaptation_SFSU_dense"
+    licence = "own terms, non-commercial use"
+    size = "10 GB"
     splits = ("testv2", "testv1")
 
     def listing(self, root: Path, split: str) -> Listing:

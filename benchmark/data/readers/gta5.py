@@ -37,6 +37,8 @@ class Gta5(Reader):
 
     name = "gta5"
     home = "GTA5 'Playing for Data', download.visinf.tu-darmstadt.de (01-10_images.zip, 01-10_labels.zip)"
+    licence = "research and education only"
+    size = "57 GB"
     splits = ("all", "train", "val", "test")
 
     def listing(self, root: Path, split: str) -> Listing:

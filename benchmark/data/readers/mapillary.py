@@ -42,6 +42,8 @@ class Mapillary(Reader):
 
     name = "mapillary"
     home = "Mapillary Vistas, mapillary.com/dataset/vistas (..._public_v1.2.zip or ..._public_v2.0.zip)"
+    licence = "CC BY-NC-SA 4.0 (research edition)"
+    size = "25 GB"
     splits = tuple(FOLDERS)
     mappings = tuple(NAMES)
     mapping = "rein"

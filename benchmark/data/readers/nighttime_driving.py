@@ -18,6 +18,8 @@ class NighttimeDriving(Reader):
 
     name = "nighttime-driving"
     home = "Nighttime Driving, data.vision.ee.ethz.ch/daid/NighttimeDriving (NighttimeDrivingTest.zip)"
+    licence = "not stated; ask the authors"
+    size = "0.1 GB"
     splits = ("test",)
 
     def listing(self, root: Path, split: str) -> Listing:

@@ -20,6 +20,8 @@ class Streets(Reader):
     home = "the output of python -m benchmark data render --output DIR"
     splits = tuple(f"{part.look}/{part.name}" for part in streets.parts("streets"))
     rendered = True
+    licence = "of this project"
+    size = "0.1 GB"
 
     def released(self, split: str) -> int | None:
         """Return the number of frames that the renderer writes."""

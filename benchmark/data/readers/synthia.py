@@ -30,6 +30,8 @@ class Synthia(Reader):
 
     name = "synthia"
     home = "SYNTHIA-RAND-CITYSCAPES, synthia-dataset.net (SYNTHIA_RAND_CITYSCAPES.rar)"
+    licence = "CC BY-NC-SA 3.0"
+    size = "20 GB"
     splits = ("train",)
 
     def listing(self, root: Path, split: str) -> Listing:

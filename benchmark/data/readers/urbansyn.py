@@ -18,6 +18,8 @@ class UrbanSyn(Reader):
 
     name = "urbansyn"
     home = "UrbanSyn, huggingface.co/datasets/UrbanSyn/UrbanSyn (folders rgb and ss), or urbansyn.org (rgb.zip, ss.zip)"
+    licence = "CC BY-SA 4.0"
+    size = "25 GB"
     splits = ("train",)
 
     def listing(self, root: Path, split: str) -> Listing:
