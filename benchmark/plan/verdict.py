@@ -51,14 +51,13 @@ def verdict(needed: float, method: str, hours: Mapping[str, float], pending: int
     time = f"{runs} {' and '.join(f'{_number(value)} {kind}-hours' for kind, value in hours.items())}"
     about = f"{method} needs about {needed / 1e9:.1f} GB"
     if "GPU" not in hours and not device.name:
-        fits = needed * SPARE < device.memory
-        verb = "fits" if fits else "does not fit"
+        verb = "fits" if needed * SPARE < device.memory else "does not fit"
         return f"{verb} in this machine's memory ({device.memory / 1e9:.0f} GB free; {about}); {time}"
     whole = needed * SPARE + RESERVE
     if device.name:
-        less = "" if whole < device.memory else "; --accumulate and --checkpointing need less"
-        fits = "does not fit" if less else "fits"
-        return f"{fits} on this GPU ({device.name}, {device.memory / 1e9:.0f} GB; {about}){less}; {time}"
+        fits = whole < device.memory
+        verb, less = ("fits", "") if fits else ("does not fit", "; --accumulate and --checkpointing need less")
+        return f"{verb} on this GPU ({device.name}, {device.memory / 1e9:.0f} GB; {about}){less}; {time}"
     card = next((size for size in CARDS if whole < 1e9 * size), None)
     size = f"fits on a GPU of {card} GB" if card else f"does not fit on a GPU of {CARDS[-1]} GB"
     return f"{size} ({about}; this machine has no GPU); {time}"
