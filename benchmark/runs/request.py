@@ -165,7 +165,7 @@ def parse_methods(text: str) -> list[str]:
     if not words:
         raise UserError("nothing to run: give --all, or --methods with names from: python -m benchmark list methods")
     known = {**{name: (name,) for name in _method_names()}, **GROUPS}
-    found = []
+    found: list[str] = []
     for word in words:
         name = spelled(word, known)
         if name is None:
