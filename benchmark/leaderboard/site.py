@@ -66,8 +66,8 @@ def _boards(records: Sequence[Record], only_protocol: str | None, backbone: str 
             groups.setdefault((protocol.load(stated).name, name), [])
     for field, index, wanted in (("protocol", 0, only_protocol), ("backbone", 1, backbone)):
         known = {key[index] for key in groups}
-        name = wanted and spelled(wanted, known)
-        if wanted is not None and name is None:
+        chosen = None if wanted is None else spelled(wanted, known)
+        if wanted is not None and chosen is None:
             raise UserError(f"--{field} {wanted}: no record and no published figure: {nearest(wanted, known)}")
-        groups = defaultdict(list, {key: each for key, each in groups.items() if name in (None, key[index])})
+        groups = defaultdict(list, {key: each for key, each in groups.items() if chosen in (None, key[index])})
     return [build(*key, groups[key]) for key in sorted(groups, key=lambda key: (not groups[key], key))]

@@ -30,7 +30,7 @@ def run(records: Path, output: Path, protocol: str | None, backbone: str | None,
     found = read_all(records)
     for field, wanted in (("protocol", protocol), ("backbone", backbone)):
         known = {str(getattr(record, field)) for record in found}
-        name = wanted and spelled(wanted, known)
+        name = None if wanted is None else spelled(wanted, known)
         if wanted is not None and name is None:
             raise UserError(f"{records}: no record of {field} {wanted!r}: {nearest(wanted, known)}")
         found = [record for record in found if name in (None, getattr(record, field))]
