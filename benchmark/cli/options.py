@@ -100,3 +100,4 @@ class Format(str, Enum):
     markdown = "markdown"
     csv = "csv"
     html = "html"
+    text = "text"

@@ -84,9 +84,9 @@ def table(
         ),
     ] = Scale.full,
     output_format: Annotated[
-        Optional[options.Format],
-        typer.Option("--format", case_sensitive=False, help="Table format; default: LaTeX, or text on a terminal."),
-    ] = None,
+        options.Format,
+        typer.Option("--format", case_sensitive=False, help="Table format; text fits the terminal."),
+    ] = options.Format.latex,
     output: Annotated[Optional[Path], typer.Option(help="Write to this file instead of printing.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse runs of different package versions, machines or commits.")
@@ -98,7 +98,7 @@ def table(
 
     rows = request.parse_methods(methods) if methods else []
     tablecommand.run(
-        records, which.value, None if output_format is None else output_format.value, output,
+        records, which.value, output_format.value, output,
         name=protocol, backbone=backbone, methods=rows, published=published, scale=scale.value, strict=strict,
     )  # fmt: skip
 

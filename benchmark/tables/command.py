@@ -18,13 +18,15 @@ from benchmark.tables.beside import nothing
 from benchmark.tables.runs import Runs
 
 MAIN, FACTORS, AGREEMENT, CPU = "main", "factors", "agreement", "cpu"
+COLUMNS = 120
+"""Width of text that does not go to a terminal."""
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
     "latex": lambda made: "\n".join(map(tables.latex, made)),
     "markdown": lambda made: "\n".join(map(tables.markdown, made)),
     "csv": tables.comma_separated,
     "html": tables.html,
+    "text": lambda made: "\n".join(terminal.text(table, width() or COLUMNS, MORE) for table in made),
 }
-
 
 MORE = "--format markdown, csv, html or latex prints all columns"
 
@@ -32,7 +34,7 @@ MORE = "--format markdown, csv, html or latex prints all columns"
 def run(
     records: Path,
     which: str,
-    output_format: str | None,
+    output_format: str,
     output: Path | None,
     *,
     name: str | None,
@@ -47,7 +49,7 @@ def run(
     Args:
         records: the records folder.
         which: ``main``, ``factors``, ``agreement``, or the number of one of the paper's tables.
-        output_format: a key of :data:`FORMATS`; None for LaTeX or, on a terminal, text that fits it.
+        output_format: a key of :data:`FORMATS`.
         output: file to write; None prints the table.
         name: name of the protocol to show; None for all.
         backbone: the backbone to show; None for all.
@@ -63,10 +65,7 @@ def run(
         read_all(records, checkpoints=which == MAIN), which,
         name=name, backbone=backbone, methods=methods, published=published, scale=scale, strict=strict,
     )  # fmt: skip
-    if output_format is None and output is None and width() is not None:
-        terminal.show(made, MORE)
-        return
-    text = FORMATS[output_format or "latex"](made)
+    text = FORMATS[output_format](made)
     if output is None:
         print(text, end="" if output_format == "csv" else "\n")
         return

@@ -49,7 +49,9 @@ def test_published_figures_and_methods_are_options(tmp_path: Path) -> None:
     assert [(each["method"], each["published"]) for each in averages] == [("fishertune", "66.5")]
 
 
-@pytest.mark.parametrize(("output_format", "sign"), [("latex", r"\toprule"), ("markdown", "|:--"), ("html", "<table>")])
+@pytest.mark.parametrize(
+    ("output_format", "sign"), [("latex", r"\toprule"), ("markdown", "|:--"), ("html", "<table>"), ("text", "───")]
+)
 @pytest.mark.parametrize("which", ["main", "1"])
 def test_every_format_is_written(tmp_path: Path, output_format: str, sign: str, which: str) -> None:
     kept(tmp_path / "records", "gtav-to-cbm", "dinov2-l", "rein", 1)
