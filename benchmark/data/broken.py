@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
 
+from benchmark.common import reading
 from benchmark.data.samples import Sample, SampleReader
 
 ENDS = {b"\x89P": b"IEND\xaeB`\x82", b"\xff\xd8": b"\xff\xd9"}
@@ -38,6 +39,7 @@ def _suspects(samples: Sequence[Sample]) -> list[Sample]:
 
 def _ends(path: Path) -> bool:
     try:
+        reading.require_regular(path)
         with path.open("rb", buffering=0) as file:
             end = ENDS.get(file.read(2))
             if end is None:

@@ -105,7 +105,7 @@ def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
     """
     known = registry.names("dataset")
     location.require_folder(root)
-    folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir() or path.name in known)
     parts: list[tuple[str, Reader, str, int | None]] = []
     for name in folders:
         if name not in known:
@@ -123,13 +123,15 @@ def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
             if not images or images - covered:
                 parts.append((f"{name} {split}", reader, split, None))
             covered |= images
-        if not listed:
-            parts.append((name, reader, next(iter(faults)), None))
-        for split, fault in faults.items() if listed else ():
+        wrong: dict[str, str] = {}  # the first split with each fault
+        for split, fault in faults.items():
             if not isinstance(fault, MissingError) or _holds(root / name, split):
-                parts.append((f"{name} {split}", reader, split, None))
-            else:
+                wrong.setdefault(str(fault), split)
+            elif listed:
                 print(f"{name} {split}: skipped: {fault}")
+        parts += [(f"{name} {split}", reader, split, None) for split in wrong.values()]
+        if not listed and not wrong:
+            parts.append((name, reader, next(iter(faults)), None))
     if not parts and (fix := likely_fix(root.resolve(), [*known])):
         raise UserError(f"--data-root {root}: {fix}")
     if not parts:

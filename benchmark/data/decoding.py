@@ -9,8 +9,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from benchmark.common import reading
 from benchmark.common.errors import UserError
 from benchmark.data.labels import Bytes, ColorTable
 
@@ -79,7 +80,7 @@ def decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Imag
         UserError: the file is missing, empty, truncated, of another format, of an implausible size, or cannot be read.
     """
     try:
-        if path.stat().st_size == 0:
+        if reading.require_regular(path).st_size == 0:
             raise UserError(f"{path}: file is empty (0 bytes); restore it from the dataset")
         with Image.open(path, formats=formats) as picture:
             if max(picture.size) > MAX_ASPECT * min(picture.size):  # resizing its short edge could exhaust the memory
@@ -90,11 +91,20 @@ def decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Imag
     except DAMAGE as error:
         if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.ELOOP:
             raise unreachable(path, error) from error  # type: ignore[arg-type]
-        reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+        if isinstance(error, UnidentifiedImageError):
+            raise UserError(f"{path}: not an image ({_start(path)}); restore it from the dataset") from error
+        said = error.strerror if isinstance(error, OSError) and error.errno == errno.EINVAL else str(error)
+        reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(said).split())
         kinds = " or ".join(formats)
         raise UserError(f"{path}: cannot be read as {kinds} ({reason}); restore it from the dataset") from error
     picture.info["stored_as"] = raw
     return picture
+
+
+def _start(path: Path) -> str:
+    """Return how a file starts: that of a web page or of a Git LFS pointer says what went wrong."""
+    with path.open("rb") as file:
+        return f"it starts with {file.read(32)!r}"
 
 
 def _kind(picture: Image.Image) -> str:

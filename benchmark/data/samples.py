@@ -6,6 +6,7 @@ to train ids. Every error about a file is one line that names the file.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from abc import ABC, abstractmethod
@@ -26,6 +27,8 @@ class MissingError(UserError):
     """A folder or list of a split is not there, as if the split had not been downloaded."""
 
 
+BY_PRODUCTS = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"})
+"""Folders that systems and storage devices add; like hidden ones, they contain no frames."""
 NONE: Mapping[str, str] = {}
 
 
@@ -317,8 +320,32 @@ def first_folder(candidates: Iterable[Path], reader: Reader, copies: Mapping[str
     paths = list(candidates)
     if found := next((path for path in paths if _is_folder(path)), None):
         return found
+    _require_no_obstacle(paths[0])
     advice = remedy(paths, reader.name, reader.home, copies)
     raise MissingError(f"{reader.name}: folder {paths[0]} is missing; {advice}")
+
+
+def _require_no_obstacle(path: Path) -> None:
+    """Check that what exists of a missing folder's path are folders.
+
+    Raises:
+        UserError: it has a file, a link to nothing or a link in a circle on it.
+    """
+    found = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if os.path.islink(found):
+        raise _dead_link(found)
+    if not _is_folder(found):
+        raise UserError(f"{found}: not a folder; put the folder of that name in its place")
+
+
+def _dead_link(path: str | Path) -> UserError:
+    """Return the error for a link to nothing or in a circle."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            return unreachable(Path(path), error)
+    return UserError(f"{path}: a link to {os.readlink(path)}, which is not there; mend it")
 
 
 def _is_folder(path: Path) -> bool:
@@ -335,14 +362,14 @@ def _entries(where: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
     try:
         with os.scandir(where) as entries:
             for entry in entries:
-                if entry.name.startswith("."):  # ._name.png, .snapshot/, .Trash/: by-products, never frames
+                if entry.name.startswith(".") or entry.name in BY_PRODUCTS:  # ._name.png, .snapshot/, .Trash/
                     continue
                 if entry.is_dir():
                     folders.append(Path(entry.path))
-                elif entry.is_file():
+                elif entry.is_symlink() and not os.path.exists(entry.path):
+                    raise _dead_link(entry.path)
+                else:  # a FIFO or device, too: whoever reads it names it
                     files.append((entry.name, Path(entry.path)))
-                elif entry.is_symlink():
-                    raise UserError(f"{entry.path}: a link to {os.readlink(entry.path)}, which is not there; mend it")
     except OSError as error:
         raise unreachable(where if entry is None else Path(entry.path), error) from None
     return files, sorted(folders)

@@ -31,7 +31,7 @@ def test_colormaps_of_bdd100k_are_not_taken_for_its_labels(name: str, tmp_path: 
     (masks,) = root.rglob("masks")
     shutil.rmtree(masks)
     line = refused(BDD100K, root)
-    assert f"{masks.with_name('colormaps')} exists: colours that do not tell wall from fence" in line
+    assert f"{masks.with_name('colormaps')} exists: labels as colours, and sources disagree" in line
     assert "bdd100k_sem_seg_labels_trainval.zip" in line
     shutil.rmtree(next(root.rglob("images")))
     assert "colours" not in refused(BDD100K, root)

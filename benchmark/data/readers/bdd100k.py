@@ -17,8 +17,8 @@ from benchmark.data.samples import Listing, Reader, files, first_folder, known_s
 
 COLORS = dict.fromkeys(
     (f"{top}{place}" for top in ("bdd100k/", "") for place in ("labels/sem_seg/colormaps", "seg/color_labels")),
-    "colours that do not tell wall from fence; unpack the labels as ids beside it, labels/sem_seg/masks of "
-    "bdd100k_sem_seg_labels_trainval.zip or seg/labels of the download of 2018",
+    "labels as colours, and sources disagree on those of wall and fence; unpack the ids beside it, labels/sem_seg/"
+    "masks of bdd100k_sem_seg_labels_trainval.zip or seg/labels of the download of 2018",
 )
 
 
