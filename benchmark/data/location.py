@@ -115,6 +115,9 @@ def require(protocol: Protocol, place: Path | None) -> None:
         UserError: some folders are missing; the message names all of them.
     """
     missing = [name for name in to_download(protocol) if not os.path.isdir(folder_of(name, place))]
+    for path in (folder_of(name, place) for name in missing):
+        if os.path.lexists(path):
+            raise UserError(f"{path}: a file or a link to nothing; put the folder of that name in its place")
     if missing:
         raise UserError(
             f"--data-root {place}: no folder {_folders(missing)}; to see where to get it, run: "
