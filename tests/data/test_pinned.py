@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pin:
+def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pin]:
     """A function that makes the list of a folder's present files, in the form of the real ones."""
     monkeypatch.setattr(pinned, "LISTS", tmp_path / "lists")
     pinned.listed.cache_clear()
@@ -38,7 +38,7 @@ def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pin:
         lines = [f"{digest.hex()}  {path.relative_to(root).as_posix()}\n" for path, digest in digests.items()]
         (tmp_path / "lists" / f"{root.name}.b2sum").write_text("".join(lines))
 
-    yield write  # type: ignore[misc]
+    yield write
     pinned.listed.cache_clear()
 
 

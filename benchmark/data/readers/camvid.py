@@ -62,8 +62,8 @@ class Camvid(Reader):
             images, labels = _painted([stills], [colored], parts)
             notes: tuple[str, ...] = ()
         elif any(os.path.isdir(root / f"{name}_labels") for name in PARTS):
-            places = [[folder(root / f"{name}{end}", self) for name in PARTS] for end in ("", "_labels")]
-            images, labels = _painted(*places, parts)
+            stills_of, colored_of = ([folder(root / f"{name}{end}", self) for name in PARTS] for end in ("", "_labels"))
+            images, labels = _painted(stills_of, colored_of, parts)
             notes = (DIVIDED,)
         else:
             images, labels = self._segnet(root, parts)
