@@ -368,7 +368,7 @@ def _entries(where: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
                     folders.append(Path(entry.path))
                 elif entry.is_symlink() and not os.path.exists(entry.path):
                     raise _dead_link(entry.path)
-                else:  # a FIFO or device, too: whoever reads it names it
+                else:  # a FIFO or device, too: it is named when it is read
                     files.append((entry.name, Path(entry.path)))
     except OSError as error:
         raise unreachable(where if entry is None else Path(entry.path), error) from None
