@@ -71,7 +71,8 @@ def _difference(
     if len(common) < 2:
         return float((one - two).mean()), None
     resampled = [
-        np.stack([100 * resamples.of(each[seed], each[seed].targets) for seed in common]) for each in (ours, theirs)
+        np.stack([100 * resamples.of(each[seed], list(each[seed].targets)) for seed in common])
+        for each in (ours, theirs)
     ]
     low, high = paired_interval(one, resampled[0], two, resampled[1])
     return (low + high) / 2, (high - low) / 2
