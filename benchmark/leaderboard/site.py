@@ -15,6 +15,7 @@ from benchmark.common.errors import UserError, nearest, spelled
 from benchmark.leaderboard.board import Board, build
 from benchmark.leaderboard.rows import place
 from benchmark.records import Record
+from benchmark.records.naming import is_tool
 from benchmark.report.assets import environment, inline
 from benchmark.tables import published as papers
 
@@ -54,13 +55,14 @@ def files(records: Sequence[Record], only_protocol: str | None = None, backbone:
 
 
 def _boards(records: Sequence[Record], only_protocol: str | None, backbone: str | None) -> list[Board]:
-    """Return the boards, those with runs first.
+    """Return the boards, those with runs first; searches and checks have one only if their protocol is asked for.
 
     Published figures of a protocol have a board without runs, too: under its default variant if it names none.
     """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        groups[record.protocol, record.backbone].append(record)
+        if only_protocol or not is_tool(record.protocol):
+            groups[record.protocol, record.backbone].append(record)
     for stated, name in papers.boards():
         if not any(other == name and run.partition("@")[0] == stated for run, other in groups):
             groups.setdefault((protocol.load(stated).name, name), [])

@@ -10,6 +10,9 @@ PERTURBED = "+perturbed"
 PERTURBATION = "perturbation."
 """Prefix of a hyperparameter that belongs to the perturbation, not to the method."""
 
+TOOLS = ("check", "tune", "tune-short")
+"""Variants whose runs serve a check of the code or a learning-rate search."""
+
 
 def base(method: str) -> str:
     """Return a method's registered name, without :data:`PERTURBED` and without hyperparameters."""
@@ -21,3 +24,8 @@ def without(name: str, setting: str) -> str:
     plain, _, given = name.partition("[")
     rest = [part for part in given.removesuffix("]").split(",") if part and not part.startswith(f"{setting}=")]
     return f"{plain}[{','.join(rest)}]" if rest else plain
+
+
+def is_tool(protocol: str) -> bool:
+    """Return whether a protocol's variant serves a search or a check, and its runs are no results."""
+    return protocol.partition("@")[2] in TOOLS

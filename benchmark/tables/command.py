@@ -11,6 +11,7 @@ from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.common.terminal import width
 from benchmark.records import Record, read_all
+from benchmark.records.naming import is_tool
 from benchmark.tables import Table, agreement, executed, factors, paper, terminal
 from benchmark.tables import published as papers
 from benchmark.tables import scale as scales
@@ -119,7 +120,7 @@ def main(
 
     Args:
         records: records of any runs.
-        name: name of the protocol to show; None for all.
+        name: name of the protocol to show; None for all, without searches and checks if there are other records.
         backbone: the backbone to show; None for all.
         methods: rows, by registered name; by default all except ablations and methods with feature perturbation.
         published: add published figures.
@@ -128,7 +129,8 @@ def main(
     Raises:
         UserError: no such record, or records that are not comparable.
     """
-    shown = tables.shown(records, name, backbone, methods)
+    results = [record for record in records if not is_tool(record.protocol)]
+    shown = tables.shown(records if name else results or records, name, backbone, methods)
     for stated in {record.protocol for record in shown}:
         if stated.partition("@")[0] in protocol.available():
             tables.as_protocol([record for record in shown if record.protocol == stated], protocol.load(stated))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.common.errors import UserError
+from benchmark.records import read_all
 from benchmark.tables import command
 from tests.records.made import stored
 from tests.tables.made import kept
@@ -38,6 +39,21 @@ def test_an_ablation_of_another_version_is_ignored_unless_requested(tmp_path: Pa
     assert {each["method"] for each in csv.DictReader(text.splitlines())} == {"lora"}
     with pytest.raises(UserError, match=r"fim/seed0\.json: .*protocol streets: [\w.]+ is"):
         run(tmp_path / "records", methods=("lora", "fim"))
+
+
+def test_searches_and_checks_are_shown_only_alone_or_by_name(tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    stored(root, "lora", protocol="other@tune")
+    stored(root, "lora", protocol="other@check")
+    assert {table.name.split("/")[0] for table in command.select(read_all(root), "main")} == {
+        "other@check",
+        "other@tune",
+    }
+    stored(root, "lora", protocol="other")
+    (table,) = command.select(read_all(root), "main")
+    assert table.name.startswith("other/")
+    (table,) = command.select(read_all(root), "main", name="other@tune")
+    assert table.name.startswith("other@tune/")
 
 
 def test_published_figures_and_methods_are_options(tmp_path: Path) -> None:
