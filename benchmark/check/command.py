@@ -16,6 +16,8 @@ from rich.console import Console
 
 from benchmark import protocol, tables
 from benchmark.check import rounding, worktree
+from benchmark.check.micro import cases, measure
+from benchmark.check.micro import reference as micro_reference
 from benchmark.check.regression import AGAIN, FALSE_ALARMS, Comparison, Reference, compare
 from benchmark.check.rounding import Runs
 from benchmark.common.errors import UserError
@@ -42,14 +44,31 @@ def run(
     reference: Path,
     workers: int | None,
     miou_only: bool,
+    only: str | None = None,
 ) -> None:
-    """Execute the runs, compare them with the reference and print the result.
+    """Compute the micro-cases and execute the runs, compare both with their references and print the result.
+
+    Args:
+        name: of the protocol, or its file.
+        against: commit to compare with, of which there are no micro-references; None for the committed references.
+        methods: of the runs, separated by commas; all by default.
+        seeds: of the runs; all by default.
+        data_root: folder of the data.
+        records: folder of the runs; None for a temporary one.
+        reference: folder of the references.
+        workers: number of processes.
+        miou_only: accept what computes something else, unless a run loses mIoU.
+        only: ``micro`` or ``runs``, to leave out the other.
 
     Raises:
         UserError: invalid options or data, missing or unusable reference records.
-        SystemExit: code 1 if a run failed, mIoU dropped or, unless ``miou_only``, losses or scores changed.
+        SystemExit: code 1 if a run failed, mIoU dropped or, unless ``miou_only``, losses, scores or micro-cases
+            changed.
     """
     console = Console(stderr=True)
+    changed = only != "runs" and against is None and not miou_only and compare_micro(reference, console)
+    if only == "micro":
+        sys.exit(1 if changed else 0)
     fixed = protocol.load(name, VARIANT)
     data = place_for(fixed, data_root)
     chance = references(reference, fixed)
@@ -61,6 +80,45 @@ def run(
         found = compare(chance, before, now)
     terminal.show([table(found, fixed.name, before, now)])
     _end(found, miou_only, console)
+    if changed:
+        sys.exit(1)
+
+
+def compare_micro(folder: Path, console: Console) -> bool:
+    """Compute all micro-cases, print what differs from the references, and return whether anything does.
+
+    Raises:
+        UserError: missing or damaged references.
+    """
+    expected = micro_reference.read(folder)
+    found, seconds = {}, 0.0
+    for name, numbers, taken in cases.computed(cases.cases()):
+        found[name], seconds = numbers, seconds + taken
+    lines = micro_reference.differences(expected, found)
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    total = sum(len(numbers) for numbers in expected.cases.values())
+    verdict = f"{len(lines)} of {len(found)} micro-cases differ" if lines else f"passed: {len(found)} micro-cases"
+    console.print(f"{verdict} ({total:,} numbers, {seconds:.0f} CPU-s)", markup=False, highlight=False)
+    return bool(lines)
+
+
+def measure_micro(folder: Path, pythons: Sequence[Path]) -> None:
+    """Compute the micro-references under several conditions and write them.
+
+    Args:
+        folder: of the references.
+        pythons: further interpreters, with other versions of the libraries.
+
+    Raises:
+        UserError: see :func:`benchmark.check.micro.measure.run`.
+    """
+    console = Console(stderr=True)
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    tell(f"micro-references written to {measure.run(folder, pythons, tell)}")
 
 
 def table(found: Comparison, name: str, before: Runs, now: Runs) -> Table:

@@ -30,6 +30,13 @@ class Tracker(str, Enum):
     wandb = "wandb"
 
 
+class CheckPart(str, Enum):
+    """One of the two parts of check."""
+
+    micro = "micro"
+    runs = "runs"
+
+
 class Launcher(str, Enum):
     """Where runs execute, if not on this machine."""
 
@@ -213,20 +220,41 @@ def check(
     miou_only: Annotated[
         bool, typer.Option("--miou-only", help="Accept runs that compute something else, unless they lose mIoU.")
     ] = False,
+    only: Annotated[
+        Optional[CheckPart],
+        typer.Option(help="Only the micro-cases (seconds, the same on every machine), or only the runs."),
+    ] = None,
     rounding: Annotated[
         bool,
         typer.Option("--rounding", help="Only measure how much rounding changes the reference runs."),
     ] = False,
+    micro_reference: Annotated[
+        bool,
+        typer.Option("--micro-reference", help="Only compute the references of the micro-cases and their tolerances."),
+    ] = False,
+    pythons: Annotated[
+        Optional[list[Path]],
+        typer.Option("--python", help="Further Python, with other library versions, to measure tolerances with."),
+    ] = None,
 ) -> None:
-    """Repeat a short fixed set of runs; fail (code 1) if a change lowers mIoU or computes something else."""
-    if rounding and (against or methods or seeds or miou_only):
-        raise UserError("--rounding does not compare: leave out --against, --methods, --seeds and --miou-only")
+    """Repeat micro-cases and short runs; fail (code 1) if a change lowers mIoU or computes something else."""
+    if (rounding or micro_reference) and (against or methods or seeds or miou_only or only):
+        option = "--rounding" if rounding else "--micro-reference"
+        raise UserError(f"{option} does not compare: leave out --against, --methods, --seeds, --miou-only and --only")
+    if only is CheckPart.micro and (against or miou_only):
+        raise UserError("--only micro compares with the micro-references: leave out --against and --miou-only")
+    if pythons and not micro_reference:
+        raise UserError("--python is for --micro-reference")
     from benchmark.check import command as checking
+
+    if micro_reference:
+        checking.measure_micro(reference, pythons or [])
+        return
 
     if rounding:
         checking.measure_rounding(protocol, data_root=data_root, records=records, reference=reference, workers=workers)
         return
     checking.run(
         protocol, against=against, methods=methods, seeds=seeds, data_root=data_root, records=records,
-        reference=reference, workers=workers, miou_only=miou_only,
+        reference=reference, workers=workers, miou_only=miou_only, only=_value(only),
     )  # fmt: skip
