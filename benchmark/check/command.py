@@ -95,6 +95,7 @@ def compare_micro(folder: Path, console: Console) -> bool:
     for name, numbers, taken in cases.computed(cases.cases()):
         found[name], seconds = numbers, seconds + taken
     lines = micro_reference.differences(expected, found)
+    lines += [f"missing: {name}: there is no such case now" for name in expected.cases if name not in found]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     total = sum(len(numbers) for numbers in expected.cases.values())

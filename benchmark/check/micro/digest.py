@@ -36,7 +36,7 @@ _DIRECTIONS: dict[str, Floats] = {}
 
 def _direction(name: str, length: int) -> Floats:
     """Return ``noise(name, length)``, which is the start of a longer one that is kept."""
-    if len(_DIRECTIONS.get(name, ())) < length:
+    if name not in _DIRECTIONS or len(_DIRECTIONS[name]) < length:
         _DIRECTIONS[name] = noise(name, max(2 * length, 1 << 16))
     return _DIRECTIONS[name][:length]
 

@@ -21,7 +21,8 @@ class Layout:
         images, labels: paths with ``{}`` for the frame, or ``{0}`` and ``{1}`` for its parts before and after a slash.
         frames: the frames.
         ids: values in label files; for pictures, the name of a table of colours in ``labels.json``.
-        kind: ``grey``, ``palette`` or ``red`` (16 bits, the class in the first channel); pictures have none.
+        kind: ``grey``, ``palette``, ``shrunk`` (4 bits) or ``red`` (16 bits, the class in the first channel); pictures
+            have none.
         beside: further files, by path: text, or None for a label image that must not be read.
         mapping: of labels, if not the default.
     """
@@ -105,7 +106,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
         Layout("val", "leftImg8bit/val/{}_image.jpg", "gtFine/val/{}_label.png", ("3/022239", "48/000217"),
                (*range(7), 255), beside={"gtFine/val/3/022239_inst_label.png": None}),
         Layout("train", "idd20k_lite/leftImg8bit/train/{}_image.jpg", "idd20k_lite/gtFine/train/{}_label.png",
-               ("3/022239",), (*range(7), 255)),
+               ("3/022239",), range(7), "shrunk"),
     ),
     "labelmefacade": (
         Layout("test", "images/{}.jpg", "labels/{}.png", ("boston_1", "madrid_2", "other"), "labelmefacade_colors",

@@ -33,6 +33,7 @@ from benchmark.training.schedule import evaluation_steps, missing, schedule, tim
 RUNTIMES = {
     "accumulated": RuntimeOptions(accumulate=2),
     "checkpointed": RuntimeOptions(checkpointing=True),
+    "both": RuntimeOptions(accumulate=2, checkpointing=True),
 }
 PERTURBATIONS: dict[str, dict[str, Any]] = {
     "embedding": {"probability": 1.0},
@@ -49,6 +50,7 @@ def cases() -> dict[str, Callable[[], Numbers]]:
     found |= {f"training/perturbed {name}": partial(_perturbed, given) for name, given in PERTURBATIONS.items()}
     return found | {
         "training/resumed": _resumed,
+        "training/frozen": _frozen,
         "training/schedule": _schedule,
         "training/phases": _phases,
         "training/sparse": _sparse,
@@ -60,7 +62,7 @@ def cases() -> dict[str, Callable[[], Numbers]]:
 def _with_runtime(options: RuntimeOptions) -> Numbers:
     """Full fine-tuning with drop path, and an estimate with micro-batches."""
     numbers = Numbers()
-    for name in ("full", "fishertune-per-sample", "geco"):
+    for name in ("full", "fishertune-per-sample", "geco", "dora"):
         run = Run(make(name), tiny.protocol(iterations=3), tiny.SHORT, runtime=options)
         run.train()
         for key, value in run.numbers.items():
@@ -96,6 +98,21 @@ def _resumed() -> Numbers:
         numbers.put_tree(f"{name}: losses", progress.losses)
         numbers.put_tree(f"{name}: progress", [progress.step, progress.extra, progress.scores])
         numbers.put_tree(f"{name}: unreached", run.trainer.progress.unreached)
+    return numbers
+
+
+def _frozen() -> Numbers:
+    """While only the decoder trains, the backbone computes no gradient."""
+    numbers = Numbers()
+    run = Run(make("full"), tiny.protocol(iterations=3), tiny.SHORT)
+    images, labels = tiny.batch()
+    for place in range(2):
+        run.trainer.progress.step = place
+        run.trainer.enter(run.trainer.timeline[place].phase)
+        with Wide():
+            torch.stack(list(run.segmenter.losses(images, labels).values())).sum().backward()
+        gradients = [parameter.grad is not None for parameter in run.segmenter.backbone.parameters()]
+        numbers.put(f"gradients in step {place}", sum(gradients))
     return numbers
 
 
@@ -179,6 +196,6 @@ def _micro_batches() -> Numbers:
         numbers.put(f"drawn for part {index}", part.draw(torch.rand, (2, 3), torch.Generator().manual_seed(3)))
         with part.whole_batch_draws():
             torch.manual_seed(2)
-            dropped = torch.nn.functional.dropout(torch.ones(2, 4), 0.4)
-        numbers.put(f"kept in part {index}", int((dropped != 0).sum() >= 0))
+            numbers.put(f"kept in part {index}", torch.nn.functional.dropout(torch.ones(2, 4), 0.4))
+            numbers.put(f"dropped in part {index}", torch.ones(2, 4).bernoulli_(0.7))
     return numbers

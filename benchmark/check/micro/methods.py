@@ -20,6 +20,7 @@ from benchmark.method import Budget, Method
 from benchmark.protocol import DecoderSpec, Protocol
 from benchmark.training.schedule import gradient_evaluations
 
+PACKAGES = ("baselines.", "methods.")
 Compute = Callable[[], Numbers]
 ARCHITECTURES = ("eva02-s", "eva02-b", "sam-b", "dinov3-s")
 """Backbones whose blocks methods treat in their own ways: fused projections with separate biases, separate
@@ -29,11 +30,11 @@ QUICK: dict[str, Any] = {"lr": 3e-3, "images": 4, "dropout": 0.1, "intervals": 2
 
 
 def cases() -> dict[str, Compute]:
-    """Return the cases of all registered methods."""
+    """Return the cases of all methods of this project."""
     found: dict[str, Compute] = {}
-    for name in registry.names("method"):
+    for name, place in own().items():
         found[f"method/{name}"] = partial(_whole, name)
-        if registry.is_ablation(registry.names("method")[name]):
+        if registry.is_ablation(place):
             continue
         for architecture in ARCHITECTURES:
             found[f"method/{name} on {architecture}"] = partial(_elsewhere, name, architecture)
@@ -48,6 +49,11 @@ def cases() -> dict[str, Compute]:
             if numbers := _other_numbers(name):
                 found[f"method/{name} with other numbers"] = partial(_settings, name, [numbers])
     return found
+
+
+def own() -> dict[str, str]:
+    """Return the methods of this project, which have references, and their locations."""
+    return {name: place for name, place in registry.names("method").items() if place.startswith(PACKAGES)}
 
 
 def make(name: str, **settings: Any) -> Method:
@@ -161,7 +167,7 @@ def _settings(name: str, variants: list[dict[str, Any]]) -> Numbers:
     for variant in variants:
         words = " ".join(f"{field}={value}" for field, value in variant.items()) if len(variant) == 1 else "all"
         try:
-            run = started(partial(make, name, **variant), 3, spec=tiny.SHORT)
+            run = started(partial(make, name, **variant), 3, spec=tiny.SHORT, score=lambda: 0.5)
         except (UserError, ValidationError):
             numbers.put(f"{words}: refused", True)
             continue
@@ -220,4 +226,5 @@ def _other_numbers(name: str) -> dict[str, Any]:
     fields = registry.find("method", name).Settings.model_fields
     numbers = {field: info.default for field, info in fields.items() if field not in QUICK}
     found: dict[str, Any] = {field: value + 1 for field, value in numbers.items() if type(value) is int}
-    return found | {field: value * 0.7 or 0.1 for field, value in numbers.items() if type(value) is float}
+    # A half of two steps is one step, the border between two phases of a method.
+    return found | {field: 0.25 if value == 0.5 else 0.5 for field, value in numbers.items() if type(value) is float}

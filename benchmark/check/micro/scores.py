@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import numpy as np
@@ -15,7 +16,6 @@ from benchmark.check.micro.digest import Numbers, noise
 from benchmark.common import statistics
 from benchmark.data.loader import EvaluationItem
 from benchmark.data.relabel import in_label_set
-from benchmark.data.samples import Reader
 from benchmark.evaluation.evaluate import confusion, evaluate, merged
 from benchmark.labelsets import LabelSet
 from benchmark.protocol import Evaluation, Split
@@ -129,11 +129,6 @@ def _miou() -> Numbers:
     return numbers
 
 
-class _Wholes:
-    name = "made"
-    classes = tuple("abcde")
-
-
 def _relabelled() -> Numbers:
     """Labels of one set read in another, in both directions."""
     numbers = Numbers()
@@ -141,11 +136,12 @@ def _relabelled() -> Numbers:
     for classes, scored in (("parts", None), ("wholes", "parts"), ("wholes", None), ("parts", "wholes")):
         target = Split(dataset="none", split="none", scored_in=scored)
         fixed = tiny.protocol(classes=classes, label_sets=sets, targets={"other": target})
-        reader: Reader = _Wholes()  # type: ignore[assignment]
-        labels, merge, lut, notes = in_label_set(reader, target, fixed)
-        words = f"{classes} scored in {scored}:"
-        numbers.put_tree(f"{words} facts", [labels.name, merge.index if merge else "none", notes])
-        numbers.put(f"{words} ids", np.arange(256) if lut is None else lut)
+        for each in sets:
+            reader: Any = SimpleNamespace(name=each.name, classes=each.names)
+            labels, merge, lut, notes = in_label_set(reader, target, fixed)
+            words = f"{each.name} for {classes} scored in {scored}:"
+            numbers.put_tree(f"{words} facts", [labels.name, merge.index if merge else "none", notes])
+            numbers.put(f"{words} ids", np.arange(256) if lut is None else lut)
     return numbers
 
 

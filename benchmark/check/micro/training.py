@@ -30,6 +30,7 @@ class Run:
         decoder: None for a :class:`tiny.Head`.
         perturbation: of the features, or None.
         runtime: such as micro-batches.
+        score: of the model on held-out images, in place of the likelihood of a batch.
 
     Attributes:
         numbers: what was observed: losses and gradient norms of each step, learning rates, the method's state after
@@ -47,8 +48,10 @@ class Run:
         decoder: Decoder | None = None,
         perturbation: Perturbation | None = None,
         runtime: RuntimeOptions | None = None,
+        score: Callable[[], float] | None = None,
     ) -> None:
         self.method, self.numbers = method, Numbers()
+        self._score = score or self._likelihood
         self.segmenter = tiny.segmenter(spec, decoder)
         if decoder is not None and protocol.decoder.class_weights == "none":
             self.segmenter.class_weights = None
@@ -75,7 +78,7 @@ class Run:
     def train(self) -> None:
         """Run all steps."""
         with Wide():
-            self.trainer.run(lambda step: {}, tick=self._tick, held_out=self._likelihood)
+            self.trainer.run(lambda step: {}, tick=self._tick, held_out=self._score)
         self.numbers.put("learning rates and weight decays", self._rates)
 
     def _tick(self, progress: Any, losses: dict[str, float]) -> None:

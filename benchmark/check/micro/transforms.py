@@ -163,6 +163,9 @@ def _rare() -> Numbers:
         numbers.put(f"{words} probability", sampling.probability)
         numbers.put_tree(f"{words} images", sampling.images)
         numbers.put(f"{words} drawn", [sampling.draw(numpy_rng(seed, "rare")) for seed in range(50)])
+    few = rare.RareClasses.of(np.array([[5, 4, 9], [4, 5, 0], [6, 0, 5]]), 0.3, 5)
+    numbers.put("few pixels probability", few.probability)
+    numbers.put_tree("few pixels images", few.images)
     data = TrainingSet(_named(9), _Made(), SETTINGS["range"], seed=3, sampling=sampling)
     numbers.put("order", [data.index(position) for position in range(30)])
     return numbers
