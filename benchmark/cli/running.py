@@ -222,7 +222,9 @@ def check(
     ] = False,
     only: Annotated[
         Optional[CheckPart],
-        typer.Option(help="Only the micro-cases (seconds, the same on every machine), or only the runs."),
+        typer.Option(
+            case_sensitive=False, help="Only the micro-cases (seconds, the same on every machine), or only the runs."
+        ),
     ] = None,
     rounding: Annotated[
         bool,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from benchmark.artifacts import adapter, delta
 from benchmark.check.micro import tiny
 from benchmark.check.micro.settled import Wide
 from benchmark.check.micro.training import Run
+from benchmark.common.temporary import temporary_folder
 from benchmark.models.weights import weight_hash
 
 
@@ -28,8 +27,8 @@ def restored(run: Run, name: str) -> tuple[list[Tensor], str]:
         "method": name, "seed": "0", "settings": json.dumps(run.method.settings.model_dump(mode="json")),
     }  # fmt: skip
     changes = run.method.delta()
-    with tempfile.TemporaryDirectory(prefix="dgss-micro-") as folder:
-        file = Path(folder) / "run.safetensors"
+    with temporary_folder("dgss-micro-") as folder:
+        file = folder / "run.safetensors"
         if changes is None:
             file.write_bytes(delta.packed(run.method.trained(), facts))
             adapter.apply_tuned(fresh, file)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from benchmark.check.micro.methods import make
 from benchmark.check.micro.settled import Wide
 from benchmark.check.micro.training import Run
 from benchmark.common.microbatch import MicroBatch
+from benchmark.common.temporary import temporary_folder
 from benchmark.method import (
     Budget,
     EstimateSettings,
@@ -86,8 +85,8 @@ def _resumed() -> Numbers:
         fixed = tiny.protocol(iterations=4, evaluation=Evaluation(times=2))
         whole = Run(make(name), fixed, tiny.SHORT)
         whole.train()
-        with tempfile.TemporaryDirectory(prefix="dgss-micro-") as folder:
-            path = Path(folder) / "checkpoint"
+        with temporary_folder("dgss-micro-") as folder:
+            path = folder / "checkpoint"
             for until in range(1, len(whole.trainer.timeline) + 1):
                 run = Run(make(name), fixed, tiny.SHORT)
                 with Wide():

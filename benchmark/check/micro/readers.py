@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from PIL import Image
 from benchmark.check.micro.digest import Numbers, noise
 from benchmark.check.micro.layouts import LAYOUTS, Layout
 from benchmark.common import registry
+from benchmark.common.temporary import temporary_folder
 from benchmark.data.labels import FACTS
 from benchmark.data.samples import Reader
 
@@ -48,10 +48,10 @@ def _read(name: str) -> Numbers:
     numbers.put_tree("facts", [reader.classes, reader.colors, reader.splits, reader.mappings, reader.orphans])
     numbers.put_tree("released", [reader.released(split) or 0 for split in reader.splits if "<" not in split])
     for number, layout in enumerate(LAYOUTS[name], 1):
-        with tempfile.TemporaryDirectory(prefix="dgss-micro-") as folder:
-            draw(layout, Path(folder))
+        with temporary_folder("dgss-micro-") as folder:
+            draw(layout, folder)
             chosen = reader.using(layout.mapping)
-            samples, notes = chosen.survey(Path(folder), layout.split)
+            samples, notes = chosen.survey(folder, layout.split)
             numbers.put_tree(f"layout {number} frames", [[sample.id for sample in samples], notes])
             for sample in samples:
                 image, label = chosen.read(sample)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,6 +13,7 @@ from benchmark.check.micro.digest import Numbers, noise
 from benchmark.check.micro.layouts import LAYOUTS
 from benchmark.check.micro.readers import Bytes, draw
 from benchmark.common.rng import numpy_rng
+from benchmark.common.temporary import temporary_folder
 from benchmark.data import alter, augment, rare
 from benchmark.data.domains import Domain
 from benchmark.data.labels import camvid_to_cityscapes, colorize
@@ -173,8 +173,7 @@ def _rare() -> Numbers:
 
 def _domains() -> Numbers:
     numbers = Numbers()
-    with tempfile.TemporaryDirectory(prefix="dgss-micro-") as folder:
-        root = Path(folder)
+    with temporary_folder("dgss-micro-") as root:
         draw(LAYOUTS["cityscapes"][0], root / "cityscapes")
         draw(LAYOUTS["bdd100k"][0], root / "bdd100k")
         splits = {
