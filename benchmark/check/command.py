@@ -116,10 +116,10 @@ def measure_micro(folder: Path, pythons: Sequence[Path]) -> None:
     """
     console = Console(stderr=True)
 
-    def tell(line: str) -> None:
+    def show(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    tell(f"micro-references written to {measure.run(folder, pythons, tell)}")
+    show(f"micro-references written to {measure.run(folder, pythons, show)}")
 
 
 def table(found: Comparison, name: str, before: Runs, now: Runs) -> Table:

@@ -21,13 +21,13 @@ CONDITIONS: tuple[tuple[int, dict[str, str]], ...] = ((1, {}), (2, {}), (1, ENVI
 """Threads and environment variables; the references are the numbers under the first."""
 
 
-def run(folder: Path, pythons: Sequence[Path], tell: Callable[[str], None]) -> Path:
+def run(folder: Path, pythons: Sequence[Path], report: Callable[[str], None]) -> Path:
     """Measure with this Python and others, each with one and two threads and with narrower vector instructions.
 
     Args:
         folder: of the reference records.
         pythons: interpreters of environments with other versions of the libraries; they need not have this package.
-        tell: is told about each measurement.
+        report: called with a line about each measurement.
 
     Raises:
         UserError: a measurement failed, or the file cannot be written.
@@ -36,7 +36,7 @@ def run(folder: Path, pythons: Sequence[Path], tell: Callable[[str], None]) -> P
     for python in (Path(sys.executable), *pythons):
         for threads, environment in CONDITIONS:
             narrow = " ".join(f"{name}={value}" for name, value in environment.items())
-            tell(" ".join(f"measuring: {python}, {threads} thread(s) {narrow}".split()))
+            report(" ".join(f"measuring: {python}, {threads} thread(s) {narrow}".split()))
             measured.append(_measured(python, threads, environment))
     return reference.write(folder, measured)
 
