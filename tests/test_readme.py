@@ -63,7 +63,7 @@ def test_a_table_is_shown_for_every_protocol_with_committed_results() -> None:
     assert SHOWN
     tools = ("@tune", "@tune-short", "@check", "@factors")  # searches, references of check, single factors (in NOTES)
     folders = {path.name for path in (ROOT / "results").iterdir() if path.is_dir() and not path.name.endswith(tools)}
-    assert folders - {"stability", "figures", "performance"} == {name for name, _ in SHOWN}
+    assert folders - {"stability", "figures", "performance", "check"} == {name for name, _ in SHOWN}
 
 
 @pytest.mark.parametrize(("name", "shown"), SHOWN)
