@@ -52,14 +52,18 @@ def _mode(name: str) -> Numbers:
         images = torch.stack([tiny.image(f"frame {place}", *size) for place in range(2)])
         for given in OPTIONS.get(name, ({},)):
             words = " ".join(map(str, (*size, *given.values())))
-            spec: Any = Evaluation(mode=name, **given)
+            spec = Evaluation.model_validate({"mode": name, **given})
             numbers.put(f"scores {words}", segmenter.predict(images, name, **given))  # type: ignore[arg-type]
             for merge in (None, labelsets.merge(_set(WHOLES), _set(PARTS))):
                 seen: list[torch.Tensor] = []
+
+                def look(item: EvaluationItem, scores: torch.Tensor, seen: list[torch.Tensor] = seen) -> None:
+                    seen.append(scores)
+
                 classes = len(merge.into.classes) if merge else tiny.CLASSES
                 matrices = evaluate(
                     segmenter, _items(size, classes), tiny.CLASSES, spec, torch.device("cpu"), lambda: None,
-                    lambda item, scores, seen=seen: seen.append(scores), merge,
+                    look, merge,
                 )  # fmt: skip
                 kind = "merged" if merge else "own"
                 numbers.put(f"{kind} confusion {words}", matrices)

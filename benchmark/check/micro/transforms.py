@@ -18,7 +18,7 @@ from benchmark.data import alter, augment, rare
 from benchmark.data.domains import Domain
 from benchmark.data.labels import camvid_to_cityscapes, colorize
 from benchmark.data.loader import EvaluationSet, Frames, TrainingSet
-from benchmark.data.samples import Sample
+from benchmark.data.samples import Sample, SampleReader
 from benchmark.data.views import Halved, Joint, Relabelled
 from benchmark.protocol import Augmentation, Split
 from benchmark.protocol.schema import Alter
@@ -120,7 +120,7 @@ def _views() -> Numbers:
     numbers, (sample,) = Numbers(), _named(1)
     lut = np.full(256, 255, np.uint8)
     lut[:5] = [3, 0, 4, 1, 2]
-    views = {
+    views: dict[str, SampleReader] = {
         "halved": Halved(_Made()),
         "relabelled": Relabelled(_Made(), lut),
         "joint": Joint({"one": _Made(), "other": Halved(_Made())}),
