@@ -121,7 +121,7 @@ def _class_weights() -> Numbers:
 
 def _losses() -> Numbers:
     """A segmenter's losses and logits for images that the backbone pads, with and without class weights."""
-    numbers, segmenter = Numbers(), tiny.segmenter(tiny.SHORT)
+    numbers, segmenter = Numbers(), tiny.segmenter(tiny.SHORT).eval()
     images, labels = tiny.batch()
     for title in ("weighted", "unweighted"):
         with torch.no_grad(), Wide():
