@@ -160,7 +160,7 @@ def test_the_tolerance_is_ten_times_the_difference_between_conditions_and_others
 def test_a_damaged_file_is_one_line(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "check").mkdir()
-        (tmp_path / "check" / "micro.json").write_text(content)
+        (tmp_path / "check" / "micro.yaml").write_text(content)
     with pytest.raises(UserError, match=r"micro\.json: (damaged|cannot be read).*tox -e check-micro") as raised:
         reference.read(tmp_path)
     assert "\n" not in str(raised.value)
@@ -196,7 +196,7 @@ def test_check_compares_micro_cases_and_only_chooses(
     known.cases = {case: known.cases[case] for case in few}
     known.cases["metric/miou"][name] = (known.cases["metric/miou"][name][0] + 1e-3, 1e-9)
     (tmp_path / "check").mkdir()
-    (tmp_path / "check" / "micro.json").write_text(known.model_dump_json())
+    (tmp_path / "check" / "micro.yaml").write_text(known.model_dump_json())
     assert command.compare_micro(tmp_path, console)
     assert "metric/miou: mIoU, rare rms is" in capsys.readouterr().err
     ended = {}

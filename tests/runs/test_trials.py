@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmark import protocol, records
@@ -13,8 +12,6 @@ from benchmark.records.naming import without
 from benchmark.runs import trials, tune
 from tests.cli.test_cli import ROOT
 from tests.records.made import confusion, failed, names, record
-
-COMMITTED = ROOT / "results" / "streets@tune"
 
 
 @pytest.fixture(autouse=True)
@@ -106,19 +103,10 @@ def test_on_a_single_image_every_curve_is_flat(tmp_path: Path) -> None:
     assert trials.flat_curves(found) == ["full"]
 
 
-SUPERSEDED = {"childtune-d", "geco"}
-"""Searched before their code changed; these records are gone, the rates are not searched again yet."""
-
-
-@pytest.mark.skipif(not COMMITTED.is_dir(), reason="no search is committed")
-def test_the_committed_rates_come_from_the_committed_search() -> None:
-    found = read_all(COMMITTED)
-    searched, chosen = protocol.load("streets").searched["vit-tiny-streets"], trials.choose(found)
-    assert {name: rate for name, rate in chosen.items() if name in searched} == {
-        name: rate for name, rate in searched.items() if name not in SUPERSEDED
-    }
-    made, flat = trials.table(found), trials.flat_curves(found)
-    assert {row.method for row in made.rows} == set(trials.choose(found)) > set(flat)
-    spans = {row.method: np.ptp([cell.mean for cell in row.cells if cell.mean is not None]) for row in made.rows}
-    assert "full" not in flat
-    assert min(spans, key=lambda name: spans[name]) in flat
+@pytest.mark.parametrize("place", sorted((ROOT / "results").glob("*@tune/*")), ids=lambda place: place.parent.name)
+def test_the_committed_rates_come_from_the_committed_search(place: Path) -> None:
+    chosen = trials.choose(read_all(place))
+    searched = protocol.load(place.parent.name.partition("@")[0]).searched[place.name]
+    assert chosen == searched
+    short = place.parent.with_name(f"{place.parent.name}-short") / place.name
+    assert {record.method.partition("[")[0] for record in read_all(short)} == set(chosen)
