@@ -20,7 +20,10 @@ from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 
 PLACE = Path("check") / "micro.yaml"
-"""The file, within the folder of the reference records: JSON, which is YAML, too, and read faster; ``*.json`` are records."""
+"""The file, within the folder of the reference records; JSON, which is YAML, too, and is read faster.
+
+A ``*.json`` below that folder would be a record.
+"""
 FACTOR = 10.0
 FLOOR = 1e-9
 ABSOLUTE = 1e-13
