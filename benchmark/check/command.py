@@ -66,13 +66,18 @@ def run(
             changed.
     """
     console = Console(stderr=True)
-    changed = only != "runs" and against is None and not miou_only and compare_micro(reference, console)
     if only == "micro":
-        sys.exit(1 if changed else 0)
+        sys.exit(1 if compare_micro(reference, console) else 0)
     fixed = protocol.load(name, VARIANT)
     data = place_for(fixed, data_root)
     chance = references(reference, fixed)
     wanted = chosen(chance.runs, methods, seeds)
+    changed = False
+    if only != "runs" and against is None and not miou_only:
+        if (reference / micro_reference.PLACE).exists():
+            changed = compare_micro(reference, console)
+        else:
+            console.print(f"{reference}: no {micro_reference.PLACE}, so only runs are compared", markup=False)
     with place(records) as folder:
         planned = plan(fixed, wanted, data_root=data, folder=folder / worktree.key())
         now = _here(planned, workers, console)

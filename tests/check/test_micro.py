@@ -161,7 +161,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, content: str | None) -> None
     if content is not None:
         (tmp_path / "check").mkdir()
         (tmp_path / "check" / "micro.yaml").write_text(content)
-    with pytest.raises(UserError, match=r"micro\.json: (damaged|cannot be read).*tox -e check-micro") as raised:
+    with pytest.raises(UserError, match=r"micro\.yaml: (damaged|cannot be read).*tox -e check-micro") as raised:
         reference.read(tmp_path)
     assert "\n" not in str(raised.value)
 

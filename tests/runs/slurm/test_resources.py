@@ -28,7 +28,7 @@ def test_fields_are_given_separately_or_in_one_option() -> None:
         ("partition", "--slurm partition: ", "KEY=VALUE"),
         ("partiton=gpu", "--slurm: ", "partiton: did you mean 'partition'?"),
         ("timeout_min=0", "--slurm: timeout_min: ", "at least 1 (got 0)"),
-        ("timeout_min=10h", "--slurm: timeout_min: ", "valid integer"),
+        ("timeout_min=10h", "--slurm: timeout_min: ", "a whole number (got 10h)"),
         ("gpus_per_node=8", "--slurm: gpus_per_node: ", "at most 1 (got 8)"),
         ("timeout_min=2", "--slurm: ", "timeout_min=2 is too short"),
         ("partition=", "--slurm: partition: ", "at least 1 character"),
