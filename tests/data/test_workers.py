@@ -119,7 +119,7 @@ def test_killed_runs_and_workers_leave_no_workers_and_no_traceback(
     text = (tmp_path / "output").read_text()
     assert "Traceback" not in text
     assert gone([*processes, *others])
-    crashed = [line for line in text.splitlines() if line.startswith("crashed")]
+    crashed = [line for line in text.splitlines() if " crashed: " in line]
     assert ["worker has ended" in line for line in crashed] == [True, False]
     assert ["process was killed" in line for line in crashed] == [False, True]
 
@@ -215,7 +215,7 @@ def test_full_shared_memory_is_reported_in_one_line(
     assert shared().wait(shared().start(["run", *words], output, private_shared_memory(size))) == 1
     text = output.read_text()
     assert "Traceback" not in text
-    (line,) = [line for line in text.splitlines() if line.startswith("crashed")]
+    (line,) = [line for line in text.splitlines() if " crashed: " in line]
     assert "/dev/shm is full" in line
     assert ("1/12" in text) == bool(steps)
 
