@@ -35,7 +35,7 @@ def sweep(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -
             "--methods",
             methods,
         ]
-        return ["run", *given, "--workers", "1", *more]
+        return ["run", *given, *(() if "--workers" in more else ("--workers", "1")), *more]
 
     return arguments
 
