@@ -41,7 +41,7 @@ def test_a_killed_run_is_reported_the_sweep_continues_and_the_run_resumes(
     os.kill(worker, signal.SIGKILL)
     assert warm.wait(pid) == 1
     assert sorted(finished_by(output)) == ["freeze seed 0", "layernorm seed 0"]
-    assert re.search(r"full seed 0 crashed: .*killed.*memory.*resume", one_line(output, " crashed: "))
+    assert re.search(r"full seed 0 crashed: .*killed.*memory.*resume", one_line(output, "crashed"))
     assert "2 of 3 records" in output.read_text()
     assert warm.wait(warm.start(sweep("runs", "full,freeze,layernorm"), output)) == 0
     assert "2 of 3 runs" in output.read_text()
