@@ -47,7 +47,7 @@ def _kind(text: str) -> Kind:
     """Return what can be listed under this name, in the singular or plural, whatever its case and hyphens.
 
     Raises:
-        UserError: nothing.
+        UserError: there is no such kind.
     """
     plain = text.lower().replace("-", "").replace(" ", "").removesuffix("s") + "s"
     known = [kind.value for kind in Kind]

@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from typing import Optional
 
 from benchmark.common import reading
 from benchmark.common.errors import LostWorkerError, UserError
+from benchmark.common.signals import handled
 from benchmark.records import Record, read
 from benchmark.runs import lock
 from benchmark.runs.events import (
@@ -289,21 +289,9 @@ def start_server(threads: int) -> None:
     if context().get_start_method() == "forkserver":
         from multiprocessing.forkserver import ensure_running
 
-        with _without_main(), _ignored_by_children(signal.SIGINT):
+        # A terminal sends Ctrl-C to the server while it imports, too.
+        with _without_main(), handled(signal.SIGINT, signal.SIG_IGN):
             ensure_running()
-
-
-@contextmanager
-def _ignored_by_children(number: signal.Signals) -> Iterator[None]:
-    """Let processes that start in the block ignore a signal: a terminal sends Ctrl-C to them while they import, too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(number, before if before is not None else signal.SIG_DFL)
 
 
 @contextmanager
