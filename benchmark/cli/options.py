@@ -11,6 +11,16 @@ import typer
 RUNS = Path("runs")
 
 
+def shown(records: Path) -> Path:
+    """Return the folder of the records to show: the committed ones if this is the default folder and has none."""
+    from benchmark.records.store import COMMITTED, paths
+
+    if records != RUNS or any(True for _ in paths(records)) or not COMMITTED.is_dir():
+        return records
+    typer.echo(f"{RUNS}: no records yet; showing the suite's own, in {COMMITTED}", err=True)
+    return COMMITTED
+
+
 def complete_protocols(incomplete: str) -> list[str]:
     """Return the protocols and variants whose name begins with this text, for the shell."""
     from benchmark import protocol

@@ -87,6 +87,10 @@ def table(
         options.Format,
         typer.Option("--format", case_sensitive=False, help="Table format; text fits the terminal."),
     ] = options.Format.latex,
+    columns: Annotated[
+        Optional[int],
+        typer.Option("--columns", min=1, max=2, help="Columns of the LaTeX document's pages; default: 1."),
+    ] = None,
     output: Annotated[Optional[Path], typer.Option(help="Write to this file instead of printing.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse runs of different package versions, machines or commits.")
@@ -98,8 +102,9 @@ def table(
 
     rows = request.parse_methods(methods) if methods else []
     tablecommand.run(
-        records, which.value, output_format.value, output,
+        options.shown(records), which.value, output_format.value, output,
         name=protocol, backbone=backbone, methods=rows, published=published, scale=scale.value, strict=strict,
+        columns=columns,
     )  # fmt: skip
 
 
@@ -129,7 +134,8 @@ def figure(
     from benchmark.figures import _command
 
     small = scale is Scale.cpu
-    _command.run(_command.Request(name, every, records, out, protocol, backbone, methods, reference, data_root, small))
+    folder = options.shown(records) if name or every else records
+    _command.run(_command.Request(name, every, folder, out, protocol, backbone, methods, reference, data_root, small))
 
 
 def report(
@@ -142,7 +148,7 @@ def report(
     """Write one HTML page with everything in the records: tables, figures, predictions, cost, conditions."""
     from benchmark.report import command
 
-    command.run(records, output, protocol, backbone, data_root)
+    command.run(options.shown(records), output, protocol, backbone, data_root)
 
 
 def leaderboard(
@@ -154,7 +160,7 @@ def leaderboard(
     """Write a static site: a board per protocol and backbone, with the records behind every cell."""
     from benchmark.leaderboard import command
 
-    command.run(records, out, protocol, backbone)
+    command.run(options.shown(records), out, protocol, backbone)
 
 
 def verify(

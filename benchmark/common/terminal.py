@@ -39,7 +39,7 @@ def wrapped(text: str, room: int | None, indent: str = "") -> str:
     return textwrap.fill(text, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def fitting(widths: Sequence[int], spare: Sequence[int], room: int | None) -> list[int]:
+def fitting(widths: Sequence[int], spare: Sequence[int], room: int | None, gap: int = GAP) -> list[int]:
     """Return the indices of the columns to print, in order.
 
     Columns are left out one by one until the others fit; then those come back, the last first, for which there is room.
@@ -47,11 +47,12 @@ def fitting(widths: Sequence[int], spare: Sequence[int], room: int | None) -> li
     Args:
         widths: of each column.
         spare: which are left out first: those with the highest number, of equals the last; those with 0 never.
-        room: width of the terminal; None for no limit.
+        room: width of all of them; None for no limit.
+        gap: space between two columns.
     """
 
     def fit(places: Sequence[int]) -> bool:
-        return room is None or sum(widths[place] + GAP for place in places) - GAP <= room
+        return room is None or sum(widths[place] + gap for place in places) - gap <= room
 
     kept, out = list(range(len(widths))), []
     for place in sorted(kept, key=lambda place: (-spare[place], -place)):

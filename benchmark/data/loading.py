@@ -75,10 +75,20 @@ def watched() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except Exception as error:
+        death = _death(error)
+        if death is None:
             raise
-        raise _lost(error) from None
+        raise _lost(death) from None
+
+
+def _death(error: BaseException | None) -> RuntimeError | None:
+    """Return torch's error about a dead worker; code that it interrupted may have hidden it behind one of its own."""
+    while error is not None:
+        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+            return error
+        error = error.__context__
+    return None
 
 
 def _lost(error: Exception) -> LostWorkerError:

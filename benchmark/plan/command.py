@@ -15,12 +15,12 @@ from benchmark.common.terminal import MORE, aligned, fitting, wrapped
 from benchmark.plan import costs, needs, verdict
 from benchmark.protocol import Protocol
 from benchmark.records import Record, read
+from benchmark.records.store import COMMITTED
 from benchmark.runs.job import Job
 from benchmark.runs.pending import find_pending
 from benchmark.runs.request import Selection
 from benchmark.training.runtime import RuntimeOptions
 
-COMMITTED = Path(__file__).resolve().parents[2] / "results"
 PEAKS = {"auto": ("bfloat16", 312e12), "float32": ("float32", 19.5e12)}
 """Peak operations per second of an A100, by precision."""
 UTILISATION = 0.4

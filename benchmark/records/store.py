@@ -39,6 +39,8 @@ UNREADABLE = (
 """Exceptions that NumPy raises for an archive of anything but plain arrays."""
 MEMBER = 4096
 """Bytes that an image's name, or an archive's headers, may need beside the counts."""
+COMMITTED = Path(__file__).resolve().parents[2] / "results"
+"""Folder of the suite's own records; only a copy of the repository has it."""
 STABILITY = ".stability.json"
 """Suffix of the files of :mod:`benchmark.stability`, which are in the same folders but are not records."""
 Kind = TypeVar("Kind", bound=BaseModel)

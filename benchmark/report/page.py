@@ -1,15 +1,16 @@
-"""The report page: a part per protocol and backbone, figures across backbones, and FisherTune's tables."""
+"""The report page: a summary, a part per protocol and backbone, FisherTune's tables, and an appendix."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark import __version__
 from benchmark.records import Record
-from benchmark.report import facts
+from benchmark.records.naming import is_tool
+from benchmark.report import facts, summary
 from benchmark.report.assets import environment, inline
 from benchmark.report.grids import Grids, build
 from benchmark.report.pictures import Pictures, figures
@@ -20,14 +21,17 @@ from benchmark.tables.published import layout
 from benchmark.tables.runs import Runs
 
 HERE = Path(__file__).parent
+ABLATIONS = "Ablations and variants"
 
 
 @dataclass(frozen=True)
 class Part:
-    """The content for one protocol and backbone."""
+    """The content for one protocol and backbone; ``ablations`` also has the variants."""
 
+    id: str
     protocol: str
     backbone: str
+    ablations: tuple[Sheet, ...]
     results: tuple[Sheet, ...]
     figures: Pictures
     grids: Grids
@@ -59,11 +63,15 @@ def html(records: Sequence[Record], folder: Path, root: Path, data_root: Path | 
         for protocol in sorted(backbones)
         if backbones[protocol] > 1
     ]
+    keys = sorted(groups, key=lambda key: (is_tool(key[0]), key))
+    parts = [_part(f"part{place}", groups[key], folder, root, data_root) for place, key in enumerate(keys, start=1)]
     return (
         environment(HERE)
         .get_template("page.html")
         .render(
-            parts=[_part(groups[key], folder, root, data_root) for key in sorted(groups)],
+            summary=summary.build([(f"#{part.id}", groups[key]) for key, part in zip(keys, parts, strict=True)]),
+            parts=[part for part in parts if not is_tool(part.protocol)],
+            tools=[part for part in parts if is_tool(part.protocol)],
             across=across,
             papers=_papers(records),
             runs=len(records),
@@ -74,16 +82,17 @@ def html(records: Sequence[Record], folder: Path, root: Path, data_root: Path | 
     )
 
 
-def _part(records: list[Record], folder: Path, root: Path, data_root: Path | None) -> Part:
+def _part(id_: str, records: list[Record], folder: Path, root: Path, data_root: Path | None) -> Part:
     main, own = apart(records)
     records = sorted(records, key=lambda record: (order(record.method), record.seed))
     first = records[0]
-    made = [
-        table for names in (main, own) if names for table in command.main(records, None, None, names, published=True)
-    ]
+    made, more = (command.main(records, None, None, names, published=True) if names else [] for names in (main, own))
+    more = [replace(table, caption=f"{ABLATIONS}. {table.caption}") for table in more]
     return Part(
+        id_,
         first.protocol,
         first.backbone,
+        tuple(map(sheet, more)),
         tuple(map(sheet, made)),
         figures(records, root, data_root, across=False),
         build(records, data_root),

@@ -1,9 +1,10 @@
 """Tables built from records."""
 
 from benchmark.tables.comparable import as_protocol, check, difference
+from benchmark.tables.latex import latex
 from benchmark.tables.layout import Cell, Column, Row, Table
 from benchmark.tables.main import apart, build, order, shown
-from benchmark.tables.render import latex, markdown
+from benchmark.tables.render import markdown
 from benchmark.tables.sheets import comma_separated, html
 
 __all__ = [

@@ -10,6 +10,9 @@ from benchmark.tables.layout import Cell, Column, Row, Table
 WIDE = 6
 """With published figures in more columns than this, they go below each row instead of into columns."""
 
+SPARE = 9
+"""Where there is no space for all columns, differences are left out first."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -30,10 +33,15 @@ def nothing(protocol: str, backbone: str, method: str, scored: str) -> Figure | 
 
 
 def expanded(table: Table) -> Table:
-    """Return the table with published figures and differences in columns, or rows, of their own."""
+    """Return the table with published figures and differences in columns, or rows, of their own.
+
+    Without a single run, only the columns of published figures are left.
+    """
     filled = [place for place, _ in enumerate(table.columns) if _any(row.cells[place] for row in table.rows)]
     if not filled:
         return table
+    if not any(cell.n for row in table.rows for cell in row.cells):
+        return _alone(table, filled)
     return _below(table) if len(filled) > WIDE else _aside(table, set(filled))
 
 
@@ -41,12 +49,17 @@ def _any(cells: Iterable[Cell]) -> bool:
     return any(cell.published is not None for cell in cells)
 
 
+def _alone(table: Table, filled: list[int]) -> Table:
+    rows = (replace(row, cells=tuple(Cell(row.cells[place].published) for place in filled)) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[place] for place in filled), rows=tuple(rows))
+
+
 def _aside(table: Table, filled: set[int]) -> Table:
     columns: list[Column] = []
     for place, column in enumerate(table.columns):
         columns.append(column)
         if place in filled:
-            columns += [replace(column, head="publ."), replace(column, head="Δ")]
+            columns += [replace(column, head="publ."), replace(column, head="Δ", spare=SPARE)]
     rows = []
     for row in table.rows:
         cells: list[Cell] = []

@@ -18,11 +18,11 @@ from benchmark.tables import scale as scales
 from benchmark.tables.beside import nothing
 from benchmark.tables.runs import Runs
 
-MAIN, FACTORS, AGREEMENT, CPU = "main", "factors", "agreement", "cpu"
+MAIN, FACTORS, AGREEMENT, CPU, LATEX = "main", "factors", "agreement", "cpu", "latex"
 COLUMNS = 120
 """Width of text that does not go to a terminal."""
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
-    "latex": lambda made: "\n".join(map(tables.latex, made)),
+    LATEX: lambda made: "\n".join(map(tables.latex, made)),
     "markdown": lambda made: "\n".join(map(tables.markdown, made)),
     "csv": tables.comma_separated,
     "html": tables.html,
@@ -44,6 +44,7 @@ def run(
     published: bool,
     scale: str = "full",
     strict: bool = False,
+    columns: int | None = None,
 ) -> None:
     """Print a table, or write it to a file.
 
@@ -58,15 +59,19 @@ def run(
         published: add published figures.
         strict: refuse a main table of runs that were executed under different conditions.
         scale: of a paper's table: ``full``, the paper's conditions, or ``cpu``, the suite's counterpart.
+        columns: of the pages of a LaTeX document, 1 or 2; None for the default, 1.
 
     Raises:
-        UserError: no such record, records that are not comparable, or a file that cannot be written.
+        UserError: no such record, records that are not comparable, ``columns`` for another format, or a file that
+            cannot be written.
     """
+    if columns is not None and output_format != LATEX:
+        raise UserError(f"--columns: only for --format latex, not {output_format}")
     made = select(
         read_all(records, checkpoints=which == MAIN), which,
         name=name, backbone=backbone, methods=methods, published=published, scale=scale, strict=strict,
     )  # fmt: skip
-    text = FORMATS[output_format](made)
+    text = "\n".join(tables.latex(t, columns) for t in made) if columns else FORMATS[output_format](made)
     if output is None:
         print(text, end="" if output_format == "csv" else "\n")
         return

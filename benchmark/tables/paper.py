@@ -152,10 +152,13 @@ class _Made:
         yield from rows
 
     def _caption(self) -> str:
+        paper = f"FisherTune (Zhao et al., CVPR 2025), Table {self.layout.number}"
+        if not self.runs:
+            return f"{paper}, published numbers only, no run of this suite: {self.layout.title}. mIoU in %."
         of = ", ".join(f"{each.name} (fingerprint {each.fingerprint()[:12]})" for each in self._protocols())
         return (
-            f"FisherTune (Zhao et al., CVPR 2025), Table {self.layout.number}, from this suite's records: "
-            f"{self.layout.title}. mIoU in %, mean ± standard deviation over n seeds. Protocol {of}."
+            f"{paper}, from this suite's records: {self.layout.title}. mIoU in %, mean ± standard deviation over "
+            f"n seeds. Protocol {of}."
         )
 
     def _notes(self) -> Iterator[str]:

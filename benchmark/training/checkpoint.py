@@ -66,8 +66,8 @@ def _save(state: dict[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(state, kept)  # type: ignore[arg-type]  # it has the methods that torch calls
     except RuntimeError as error:
-        # torch closes its archive even after a failed write; the second failure hides the first.
-        raise (kept.error or error) from None
+        # torch closes its archive even after a failed or interrupted write; the second failure hides the first.
+        raise (kept.error or error.__context__ or error) from None
 
 
 class _File:

@@ -81,6 +81,17 @@ def test_a_run_with_workers_is_the_same_and_resumes_after_one_was_killed(
     assert gone(own())
 
 
+def test_a_lost_worker_is_named_whatever_it_interrupted() -> None:
+    def save() -> None:
+        try:
+            raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed. ")
+        finally:
+            raise RuntimeError("unexpected pos 2 vs 1")
+
+    with pytest.raises(LostWorkerError, match=r"DataLoader worker \(pid 5\) is killed"), loading.watched():
+        save()
+
+
 def gone(processes: list[psutil.Process]) -> bool:
     """Return whether all processes end within a minute."""
     _, alive = psutil.wait_procs(processes, timeout=60)

@@ -9,6 +9,7 @@ import re
 import shutil
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,8 +22,9 @@ from benchmark.artifacts.predictions import examples
 from benchmark.common.errors import UserError
 from benchmark.data.labels import CAMVID_COLORS
 from benchmark.records import SOURCE, confusions, read_all
-from benchmark.report import command
+from benchmark.report import command, summary
 from benchmark.report.page import html
+from benchmark.report.sheets import Sheet
 from tests.cli.test_cli import call, refused
 from tests.records.made import CLASSES, FIELDS
 from tests.records.made import failed as made_failed
@@ -136,7 +138,10 @@ def test_values_from_records_are_escaped(tmp_path: Path) -> None:
 def test_numbers_equal_those_of_the_table(some: Path, text: str) -> None:
     page = Page(text)
     (table,) = tables.build(read_all(some))
-    cells = iter([each for each in page.attributes if each[0] == "td"])
+    after = page.attributes.index(
+        ("table", {"class": "sortable"}), page.attributes.index(("table", {"class": "sortable"})) + 1
+    )
+    cells = iter([each for each in page.attributes[after:] if each[0] == "td"])
     for row in table.rows:
         shown = [next(cells)[1].get("data-value") for _ in row.cells]
         assert [None if each is None else float(each) for each in shown] == [cell.mean for cell in row.cells]
@@ -160,9 +165,47 @@ def test_ablations_and_variants_have_a_table_of_their_own(few: Path) -> None:
     stored(few, "fim")
     stored(few, "lora+perturbed")
     page = page_of(few)
-    captions = [text for text in page.all_of("caption") if text.startswith("Protocol")]
-    assert len(captions) == 2
+    captions = [text for text in page.all_of("caption") if "Protocol own" in text]
+    assert [text.startswith("Ablations and variants. ") for text in captions] == [False, True]
+    assert "appendix" in page.ids
+    assert "#part1-ablations" in page.values("a", "href")
     assert {"Fim", "Lora+perturbed"} <= set(page.all_of("th"))
+
+
+def test_the_summary_names_the_best_methods_with_cost_and_warnings(some: Path, tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    shutil.copytree(some, root)
+    records.write(failed("vpt", cpu_seconds=3600), {}, {}, root)
+    stored(root, "lora", protocol="own@tune", accuracy=0.9)
+    summary = sheet_of(read_all(root))
+    shown = [[entry.text for entry in row] for row in summary.groups[0].rows]
+    hours = sum(record.cpu_seconds for record in read_all(root) if record.protocol == "own") / 3600
+    assert hours > 1
+    average = fmean(record.average or 0.0 for record in read_all(root) if record.method == "freeze")
+    best = ["own", "vit-tiny-streets", "3", "2", "Freeze (1 of 3)", f"{100 * average:.1f}", f"{hours:.1f}", "1"]
+    assert shown[0] == best
+    assert shown[1][:5] == ["own@tune", "vit-tiny-streets", "1", "1", "not compared: needs two methods with two seeds"]
+    page = page_of(root)
+    assert page.values("section", "id") == ["summary", "part1", "appendix", "part2"]
+    assert summary.caption == page.all_of("caption")[0]
+    assert {"#part1", "#part2"} <= set(page.values("a", "href"))
+
+
+def sheet_of(found: list[records.Record]) -> Sheet:
+    parts = [
+        (f"#{name}", [record for record in found if record.protocol == name])
+        for name in sorted({record.protocol for record in found})
+    ]
+    return summary.build(parts)
+
+
+def test_captions_differ(some: Path, tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    shutil.copytree(some, root)
+    stored(root, "fim")
+    stored(root, "lora[lr=0.1]")
+    captions = page_of(root).all_of("caption")
+    assert len(set(captions)) == len(captions)
 
 
 def test_a_run_that_failed_is_listed_with_its_reason(tmp_path: Path) -> None:

@@ -21,13 +21,17 @@ def require() -> None:
         pytest.skip("pdflatex is not installed (Debian: texlive-latex-recommended)")
 
 
-def compiled(texts: Sequence[str], folder: Path, name: str = "document") -> str:
-    """Compile one document with each of ``texts`` on its own page; return the log."""
+def compiled(texts: Sequence[str], folder: Path, name: str = "document", columns: int = 1) -> str:
+    """Compile one document with each of ``texts`` on its own page of one or two columns; return the log."""
     require()
     kept = os.environ.get(KEEP)
     packages = r"\usepackage{booktabs,graphicx,rotating}"
+    options = ""
+    if columns == 2:
+        options = "[twocolumn]"
+        packages += r"\usepackage[letterpaper,textwidth=6.875in,textheight=8.875in]{geometry}"
     pages = "\n\\clearpage\n".join(texts)
-    document = rf"\documentclass{{article}}{packages}\begin{{document}}{pages}\end{{document}}"
+    document = rf"\documentclass{options}{{article}}{packages}\begin{{document}}{pages}\end{{document}}"
     folder = Path(kept) if kept else folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.tex").write_text(document, encoding="utf-8")

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmark.cli import options
 from benchmark.common.errors import UserError
 from benchmark.records import read_all
+from benchmark.records.store import COMMITTED
 from benchmark.tables import command
+from benchmark.tables.beside import expanded
 from tests.records.made import stored
 from tests.tables.made import kept
 
 
 def run(
-    records: Path, which: str = "main", output_format: str = "csv", methods: tuple[str, ...] = (), **options: bool
+    records: Path, which: str = "main", output_format: str = "csv", methods: tuple[str, ...] = (), **options: Any
 ) -> str:
     output = records.parent / "table"
     command.run(
         records, which, output_format, output, name=None, backbone=None, methods=methods,
-        published=options.get("published", False),
+        **{"published": False, **options},
     )  # fmt: skip
     return output.read_text(encoding="utf-8")
 
@@ -79,3 +83,32 @@ def test_an_unwritable_output_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "table").mkdir()
     with pytest.raises(UserError, match=r"table: .*--output"):
         run(tmp_path / "records")
+
+
+def test_two_columns_are_for_latex_alone(tmp_path: Path) -> None:
+    kept(tmp_path / "records", "gtav-to-cbm", "dinov2-l", "rein", 1)
+    assert "{table*}" in run(tmp_path / "records", output_format="latex", columns=2)
+    with pytest.raises(UserError, match=r"^--columns: only for --format latex, not csv"):
+        run(tmp_path / "records", columns=2)
+
+
+def test_a_table_without_runs_says_so_and_shows_only_what_is_published(tmp_path: Path) -> None:
+    kept(tmp_path / "records", "gtav-to-cbm", "dinov2-l", "rein", 1)
+    found = read_all(tmp_path / "records")
+    (table, *_) = command.select(found, "4", published=True)
+    assert "published numbers only, no run of this suite" in table.caption
+    assert [column.head for column in expanded(table).columns] == [column.head for column in table.columns[:-1]]
+    (table,) = command.select(found, "1", published=True)
+    assert "published numbers only" not in table.caption
+
+
+def test_without_own_records_the_committed_ones_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert options.shown(options.RUNS) == COMMITTED
+    assert capsys.readouterr().err == f"runs: no records yet; showing the suite's own, in {COMMITTED}\n"
+    assert options.shown(Path("other")) == Path("other")
+    kept(tmp_path / "runs", "streets", "vit-tiny-streets", "lora")
+    assert options.shown(options.RUNS) == options.RUNS
+    assert capsys.readouterr().err == ""
