@@ -19,6 +19,7 @@ from benchmark.records.store import COMMITTED
 from benchmark.runs.job import Job
 from benchmark.runs.pending import find_pending
 from benchmark.runs.request import Selection
+from benchmark.runs.spec import RunSpec
 from benchmark.training.runtime import RuntimeOptions
 
 PEAKS = {"auto": ("bfloat16", 312e12), "float32": ("float32", 19.5e12)}
@@ -83,23 +84,19 @@ def show(
     images = {each.part: each.count for each in found if each.count and not each.part.startswith("source")}
     pending = {id(job) for job in find_pending(wanted, force)}
     rows, refused = [], []
-    for name, of_method in _by_method(wanted).items():
+    for name, jobs in _by_method(wanted).items():
         try:
-            found_cost = costs.cost(of_method[0], backbone, decoder, images, processes)
+            cost = costs.cost(jobs[0], backbone, decoder, images, processes)
         except UserError as error:
             if not skip_unserved:
                 raise
             refused.append(f"omitted: {error}")
-            continue
-        rows.append(_row(name, of_method, sum(id(job) in pending for job in of_method), found_cost))
-    crop, batch = fixed.augmentation.crop, fixed.batch
-    shared = f", split across {processes} ranks" if processes > 1 else ""
+        else:
+            rows.append(_row(name, jobs, sum(id(job) in pending for job in jobs), cost))
     lines = [
         _verdict(rows),
         "",
-        f"protocol {fixed.name}: {fixed.title}",
-        f"backbone {spec.backbone} ({own / 1e6:.1f} M), decoder {fixed.decoder.name} "
-        f"({decoder.parameters / 1e6:.1f} M); {batch} images of {crop}x{crop} per iteration{shared}",
+        *_conditions(spec, own, decoder.parameters, processes),
         "",
         *_table(rows, room),
         *refused,
@@ -113,6 +110,17 @@ def show(
         *_how(fixed),
     ]
     return "\n".join(line if line.startswith("|") else wrapped(line, room) for line in lines)
+
+
+def _conditions(spec: RunSpec, own: int, decoder: int, processes: int) -> list[str]:
+    """Return the lines about protocol and models, given the parameters of backbone and decoder."""
+    fixed, crop = spec.protocol, spec.protocol.augmentation.crop
+    shared = f", split across {processes} ranks" if processes > 1 else ""
+    return [
+        f"protocol {fixed.name}: {fixed.title}",
+        f"backbone {spec.backbone} ({own / 1e6:.1f} M), decoder {fixed.decoder.name} "
+        f"({decoder / 1e6:.1f} M); {fixed.batch} images of {crop}x{crop} per iteration{shared}",
+    ]
 
 
 def _verdict(rows: Sequence[Row]) -> str:
