@@ -11,7 +11,8 @@ import pytest
 from benchmark import tables
 from benchmark.records import read_all
 from benchmark.tables import Cell, Column, Row, Table
-from benchmark.tables.latex import PAGES, escape_latex
+from benchmark.tables.latex_fit import PAGES
+from benchmark.tables.latex_text import escape_latex
 from tests.records.made import failed, stored
 from tests.tables.latex import compiled
 from tests.tables.test_render import SMALL
@@ -97,6 +98,27 @@ def test_what_does_not_fit_is_rotated_turned_or_left_out_and_named(
     table: Table, columns: int, expected: tuple[str, bool, bool, list[str]]
 ) -> None:
     assert facts(tables.latex(table, columns)) == expected
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_a_long_table_continues_on_further_pages(size: int, tmp_path: Path) -> None:
+    table = grid(4, rows=150)
+    rows = tuple(replace(row, group=f"group {place // size}") for place, row in enumerate(table.rows))
+    text = tables.latex(replace(table, rows=rows, notes=("A note.",)))
+    parts = text.split(r"\end{table}")[:-1]
+    assert len(parts) > 2
+    assert ["(Continued.)" in part for part in parts] == [False] + [True] * (len(parts) - 1)
+    assert [r"\label{" in part for part in parts] == [True] + [False] * (len(parts) - 1)
+    assert ["A note." in part for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert re.findall(r"LoRA(\d+) &", text) == list(map(str, range(150)))
+    for part in parts:  # every row below its group's name
+        names = re.findall(r"\\textit\{group (\d+)\}|LoRA(\d+) &", part)
+        assert names[0][0]
+        for (group, row), (before, _) in zip(names[1:], names, strict=False):
+            assert group or not before or int(row) // size == int(before)
+    log = compiled([text], tmp_path, f"long-{size}")
+    assert "too large for page" not in log
+    assert f"long-{size}.pdf ({len(parts)} page" in log
 
 
 def test_a_table_of_two_columns_is_printed_on_the_whole_page() -> None:
