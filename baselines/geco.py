@@ -42,8 +42,8 @@ class GeCo(MinorComponents):
 
     Differences from the released code:
 
-    - Its adapter is SoMA's as released (:mod:`baselines.soma_as_released`). Here, it is the one described in the paper:
-      4,866,048 parameters on a ViT-L, published as 4.70 M.
+    - Its adapter is SoMA's as released (:mod:`methods.ablations.soma_as_released`). Here, it is the one described in
+      the paper: 4,866,048 parameters on a ViT-L, published as 4.70 M.
     - p is the softmax of the decoder's logits. The released code applies a softmax to Mask2Former's semantic scores,
       which are already in 0..1. It also raises every probability to at least 10⁻⁶.
     - The paper's prototype bank and its product with the adapter's output are absent; the released code does not use

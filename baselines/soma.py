@@ -16,7 +16,7 @@ class SoMA(MinorComponents):
     DINOv2's mask token, which is trainable in the released code although it is never used, and which this backbone does
     not have.
 
-    The released code differs, see :mod:`baselines.soma_as_released`.
+    The released code differs, see :mod:`methods.ablations.soma_as_released`.
     """
 
     label = "SoMA"

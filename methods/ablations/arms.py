@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import create_model
 
 from benchmark.method import Method, setting
-from methods.fishertune import FisherTune, FisherTunePerSample
+from methods.ablations.fishertune_per_sample import FisherTunePerSample
+from methods.fishertune import FisherTune
 
 
 def _arm(base: type[Method], arm_of: str, label: str, **changed: tuple[Any, str]) -> type[Method]:

@@ -19,3 +19,6 @@ class FisherTunePerSample(FisherTune):
 
     label = "FisherTune (per sample)"
     Settings = PerSampleSettings
+
+
+METHOD = FisherTunePerSample

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from baselines._minor_components import MinorComponents, Pair, minor_components
 from baselines.soma import SoMA
-from baselines.soma_as_released import SoMAAsReleased
 from benchmark.common.errors import UserError
 from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import Backbone, build_backbone
+from methods.ablations.soma_as_released import SoMAAsReleased
 from tests.backbones import KINDS, tiny_backbone
 
 

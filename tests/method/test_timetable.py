@@ -6,7 +6,8 @@ import pytest
 
 from baselines.childtune_d import ChildTuneD
 from benchmark.method import Budget, EstimateSettings, Phase, UserError, phases_with_estimate
-from methods.fishertune import FisherTune, FisherTunePerSample
+from methods.ablations.fishertune_per_sample import FisherTunePerSample
+from methods.fishertune import FisherTune
 
 TUNE = Phase("tune", 225)
 

@@ -17,14 +17,15 @@ from benchmark.models.backbone import build_backbone
 from benchmark.records import naming
 from benchmark.runs import request
 from benchmark.tables.main import ORDER
+from methods.ablations import arms
 from tests.backbones import tiny_backbone
 from tests.expected import ARMS, VIT_L
 from tests.methods.fishertune.small_runs import Run
 
 pytestmark = pytest.mark.slow
 
-# "parts" (Figure 3) is a method of its own and goes through the contract tests.
-ABLATIONS = sorted(set(registry.names("method")) - set(registry.main_methods()) - {"parts"})
+# The other ablations are methods of their own and go through the contract tests.
+ABLATIONS = sorted(name for name, place in registry.names("method").items() if place.startswith(arms.__name__))
 
 
 def test_every_arm_is_listed_and_has_its_place_in_the_table() -> None:

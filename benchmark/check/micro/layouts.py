@@ -71,7 +71,8 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "bdd100k": (
         Layout("val", "bdd100k/images/10k/val/{}.jpg", "bdd100k/labels/sem_seg/masks/val/{}.png",
                ("7d2f7975-e0c1", "b1c66a42-6f7d"), TRAIN_IDS),
-        Layout("train", "seg/images/train/{}.jpg", "seg/labels/train/{}_train_id.png", ("7d2f", "b1c6"), TRAIN_IDS),
+        Layout("train", "seg/images/train/{}.jpg", "seg/labels/train/{}_train_id.png", ("7d2f", "b1c6"), range(16),
+               "shrunk"),
     ),
     "camvid": (
         *(Layout(part, "701_StillsRaw_full/{}.png", "LabeledApproved_full/{}_L.png", CAMVID, "camvid_colors")

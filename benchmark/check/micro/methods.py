@@ -32,9 +32,9 @@ QUICK: dict[str, Any] = {"lr": 3e-3, "images": 4, "dropout": 0.1, "intervals": 2
 def cases() -> dict[str, Compute]:
     """Return the cases of all methods of this project."""
     found: dict[str, Compute] = {}
-    for name, place in own().items():
+    for name in own():
         found[f"method/{name}"] = partial(_whole, name)
-        if registry.is_ablation(place):
+        if registry.find("method", name).arm_of:
             continue
         for architecture in ARCHITECTURES:
             found[f"method/{name} on {architecture}"] = partial(_elsewhere, name, architecture)

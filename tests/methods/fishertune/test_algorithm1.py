@@ -21,7 +21,8 @@ from benchmark.method import Budget, Phase, UserError
 from benchmark.runs.job import Job
 from benchmark.runs.one_run import train_and_record
 from benchmark.runs.spec import RunSpec
-from methods.fishertune import FisherTune, FisherTunePerSample
+from methods.ablations.fishertune_per_sample import FisherTunePerSample
+from methods.fishertune import FisherTune
 from methods.fishertune import estimates as algorithm
 from methods.fishertune.fisher import sample_labels, sample_losses
 from tests.methods.fishertune.small_runs import Run, build, estimation
