@@ -50,8 +50,8 @@ class LabelSet(_Model):
     def _consistent(self) -> LabelSet:
         if not all(name.isprintable() for name in (self.name, *self.names)):
             raise ValueError("a name contains a line break or control character; remove it")
-        if (twice := _repeated(self.names)) is not None:
-            raise ValueError(f"classes: {twice!r} is given twice; rename one")
+        if (twice := _repeated([name.casefold() for name in self.names])) is not None:
+            raise ValueError(f"classes: {twice!r} is given twice, whatever the case; rename one")
         ids = [*(each for one in self._ids() for each in one), *self.ignored]
         if (again := _repeated(ids)) is not None:
             raise ValueError(f"classes: id {again} is given twice; each id has one class, or is ignored")

@@ -307,12 +307,25 @@ class Record(_Model):
         return len(self.classes_of(domain)) + (domain in self.scored_in)
 
     def target_classes(self) -> tuple[str, ...]:
-        """Return the names of all classes in which targets are scored, each once."""
-        return tuple(dict.fromkeys(name for domain in self.targets for name in self.classes_of(domain)))
+        """Return the names of all classes in which targets are scored, each once, as the first target spells it.
+
+        Names that differ only in case, as CamVid's Sky and IDD-lite's sky, are one class.
+        """
+        return tuple(self._spellings().values())
 
     def class_iou(self, domain: str) -> dict[str, float | None]:
-        """Return the IoU of each class of a target by its name."""
-        return dict(zip(self.classes_of(domain), self.targets[domain].iou, strict=True))
+        """Return the IoU of each class of a target by its name among :meth:`target_classes`."""
+        spelled = self._spellings()
+        names = (spelled[name.casefold()] for name in self.classes_of(domain))
+        return dict(zip(names, self.targets[domain].iou, strict=True))
+
+    def _spellings(self) -> dict[str, str]:
+        """Return the names of the targets' classes without case, and as the first target spells them."""
+        spelled: dict[str, str] = {}
+        for domain in self.targets:
+            for name in self.classes_of(domain):
+                spelled.setdefault(name.casefold(), name)
+        return spelled
 
     def scores(self) -> dict[str, Score]:
         """Return all scores by domain, the source first."""

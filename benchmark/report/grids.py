@@ -29,7 +29,7 @@ RIGHT, WRONG, UNLABELLED = (236, 236, 236), (213, 94, 0), (150, 150, 150)
 """Colours of an error map: light grey, Okabe and Ito's vermillion, grey."""
 
 NO_COUNTERPART = "no counterpart in the label set"
-NONE = "No saved predictions: these records are from an older version. To save predictions, run again with --force."
+NONE = "No saved predictions: to save some, run again with --force."
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def _part(id_: str, records: list[Record], folder: Path, root: Path, data_root: 
         tuple(map(sheet, made)),
         figures(records, root, data_root, across=False),
         build(records, data_root),
-        facts.cost(Runs.of(records)),
+        facts.cost(Runs.of([record for record in records if record.method.partition("[")[0] in (main or own)])),
         facts.listing(records, folder),
         facts.conditions(records),
         facts.protocol(first.protocol_fields),

@@ -117,7 +117,8 @@ def test_confusions_are_in_the_targets_classes_with_a_column_for_no_counterpart(
     assert scored.scored_in["walls"].excluded == ("water",)
     assert "sky" in scored.scored_in["walls"].wrong
     assert scored.targets["walls"].iou[2] is None
-    assert set(scored.class_iou("facades")) == {"building", "car", "pavement", "road", "sky", "vegetation"}
+    assert set(scored.class_iou("facades")) == {"Building", "Car", "Pavement", "Road", "Sky", "vegetation"}
+    assert scored.class_iou("facades")["Sky"] == scored.targets["facades"].iou[4]
 
 
 def test_a_merged_target_is_the_merge_of_its_unmerged_confusions(scored: Record) -> None:
@@ -163,5 +164,8 @@ def test_adding_probabilities_is_another_protocol_with_other_predictions(
 
 
 def test_a_per_class_table_has_the_classes_of_all_targets(scored: Record) -> None:
-    assert scored.target_classes()[:11] == labelsets.find("camvid").names
+    names = scored.target_classes()
+    assert names[:11] == labelsets.find("camvid").names
+    assert {"Sky", "vegetation", "drivable"} <= set(names)  # CamVid's spelling of what others write in lower case
+    assert len({name.casefold() for name in names}) == len(names)
     assert paper.NUMBERS
