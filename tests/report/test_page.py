@@ -170,6 +170,8 @@ def test_ablations_and_variants_have_a_table_of_their_own(few: Path) -> None:
     assert "appendix" in page.ids
     assert "#part1-ablations" in page.values("a", "href")
     assert {"Fim", "Lora+perturbed"} <= set(page.all_of("th"))
+    # Both in a table of scores and in the list of runs; the cost is that of the main comparison.
+    assert [page.all_of("th").count(name) for name in ("Freeze", "Fim")] == [3, 2]
 
 
 def test_the_summary_names_the_best_methods_with_cost_and_warnings(some: Path, tmp_path: Path) -> None:
