@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from benchmark.common import reading
 from benchmark.common.errors import UserError
+from benchmark.data import fast_png
 from benchmark.data.labels import Bytes, ColorTable
 
 # Exceptions that Pillow's parsers and the codecs below them are known to raise on damaged files.
@@ -33,6 +34,9 @@ def read_image(path: Path) -> Bytes:
         UserError: the file is missing, empty, truncated, not PNG or JPEG, or not a colour image (a label file, 16
             bits, CMYK).
     """
+    pixels = _quickly(path)
+    if pixels is not None and pixels.ndim == 3:
+        return np.ascontiguousarray(pixels[..., :3])
     picture = decode(path)
     if picture.mode not in ("RGB", "RGBA") and (picture.mode, picture.format) != ("L", "JPEG"):
         raise UserError(f"{path}: expected a colour image, found a {_kind(picture)} image; restore it from the dataset")
@@ -48,6 +52,9 @@ def read_ids(path: Path) -> Bytes:
     Raises:
         UserError: the file is missing, empty, truncated, or not a single-channel PNG of up to 8 bits.
     """
+    pixels = _quickly(path)
+    if pixels is not None and pixels.ndim == 2:
+        return pixels
     picture = decode(path, ("PNG",))
     if picture.mode not in ("L", "P", "1"):
         raise UserError(
@@ -71,6 +78,17 @@ def read_painted(path: Path, table: ColorTable, name: str, home: str) -> Bytes:
     if unknown is not None:
         raise UserError(f"{path}: colour {unknown} does not exist in {name}; restore the official file from {home}")
     return ids
+
+
+def _quickly(path: Path) -> Bytes | None:
+    """Return the pixels of an ordinary PNG of plausible size; None for any other file, which :func:`decode` reads."""
+    try:
+        pixels = fast_png.read(path)
+    except OSError:
+        return None
+    if pixels is not None and max(pixels.shape[:2]) > MAX_ASPECT * min(pixels.shape[:2]):
+        return None
+    return pixels
 
 
 def decode(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:

@@ -70,7 +70,10 @@ def test_a_class_into_which_nothing_is_merged_is_excluded() -> None:
     [
         ({"classes": DRIVE["classes"][:1]}, "classes: .*at least 2"),
         ({"classes": [*DRIVE["classes"], DRIVE["classes"][0]]}, "classes: 'road' is given twice"),
-        ({"classes": [*DRIVE["classes"], {**DRIVE["classes"][0], "name": "ROAD", "ids": [9]}]}, "'road' is given twice"),
+        (
+            {"classes": [*DRIVE["classes"], {**DRIVE["classes"][0], "name": "ROAD", "ids": [9]}]},
+            "'road' is given twice",
+        ),
         ({"classes": [{"name": "a", "color": [0, 0, 256]}, DRIVE["classes"][0]]}, r"classes\.0\.color\.2: .*255"),
         ({"classes": [{"name": "a", "colour": [0, 0, 0]}, DRIVE["classes"][0]]}, r"classes\.0\."),
         ({"ignored": [1]}, "id 1 is given twice"),
