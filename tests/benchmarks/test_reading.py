@@ -21,6 +21,7 @@ from torch import Tensor
 
 from benchmark import protocol as protocols
 from benchmark.data import streets
+from benchmark.data.decoding import read_ids, read_image
 from benchmark.data.labels import FACTS, Bytes, lut
 from benchmark.data.loader import TrainingSet
 from benchmark.data.readers import gta5, mapillary
@@ -182,7 +183,7 @@ def decoded(samples: list[Sample], reader: Reader, augmentation: Augmentation) -
 
     def sampled(position: int) -> Sampled:
         sample = samples[position % len(samples)]
-        image, ids = (np.array(Image.open(path)) for path in (sample.image, sample.label))
+        image, ids = read_image(sample.image), read_ids(sample.label)
         return torch.from_numpy(image[crop]).permute(2, 0, 1).float(), torch.from_numpy(ids[crop])
 
     return sampled
