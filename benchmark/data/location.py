@@ -14,7 +14,7 @@ from rich.progress import Progress
 from benchmark.common import registry
 from benchmark.common.errors import UserError
 from benchmark.data.elsewhere import likely_fix
-from benchmark.protocol import Protocol
+from benchmark.protocol import Protocol, argument
 
 if TYPE_CHECKING:
     from benchmark.data import streets
@@ -87,7 +87,7 @@ def place_for(protocol: Protocol, given: Path | None) -> Path | None:
         raise UserError(
             f"protocol {protocol.name} needs --data-root: a folder that contains {_folders(names)}, each as unpacked "
             f"from its download; to see what is missing and where to get it, run: "
-            f"python -m benchmark data check --protocol {protocol.name} --data-root DIR"
+            f"python -m benchmark data check --protocol {argument(protocol)} --data-root DIR"
         )
     needed(protocol, None)
     return None
@@ -121,7 +121,7 @@ def require(protocol: Protocol, place: Path | None) -> None:
     if missing:
         raise UserError(
             f"--data-root {place}: no folder {_folders(missing)}; to see where to get it, run: "
-            f"python -m benchmark data check --protocol {protocol.name} --data-root {place}"
+            f"python -m benchmark data check --protocol {argument(protocol)} --data-root {place}"
         )
 
 

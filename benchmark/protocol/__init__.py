@@ -1,7 +1,18 @@
 """Protocols: the fixed conditions of an experiment, one validated, immutable :class:`Protocol` per YAML file."""
 
 from benchmark.protocol.explain import explain
-from benchmark.protocol.loader import FOLDER, SHORT, UNREADABLE, available, load, merged, shipped, variants, with_vfm
+from benchmark.protocol.loader import (
+    FOLDER,
+    SHORT,
+    UNREADABLE,
+    argument,
+    available,
+    load,
+    merged,
+    shipped,
+    variants,
+    with_vfm,
+)
 from benchmark.protocol.schema import (
     CHANNELS,
     Augmentation,
@@ -29,6 +40,7 @@ __all__ = [
     "Protocol",
     "RareClassSampling",
     "Split",
+    "argument",
     "available",
     "explain",
     "load",

@@ -115,6 +115,12 @@ def shipped(name: str) -> Protocol | None:
     return with_vfm(fixed, changes) if changes else fixed
 
 
+def argument(protocol: Protocol) -> str:
+    """Return what ``--protocol`` takes for it in a suggested command: its name, or a placeholder for a user's file."""
+    base, at, variant = protocol.name.partition("+")[0].partition("@")  # changes of ``vfm`` have another option
+    return (base if base in available() else "FILE.yaml") + at + variant
+
+
 def _embed_label_sets(content: dict[str, Any], folder: Path) -> None:
     """Add the label sets of files and of other packages to ``label_sets``, and refer to them by name.
 

@@ -50,8 +50,9 @@ def test_rendered_data_are_in_the_cache_unless_the_data_root_has_them(tmp_path: 
 
 def test_a_protocol_may_use_photographs_and_rendered_data(tmp_path: Path, cache: Path) -> None:
     mixed = of(tmp_path, targets={"city": CITY, "game": GAME})
-    with pytest.raises(UserError, match=r"needs --data-root: a folder that contains cityscapes/, each"):
+    with pytest.raises(UserError, match=r"needs --data-root: a folder that contains cityscapes/, each") as raised:
         location.place_for(mixed, None)
+    assert "data check --protocol FILE.yaml --data-root DIR" in str(raised.value)
     place = location.place_for(mixed, tmp_path)
     with pytest.raises(UserError, match=r"no folder cityscapes/;"):
         location.require(mixed, place)
@@ -67,6 +68,14 @@ def test_a_protocol_may_use_photographs_and_rendered_data(tmp_path: Path, cache:
     assert (planned["city"].here, planned["source"].here) == (True, False)
     assert planned["source"].text == "rendered by the first run"
     assert planned["source"].count == 600
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("streets", "streets"), ("streets@quick+crop=256", "streets@quick"), ("mine@quick", "FILE.yaml@quick")],
+)
+def test_a_suggested_command_names_a_shipped_protocol_or_a_file(name: str, expected: str) -> None:
+    assert protocol.argument(protocol.load("streets").model_copy(update={"name": name})) == expected
 
 
 def test_a_protocol_names_the_parts_that_it_needs(tmp_path: Path) -> None:
