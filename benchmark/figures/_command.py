@@ -19,6 +19,7 @@ from benchmark.common.errors import UserError, nearest, spelled
 from benchmark.figures import _style
 from benchmark.figures._figure import Drawing, Figure, NothingToDrawError, Selection
 from benchmark.records import Record, read_all
+from benchmark.records.naming import is_tool
 from benchmark.tables import check, scale
 
 Fields = dict[str, Any]
@@ -128,8 +129,10 @@ def _saved(drawing: Drawing, kind: str) -> bytes:
 
 
 def _wanted(request: Request) -> list[Record]:
-    """Return the records of the requested protocol and backbone."""
+    """Return the records of the requested protocol and backbone; without one, not those of searches and checks."""
     records = read_all(request.records)
+    if request.protocol is None:
+        records = [record for record in records if not is_tool(record.protocol)] or records
     for field, wanted in (("protocol", request.protocol), ("backbone", request.backbone)):
         if wanted is None:
             continue

@@ -62,6 +62,13 @@ def test_without_a_name_the_figures_are_listed(tmp_path: Path, capsys: pytest.Ca
     assert "sensitivity  Sensitivity by layer and block" in capsys.readouterr().out
 
 
+def test_searches_and_checks_are_drawn_only_on_request(some: Path, tmp_path: Path) -> None:
+    stored(some, "freeze", protocol="streets@check", protocol_fields={**FIELDS, "name": "streets@check"})
+    for protocol, expected in ((None, "streets"), ("streets@check", "streets@check")):
+        run(request(some, tmp_path / expected, "cost", protocol=protocol))
+        assert [path.name for path in (tmp_path / expected).iterdir()] == [expected]
+
+
 def test_missing_runs_are_named_in_one_line(some: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from benchmark import records
 
