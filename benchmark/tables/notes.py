@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -94,16 +95,24 @@ def unreached(runs: Runs) -> list[str]:
 
 def of_runs(runs: Runs) -> list[str]:
     """Return notes on runs that differ from the others: learning rate not searched, missing seeds, failures."""
-    notes = [*_merges(runs), *_effort(runs), *_estimates(runs)]
-    everyone = runs.seeds()
-    for method, seeds in runs.finished.items():
-        if seeds and sorted(seeds) != everyone:
-            notes.append(f"{runs.label(method)}: seed{'s' if len(seeds) > 1 else ''} {_list(sorted(seeds))} only.")
+    notes = [*_merges(runs), *_effort(runs), *_estimates(runs), *_fewer_seeds(runs)]
     for record in runs.all:
         notes += [f"{runs.label(record.method)}, seed {record.seed}: {warning}." for warning in record.warnings]
         if record.state == "failed":
             notes.append(f"{runs.label(record.method)}, seed {record.seed}, failed and is excluded: {_reason(record)}.")
     return notes
+
+
+def _fewer_seeds(runs: Runs) -> list[str]:
+    """Return a note for each set of seeds that is not that of all runs together, with its rows."""
+    rows: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for method, seeds in runs.finished.items():
+        rows[tuple(sorted(seeds))].append(runs.label(method))
+    return [
+        f"Seed{'s' if len(seeds) > 1 else ''} {_list(seeds)} only: {', '.join(labels)}."
+        for seeds, labels in rows.items()
+        if seeds and list(seeds) != runs.seeds()
+    ]
 
 
 @dataclass

@@ -146,9 +146,9 @@ def test_a_failed_run_is_noted_and_excluded() -> None:
 
 
 def test_different_numbers_of_seeds_are_shown() -> None:
-    table = one_table([made(seed=0), made(seed=1), made("full", seed=1)])
-    assert [row.cells[-1].mean for row in table.rows] == [1, 2]
-    assert "Full: seed 1 only." in noted(table)
+    table = one_table([made(seed=0), made(seed=1), made("full", seed=1), made("vpt", seed=1)])
+    assert [row.cells[-1].mean for row in table.rows] == [1, 2, 1]
+    assert "Seed 1 only: Full, Vpt." in noted(table)
     assert "Lora: seed" not in noted(table)
 
 
