@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import Optional
 
 from benchmark.common import reading
+from benchmark.common.allocation import keep_freed_memory
 from benchmark.common.errors import LostWorkerError, UserError
 from benchmark.common.signals import handled
 from benchmark.records import Record, read
@@ -308,6 +309,7 @@ def _without_main() -> Iterator[None]:
 def _work(job: Job, before: Stamp, pipe: Connection) -> None:
     """Execute one job in this process, as :func:`run_locked` does, and report to the parent through ``pipe``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal signals both
+    keep_freed_memory()
     reported, stop = 0.0, False
 
     def terminated(number: int, frame: object) -> None:

@@ -65,10 +65,8 @@ def _head(text: str, form: Form) -> str:
 
 def _rows(table: Table) -> Sequence[str]:
     rows: list[str] = []
-    group = ""
-    for row in table.rows:
-        if row.group != group:
-            group = row.group
+    for group, row in table.headed():
+        if group:
             rows += [r"    \midrule"] if rows else []
             rows.append(
                 rf"    \multicolumn{{{len(table.columns) + 1}}}{{@{{}}l}}{{\textit{{{escape_latex(group)}}}}} \\"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -91,3 +91,10 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+
+    def headed(self) -> Iterator[tuple[str, Row]]:
+        """Yield each row with the name of its group if it is the first of it, else with an empty name."""
+        before = ""
+        for row in self.rows:
+            yield ("" if row.group == before else row.group), row
+            before = row.group

@@ -16,10 +16,8 @@ def markdown(table: Table) -> str:
     table = expanded(table)
     heads = ["Method", *(escape_markdown(column.head) for column in table.columns)]
     rows: list[list[str]] = []
-    group = ""
-    for row in table.rows:
-        if row.group != group:
-            group = row.group
+    for group, row in table.headed():
+        if group:
             rows.append([f"**{escape_markdown(group)}**", *("" for _ in table.columns)])
         rows.append([escape_markdown(row.label), *map(_markdown_cell, row.cells, table.columns)])
     align = ("left", *("right" for _ in table.columns))

@@ -41,10 +41,8 @@ def text(table: Table, room: int, more: str = MORE) -> str:
     rows = [[head, *(row[place] for place in kept)] for head, row in zip(heads, grid, strict=True)]
     head, *lines = aligned(rows, [False] + [True] * len(kept))
     out = [wrapped(table.caption, room), "", head, "─" * min(room, max(map(length, [head, *lines])))]
-    group = ""
-    for row, line in zip(table.rows, lines, strict=True):
-        if row.group != group:
-            group = row.group
+    for (group, row), line in zip(table.headed(), lines, strict=True):
+        if group:
             out.append(f"{BOLD}{group}{PLAIN}")
         out += [row.label, line] if folded else [line]
     left = [column.head for place, column in enumerate(table.columns) if place not in kept]
