@@ -117,7 +117,8 @@ def shipped(name: str) -> Protocol | None:
 
 def argument(protocol: Protocol) -> str:
     """Return what ``--protocol`` takes for it in a suggested command: its name, or a placeholder for a user's file."""
-    base, at, variant = protocol.name.partition("+")[0].partition("@")  # changes of ``vfm`` have another option
+    name = re.sub(r"(\+\w+=[^+]*)+$", "", protocol.name)  # changes of ``vfm`` have another option
+    base, at, variant = name.partition("@")
     return (base if base in available() else "FILE.yaml") + at + variant
 
 
