@@ -106,19 +106,23 @@ def shipped(name: str) -> Protocol | None:
     Raises:
         UserError: the built-in protocol has no such variant.
     """
-    found = re.fullmatch(r"(.*?)((?:\+\w+=[^+]*)*)", name)
-    assert found is not None  # both parts may be empty
-    plain, changes = found[1], found[2].split("+")[1:]
+    plain, changes = _divided(name)
     if plain.partition("@")[0] not in available():
         return None
     fixed = load(plain)
     return with_vfm(fixed, changes) if changes else fixed
 
 
+def _divided(name: str) -> tuple[str, list[str]]:
+    """Return a protocol's name without changes of ``vfm``, and the changes."""
+    found = re.fullmatch(r"(.*?)((?:\+\w+=[^+]*)*)", name)
+    assert found is not None  # both parts may be empty
+    return found[1], found[2].split("+")[1:]
+
+
 def argument(protocol: Protocol) -> str:
     """Return what ``--protocol`` takes for it in a suggested command: its name, or a placeholder for a user's file."""
-    name = re.sub(r"(\+\w+=[^+]*)+$", "", protocol.name)  # changes of ``vfm`` have another option
-    base, at, variant = name.partition("@")
+    base, at, variant = _divided(protocol.name)[0].partition("@")  # changes of ``vfm`` have another option
     return (base if base in available() else "FILE.yaml") + at + variant
 
 

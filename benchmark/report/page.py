@@ -15,7 +15,7 @@ from benchmark.report.assets import environment, inline
 from benchmark.report.grids import Grids, build
 from benchmark.report.pictures import Pictures, figures
 from benchmark.report.sheets import Sheet, sheet
-from benchmark.tables import apart, command, order, paper
+from benchmark.tables import apart, command, order, paper, shown
 from benchmark.tables.paper import NUMBERS
 from benchmark.tables.published import layout
 from benchmark.tables.runs import Runs
@@ -96,7 +96,7 @@ def _part(id_: str, records: list[Record], folder: Path, root: Path, data_root: 
         tuple(map(sheet, made)),
         figures(records, root, data_root, across=False),
         build(records, data_root),
-        facts.cost(Runs.of([record for record in records if record.method.partition("[")[0] in (main or own)])),
+        facts.cost(Runs.of(shown(records, None, None, main or own))),
         facts.listing(records, folder),
         facts.conditions(records),
         facts.protocol(first.protocol_fields),

@@ -105,13 +105,13 @@ def of_runs(runs: Runs) -> list[str]:
 
 def _fewer_seeds(runs: Runs) -> list[str]:
     """Return a note for each set of seeds that is not that of all runs together, with its rows."""
-    rows: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    everyone, rows = tuple(runs.seeds()), defaultdict[tuple[int, ...], list[str]](list)
     for method, seeds in runs.finished.items():
         rows[tuple(sorted(seeds))].append(runs.label(method))
     return [
         f"Seed{'s' if len(seeds) > 1 else ''} {_list(seeds)} only: {', '.join(labels)}."
         for seeds, labels in rows.items()
-        if seeds and list(seeds) != runs.seeds()
+        if seeds and seeds != everyone
     ]
 
 
