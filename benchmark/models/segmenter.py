@@ -64,13 +64,14 @@ class Segmenter(nn.Module):
         """
         rows, columns = self._padding(images)
         padded = F.pad(labels, (0, columns, 0, rows), value=IGNORE)
-        return self.decoder.losses(self._features(images), padded, self.class_weights, normaliser, micro_batch)
+        return self.decoder.losses(self.features(images), padded, self.class_weights, normaliser, micro_batch)
 
     def normaliser(self, labels: Tensor) -> Tensor:
         """Return the loss normaliser (k,) of these labels, see :meth:`Decoder.normaliser`."""
         return self.decoder.normaliser(labels, self.class_weights)
 
-    def _features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the backbone's block outputs, four of (B, D, h, w), of images (B, 3, H, W) in RGB, 0..255."""
         return self.backbone((images - self.mean) / self.std)
 
     def _padding(self, images: Tensor) -> Size:
@@ -81,7 +82,7 @@ class Segmenter(nn.Module):
     def _decoded(
         self, images: Tensor, decode: Callable[[list[Tensor], Size], Tensor], features: list[Tensor] | None = None
     ) -> Tensor:
-        features = self._features(images) if features is None else features
+        features = self.features(images) if features is None else features
         height, width = images.shape[-2:]
         rows, columns = self._padding(images)
         return decode(features, (height + rows, width + columns))[..., :height, :width]

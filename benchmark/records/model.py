@@ -194,6 +194,7 @@ class Record(_Model):
         report: facts reported by the method.
         segments: the parts of a run that was resumed under another commit, version or machine, whose ``commit``,
             ``versions`` and ``machine`` are of the last part; empty for all others.
+        warm_up: the run of the same sweep whose decoder warm-up this run continued; None if it trained its own.
         warnings: what makes the scores of a finished run doubtful, a sentence each; absent from older records.
         trained: checksum of the record of the run that was evaluated; None for a run that trained.
         checkpoint: the released checkpoint that was evaluated; None for a run. Its record says nothing about training
@@ -249,6 +250,7 @@ class Record(_Model):
     finished: Time
     report: dict[str, JsonValue] = {}
     segments: tuple[Segment, ...] = ()
+    warm_up: str | None = None
     warnings: tuple[str, ...] = ()
     trained: str | None = None
     checkpoint: Checkpoint | None = None

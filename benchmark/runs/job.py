@@ -18,12 +18,14 @@ class Job:
         data_root: contains one folder per dataset; None if all are rendered.
         folder: contains all records.
         runtime: what changes speed and memory only.
+        warm_ups: folder in which the runs of a sweep share decoder warm-ups; None to train one's own.
     """
 
     spec: RunSpec
     data_root: Path | None
     folder: Path
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+    warm_ups: Path | None = None
 
     @property
     def record(self) -> Path:

@@ -31,6 +31,7 @@ from benchmark.training.progress import Progress
 from benchmark.training.reached import unreached
 from benchmark.training.schedule import gradient_evaluations
 from benchmark.training.trainer import Trainer
+from benchmark.training.warmup import SharedWarmUp
 
 
 def train_and_record(job: Job, notify: Notify = ignore) -> Record:
@@ -107,7 +108,15 @@ def _train(
     tracker = tracking.RunTracker(job, conditions, writes)
     if tracker.hint:
         notify(Note(f"to view the logs: {tracker.hint}"))
-    tick = tracker.logging_steps(lambda progress, losses: notify(Step(progress.place, total, losses)))
+    # A tracker logs every loss of a run, so the run trains its own.
+    shared = SharedWarmUp(job.warm_ups if job.runtime.tracker is None else None, conditions, job.spec.title, trainer)
+    shared.resume()
+
+    def stepped(progress: Progress, losses: dict[str, float]) -> None:
+        shared.store(progress)
+        notify(Step(progress.place, total, losses))
+
+    tick = tracker.logging_steps(stepped)
     try:
         evaluate = tracker.logging_scores(lambda step: evaluate_targets(experiment, step, last, examples, notify))
         with loading.watched():
@@ -214,6 +223,7 @@ def _record(facts: dict[str, Any], trainer: Trainer, **rest: Any) -> Record:
         "trainable": _trainable(trainer),
         "losses": progress.losses,
         "evaluations": progress.scores,
+        "warm_up": progress.warm_up,
         "segments": progress.segments if len(progress.segments) > 1 else [],
         "seconds": progress.seconds,
         "cpu_seconds": cpu_seconds.sum().item(),

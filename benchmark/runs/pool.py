@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import ModuleType
 from typing import Optional
 
@@ -147,19 +150,33 @@ def run_in_processes(
     Raises:
         KeyboardInterrupt: after every running job has stopped, with its checkpoint; a second one stops at once.
     """
-    pool = _Pool(workers, listener, before or {job: stamp(job) for job in jobs})
+    with _warm_ups(jobs) as folder:
+        pool = _Pool(workers, listener, before or {job: stamp(job) for job in jobs}, folder)
+        try:
+            return pool.run(list(jobs))
+        except KeyboardInterrupt:
+            pool.stop()
+            raise
+        finally:
+            pool.kill()  # they are no daemon processes, since these cannot have data-loader workers
+
+
+@contextmanager
+def _warm_ups(jobs: Sequence[Job]) -> Iterator[Path | None]:
+    """Create a temporary folder in which jobs share decoder warm-ups; None for a single job or if there is no space."""
+    folder = None
+    with suppress(OSError):
+        folder = Path(tempfile.mkdtemp(prefix="dgss-warm-ups-")) if len(jobs) > 1 else None
     try:
-        return pool.run(list(jobs))
-    except KeyboardInterrupt:
-        pool.stop()
-        raise
+        yield folder
     finally:
-        pool.kill()  # they are no daemon processes, since these cannot have data-loader workers
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Pool:
-    def __init__(self, workers: int, listener: Listener, before: Mapping[Job, Stamp]) -> None:
-        self.workers, self.listener, self.before = workers, listener, before
+    def __init__(self, workers: int, listener: Listener, before: Mapping[Job, Stamp], warm_ups: Path | None) -> None:
+        self.workers, self.listener, self.before, self.warm_ups = workers, listener, before, warm_ups
         self.context = context()
         self.running: dict[Connection, tuple[Job, BaseProcess]] = {}
         self.loading: set[Connection] = set()
@@ -212,7 +229,7 @@ class _Pool:
         else:
             ours, theirs = self.context.Pipe()
             os.environ["OMP_NUM_THREADS"] = str(job.runtime.threads)
-            words = (job, self.before[job], theirs)
+            words = (replace(job, warm_ups=self.warm_ups), self.before[job], theirs)
             process = self.context.Process(target=_work, args=words)  # type: ignore[attr-defined]
             with _without_main():
                 process.start()

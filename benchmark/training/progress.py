@@ -26,6 +26,7 @@ class Progress:
             :func:`benchmark.training.reached.without_gradient`; None before the backbone trains.
         segments: under which conditions the run was executed, each with its ``first`` step; a new one begins where a
             run is resumed under others.
+        warm_up: the run whose decoder warm-up this one continues; None if it trains its own.
     """
 
     step: int = 0
@@ -36,6 +37,7 @@ class Progress:
     scores: list[dict[str, Any]] = field(default_factory=list)
     unreached: dict[str, int] | None = None
     segments: list[dict[str, Any]] = field(default_factory=list)
+    warm_up: str | None = None
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -56,7 +58,8 @@ class Progress:
         """Note the conditions of this execution, unless they are those of the last one."""
         last = {name: value for name, value in self.segments[-1].items() if name != "first"} if self.segments else None
         if last != here:
-            self.segments.append({"first": self.place, **here})
+            # A run that continues another one's warm-up begins with its first segment.
+            self.segments.append({"first": self.place if self.segments else 0, **here})
 
     def done(self, losses: dict[str, float], total: int, *, extra: bool = False) -> None:
         """Count one iteration of ``total``, or a step on top of them; keep an iteration's losses if they are logged."""

@@ -161,6 +161,7 @@ def tiny_run(protocol: Path, data: Path, records: Path, *more: str) -> list[str 
 
 def test_run_then_table_then_again(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
     words = tiny_run(tiny_protocol(), tiny_data, tmp_path / "runs", "--methods", "freeze,lora", "--seeds", "0,1")
+    words = (*words, "--workers", "1")  # so that LoRA finds the warm-ups of Freeze
     done = call(*words)
     assert done.returncode == 0, done.stderr
     assert "| Freeze" in done.stdout
@@ -168,6 +169,9 @@ def test_run_then_table_then_again(tmp_path: Path, tiny_data: Path, tiny_protoco
     assert "4 of 4 records in" in done.stderr
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.json")}
     assert len(stamps) == 4
+    continued = {f"{record.method} {record.seed}": record.warm_up for record in map(read, stamps)}
+    before = {f"freeze {seed}": None for seed in (0, 1)}
+    assert continued == before | {f"lora {seed}": f"tiny vit-tiny-random freeze seed {seed}" for seed in (0, 1)}
     again = call(*words)
     assert "4 of 4 runs are finished already" in again.stderr
     assert again.stdout == done.stdout
