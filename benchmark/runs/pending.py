@@ -15,6 +15,24 @@ from benchmark.runs.job import Job
 REPEAT = "repeat it with --force, or keep it and give another --records folder"
 
 
+def longest_first(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs in the order in which workers execute them: seed by seed, long runs first.
+
+    A long run that starts last would leave the other workers without work. Long are runs with more passes over images,
+    then those that evaluate at their end; others keep their order.
+    """
+    from benchmark.method import Method  # here, since they import torch
+    from benchmark.training.schedule import gradient_evaluations
+
+    def shortness(job: Job) -> tuple[int, bool]:
+        method = job.spec.make_method()
+        passes = sum(gradient_evaluations(method, job.spec.protocol).values())
+        return -passes, type(method).finish is Method.finish
+
+    seeds = dict.fromkeys(job.spec.seed for job in jobs)
+    return [job for seed in seeds for job in sorted((each for each in jobs if each.spec.seed == seed), key=shortness)]
+
+
 def find_pending(jobs: Sequence[Job], force: bool) -> list[Job]:
     """Return the jobs without a finished record; all of them with ``force``.
 

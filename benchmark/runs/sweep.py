@@ -22,7 +22,7 @@ from benchmark.records import read
 from benchmark.runs import distributed, pool, slurm, tracking
 from benchmark.runs.display import Display
 from benchmark.runs.job import Job
-from benchmark.runs.pending import find_pending
+from benchmark.runs.pending import find_pending, longest_first
 from benchmark.runs.request import Selection
 from benchmark.tables import terminal
 from benchmark.training.runtime import RuntimeOptions
@@ -156,7 +156,8 @@ def run_pending(
         with Display(len(pending), console) as display:
             if _several_ranks():
                 return distributed.run_on_ranks(pending, display.show, before)
-            return pool.run_in_processes(pending, workers or _workers(first.runtime.threads), display.show, before)
+            workers = workers or _workers(first.runtime.threads)
+            return pool.run_in_processes(longest_first(pending), workers, display.show, before)
 
 
 def report_unfinished(outcomes: list[pool.Outcome], console: Console) -> None:

@@ -17,6 +17,7 @@ from benchmark.method import Method
 from benchmark.models import catalogue
 from benchmark.models.backbone import build_backbone
 from benchmark.runs import request, sweep
+from benchmark.runs.pending import longest_first
 
 
 def planned(methods: list[str], given: dict[str, dict[str, Any]] | None = None, seeds: tuple[int, ...] = (0,)) -> Any:
@@ -225,6 +226,17 @@ def test_the_protocol_decides_how_images_are_normalised(monkeypatch: pytest.Monk
         (job,) = request.plan(fixed, "mine", ["freeze"], [0], {}, data_root=Path("data"), folder=Path("runs"))
         means.append(job.spec.make_backbone().mean)
     assert means == [catalogue.IMAGENET_MEAN, (1.0, 2.0, 3.0)]
+
+
+def test_long_runs_start_first_within_each_seed() -> None:
+    fixed = protocol.load("streets")
+    common: dict[str, Any] = {"data_root": None, "folder": Path("runs")}
+    names = ["freeze", "wise-ft", "full", "childtune-d", "fishertune"]  # WiSE-FT evaluates, the last two estimate
+    planned = longest_first(request.plan(fixed, fixed.backbone, names, [0, 1], {}, **common))
+    in_order = ["fishertune", "childtune-d", "wise-ft", "freeze", "full"]
+    assert [(job.spec.seed, job.spec.method) for job in planned] == [
+        (seed, name) for seed in (0, 1) for name in in_order
+    ]
 
 
 def test_queries_of_another_shape_are_refused_before_anything_is_read(tmp_path: Path) -> None:
