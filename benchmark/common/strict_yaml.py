@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -36,6 +38,12 @@ def load(text: str) -> Any:
     Raises:
         one of :data:`UNREADABLE`: the text is not YAML, or a key is given twice.
     """
+    return deepcopy(_parsed(text))  # callers may change it
+
+
+# Parsing a protocol takes ten times as long as copying it.
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
     loader = _Loader(text)
     try:
         return loader.get_single_data()
