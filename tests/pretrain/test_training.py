@@ -26,7 +26,7 @@ from benchmark.pretrain.training import build_trainer, learning_rate, material_w
 
 pytestmark = pytest.mark.slow
 
-SMALL = Recipe(steps=4, frames=3, styles=2, batch=4)  # frames and styles as in the fixture `store`
+SMALL = Recipe(steps=4, frames=3, styles=2, batch=4, bf16=False)  # frames and styles as in the fixture `store`
 
 
 class Stopped(BaseException):
@@ -97,6 +97,16 @@ def test_the_loss_decreases_on_the_same_frames(store: FrameStore) -> None:
         seen.append(losses["material"] + losses["depth"])
         trainer.progress.add(losses)
     assert sum(seen[-3:]) < 0.9 * sum(seen[:3])
+
+
+def test_a_step_under_bfloat16_has_almost_the_same_losses(store: FrameStore) -> None:
+    """One step, since processors without bfloat16 take ten times as long."""
+    exact, rounded = (
+        train_step(build_trainer(recipe), recipe, store, material_weights(store))
+        for recipe in (SMALL, replace(SMALL, bf16=True))
+    )
+    assert rounded == pytest.approx(exact, rel=0.02)
+    assert rounded != exact
 
 
 def test_the_learning_rate_warms_up_and_decays_to_1_percent() -> None:
