@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,11 +98,17 @@ def backbone_names() -> list[str]:
         UserError: a name is defined twice.
     """
     found = list(own_backbones())
-    for point in entry_points(group=GROUP):
+    for point in _points(tuple(sys.path)):
         if point.name in found:
             raise UserError(f"backbone {point.name!r} is defined twice, also by {point.value}; rename one")
         found.append(point.name)
     return found
+
+
+@cache
+def _points(path: tuple[str, ...]) -> EntryPoints:
+    """Return the entry points on ``path``, once per process: a search reads the metadata of every package."""
+    return entry_points(group=GROUP)
 
 
 def find_backbone(name: str) -> BackboneSpec:
@@ -118,7 +125,7 @@ def find_backbone(name: str) -> BackboneSpec:
     own = own_backbones()
     if name in own:
         return own[name]
-    (point,) = entry_points(group=GROUP, name=name)
+    (point,) = _points(tuple(sys.path)).select(name=name)
     spec = point.load()
     if not isinstance(spec, BackboneSpec):
         raise UserError(f"backbone {name!r}: {point.value} is a {type(spec).__name__}, not a BackboneSpec")
