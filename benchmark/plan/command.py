@@ -75,8 +75,10 @@ def show(
         UserError: a method does not support backbone or protocol; the batch cannot be split equally across the ranks.
     """
     from benchmark.parameters.counting import architecture
+    from benchmark.training.ranks import images_per_rank
 
     spec = wanted[0].spec
+    images_per_rank(spec.protocol, processes, wanted[0].runtime.accumulate)  # refused before anything is measured
     fixed, backbone = spec.protocol, architecture(spec.backbone)
     own = sum(parameter.numel() for parameter in backbone.parameters())
     found = needs.frames(fixed, data_root)
