@@ -6,6 +6,8 @@ A command and its runs, which are forks of it in turn, are one process group, wh
 from __future__ import annotations
 
 import atexit
+import gc
+import importlib
 import json
 import os
 import pkgutil
@@ -24,8 +26,17 @@ ROOT = Path(__file__).resolve().parents[1]
 FORKED = "import multiprocessing\npatch('benchmark.runs.pool.context', lambda: multiprocessing.get_context('fork'))\n"
 EVERY_STEP = "patch('benchmark.training.trainer.CHECKPOINT_SECONDS', 0.0)\n"
 """Code that saves a checkpoint after every iteration."""
+SLOW = """
+import time
+from benchmark.training.trainer import Trainer
+step = Trainer.step
+patch("benchmark.training.trainer.Trainer.step", lambda *args: (time.sleep(0.1), step(*args))[1])
+"""
+"""Code that makes a step take a tenth of a second longer."""
 PER_COMMAND = {"DGSS_BENCHMARK_CACHE", "LOCAL_RANK", "PATH", "PYTEST_CURRENT_TEST"}
 """Environment variables that commands read when they run; others may be read when libraries are imported."""
+READ_AGAIN = {"HF_HOME", "HF_HUB_OFFLINE", "PYTHONPATH"}
+"""Variables that Python or huggingface_hub read when they start; see :func:`_read_again`."""
 IMPORTED = (
     "ACCELERATE_", "KMP_", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "QT_", "TOKENIZERS_", "TORCHINDUCTOR_", "TRITON_",
 )  # fmt: skip
@@ -67,7 +78,7 @@ class Warm:
         """Return whether a forked command behaves as a new process with this environment would."""
         names = environment.keys() | self.environment.keys()
         differing = {name for name in names if environment.get(name) != self.environment.get(name)}
-        return {name for name in differing if not name.startswith(IMPORTED)} <= PER_COMMAND
+        return {name for name in differing if not name.startswith(IMPORTED)} <= PER_COMMAND | READ_AGAIN
 
     def run(
         self, args: Sequence[str | Path], environment: Mapping[str, str], seconds: int = SECONDS
@@ -128,8 +139,10 @@ def _command(request: dict[str, Any]) -> None:
     # Python ignores SIGINT if the tests were started in the background; a terminal would not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "environment" in request:
+        started = {name: os.environ.get(name) for name in READ_AGAIN}
         os.environ.clear()
         os.environ.update(request["environment"])
+        _read_again({name for name in READ_AGAIN if os.environ.get(name) != started[name]})
     signal.alarm(request.get("seconds", 0))  # 0: no limit
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     output = os.open(request["output"], flags)
@@ -144,16 +157,43 @@ def _command(request: dict[str, Any]) -> None:
     main()
 
 
-def _serve() -> None:
-    import timm  # noqa: F401
+def _read_again(changed: set[str]) -> None:
+    """Let these variables have the effect that they have on a new process."""
+    if "PYTHONPATH" in changed:
+        folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[1:1] = [folder for folder in folders if folder and folder not in sys.path]
+        importlib.invalidate_caches()
+    if changed - {"PYTHONPATH"}:
+        from huggingface_hub import constants
 
+        importlib.reload(constants)  # the library reads them as attributes of this module
+
+
+def _serve() -> None:
+    import typer.main
+
+    import benchmark.cli
     import benchmark.common.registry
     import benchmark.models.mmseg_parts
+    import benchmark.protocol
     import benchmark.runs.one_run
     import benchmark.runs.sweep
 
     for name in benchmark.common.registry.names("method"):
         benchmark.common.registry.find("method", name)
+    for name in benchmark.common.registry.names("dataset"):
+        benchmark.common.registry.find("dataset", name)
+    for module in pkgutil.walk_packages(benchmark.__path__, "benchmark."):
+        if module.name.rpartition(".")[2] in ("command", "_command", "listing"):
+            importlib.import_module(module.name)
+    for name in ("timm", "scipy.stats", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"):
+        importlib.import_module(name)
+    for name in benchmark.protocol.available():
+        benchmark.protocol.load(name)  # their parsed files are kept
+    patch("typer.main.get_command", cache(typer.main.get_command))
+    typer.main.get_command(benchmark.cli.app)  # half of what a mistake in the options takes
+    gc.collect()
+    gc.freeze()  # else a collection in a forked process would copy the memory of all these objects
     for line in sys.stdin:
         request = json.loads(line)
         answer = 0

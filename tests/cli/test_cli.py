@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.records import read
 from tests.plugin import install
-from tests.warm import SECONDS, shared, until
+from tests.warm import SECONDS, SLOW, shared, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -90,7 +90,7 @@ def test_commands_are_forked_also_after_imports_that_set_variables() -> None:
     shared()
     cache_dir()
     assert shared().serves(os.environ)
-    assert not shared().serves(os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert not shared().serves(os.environ | {"HF_ENDPOINT": "http://localhost"})
 
 
 @pytest.mark.parametrize("word", ["run", "figure", "report", "leaderboard", "predict"])
@@ -233,14 +233,14 @@ def test_ctrl_c_keeps_a_checkpoint_and_a_kill_loses_nothing(
 
     SIGTERM is sent to a background job of a script, for which shells ignore Ctrl-C.
     """
-    protocol = tiny_protocol(iterations=120, evaluation={"times": 1})
+    protocol = tiny_protocol(iterations=30, evaluation={"times": 1})
     words = tiny_run(protocol, tiny_data, tmp_path / "broken", "--methods", "full", "--workers", "1")
     place = tmp_path / "broken" / "tiny" / "vit-tiny-random" / "full"
     ignore = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
         output = tmp_path / number.name
-        pid = shared().start(words, output, ignore if number == signal.SIGTERM else "")
-        until(output, "/120")
+        pid = shared().start(words, output, SLOW + (ignore if number == signal.SIGTERM else ""))
+        until(output, "/30")
         (os.killpg if number == signal.SIGKILL else os.kill)(pid, number)
         assert shared().wait(pid) == code
         if code == 130:

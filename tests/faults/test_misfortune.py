@@ -16,16 +16,9 @@ import pytest
 from benchmark.records import confusions, read
 from tests.faults.conftest import Sweep, files
 from tests.training.test_trainer import essence
-from tests.warm import EVERY_STEP, Warm, until
+from tests.warm import EVERY_STEP, SLOW, Warm, until
 
 pytestmark = pytest.mark.slow
-SLOW = """
-import time
-from benchmark.training.trainer import Trainer
-step = Trainer.step
-patch("benchmark.training.trainer.Trainer.step", lambda *args: (time.sleep(0.1), step(*args))[1])
-"""
-"""Code that makes a step take a tenth of a second longer."""
 HEARTBEATS = "patch('benchmark.runs.lock.HEARTBEAT_SECONDS', 0.05)\n"
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from benchmark.records import read
 from tests.faults.conftest import Sweep, finished_by
-from tests.faults.test_misfortune import SLOW, one_line
+from tests.faults.test_misfortune import one_line
 from tests.training.test_trainer import essence
-from tests.warm import EVERY_STEP, Warm, until
+from tests.warm import EVERY_STEP, SLOW, Warm, until
 
 pytestmark = pytest.mark.slow
 FOLDER = "tiny/vit-tiny-random"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from benchmark.models.backbone import build_backbone
 from benchmark.models.catalogue import find_backbone
 from benchmark.models.weights import read
 from benchmark.runs import request, sweep
+from tests.cli.test_cli import call
 from tests.hub_server import NEW, OLD, Hub, serving, use
 
 pytestmark = pytest.mark.slow
@@ -141,11 +139,8 @@ def test_a_backbone_is_loaded_from_the_hub_at_its_pinned_revision(served: Hub) -
 
 
 def test_the_command_reports_an_unreachable_hub_in_one_line(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "benchmark", "run", "--quick", "--methods", "freeze", "--backbone", "dinov2-s"]
-    offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
-    done = subprocess.run(
-        [*words, "--records", str(tmp_path / "runs")], env=offline, capture_output=True, text=True, check=False
-    )
+    words = ["run", "--quick", "--methods", "freeze", "--backbone", "dinov2-s", "--records", str(tmp_path / "runs")]
+    done = call(*words, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "home"))
     (line,) = done.stderr.strip().splitlines()
     assert done.returncode == 2
     assert line.startswith("error: timm/vit_small_patch14_dinov2.lvd142m: ")

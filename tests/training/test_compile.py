@@ -25,6 +25,7 @@ from tests.cli.test_cli import call
 from tests.runs.test_distributed import Crops
 from tests.small import Head, method, protocol
 from tests.training.test_trainer import job_of
+from tests.warm import shared
 
 pytestmark = pytest.mark.slow
 
@@ -143,8 +144,10 @@ def test_without_a_compiler_a_run_is_refused_in_one_line(
     tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]
 ) -> None:
     words: list[str | Path] = ["--protocol", tiny_protocol(), "--data-root", tiny_data, "--records", tmp_path]
-    done = call("run", *words, "--methods", "freeze", "--compile", CXX=str(tmp_path / "none"))
-    assert done.returncode == 2
-    (line,) = (line for line in done.stderr.splitlines() if " refused: " in line)
+    # As CXX, which torch reads when it is imported.
+    code = f"patch('torch._inductor.config.cpp.cxx', (None, {str(tmp_path / 'none')!r}))"
+    output = tmp_path / "output"
+    assert shared().wait(shared().start(["run", *words, "--methods", "freeze", "--compile"], output, code)) == 2
+    (line,) = (line for line in output.read_text().splitlines() if " refused: " in line)
     assert "--compile: torch cannot compile for a cpu here: InvalidCxxCompiler" in line
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in output.read_text()
