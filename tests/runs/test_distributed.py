@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -45,6 +44,7 @@ from tests.cli.test_cli import ROOT
 from tests.conftest import TINY
 from tests.small import CLASSES, DIM, Head, OneBatch, method, protocol
 from tests.training.test_trainer import essence, job_of
+from tests.warm import shared
 
 pytestmark = [
     pytest.mark.skipif(
@@ -200,19 +200,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
     """The folder in which two processes have left what they did, all of it in one start; the second was killed."""
     place = tmp_path_factory.mktemp("together")
     (place / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    context: Any = pool.context()
-    port = free_port()
-    started = [context.Process(target=work, args=(rank, port, place, tiny_data)) for rank in range(PROCESSES)]
-    deadline = time.monotonic() + SECONDS
-    try:
-        for process in started:
-            process.start()
-        for process in started:
-            process.join(max(deadline - time.monotonic(), 0.0))
-        assert [process.exitcode for process in started] == [0, -signal.SIGKILL], "None: they wait for each other"
-    finally:
-        for process in started:
-            process.kill()
+    port, started = free_port(), []
+    for rank in range(PROCESSES):
+        code = (
+            f"import signal; from pathlib import Path; signal.alarm({SECONDS})\n"
+            "from tests.runs.test_distributed import work\n"
+            f"work({rank}, {port}, Path({str(place)!r}), Path({str(tiny_data)!r})); raise SystemExit(0)"
+        )
+        started.append(shared().start([], place / f"{rank}.log", code))
+    ended = [shared().wait(process) for process in started]
+    logs = "\n".join((place / f"{rank}.log").read_text() for rank in range(PROCESSES))
+    assert ended == [0, -signal.SIGKILL], f"SIGALRM: they wait for each other\n{logs}"
     return place
 
 
