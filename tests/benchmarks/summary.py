@@ -2,7 +2,7 @@
 
 ``python -m tests.benchmarks.summary FILE...`` reads the output of ``tox -e speed -- --benchmark-json FILE``, of one run
 or of several that complement each other, writes the results without private data to ``measured.yaml``, and writes the
-page. Without files it regenerates the page.
+page. Without files it regenerates the page. The section on GPUs comes from ``gpu.json``, which ``tox -e gpu`` writes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from tabulate import tabulate
 from benchmark.common import machine
 from benchmark.records import read
 from tests.benchmarks.aims import AIMS, GROWTH, Aim, Growth
+from tests.gpu.page import read as read_gpu
+from tests.gpu.page import section
 
 FOLDER = Path(__file__).resolve().parents[2] / "results/performance"
 MEASURED, PAGE = FOLDER / "measured.yaml", FOLDER / "README.md"
@@ -63,8 +65,8 @@ def _runs(method: str) -> dict[str, Any]:
     return {"seconds": _short(min(seconds)), "median": _short(median(seconds)), "rounds": len(seconds)}
 
 
-def page(measured: dict[str, Any]) -> str:
-    """Return the page in Markdown."""
+def page(measured: dict[str, Any], gpu: dict[str, Any] | None) -> str:
+    """Return the page in Markdown, given the measurements of ``tox -e speed`` and, if there are any, on a GPU."""
     tests: Tests = measured["tests"]
     heads = ["", "against", "ratio", "target", "met", "time / bound"]
     rows = [row(aim, tests) for aim in AIMS]
@@ -76,7 +78,7 @@ def page(measured: dict[str, Any]) -> str:
     text += "large product (arithmetic), of its memory traffic at the rate of a copy (bytes), or of decoding the files "
     text += "(decoding).\n"
     text += "".join(f"\n- {note}" for note in notes) + ("\n" if notes else "")
-    return text + "\n## Growth\n" + "".join(_growth(growth, tests) for growth in GROWTH)
+    return text + section(gpu) + "\n## Growth\n" + "".join(_growth(growth, tests) for growth in GROWTH)
 
 
 def row(aim: Aim, tests: Tests) -> list[str]:
@@ -166,7 +168,7 @@ def main(files: list[Path]) -> None:
     measured = collected(files) if files else yaml.safe_load(MEASURED.read_text(encoding="utf-8"))
     measured["tests"] = dict(sorted((measured["tests"] | of_records()).items()))
     MEASURED.write_text(yaml.safe_dump(measured, sort_keys=False), encoding="utf-8")
-    PAGE.write_text(page(measured), encoding="utf-8")
+    PAGE.write_text(page(measured, read_gpu()), encoding="utf-8")
 
 
 if __name__ == "__main__":
