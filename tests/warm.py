@@ -39,6 +39,7 @@ READ_AGAIN = {"HF_HOME", "HF_HUB_OFFLINE", "PYTHONPATH"}
 """Variables that Python or huggingface_hub read when they start; see :func:`_read_again`."""
 IMPORTED = (
     "ACCELERATE_", "KMP_", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "QT_", "TOKENIZERS_", "TORCHINDUCTOR_", "TRITON_",
+    "_TORCHINDUCTOR_",
 )  # fmt: skip
 """Starts of variables that libraries and runs set in the process of the tests, some of them late; tests set none."""
 SECONDS = 300

@@ -267,7 +267,7 @@ class Method(ABC):
         return 0
 
     def peak_values(self) -> int:
-        """Return how many of the stored values are in memory at once, gradients excluded; the others are in a file."""
+        """Return how many values an estimation phase has in memory at once, without gradients; others are in a file."""
         return self.stored_values()
 
     def report(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from methods.fishertune.schedule import above_threshold, share_at, stage
 from methods.fishertune.sensitivity import means
 from methods.fishertune.settings import Criterion, FisherTuneSettings
 from methods.fishertune.spool import Spool
+from methods.fishertune.variational import IN_UPDATE
 
 
 class FisherTune(Method):
@@ -189,8 +190,10 @@ class FisherTune(Method):
         return HALVES * domains(self.settings) * sum(matrix.numel() for matrix in self._matrices.values())
 
     def peak_values(self) -> int:
-        """Return 0: estimates, and scores during selection, are stored in a file."""
-        return 0
+        """Return the precisions and what an update needs; squared gradients, and scores, are stored in a file."""
+        if self.settings.estimator != "variational" or self.settings.criterion == "random":
+            return 0
+        return self.stored_values() + IN_UPDATE * sum(matrix.numel() for matrix in self._matrices.values())
 
     def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the current values of the selected weights."""

@@ -8,7 +8,7 @@ Ranks and ratios do not depend on this factor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,9 @@ from torch import Tensor
 from benchmark.method import averaged
 from methods.fishertune.estimators import ALL, Estimator, NotFiniteError
 from methods.fishertune.fisher import Losses
+
+IN_UPDATE = 3
+"""Values per weight that an update keeps beside gradients: the weight, its noise and its curvature."""
 
 
 class Variational(Estimator):
@@ -72,28 +75,31 @@ class Variational(Estimator):
         device = next(iter(self.weights.values())).device
         generator = torch.Generator(device).manual_seed(noise)
         kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        spread = {name: self.tau * (-0.5 * log.clamp(min=0)).exp() for name, log in self._log.items()}
         xi = {name: torch.randn(w.shape, generator=generator, device=device, dtype=w.dtype) for name, w in kept.items()}
         found = {name: torch.zeros_like(weight) for name, weight in kept.items()}
         try:
             for sign in (1, -1):
-                self._place({name: kept[name] + sign * spread[name] * xi[name] for name in kept})
+                self._place((name, kept[name] + sign * self._spread(name) * xi[name]) for name in kept)
                 gradients = torch.autograd.grad(losses().mean(), list(self.weights.values()), allow_unused=True)
                 for name, gradient in zip(found, gradients, strict=True):
                     if gradient is not None:
                         found[name] += sign * gradient
         finally:
-            self._place(kept)
+            self._place(kept.items())
         for name, difference in found.items():
-            found[name] = averaged(difference * xi[name] / (2 * spread[name]))
+            found[name] = averaged(difference * xi[name] / (2 * self._spread(name)))
             if not bool(found[name].isfinite().all()):
                 raise NotFiniteError(f"the gradient of {name} is not finite")
         return found
 
+    def _spread(self, name: str) -> Tensor:
+        """Return Λ^{-1/2} of a matrix, at most the prior's; computed where it is used, to save memory."""
+        return self.tau * (-0.5 * self._log[name].clamp(min=0)).exp()
+
     @torch.no_grad()
-    def _place(self, values: dict[str, Tensor]) -> None:
-        for name, weight in self.weights.items():
-            weight.copy_(values[name])
+    def _place(self, values: Iterable[tuple[str, Tensor]]) -> None:
+        for name, value in values:
+            self.weights[name].copy_(value)
 
     def precision(self) -> dict[str, Tensor]:
         """Return Λ by name."""

@@ -161,7 +161,7 @@ def tiny_run(protocol: Path, data: Path, records: Path, *more: str) -> list[str 
 
 def test_run_then_table_then_again(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
     words = tiny_run(tiny_protocol(), tiny_data, tmp_path / "runs", "--methods", "freeze,lora", "--seeds", "0,1")
-    words = (*words, "--workers", "1")  # so that LoRA finds the warm-ups of Freeze
+    words += ["--workers", "1"]  # so that LoRA finds the warm-ups of Freeze
     done = call(*words)
     assert done.returncode == 0, done.stderr
     assert "| Freeze" in done.stdout

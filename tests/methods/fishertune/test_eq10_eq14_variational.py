@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.method import UserError
-from methods.fishertune.variational import Variational
+from methods.fishertune.variational import IN_UPDATE, Variational
 
 
 def spread_matrix(size: int) -> Tensor:
@@ -149,3 +150,16 @@ def test_a_non_finite_gradient_is_refused_by_name_and_weights_are_restored() -> 
     assert estimator.count == 0
     assert torch.equal(weight, torch.ones(2, 3))
     assert not estimator.fisher("blocks.0.w").any()
+
+
+def test_an_update_keeps_as_many_values_as_the_plan_counts() -> None:
+    """Besides the weight, its gradient and its precision."""
+    weight = nn.Parameter(torch.ones(37, 41))
+    kept = []
+
+    def loss() -> Tensor:
+        kept.append(sum(isinstance(each, Tensor) and each.shape == weight.shape for each in gc.get_objects()))
+        return weight.square().sum().expand(1)
+
+    Variational({"w": weight}, tau=0.1).update(loss, 0)
+    assert kept == [IN_UPDATE + 2, IN_UPDATE + 3]  # the first pass has no gradient yet
