@@ -115,8 +115,8 @@ def lut(name: str) -> Bytes:
 
 
 def cityscapes_table(name: str) -> LabelTable:
-    """Return the table of a file or folder whose ``name`` ends in ``labelIds`` or ``labelTrainIds``."""
-    return table("train_ids" if name.removesuffix(".png").endswith("labelTrainIds") else "cityscapes_label_ids")
+    """Return the table of a file or folder whose ``name`` ends in ``labelIds`` or ``labelTrainIds``, in any case."""
+    return table("train_ids" if name.lower().removesuffix(".png").endswith("labeltrainids") else "cityscapes_label_ids")
 
 
 def camvid_to_cityscapes(label: Bytes) -> Bytes:

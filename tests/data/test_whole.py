@@ -113,6 +113,26 @@ def test_upper_case_names_are_read_and_hidden_folders_are_not(tmp_path: Path) ->
     assert [sample.id for sample in CITYSCAPES.samples(root, "val")] == [sample.id for sample in before]
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("cityscapes-train-ids", ".png", ".PNG"),
+        ("acdc-flattened", ".png", ".PNG"),
+        ("dark-zurich", "_labelTrainIds.png", "_labeltrainids.png"),
+        ("gta5-train-ids", "_labelTrainIds.png", "_labeltrainids.png"),
+        ("camvid-official", "_L.png", "_l.PNG"),
+    ],
+)
+def test_the_encoding_of_labels_does_not_depend_on_case(name: str, old: str, new: str, tmp_path: Path) -> None:
+    tree = TREES[name](tmp_path)
+    for path in list(tmp_path.rglob(f"*{old}")):
+        path.rename(path.with_name(path.name.replace(old, new)))
+    samples = tree.reader.samples(tmp_path, tree.split)
+    assert {sample.id for sample in samples} == set(tree.labels)
+    for sample in samples:
+        np.testing.assert_array_equal(tree.reader.read(sample)[1], tree.labels[sample.id])
+
+
 def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
     root = tmp_path / "cityscapes"
     TREES["cityscapes"](root)

@@ -68,7 +68,7 @@ class Camvid(Reader):
         else:
             images, labels = self._segnet(root, parts)
             notes = ()
-        if indexed := [path for path in labels.values() if path.stem.endswith("_P")]:
+        if indexed := [path for path in labels.values() if path.stem.lower().endswith("_p")]:
             raise UserError(
                 f"camvid: {indexed[0]}: labels of fast.ai's copy, with ids of another list; get {self.home}"
             )
@@ -88,7 +88,7 @@ class Camvid(Reader):
 
     def read_label(self, sample: Sample) -> Bytes:
         """See ``Reader.read_label``; also raises on an unknown colour."""
-        if not sample.label.stem.endswith("_L"):
+        if not sample.label.stem.lower().endswith("_l"):
             return super().read_label(sample)
         return read_painted(sample.label, color_table("camvid_colors"), self.name, self.home)
 
