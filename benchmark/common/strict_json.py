@@ -14,10 +14,12 @@ def load(text: str) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        ValueError: not JSON, a key is given twice, or a number is too large.
-        RecursionError: nested too deeply.
+        ValueError: not JSON, a key is given twice, a number is too large, or it is nested too deeply.
     """
-    return json.loads(text, object_pairs_hook=_once, parse_int=_int, parse_float=_float)
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_int=_int, parse_float=_float)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

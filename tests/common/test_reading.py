@@ -80,7 +80,7 @@ READ: dict[str, Callable[[Path, Callable[[Path], object]], None]] = {
     "lock": _at("seed0.lock", lambda path: lock.Watch().owner(path.with_suffix(".json"))),
     "locking": _at("seed0.lock", lambda path: lock.RunLock(path.with_suffix(".json")).__enter__()),
     "splits of GTA5": _at("splits.json", lambda path: gta5._split(path, "train")),
-    "config of Mapillary": _at("config.json", lambda path: mapillary._table(path, 0, "rein")),
+    "config of Mapillary": _at("config.json", lambda path: mapillary.READER.table(path.parent / "val/labels/a.png")),
     "shared run": _at("manifest.json", lambda path: bundle.read_folder(path.parent)(path.name, 1000)),
 }
 
@@ -153,7 +153,7 @@ def test_a_compressed_checkpoint_is_not_unpacked(tmp_path: Path, caplog: pytest.
     ids=["twice", "twice inside", "400 digits", "infinite", "deep"],
 )
 def test_json_that_would_mislead_is_refused(text: str) -> None:
-    with pytest.raises((ValueError, RecursionError)):
+    with pytest.raises(ValueError):  # noqa: PT011
         strict_json.load(text)
 
 

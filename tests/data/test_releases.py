@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -48,6 +49,10 @@ def test_gta5_splits_file(tmp_path: Path) -> None:
         "[]": "no split 'train'",
         '{"train": "00001"}': "'train' .*list",
         '{"train": [1]}': "'1'",
+        '{"train": []}': "'train' .*list",
+        '{"train": ["00001"], "train": ["24966"]}': "'train' is given twice",
+        '{"train": ["00001"], "val": ["00001"]}': "1 .*in both 'train' and 'val', first '00001'",
+        "[" * 100_000: "nested too deeply",
     }
     for wrong, fault in faults.items():
         lists.write_text(wrong)
@@ -103,9 +108,19 @@ def test_mapillary_needs_a_valid_config(tmp_path: Path) -> None:
     config.write_text(json.dumps({"labels": [{**entries[0], "readable": "Traffic Ligth"}, *entries[1:]]}))
     with pytest.raises(UserError, match=r"config\.json: unknown class 'Traffic Ligth'; did you mean 'Traffic Light'"):
         mapillary.READER.read_label(sample)
-    config.write_text("{}")
-    with pytest.raises(UserError, match=r"config\.json: no list 'labels'"):
-        mapillary.READER.read_label(sample)
+    faults = {
+        "{}": "no list 'labels'",
+        "[" * 100_000: "nested too deeply",
+        json.dumps({"labels": entries * 4}): "264 classes",
+        json.dumps({"labels": []}): "0 classes",
+        json.dumps({"labels": [entries[0], *entries]}): "class 'Bird' is in 'labels' twice",
+        json.dumps({"labels": []})[:-1] + ', "labels": []}': "'labels' is given twice",
+    }
+    for number, (wrong, fault) in enumerate(faults.items()):
+        config.write_text(wrong)
+        os.utime(config, ns=(number, number))  # the table is kept by the file's time
+        with pytest.raises(UserError, match=rf"config\.json: .*{fault}"):
+            mapillary.READER.read_label(sample)
     config.unlink()
     with pytest.raises(UserError, match=r"config\.json.* missing"):
         mapillary.READER.read_label(sample)

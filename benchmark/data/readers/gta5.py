@@ -10,14 +10,13 @@ image and are resized (nearest-neighbour), which is equivalent to Rein's pipelin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from benchmark.common import reading
+from benchmark.common import reading, strict_json
 from benchmark.common.errors import UserError, nearest
 from benchmark.data.decoding import read_image
 from benchmark.data.labels import FACTS, Bytes, LabelTable, table
@@ -60,7 +59,7 @@ class Gta5(Reader):
 
     def table(self, label: Path) -> LabelTable:
         """Return the table for the file's suffix."""
-        return table("train_ids" if label.stem.endswith("_labelTrainIds") else "gta5_label_ids")
+        return table("train_ids" if label.stem.lower().endswith("_labeltrainids") else "gta5_label_ids")
 
     def read(self, sample: Sample) -> tuple[Bytes, Bytes]:
         """See ``Reader.read``; labels known to differ in size are resized to their image."""
@@ -84,16 +83,22 @@ def _split(path: Path, split: str) -> frozenset[str] | None:
     if not reading.present(path):
         raise UserError(f"gta5: split {split!r} needs {path}, which is missing; add it, or use split 'all' or 'train'")
     try:
-        lists = json.loads(reading.read_text(path))
+        lists = strict_json.load(reading.read_text(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); remove or restore it") from error
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
+        raise UserError(f"{path}: not valid JSON ({error}); remove or restore it") from error
     if not isinstance(lists, dict) or split not in lists:
         raise UserError(f"{path}: no split {split!r}; {nearest(split, lists if isinstance(lists, dict) else ())}")
-    if not isinstance(lists[split], list):
-        raise UserError(f"{path}: split {split!r} is not a list of frame ids")
-    return frozenset(map(str, lists[split]))
+    if not isinstance(lists[split], list) or not lists[split]:
+        raise UserError(f"{path}: split {split!r} is not a list of frame ids; correct or remove it")
+    found = {name: frozenset(map(str, frames)) for name, frames in lists.items() if isinstance(frames, list)}
+    for name, frames in found.items():
+        if name != split and (both := frames & found[split]):  # validation or test frames would be trained on
+            raise UserError(
+                f"{path}: {len(both)} frame(s) are in both {split!r} and {name!r}, first {min(both)!r}; list each once"
+            )
+    return found[split]
 
 
 READER = Gta5()

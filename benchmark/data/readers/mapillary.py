@@ -12,13 +12,12 @@ a street light is pole. ``hrda``, also RobustNet's, ignores these, but maps a ma
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 
-from benchmark.common import reading
+from benchmark.common import reading, strict_json
 from benchmark.common.errors import UserError, nearest
-from benchmark.data.labels import FACTS, LabelTable
+from benchmark.data.labels import FACTS, IGNORE, LabelTable
 from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
 
 NAMES = {"rein": "mapillary_names", "hrda": "mapillary_names_hrda"}
@@ -30,6 +29,7 @@ RELEASES = {
     "labels": ("config.json", "config_v1.2.json", "config_v2.0.json"),
     "v2.0/labels": ("config_v2.0.json",),
 }
+AGAIN = "restore it from the zip"
 CONVERTED = {
     "half": "a copy made for Rein, with images at half their size that were compressed again; unpack the download "
     "beside it (the option halve of a split halves the originals)",
@@ -64,7 +64,11 @@ class Mapillary(Reader):
             UserError: the config is missing, ambiguous or malformed, or contains a class that the mapping lacks.
         """
         config = _config(label.parent)
-        return _table(config, config.stat().st_mtime_ns, self.mapping)
+        try:
+            modified = reading.require_regular(config).st_mtime_ns
+        except OSError as error:
+            raise _bad(config, error) from error
+        return _table(config, modified, self.mapping)
 
 
 def _config(labels: Path) -> Path:
@@ -78,7 +82,7 @@ def _config(labels: Path) -> Path:
     candidates = [root / name for name in RELEASES[f"{labels.parent.name}/labels" if deep else "labels"]]
     found = [path for path in candidates if reading.present(path)]
     if not found:
-        raise UserError(f"mapillary: {candidates[0]}, which defines the labels, is missing; restore it from the zip")
+        raise UserError(f"mapillary: {candidates[0]}, which defines the labels, is missing; {AGAIN}")
     if len(found) > 1 and found[0] != candidates[0]:
         raise UserError(
             f"mapillary: {labels} may belong to {found[0].name} or {found[1].name}; "
@@ -91,10 +95,14 @@ def _config(labels: Path) -> Path:
 def _table(config: Path, modified: int, mapping: str) -> LabelTable:
     known: dict[str, int] = FACTS[NAMES[mapping]]["train_ids"]
     try:
-        entries = json.loads(reading.read_text(config))["labels"]
+        entries = strict_json.load(reading.read_text(config))["labels"]
         names = [str(entry["readable"]) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{config}: no list 'labels' of classes with 'readable' names ({error!r})") from error
+        raise _bad(config, error) from error
+    if not 0 < len(names) < IGNORE:
+        raise UserError(f"{config}: {len(names)} classes in 'labels', which 8-bit labels cannot have; {AGAIN}")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{config}: class {twice!r} is in 'labels' twice; {AGAIN}")
     if unknown := next((name for name in names if name not in known), None):
         if mapping == "hrda" and unknown in FACTS[NAMES["rein"]]["train_ids"]:
             raise UserError(
@@ -103,6 +111,11 @@ def _table(config: Path, modified: int, mapping: str) -> LabelTable:
             )
         raise UserError(f"{config}: unknown class {unknown!r}; {nearest(unknown, known)}")
     return LabelTable.of({index: known[name] for index, name in enumerate(names)})
+
+
+def _bad(config: Path, error: Exception) -> UserError:
+    said = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
+    return UserError(f"{config}: no list 'labels' of classes with 'readable' names ({said:.200}); {AGAIN}")
 
 
 READER = Mapillary()
