@@ -21,6 +21,7 @@ from benchmark.data.location import to_download
 from benchmark.models.catalogue import backbone_names, find_backbone, own_backbones
 from benchmark.records import read
 from benchmark.records.naming import PERTURBED
+from benchmark.records.store import paths
 from benchmark.runs.request import GROUPS
 from benchmark.tables.main import order
 
@@ -66,6 +67,8 @@ def runs(root: Path) -> list[Run]:
     Raises:
         UserError: a folder cannot be listed.
     """
+    for _ in paths(root):  # refuses what cannot be listed
+        pass
     if not os.path.isdir(root):
         return []
     try:
@@ -147,14 +150,15 @@ def show(kind: str | None, records: Path, *, verbose: bool = False) -> None:
 
 
 def _seeds(folder: Path) -> set[int]:
-    matches = (re.fullmatch(r"seed(\d+)\.(json|checkpoint)", path.name) for path in folder.iterdir())
+    matches = (re.fullmatch(r"seed(\d+)\.(json|checkpoint)", path.name, re.IGNORECASE) for path in folder.iterdir())
     return {int(match[1]) for match in matches if match}
 
 
 def _run(folder: Path, seed: int) -> Run:
     key = (folder.parent.parent.name, folder.parent.name, folder.name, seed)
     path = folder / f"seed{seed}.json"
-    if present(path):
+    upper = path.with_suffix(".JSON")
+    if present(path := upper if present(upper) else path):
         try:
             record = read(path, verify=False)
         except UserError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -27,6 +29,8 @@ SCHEMA_VERSION = 1
 SOURCE = "source"
 """Key of the held-out source images among the confusion matrices; no target may have this name."""
 TOLERANCE = 1e-9
+CONTROLS = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of control and format characters, surrogates and separators of lines."""
 LONGEST = 200
 """Maximum length of a folder name in bytes; file systems allow 255."""
 SECTIONS: dict[str, tuple[type, ...]] = {
@@ -44,6 +48,18 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _plain(text: str) -> str:
+    """Return a text for one line of a table.
+
+    Raises:
+        ValueError: it has line breaks, or characters that control a terminal or cannot be encoded.
+    """
+    if any(unicodedata.category(char) in CONTROLS for char in text):
+        raise ValueError("has control characters")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_plain)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Loss = Annotated[float | None, BeforeValidator(_finite)]
@@ -111,10 +127,10 @@ class ScoredIn(_Model):
         wrong: classes trained on without a counterpart here: predicting one is wrong everywhere.
     """
 
-    labels: str
-    classes: tuple[str, ...]
-    excluded: tuple[str, ...] = ()
-    wrong: tuple[str, ...] = ()
+    labels: Text
+    classes: tuple[Text, ...]
+    excluded: tuple[Text, ...] = ()
+    wrong: tuple[Text, ...] = ()
 
 
 class Segment(_Model):
@@ -126,8 +142,8 @@ class Segment(_Model):
     """
 
     first: Count
-    commit: str | None = None
-    versions: dict[str, str] = {}
+    commit: Text | None = None
+    versions: dict[Text, Text] = {}
     machine: dict[str, JsonValue] = {}
 
 
@@ -218,22 +234,22 @@ class Record(_Model):
     data_notes: dict[str, tuple[str, ...]] = {}
     batches_hash: str = ""
     decoder_hash: str = ""
-    classes: tuple[str, ...]
-    scored_in: dict[str, ScoredIn] = {}
+    classes: tuple[Text, ...]
+    scored_in: dict[Text, ScoredIn] = {}
     backbone: str
     weights_hash: str = ""
     vfm: dict[str, JsonValue] = {}
     method: str
-    label: str
+    label: Text
     settings: dict[str, JsonValue]
     origins: dict[str, Literal["paper", "ours", "search", "given"]]
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]
     state: Literal["finished", "failed"]
     error: str | None = None
     trainable: Trainable | None = None
     losses: tuple[tuple[Count, dict[str, Loss]], ...] = ()
     source: Score | None = None
-    targets: dict[str, Score] = {}
+    targets: dict[Text, Score] = {}
     average: Fraction | None = None
     oracle: Evaluation | None = None
     evaluations: tuple[Evaluation, ...] = ()
@@ -243,15 +259,15 @@ class Record(_Model):
     seconds: dict[str, float] = {}
     cpu_seconds: Annotated[float, Field(ge=0)] = 0.0
     peak_memory_bytes: Count = 0
-    versions: dict[str, str] = {}
-    commit: str | None = None
+    versions: dict[Text, Text] = {}
+    commit: Text | None = None
     machine: dict[str, JsonValue] = {}
     started: Time
     finished: Time
     report: dict[str, JsonValue] = {}
     segments: tuple[Segment, ...] = ()
     warm_up: str | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Text, ...] = ()
     trained: str | None = None
     checkpoint: Checkpoint | None = None
     confusion: Sidecar | None = None

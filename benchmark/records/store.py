@@ -37,6 +37,8 @@ UNREADABLE = (
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """Exceptions that NumPy raises for an archive of anything but plain arrays."""
+PLACE = 6
+"""Most parts of a field's name in a message; values may be nested deeply."""
 MEMBER = 4096
 """Bytes that an image's name, or an archive's headers, may need beside the counts."""
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
@@ -61,21 +63,42 @@ def path_of(root: Path, protocol: str, backbone: str, method: str, seed: int) ->
 def paths(root: Path) -> Iterator[Path]:
     """Yield every JSON file below ``root``, sorted, except hidden files and those of checkpoints and stability.
 
-    Folders of such a name are included, so that reading them fails instead of passing them over.
+    Folders of such a name are included, so that reading them fails instead of passing them over. Links to folders are
+    followed.
 
     Raises:
-        UserError: a folder cannot be listed.
+        UserError: a folder cannot be listed, a link leads nowhere or to a folder above it, or ``root`` is no folder.
     """
-    for folder, below, files in os.walk(root, onerror=_unlisted):
+    if reading.present(root) and not os.path.isdir(root):
+        what = "a file" if os.path.exists(root) else "a link to nothing"
+        raise UserError(f"--records {root}: {what}, not a folder; give the folder of the records")
+    for folder, below, files in os.walk(root, onerror=_unlisted, followlinks=True):
         below[:] = sorted(name for name in below if not name.startswith(".") and Path(name).suffix != ".checkpoint")
         for name in sorted([*files, *below]):
-            if name.endswith(".json") and not name.endswith(STABILITY) and not name.startswith("."):
-                yield Path(folder, name)
+            path = Path(folder, name)
+            if name.startswith("."):
+                continue
+            if path.is_symlink():
+                _require_end(path)
+            if name.lower().endswith(".json") and not name.endswith(STABILITY):
+                yield path
+
+
+def _require_end(link: Path) -> None:
+    """Check that a link to a folder of records leads somewhere, and not to a folder that contains it.
+
+    Raises:
+        UserError: it does not. The link of a run's file is checked when the file is read.
+    """
+    if link.name.startswith("seed"):
+        return
+    if not os.path.exists(link):
+        raise UserError(f"{link}: a link to {os.readlink(link)}, which is not there; mend or remove it")
+    if os.path.isdir(link) and Path(os.path.realpath(link.parent)).is_relative_to(os.path.realpath(link)):
+        raise UserError(f"{link}: a link to {os.path.realpath(link)}, a folder above it; remove the link")
 
 
 def _unlisted(error: OSError) -> None:
-    if isinstance(error, NotADirectoryError):
-        raise UserError(f"--records {error.filename}: a file, not a folder; give the folder of the records") from error
     if not isinstance(error, FileNotFoundError):
         raise UserError(f"{error.filename}: cannot be listed: {error.strerror}; make the folder readable") from error
 
@@ -186,7 +209,7 @@ def unpacked(packed: bytes, path: Path, kind: type[Kind]) -> Kind:
         return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(map(str, first["loc"][:PLACE]))
         fault = (f"{place}: " if place else "") + first["msg"].removeprefix("Value error, ")
         raise UserError(f"{path}: {fault}; {AGAIN}") from error
 
@@ -310,12 +333,12 @@ def content(record: Record, field: str) -> bytes:
 def _parse(packed: bytes, path: Path) -> dict[str, Any]:
     try:
         fields = strict_json.load(packed.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not JSON, perhaps truncated ({error}); {AGAIN}") from error
     if not isinstance(fields, dict) or "schema_version" not in fields:
         raise UserError(f"{path}: schema_version: missing, so this is not a record; move the file elsewhere")
     version = fields["schema_version"]
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version != SCHEMA_VERSION:  # True and 1.0 equal 1
         raise UserError(
             f"{path}: schema_version: {version!r}, expected {SCHEMA_VERSION}; "
             "use the version of the program that wrote it, or run it again with --force"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from benchmark.common.errors import printable
 from benchmark.records import Record, ScoredIn
 from benchmark.tables.beside import Figure
 from benchmark.tables.runs import Runs
@@ -204,7 +205,7 @@ def _estimates(runs: Runs) -> list[str]:
 
 
 def _reason(record: Record) -> str:
-    reason = " ".join((record.error or "").split()).rstrip(".")
+    reason = printable(" ".join((record.error or "").split())).rstrip(".")
     return reason if len(reason) <= REASON_LENGTH else reason[: REASON_LENGTH - 1] + "…"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from benchmark import records
+from benchmark.cli import listing
 from benchmark.common.errors import UserError
 from benchmark.records import Record, Score
 from benchmark.records.seal import sealed
@@ -142,6 +144,15 @@ def test_reformatting_is_not_an_edit(tmp_path: Path) -> None:
         (lambda f: f.update(classes=["road"]), "source: .*3 .*1 classes"),
         (lambda f: f.update(state="fnished"), "state"),
         (lambda f: f.update(seed="one"), "seed"),
+        (lambda f: f.update(seed=-1), "seed"),
+        (lambda f: f.update(seed=10**100), "seed"),
+        (lambda f: f.update(label="Lo\x1b[2JRA"), "label: has control characters"),
+        (lambda f: f.update(label="Lo\nRA"), "label: has control characters"),
+        (lambda f: f.update(label="Lo\ud800RA"), "label: "),
+        (lambda f: f.update(commit="c\u202e"), "commit: has control characters"),
+        (lambda f: f.update(versions={"torch": "2\x1b"}), r"versions\.torch: has control characters"),
+        (lambda f: f.update(warnings=["\x9b2J"]), r"warnings\.0: has control characters"),
+        (lambda f: f.update(schema_version=True), "schema_version: True"),
         (lambda f: f.update(started="2025-01-01T00:00:00"), "started"),
         (lambda f: f.update(confusion=None), "confusion: not stored"),
         (lambda f: f.update(batches_hash=""), "batches_hash: missing"),
@@ -305,6 +316,39 @@ def test_read_all_finds_records_only(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [tuple(each.targets) for each in found] == [TARGETS] * 4
     assert {each.classes for each in found} == {CLASSES}
+
+
+def test_links_to_folders_are_followed_and_case_does_not_matter(tmp_path: Path) -> None:
+    folder, record = tmp_path / "mine", stored(tmp_path / "disk").path
+    folder.mkdir()
+    (folder / "streets").symlink_to(tmp_path / "disk" / "streets")
+    assert [each.name for each in records.read_all(folder)] == ["streets/vit-tiny-streets/lora/seed0"]
+    assert record is not None
+    record.rename(record.with_suffix(".JSON"))
+    assert [each.name for each in records.read_all(folder)] == ["streets/vit-tiny-streets/lora/seed0"]
+    assert [run.state for run in listing.runs(folder)] == ["finished"]
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [("gone", "a link to gone, which is not there"), ("..", "a folder above it"), ("loop", "loop")]
+)
+def test_a_link_that_hides_records_is_named(target: str, said: str, tmp_path: Path) -> None:
+    path = stored(tmp_path).path
+    assert path is not None
+    (path.parents[1] / "loop").symlink_to(target)
+    for find in (records.read_all, listing.runs):
+        with pytest.raises(UserError, match=rf"loop: .*{said}"):
+            find(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+@pytest.mark.parametrize("what", ["file", "FIFO", "link"])
+def test_what_is_not_a_folder_of_records_is_named(what: str, tmp_path: Path) -> None:
+    place = tmp_path / "runs"
+    {"file": place.touch, "FIFO": lambda: os.mkfifo(place), "link": lambda: place.symlink_to("gone")}[what]()
+    for find in (records.read_all, listing.runs):
+        with pytest.raises(UserError, match=r"runs: a .* not a folder"):
+            find(place)
 
 
 def test_another_json_file_is_rejected_by_name(tmp_path: Path) -> None:
