@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from benchmark.common.errors import UserError
+from benchmark.common.errors import UserError, printable
 from benchmark.records import Record
 from benchmark.tables.runs import Runs
 
@@ -36,7 +36,12 @@ def differences(runs: Runs) -> list[str]:
 
 def same_hardware(records: Iterable[Record]) -> bool:
     """Return whether the records' CPU times can be compared: no two state different hardware."""
-    found = [record.machine for record in records if record.state == "finished"]
+    found = [
+        machine
+        for record in records
+        if record.state == "finished"
+        for machine in (record.machine, *(segment.machine for segment in record.segments))
+    ]
     return all(
         len({str(machine[name]) for machine in found if machine.get(name) is not None}) < 2
         and (name != "accelerator" or len({str(machine.get(name)) for machine in found}) < 2)
@@ -56,10 +61,8 @@ def require_same(runs: Runs) -> None:
 
 def _conditions(record: Record) -> dict[str, str]:
     """Return what decides numbers and cost besides the code: versions, hardware and precision, as far as stated."""
-    machine = {name: record.machine.get(name) for name in (*HARDWARE, "precision")}
-    if record.machine and machine["accelerator"] is None:
-        machine["accelerator"] = "none"
-    return dict(record.versions) | {name: str(value) for name, value in machine.items() if value is not None}
+    names = (*HARDWARE, "precision") if record.machine else ()
+    return dict(record.versions) | _stated({name: record.machine.get(name) for name in names})
 
 
 def _groups(records: Sequence[Record], facts: Sequence[dict[str, str]]) -> dict[Facts, list[Record]]:
@@ -101,10 +104,14 @@ def _resumed(runs: Runs, finished: Sequence[Record]) -> list[str]:
     notes = []
     for record in finished:
         for before, after in zip(record.segments, record.segments[1:], strict=False):
-            old = before.versions | {"commit": before.commit or ""} | _stated(before.machine)
-            new = after.versions | {"commit": after.commit or ""} | _stated(after.machine)
+            old, new = (
+                each.versions | ({"commit": each.commit} if each.commit else {}) | _stated(each.machine)
+                for each in (before, after)
+            )
             changed = [
-                f"{name} {old.get(name, '')} to {new.get(name, '')}" for name in new if old.get(name) != new[name]
+                f"{name} {old.get(name, 'not stated')} to {new.get(name, 'not stated')}"
+                for name in dict.fromkeys([*new, *old])
+                if old.get(name) != new.get(name)
             ]
             notes.append(
                 f"{runs.label(record.method)}, seed {record.seed}, was resumed at iteration {after.first} under other "
@@ -114,4 +121,7 @@ def _resumed(runs: Runs, finished: Sequence[Record]) -> list[str]:
 
 
 def _stated(machine: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in machine.items() if value is not None}
+    """Return the facts about a machine as text; one that is stated without an accelerator has none."""
+    known = {"accelerator": "none"} if machine else {}
+    known |= {name: value for name, value in machine.items() if value is not None}
+    return {name: printable(str(value)) for name, value in known.items()}

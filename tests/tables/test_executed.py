@@ -74,6 +74,15 @@ def test_a_run_resumed_under_other_versions_is_noted() -> None:
     assert "Lora, seed 0, was resumed at iteration 120 under other conditions: torch 2.1.0 to 2.14.1." in found.notes
 
 
+@pytest.mark.parametrize(("before", "after"), [("H200", None), (None, "H200")])
+def test_a_run_resumed_on_another_machine_has_no_comparable_cost(before: str | None, after: str | None) -> None:
+    first, last = ({**HERE, "accelerator": name} for name in (before, after))
+    parts = [Segment(first=0, commit="c", machine=first), Segment(first=9, commit="c", machine=last)]
+    found = table(made("full"), made("lora", machine=last, segments=parts))
+    assert any(f"accelerator {before or 'none'} to {after or 'none'}" in note for note in found.notes)
+    assert seconds(found) == [None, None]
+
+
 def test_doubtful_scores_are_marked_and_explained() -> None:
     found = table(made("full"), made("lora", warnings=["the final loss is high"]))
     assert [row.label for row in found.rows] == ["Full", "Lora *"]
