@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from benchmark.figures._figure import Drawing, Figure, Selection, compared, percent
 from benchmark.figures._style import PAGE, Mark, canvas, legend, marks
 from benchmark.records import Record
-from benchmark.tables import Cell
+from benchmark.tables import Cell, executed
 
 FAR_OUT = 3.0  # in interquartile ranges below the lower quartile: Tukey's outer fence
 
@@ -46,6 +46,7 @@ def draw(selection: Selection) -> Drawing:
     panels[2].set_xlabel("Peak memory (GB)")
     panels[0].set_ylabel("Unseen domains, mIoU (%)")
     named = ", ".join(map(selection.label, below))
+    drawn = [run for method in methods for run in selection.runs(method).values()]
     if below:
         panels[0].set_ylim(bottom=bottom)
     legend(figure, panels[0])
@@ -54,7 +55,8 @@ def draw(selection: Selection) -> Drawing:
         "Mean mIoU over the unseen domains against trainable parameters (decoder excluded), CPU time of a run "
         "including evaluation, and peak memory of its process. "
         + (f"Below the axis, at the value next to the arrow: {named}. " if below else "")
-        + selection.conditions(run for method in methods for run in selection.runs(method).values()),
+        + ("" if executed.same_hardware(drawn) else "CPU times are of different machines and cannot be compared. ")
+        + selection.conditions(drawn),
         selection.passed_over(),
     )  # fmt: skip
 

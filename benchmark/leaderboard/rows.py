@@ -84,13 +84,16 @@ class Line:
         return "" if self.kind == "method" else f"{self.kind}, {table[0]}" if table else self.kind
 
 
-def quantities(targets: Sequence[str], fields: Mapping[str, Any], decimals: int) -> list[Quantity]:
+def quantities(
+    targets: Sequence[str], fields: Mapping[str, Any], decimals: int, *, comparable: bool = True
+) -> list[Quantity]:
     """Return the columns of numbers: scores first, the mean over unseen domains foremost, then cost.
 
     Args:
         targets: the unseen domains.
         fields: the recorded protocol.
         decimals: of millions of parameters.
+        comparable: whether the runs' times can be compared; else there are none.
     """
     return [
         Quantity(AVERAGE, Head("Avg.", "unseen"), mean_score(targets)),
@@ -98,7 +101,7 @@ def quantities(targets: Sequence[str], fields: Mapping[str, Any], decimals: int)
         *(Quantity(name, heads.domain(name, fields), mean_score((name,))) for name in targets),
         Quantity(TRAINABLE, Head("Trainable", "M"), _trainable, 1e-6, decimals),
         Quantity("", Head("Oracle gap"), oracle_gap),
-        Quantity("", Head("CPU", "s"), lambda run: run.cpu_seconds, 1),
+        Quantity("", Head("CPU", "s"), lambda run: run.cpu_seconds if comparable else None, 1),
         Quantity("", Head("Memory", "GB"), lambda run: run.peak_memory_bytes, 1e-9, 2),
     ]
 

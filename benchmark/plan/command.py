@@ -180,9 +180,10 @@ def _hours(job: Job, cost: costs.Cost) -> tuple[str, float, str]:
     made = [record for root in (job.folder, COMMITTED) for record in _records(job, root)]
     unique = {record.seed: record for record in reversed(made)}
     if unique:
-        gpu = any(record.machine.get("accelerator") for record in unique.values())
-        hours = math.fsum(_spent(record) for record in unique.values()) / len(unique) / 3600
-        return "GPU" if gpu else "CPU", hours, f"{len(unique)} records"
+        on_gpu = [record for record in unique.values() if record.machine.get("accelerator")]
+        alike = on_gpu or list(unique.values())  # hours of the two kinds have no mean
+        hours = math.fsum(map(_spent, alike)) / len(alike) / 3600
+        return "GPU" if on_gpu else "CPU", hours, f"{len(alike)} records"
     _, peak = PEAKS[job.spec.protocol.precision]
     return "GPU", (cost.training + cost.evaluation) / (UTILISATION * peak) / 3600, "arithmetic"
 

@@ -14,7 +14,7 @@ import yaml
 
 from benchmark.records import Record
 from benchmark.report.sheets import Entry, Head, Sheet, plain, sheet
-from benchmark.tables import Cell, Column, Row, Table, notes
+from benchmark.tables import Cell, Column, Row, Table, executed, notes
 from benchmark.tables.runs import Runs, cell, decimals, trainable_cell
 
 HASHES = ("fingerprint", "data_hash", "weights_hash")
@@ -24,18 +24,21 @@ def cost(runs: Runs) -> Sheet:
     """Return the cost of each method's finished runs: time by phase, CPU time, memory."""
     phases = list(dict.fromkeys(phase for record in runs.all for phase in record.seconds))
 
+    comparable = executed.same_hardware(runs.all)
+
     def seconds(phase: str) -> Callable[[Record], float | None]:
-        return lambda record: record.seconds.get(phase)
+        return lambda record: record.seconds.get(phase) if comparable else None
 
     rows = []
     for method, finished in runs.finished.items():
         each = list(finished.values())
         # Phases that the method does not have stay empty.
         times = [cell(each, seconds(phase), 1) for phase in phases]
+        whole = each if comparable else []
         cells = (
-            trainable_cell(each), *times, cell(each, lambda record: sum(record.seconds.values()), 1),
-            cell(each, lambda record: record.cpu_seconds, 1), cell(each, lambda record: record.peak_memory_bytes, 1e-9),
-            Cell(len(each)),
+            trainable_cell(each), *times, cell(whole, lambda record: sum(record.seconds.values()), 1),
+            cell(whole, lambda record: record.cpu_seconds, 1),
+            cell(each, lambda record: record.peak_memory_bytes, 1e-9), Cell(len(each)),
         )  # fmt: skip
         rows.append(Row(method, runs.label(method), cells))
     columns = (
@@ -44,6 +47,8 @@ def cost(runs: Runs) -> Sheet:
         Column("Wall (s)", 1), Column("CPU (s)", 1), Column("Memory (GB)", 2), Column("n", 0),
     )  # fmt: skip
     note = "Wall: sum of the phases. CPU: CPU time of all threads. Memory: peak memory of the run's process."
+    if not comparable:
+        note = f"{note} Times are not shown, since the runs were computed on different machines."
     return sheet(Table("cost", "Cost of a run", columns, tuple(rows), (*notes.unreached(runs), note)))
 
 

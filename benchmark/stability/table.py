@@ -7,6 +7,7 @@ from typing import get_args
 
 from benchmark.common.errors import UserError
 from benchmark.stability.record import Criterion, Estimator, Stability
+from benchmark.tables.executed import same_machine
 from benchmark.tables.layout import Cell, Column, Row, Table
 from benchmark.tables.notes import spelling
 
@@ -48,7 +49,8 @@ def build(records: Sequence[Stability]) -> Table:
             cells = [Cell.over(overlaps(records, estimator, criterion, at), 100) for at in range(len(points))]
             costs = [point.agreement[criterion].evaluations for point in points]
             at_equal = cells[costs.index(equal)] if equal in costs else Cell()
-            seconds = Cell.over([record.curves[estimator][-1].cpu_seconds for record in records])
+            alike = records if same_machine(record.machine for record in records) else ()
+            seconds = Cell.over([record.curves[estimator][-1].cpu_seconds for record in alike])
             each = Cell(costs[-1] / points[-1].images)
             own = (first.settings["criterion"], first.settings["estimator"]) == (criterion, estimator)
             label = f"{NAMES[criterion]}, {estimator}" + " (FisherTune)" * own

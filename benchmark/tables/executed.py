@@ -35,13 +35,14 @@ def differences(runs: Runs) -> list[str]:
 
 
 def same_hardware(records: Iterable[Record]) -> bool:
-    """Return whether the records' CPU times can be compared: no two state different hardware."""
-    found = [
-        machine
-        for record in records
-        if record.state == "finished"
-        for machine in (record.machine, *(segment.machine for segment in record.segments))
-    ]
+    """Return whether the records' times can be compared: no two, and no two parts of one, state different hardware."""
+    finished = [record for record in records if record.state == "finished"]
+    return same_machine(part.machine for record in finished for part in (record, *record.segments))
+
+
+def same_machine(machines: Iterable[Mapping[str, object]]) -> bool:
+    """Return whether no two of these facts about machines state different hardware."""
+    found = list(machines)
     return all(
         len({str(machine[name]) for machine in found if machine.get(name) is not None}) < 2
         and (name != "accelerator" or len({str(machine.get(name)) for machine in found}) < 2)

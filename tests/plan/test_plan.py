@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.common import registry
 from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import Backbone
-from benchmark.plan import costs
+from benchmark.plan import command, costs
 from benchmark.plan.verdict import Device, verdict
 from benchmark.protocol import DecoderSpec, Protocol
 from benchmark.runs.job import Job
@@ -23,6 +23,7 @@ from benchmark.runs.spec import RunSpec
 from benchmark.training.runtime import RuntimeOptions
 from tests.backbones import tiny_backbone
 from tests.cli.test_cli import call, refused
+from tests.records.made import stored
 from tests.small import PATCH, protocol
 
 pytestmark = pytest.mark.slow
@@ -191,6 +192,16 @@ def test_a_plan_of_the_papers_protocol_needs_neither_data_nor_weights(tmp_path: 
     assert "1.2 GB of timm/vit_large_patch14_dinov2.lvd142m" in weights
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "hub").exists()
+
+
+def test_hours_of_gpus_and_cpus_have_no_mean(decoder: costs.DecoderCost, tmp_path: Path) -> None:
+    job = Job(RunSpec(fixed(), "tiny", "full", 0), None, tmp_path)
+    facts: dict[str, Any] = {"protocol": fixed().name, "fingerprint": fixed().fingerprint(), "backbone": "tiny"}
+    stored(tmp_path, "full", 0, machine={"accelerator": "H200"}, **facts)
+    stored(tmp_path, "full", 1, machine={"accelerator": None}, cpu_seconds=1e6, **facts)
+    kind, hours, basis = command._hours(job, planned("full", decoder))
+    assert (kind, basis) == ("GPU", "1 records")
+    assert hours == pytest.approx(15.5 / 3600)
 
 
 def test_a_plan_uses_records_and_data(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:

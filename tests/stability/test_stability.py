@@ -221,6 +221,9 @@ def test_the_table_has_mean_and_spread_and_the_overlap_at_equal_cost(record: Sta
     assert rows["drf/per-sample"]["8 evaluations"].mean is None
     assert rows["drf/variational"]["Evaluations per image"].mean == 4
     assert "5.8 %" in tables.markdown(built)
+    assert rows["drf/variational"]["CPU-s"].mean is not None
+    elsewhere = made(record, 1, 0.02).model_copy(update={"machine": {"processor": "another"}})
+    assert {row.cells[-1].mean for row in table.build([record, elsewhere]).rows} == {None}
 
 
 def test_equal_records_give_equal_figures_and_others_do_not(record: Stability) -> None:

@@ -9,8 +9,13 @@ import pytest
 
 from benchmark import tables
 from benchmark.common.errors import UserError
+from benchmark.figures._figure import Selection
+from benchmark.figures.cost import FIGURE
+from benchmark.leaderboard import board
 from benchmark.records import Record, Segment
+from benchmark.report import facts
 from benchmark.tables import Table, command
+from benchmark.tables.runs import Runs
 from tests.records.made import confusion, record, stored
 
 HERE: dict[str, Any] = {"processor": "A", "threads": 1, "accelerator": None, "precision": "float32"}
@@ -58,6 +63,19 @@ def test_there_is_no_cost_across_machines(other: dict[str, Any]) -> None:
     assert any("different machines" in note for note in found.notes)
     (name,) = other
     assert any(f"{name} {other[name]} (Lora seed 1)" in note for note in found.notes)
+
+
+def test_no_other_page_compares_times_across_machines(tmp_path: Path) -> None:
+    found = [stored(tmp_path, method, protocol="own", machine=HERE) for method in ("full", "lora")]
+    other = stored(tmp_path, "lora", 1, protocol="own", machine={**HERE, "processor": "B"})
+    for runs, known in ((found, True), ([*found, other], False)):
+        lines = board.build("own", "vit-tiny-streets", runs).lines
+        assert {line.entries[-2].value is not None for line in lines} == {known}
+        sheet = facts.cost(Runs.of(runs))
+        assert any("different machines" in note for note in sheet.notes) is not known
+        assert {bool(entry.text) for row in sheet.groups[0].rows for entry in row[2:-2]} == {known}
+        caption = FIGURE.draw(Selection(tuple(runs))).caption
+        assert ("different machines" in caption) is not known
 
 
 def test_what_older_records_do_not_state_is_not_compared() -> None:
