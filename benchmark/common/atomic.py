@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from benchmark.common.errors import UserError
+from benchmark.common.reading import KINDS
 
 if sys.platform != "win32":
     import fcntl
@@ -103,6 +105,8 @@ def full(error: OSError) -> bool:
 
 def _write(files: Mapping[Path, Fill]) -> None:
     paths = list(files)
+    for path in paths:
+        _require_replaceable(path)
     directory = paths[0].parent
     directory.mkdir(parents=True, exist_ok=True)
     staged: dict[Path, Path] = {}
@@ -122,6 +126,20 @@ def _write(files: Mapping[Path, Fill]) -> None:
         finally:
             for temporary in staged.values():
                 temporary.unlink(missing_ok=True)
+
+
+def _require_replaceable(path: Path) -> None:
+    """Check that there is nothing of this name, or a file or link: a rename would also replace a FIFO or device.
+
+    Raises:
+        OSError: there is something else.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return  # reported by the write, unless there is nothing
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise OSError(errno.EINVAL, f"{KINDS.get(stat.S_IFMT(mode), 'a special file')}, not a file", str(path))
 
 
 def _put(content: bytes, file: BinaryIO) -> None:

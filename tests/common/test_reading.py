@@ -14,7 +14,7 @@ import torch
 
 from benchmark import labelsets, protocol, records
 from benchmark.cli import listing
-from benchmark.common import reading, strict_json
+from benchmark.common import atomic, reading, strict_json
 from benchmark.common.errors import UserError
 from benchmark.common.hashing import sha256_of
 from benchmark.data.readers import gta5, mapillary
@@ -119,6 +119,26 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         reading.read_text(path)
 
 
+def test_larger_weights_than_any_are_refused_before_they_are_hashed(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UserError, match=r"weights: cannot read weights .*larger than"):
+        weights.read(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+@pytest.mark.parametrize("what", ["FIFO", "folder"])
+def test_what_is_not_a_file_is_not_replaced_by_one(what: str, tmp_path: Path) -> None:
+    path, other = tmp_path / "table.tex", tmp_path / "other.tex"
+    MAKE[what](path)
+    kind = path.stat().st_mode
+    with pytest.raises(OSError, match=f"a {what}, not a file"):
+        atomic.write_files({other: b"x", path: b"x"})
+    assert path.stat().st_mode == kind
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_wrong_hash_is_found_without_the_file_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights"
     path.write_bytes(b"x" * 100)
@@ -164,8 +184,12 @@ def test_json_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b'{"token": "' + b"0" * 32 + b'", "pid": 1' + b"0" * 300 + b"}", b"[" * 50_000],
-    ids=["a huge process ID", "deep"],
+    [
+        b'{"token": "' + b"0" * 32 + b'", "pid": 1' + b"0" * 300 + b"}",
+        b'{"token": "' + b"0" * 32 + b'", "pid": true}',
+        b"[" * 50_000,
+    ],
+    ids=["a huge process ID", "no number", "deep"],
 )
 def test_a_lock_without_a_possible_owner_is_incomplete(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "seed0.lock").write_bytes(content)
