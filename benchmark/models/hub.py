@@ -16,6 +16,8 @@ from benchmark.common.errors import UserError
 FILE = "model.safetensors"
 ANOTHER = "set HF_HOME to a folder on another disk"
 REMEDY = "connect to the internet once, or give its file of weights with --weights FILE"
+MARKS = "\ufeff\0"
+"""Characters that editors of other systems add to a text: a byte-order mark, and zeros."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -35,15 +37,15 @@ def fetch(
         remedy: what the user can do instead, for messages.
 
     Raises:
-        UserError: the file is not cached, and the hub is offline, does not respond or denies access; the file is too
-            large, or there is no space for it.
+        UserError: the cache cannot be read; the file is not cached, and the hub is offline, does not respond or denies
+            access; the file is too large, or there is no space for it.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    known = _cached_commit(repository, revision)
     try:
         with suppress(LocalEntryNotFoundError):
-            known = _cached_commit(repository, revision)
             return Path(hf_hub_download(repository, file, revision=known, local_files_only=True))
         # A single request first, because a download retries for minutes.
         url = hf_hub_url(repository, file, revision=revision)
@@ -63,15 +65,22 @@ def _cached_commit(repository: str, revision: str | None) -> str | None:
     """Return the commit that the cache states for a branch or tag, else the revision itself.
 
     The client takes a reference as it is: in a cache copied by hand, a line end added to one hides the file.
+
+    Raises:
+        UserError: what the cache has in the place of the reference cannot be read.
     """
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
     folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+    place = folder / "refs" / (revision or "main")
     try:
-        return reading.read_text(folder / "refs" / (revision or "main"), limit=1000).strip() or revision
-    except (OSError, ValueError):
+        return reading.read_text(place, limit=1000).strip().strip(MARKS) or revision
+    except (FileNotFoundError, NotADirectoryError):
         return revision
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise UserError(f"{place}: cannot be read: {said}; remove it, then connect to the internet once") from None
 
 
 def commit(path: Path) -> str:

@@ -23,6 +23,8 @@ from benchmark.models import pickled
 
 EMBEDDED = Path(__file__).with_name("weights")
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LARGEST = 64 << 30
+"""Bytes of a file of weights; the largest VFM in use has 27 GB in float32."""
 READABLE = [str(dtype).removeprefix("torch.") for dtype in PRECISIONS]
 Resample = Literal["bicubic", "pi"]
 
@@ -66,6 +68,7 @@ def read_bytes(path: Path, sha256: str | None = None, remedy: str = "replace it"
         UserError: the file cannot be read or has another hash.
     """
     try:
+        reading.require_regular(path, LARGEST)
         found = sha256_of(path)  # before the file is read, since a wrong one may be too large for the memory
         if sha256 is not None and found != sha256:
             raise UserError(f"{path}: SHA-256 is {found}, expected {sha256}; damaged or another version; {remedy}")

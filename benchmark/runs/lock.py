@@ -294,7 +294,7 @@ def _read(path: Path) -> _State | None:
     stamp = (status.st_mtime_ns, status.st_ino)
     try:
         owner = Owner(**json.loads(content))
-        if re.fullmatch("[0-9a-f]{32}", owner.token) and isinstance(owner.pid, int) and 0 < owner.pid < PIDS:
+        if re.fullmatch("[0-9a-f]{32}", owner.token) and type(owner.pid) is int and 0 < owner.pid < PIDS:
             return _State(owner, stamp)
     except (TypeError, ValueError, RecursionError):
         pass

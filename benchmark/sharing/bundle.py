@@ -73,9 +73,10 @@ def unpack(fetch: Fetch, origin: str, root: Path, remedy: str = "") -> Record:
         UserError: a check failed, there is no space, or ``root`` has another record of this run; nothing is written.
     """
     listed = manifest.parsed(fetch(MANIFEST, MOST), origin)
-    packed = {name: fetch(name, entry.bytes) for name, entry in listed.files.items()}
-    for name, entry in listed.files.items():
-        manifest.confirm(name, packed[name], entry, origin)
+    packed = {}
+    for name, entry in sorted(listed.files.items(), key=lambda item: item[1].bytes):
+        packed[name] = fetch(name, entry.bytes)
+        manifest.confirm(name, packed[name], entry, origin)  # before the next, which is larger
     fields = {field: packed[name] for field, name in FIELDS.items() if name in packed}
     record = _verified(packed[RECORD], fields["confusion"], listed, origin)
     check_weights(record, {field: data for field, data in fields.items() if field != "confusion"}, origin)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.common.errors import UserError
+from benchmark.common.reading import ARCHIVE_LIMIT, TEXT_LIMIT
 
 MANIFEST, RECORD, CARD = "manifest.json", "record.json", "README.md"
 FIELDS = {
@@ -62,9 +63,12 @@ def parsed(packed: bytes, origin: str) -> Manifest:
         place = ".".join(map(str, first["loc"]))
         raise UserError(f"{origin}: {MANIFEST}: {f'{place}: ' if place else ''}{first['msg']}; {AGAIN}") from None
     known = {RECORD, *FIELDS.values()}
-    for name in manifest.files:
+    for name, entry in manifest.files.items():
         if name not in known:
             raise UserError(f"{origin}: {MANIFEST}: {json.dumps(name)} is not a file of a run; {AGAIN}")
+        most = TEXT_LIMIT if name == RECORD else ARCHIVE_LIMIT
+        if entry.bytes > most:
+            raise UserError(f"{origin}: {MANIFEST}: {name}: {entry.bytes} bytes, at most {most}; {AGAIN}")
     side = {FIELDS["delta"], FIELDS["tuned"]} & set(manifest.files)
     missing = sorted(known - {FIELDS["delta"], FIELDS["tuned"]} - set(manifest.files))
     if missing or len(side) != 1:

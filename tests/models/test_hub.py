@@ -64,16 +64,32 @@ def test_a_cached_file_is_used_without_requests(
     assert not served.asked
 
 
-@pytest.mark.parametrize("end", ["", "\n", " \r\n\t"])
+@pytest.mark.parametrize("text", ["{}", "{}\n", "{} \r\n\t", "\n{}\u00a0", "\ufeff{}\r\n", "{}\0"])
 def test_a_cache_copied_by_hand_is_found_whatever_white_space_its_references_end_in(
-    served: Hub, monkeypatch: pytest.MonkeyPatch, end: str
+    served: Hub, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     served.files, served.main = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}, OLD
     path = hub.fetch(REPOSITORY, None)
     (reference,) = Path(constants.HF_HUB_CACHE).glob("*/refs/main")
-    reference.write_text(OLD + end)
+    reference.write_text(text.format(OLD), encoding="utf-8")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert hub.fetch(REPOSITORY, None) == path
+
+
+@pytest.mark.parametrize("what", ["folder", "link to itself", "UTF-16", "large"])
+def test_a_reference_that_cannot_be_read_is_named(served: Hub, what: str) -> None:
+    served.files, served.main = {(REPOSITORY, OLD, hub.FILE): file_of(1.0)}, OLD
+    hub.fetch(REPOSITORY, None)
+    (reference,) = Path(constants.HF_HUB_CACHE).glob("*/refs/main")
+    reference.unlink()
+    {
+        "folder": reference.mkdir,
+        "link to itself": lambda: reference.symlink_to(reference.name),
+        "UTF-16": lambda: reference.write_text(OLD, encoding="utf-16"),
+        "large": lambda: reference.write_bytes(bytes(2000)),
+    }[what]()
+    with pytest.raises(UserError, match=r"refs/main: cannot be read: .*; remove it"):
+        hub.fetch(REPOSITORY, None)
 
 
 def test_offline_mode_sends_no_request(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

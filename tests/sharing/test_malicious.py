@@ -146,6 +146,8 @@ LORA: list[tuple[Callable[[Files], Files], str]] = [
     (rewritten(lambda m: m["files"].update({"delta.safetensors": m["files"]["record.json"]})), "one of delta.*tuned"),
     (rewritten(lambda m: m.update(more=1)), "manifest.json: more: Extra inputs"),
     (rewritten(lambda m: m["files"]["record.json"].update(bytes=3)), r"record.json: \d+ bytes, .*\b3\b"),
+    (rewritten(lambda m: m["files"]["record.json"].update(bytes=1 << 40)), r"record.json: \d{13} bytes, at"),
+    (rewritten(lambda m: m["files"]["decoder.safetensors"].update(bytes=1 << 60)), r"safetensors: \d{19} bytes"),
     (rewritten(lambda m: m["files"]["record.json"].update(sha256="0" * 64)), "record.json: SHA-256 .*000000"),
     (rewritten(lambda m: m.update(record="tiny/vit-tiny-random/full/seed0")), "record.json: .*full/seed0"),
     (lambda files: {**files, "manifest.json": files["manifest.json"][:-30]}, "manifest.json: Invalid JSON"),
