@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from benchmark.common import atomic, reading
+from benchmark.common import atomic, reading, strict_json
 from benchmark.common.atomic import writing
 from benchmark.common.errors import UserError
 from benchmark.leaderboard.site import MANIFEST, files
@@ -48,7 +47,7 @@ def _old(out: Path) -> set[str]:
         UserError: the folder contains something else.
     """
     try:
-        listed = json.loads(reading.read_text(out / MANIFEST))
+        listed = strict_json.load(reading.read_text(out / MANIFEST))
     except FileNotFoundError:
         if out.is_dir() and any(out.iterdir()):
             raise UserError(f"--out {out}: not empty, and not a leaderboard; {AGAIN}") from None

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from benchmark.common import reading
+from benchmark.common import reading, strict_json
 from benchmark.common.atomic import free, write_by, write_file, writing
 from benchmark.common.errors import UserError, printable
 from benchmark.data.labels import Bytes, lut
@@ -110,7 +110,7 @@ class Output:
         """
         path = self.folder / MADE_BY
         try:
-            known = json.loads(reading.read_text(path)) if reading.present(path) else None
+            known = strict_json.load(reading.read_text(path)) if reading.present(path) else None
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({error}); {ANOTHER}") from None
         if known is not None and known != dict(made_by):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -185,3 +186,26 @@ except UserError as error:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert f"below {tmp_path}: " in run.stdout
     assert list((tmp_path / "streets" / "game").iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["file", "FIFO", "link to nothing", "part"])
+def test_what_is_in_the_place_of_a_folder_is_named_with_what_helps(what: str, tmp_path: Path) -> None:
+    root, part = tmp_path / "out", FEW[0]
+    if what == "part":
+        (root / part.path).parent.mkdir(parents=True)
+        (root / part.path).symlink_to("gone")
+    else:
+        make = {"file": root.touch, "FIFO": lambda: os.mkfifo(root), "link to nothing": lambda: root.symlink_to("gone")}
+        make[what]()
+    with pytest.raises(UserError) as error:
+        streets.prepare(root, [part])
+    assert str(root) in str(error.value)
+    assert "another folder" in str(error.value)
+    assert "space" not in str(error.value)
+
+
+def test_a_manifest_that_is_nested_deeply_is_none(tmp_path: Path) -> None:
+    place = tmp_path / FEW[0].path
+    place.mkdir(parents=True)
+    (place / trees.MANIFEST).write_text("[" * 100_000)
+    assert not trees.is_whole(tmp_path, FEW[0])

@@ -219,7 +219,7 @@ def test_the_command_replaces_a_site_and_nothing_else(root: Path, tmp_path: Path
     assert (out / "mine.txt").read_text() == "kept"
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"../../other": ""}'])
+@pytest.mark.parametrize("content", ["[]", "{", '{"../../other": ""}', "[" * 100_000])
 def test_a_folder_that_is_no_site_is_refused(root: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "file").touch()
     assert "not empty, and not a leaderboard" in refused(call("leaderboard", "--records", root, "--out", tmp_path))

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from benchmark.common import reading, shared_memory
+from benchmark.common import atomic, reading, shared_memory, strict_json
 from benchmark.common.errors import UserError, nearest
 from benchmark.common.hashing import sha256_of
 from benchmark.common.orphans import exit_with_parent
@@ -126,9 +126,8 @@ def prepare(
         for part in pending:
             _write(root, part, workers, tick)
     except OSError as error:
-        reason = error.strerror or str(error)
         raise UserError(
-            f"cannot write rendered streets below {root}: {reason}; free some space or give another folder"
+            f"cannot write rendered streets below {root}: {atomic.reason(error, 'give another folder')}"
         ) from error
 
 
@@ -164,7 +163,7 @@ def changed(root: Path, part: Part) -> bool:
 
 def _manifest(place: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(reading.read_text(place / MANIFEST))
+        found = strict_json.load(reading.read_text(place / MANIFEST))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and isinstance(found.get("sizes"), dict) else None
@@ -173,6 +172,8 @@ def _manifest(place: Path) -> dict[str, Any] | None:
 def _write(root: Path, part: Part, workers: int, tick: Callable[[int], None]) -> None:
     """Render a part into a temporary folder, then move it to its place below ``root``."""
     place = root / part.path
+    if os.path.lexists(place) and not place.is_dir():
+        raise UserError(f"{place}: not a folder; remove it or give another folder")
     if place.exists() and not (place / MANIFEST).is_file() and any(place.iterdir()):
         raise UserError(f"{place}: contains files that were not rendered here; remove it or give another folder")
     place.parent.mkdir(parents=True, exist_ok=True)
