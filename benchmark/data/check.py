@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.common.errors import UserError
+from benchmark.data.labels import IGNORE
 from benchmark.data.pinned import Comparison, compare
 from benchmark.data.samples import Reader, Sample
 
@@ -61,9 +62,17 @@ class Report:
 
     @property
     def whole(self) -> bool:
-        """Whether there are pairs, none bad or changed, and no more frames or orphans than in an official release."""
-        good = not self.problems and not (self.pinned and self.pinned.differing)
+        """Whether there are pairs, none bad or changed, and no more frames or orphans than in an official release.
+
+        A run needs a pixel with a class, too.
+        """
+        good = not self.problems and not (self.pinned and self.pinned.differing) and self.labelled
         return self.opened > 0 and good and len(self.orphans) <= self.tolerated and not self.surplus
+
+    @property
+    def labelled(self) -> bool:
+        """Whether some pixel has a class."""
+        return bool(self.pixels[:IGNORE].any())
 
     @property
     def surplus(self) -> int:
@@ -86,6 +95,8 @@ class Report:
             lines.append(f"  {self.surplus} images more than the official release; remove what does not belong to it")
         lines += _listed(f"without image or label{note}", [str(path) for path in self.orphans])
         lines += _listed("bad", list(self.problems))
+        if self.sizes and not self.labelled:
+            lines.append("  no pixel of any label has a class")
         if self.pinned is None:
             lines.append("  no list of hashes known")
         else:

@@ -67,10 +67,14 @@ def likely_fix(root: Path, names: Sequence[str]) -> str:
 
 def _places(root: Path, inner: Path) -> Iterator[tuple[Path, str]]:
     """Yield other places of the folder ``inner`` of the data set in ``root``, each with the move that puts it right."""
-    first = inner.parts[0]
+    first, *rest = inner.parts
     yield root / first / inner, f"move what is in {root / first / first} one folder up"
     for below in _folders(root):
         yield below / inner, f"move what is in {below} one folder up"
+        name = below.name.lower()  # Images, or leftImg8bit_trainvaltest, as its archive
+        if (name == first.lower() and below.name != first) or (rest and name.startswith(f"{first.lower()}_")):
+            yield below.joinpath(*rest), f"rename {below} to {first}"
+    yield root.parent / inner, f"if that is {root.name}, move {root.parent / first} to {root}"
     datasets = registry.names("dataset")
     for beside in _folders(root.parent):
         if beside.name not in datasets:

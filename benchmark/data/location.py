@@ -105,6 +105,8 @@ def require_folder(data_root: Path) -> None:
         raise UserError(
             f"--data-root {data_root}: a file, not a folder; give the folder that contains one folder per data set"
         )
+    if os.path.lexists(data_root):
+        raise UserError(f"--data-root {data_root}: not a folder, or a link to none; give the folder itself")
     raise UserError(f"--data-root {data_root}: no such folder, or no permission to read it")
 
 

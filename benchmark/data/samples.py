@@ -27,7 +27,10 @@ class MissingError(UserError):
     """A folder or list of a split is not there, as if the split had not been downloaded."""
 
 
-BY_PRODUCTS = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"})
+BY_PRODUCTS = frozenset({
+    "__MACOSX", "@eaDir", "@tmp", "#recycle", "#snapshot", "~snapshot", "$RECYCLE.BIN", "System Volume Information",
+    "lost+found",
+})  # fmt: skip
 """Folders that systems and storage devices add; like hidden ones, they contain no frames."""
 NONE: Mapping[str, str] = {}
 
@@ -167,9 +170,13 @@ class Reader(ABC):
         listing = self.listing(root, split)
         pairs, orphans = listing.pairs(), listing.orphans()
         if not pairs:
+            fix = f"get it from {self.home}"
+            if listing.images and listing.labels:
+                first, other = (min(found.values()) for found in (listing.images, listing.labels))
+                fix = f"their names do not match, such as {first} and {other}; put them as in {self.home}"
             raise UserError(
                 f"{self.name}: no image with a label in split {split!r} under {root} "
-                f"({len(listing.images)} images, {len(listing.labels)} labels); get it from {self.home}"
+                f"({len(listing.images)} images, {len(listing.labels)} labels); {fix}"
             )
         if len(orphans) > self.orphans:
             raise UserError(
@@ -240,7 +247,12 @@ def lines_of(path: Path, reader: Reader) -> list[str]:
             f"{reader.name}: {path}, the list of the split's frames, cannot be read ({error}); "
             f"restore it from {reader.home}"
         ) from None
-    return [line.strip() for line in lines if line.strip()]
+    listed = [line.strip() for line in lines if line.strip()]
+    if not listed:
+        raise UserError(
+            f"{reader.name}: {path}, the list of the split's frames, is empty; restore it from {reader.home}"
+        )
+    return listed
 
 
 def folder(path: Path, reader: Reader) -> Path:
@@ -259,15 +271,37 @@ def files(where: Path, pattern: str, *, deep: bool = False) -> dict[str, Path]:
     With ``deep``, subfolders are searched too, and each key is preceded by the subfolder's path.
 
     Raises:
-        UserError: a folder cannot be read, or a link points to itself or to a folder above it.
+        UserError: a folder cannot be read, a link points to itself or to a folder above it, two files have the same
+            key, or there are only files of another format or in a folder of the same name.
     """
     found: dict[str, Path] = {}
     match = re.compile(pattern, re.IGNORECASE).fullmatch  # some cameras and systems write .PNG and .JPG
-    for name, path in _walk(where, "", frozenset()) if deep else _entries(where)[0]:
+    entries = _walk(where, "", frozenset()) if deep else _entries(where)[0]
+    for name, path in entries:
         head, _, tail = name.rpartition("/")
         if hit := match(tail):
-            found[f"{head}/{hit[1]}" if head else hit[1]] = path
+            key = f"{head}/{hit[1]}" if head else hit[1]
+            if (other := found.setdefault(key, path)) is not path:
+                raise UserError(f"{min(other, path)} and {max(other, path)}: two files of one frame; remove one")
+    if not found:
+        _require_none_elsewhere(where, pattern, entries, deep=deep)
     return found
+
+
+def _require_none_elsewhere(where: Path, pattern: str, entries: list[tuple[str, Path]], *, deep: bool) -> None:
+    """Check that a folder without the files sought does not have them converted, or in itself as some archives do.
+
+    Raises:
+        UserError: it does.
+    """
+    head, dot, suffix = pattern.rpartition(r"\.")
+    if dot and suffix in ("png", "jpg"):
+        other = re.compile(rf"{head}\.(?:png|jpe?g|webp|bmp|tiff?)", re.IGNORECASE).fullmatch
+        if path := min((path for name, path in entries if other(name.rpartition("/")[2])), default=None):
+            raise UserError(f"{path}: not a .{suffix} file as in the release; converted copies are not read")
+    inner = where / where.name
+    if not deep and os.path.isdir(inner) and files(inner, pattern):
+        raise UserError(f"{where}: its files are in {inner}: move what is in {inner} one folder up")
 
 
 def cityscapes_labels(where: Path, kind: str, reader: Reader) -> dict[str, Path]:
@@ -332,7 +366,7 @@ def _require_no_obstacle(path: Path) -> None:
         UserError: it has a file, a link to nothing or a link in a circle on it.
     """
     found = next(place for place in (path, *path.parents) if os.path.lexists(place))
-    if os.path.islink(found):
+    if os.path.islink(found) and not os.path.exists(found):
         raise _dead_link(found)
     if not _is_folder(found):
         raise UserError(f"{found}: not a folder; put the folder of that name in its place")

@@ -24,6 +24,7 @@ OBSTACLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "file": (lambda path: path.write_text("x"), "not a folder"),
     "FIFO": (lambda path: os.mkfifo(path), "not a folder"),
     "link to nothing": (lambda path: path.symlink_to("gone"), "a link to gone, which is not there"),
+    "link to a device": (lambda path: path.symlink_to("/dev/null"), "not a folder"),
     "link to itself": (lambda path: path.symlink_to(path.name), "a link that points to itself"),
 }
 
@@ -73,7 +74,7 @@ def test_what_is_not_a_regular_file_is_not_opened(field: str, what: str, tmp_pat
     assert problem.startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("name", ["@eaDir", "__MACOSX", "#recycle"])
+@pytest.mark.parametrize("name", ["@eaDir", "__MACOSX", "#recycle", "#snapshot", "System Volume Information"])
 def test_folders_that_storage_devices_add_are_not_read(name: str, tmp_path: Path) -> None:
     TREES["cityscapes"](tmp_path)
     before = CITYSCAPES.samples(tmp_path, "val")

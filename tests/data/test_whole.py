@@ -18,7 +18,7 @@ from benchmark.data.readers.bdd100k import READER as BDD100K
 from benchmark.data.readers.cityscapes import READER as CITYSCAPES
 from benchmark.data.readers.gta5 import READER as GTA5
 from benchmark.data.readers.idd_lite import READER as IDD_LITE
-from tests.data.trees import TREES, write_image
+from tests.data.trees import TREES, write_image, write_label
 
 
 def test_only_as_many_files_without_partner_as_a_release_has_are_left_out(
@@ -89,6 +89,56 @@ def test_a_folder_of_another_projects_name_is_named(tmp_path: Path) -> None:
     TREES["gta5"](tmp_path / "gta")
     with pytest.raises(UserError, match=r"gta/images exists: if that is gta5, rename .*gta to gta5"):
         GTA5.samples(tmp_path / "gta5", "all")
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "moved", "fix"),
+    [
+        ("gta5", "images", "images/images", "move what is in .*images/images one folder up"),
+        ("mapillary", "validation/images", "validation/images/images", "move what is in .*images/images one folder up"),
+        ("camvid-official", "LabeledApproved_full", "LabeledApproved_full/LabeledApproved_full", "one folder up"),
+        ("gta5", "labels", "Labels", "rename .*Labels to labels"),
+        ("cityscapes", "gtFine", "gtFine_trainvaltest", "rename .*gtFine_trainvaltest to gtFine"),
+        ("cityscapes", "gtFine", "../gtFine", "if that is .*, move .*gtFine to "),
+        ("cityscapes", "leftImg8bit/val", "leftImg8bit/val/val", "names do not match, such as .*val/val/.* and "),
+    ],
+)
+def test_where_the_files_are_instead_is_named(name: str, part: str, moved: str, fix: str, tmp_path: Path) -> None:
+    tree = TREES[name](tmp_path / "root" / name.partition("-")[0])
+    aside = tmp_path / "aside"
+    (tree.root / part).rename(aside)
+    (tree.root / moved).parent.mkdir(parents=True, exist_ok=True)
+    aside.rename(tree.root / moved)
+    with pytest.raises(UserError, match=fix):
+        tree.reader.samples(tree.root, tree.split)
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [("gta5", ".png", ".jpg"), ("bdd100k", ".jpg", ".jpeg")])
+def test_converted_copies_are_named(name: str, old: str, new: str, tmp_path: Path) -> None:
+    tree = TREES[name](tmp_path / name)
+    for path in [path for path in tree.root.rglob(f"*{old}") if "images" in path.parts]:
+        path.rename(path.with_suffix(new))
+    with pytest.raises(UserError, match=rf"images.*\{new}: not a \{old} file as in the release"):
+        tree.reader.samples(tree.root, tree.split)
+
+
+def test_two_files_of_one_frame_are_refused(tmp_path: Path) -> None:
+    TREES["gta5"](tmp_path)
+    write_image(tmp_path / "images" / "00001.PNG", (8, 8))
+    if len(list((tmp_path / "images").iterdir())) == 3:
+        pytest.skip("this file system does not distinguish case")
+    with pytest.raises(UserError, match=r"00001\.PNG and .*00001\.png: two files of one frame"):
+        GTA5.samples(tmp_path, "all")
+
+
+def test_labels_without_any_class_are_a_fault(tmp_path: Path) -> None:
+    TREES["cityscapes"](tmp_path)
+    assert check_tree(CITYSCAPES, tmp_path, "val").whole
+    for sample in CITYSCAPES.samples(tmp_path, "val"):
+        write_label(sample.label, np.zeros(np.array(Image.open(sample.label)).shape, np.uint8))
+    report = check_tree(CITYSCAPES, tmp_path, "val")
+    assert not report.whole
+    assert "no pixel of any label has a class" in report.text()
 
 
 def test_another_data_set_is_not_taken_for_the_missing_one(tmp_path: Path) -> None:
