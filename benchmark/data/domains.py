@@ -88,6 +88,23 @@ class Domain:
             f"first {self.samples[0].label}; restore the labels, or choose another split or label set"
         )
 
+    def require_unseen(self, name: str, source: Domain) -> None:
+        """Check that no frame is trained on.
+
+        Args:
+            name: of the domain, for the message.
+            source: the training images.
+
+        Raises:
+            UserError: the same file is in both.
+        """
+        trained = {sample.image for sample in source.samples}
+        if both := [sample.image for sample in self.samples if sample.image in trained]:
+            raise UserError(
+                f"{name} ({self.dataset}): {len(both)} of its {len(self.samples)} frames are trained on, first "
+                f"{both[0]}; choose another split"
+            )
+
     @classmethod
     def joined(cls, splits: Iterable[Split], data_root: Path | None, protocol: Protocol | None = None) -> Domain:
         """Return the frames of all splits as one domain.

@@ -61,8 +61,14 @@ class Experiment:
             seed=job.spec.seed,
             memory=MEMORY // max(workers, 1),
         )
-        for name, domain in self.domains().items():
+        found = self.domains()
+        for name, domain in found.items():
             domain.require_labelled(name)
+        # A protocol may name a split of the source again, as some do for validation; other splits must not overlap.
+        stated = {(each.dataset, each.split) for each in protocol.sources}
+        for name, split in protocol.splits().items():
+            if name in found and (split.dataset, split.split) not in stated:
+                found[name].require_unseen(name, self.source)
         weights = self.constant_loss = None
         if protocol.decoder.class_weights == "inverse-sqrt":
             pixels = torch.from_numpy(rare.pixels(self.data.frames, self.classes).sum(0))

@@ -71,6 +71,20 @@ def test_labels_that_are_void_everywhere_are_refused_before_training(
         Experiment(job_of(tiny_protocol(), tmp_path / "data", tmp_path, "freeze"))
 
 
+@pytest.mark.parametrize("name", ["leak", "validation"])
+def test_frames_that_are_trained_on_are_not_scored(
+    name: str, tiny_protocol: Callable[..., Path], tmp_path: Path
+) -> None:
+    draw(tmp_path / "data" / "camvid", "train", "0016E5", 2, 0)
+    draw(tmp_path / "data" / "camvid", "val", "0016E5", 2, 0)
+    trained, held_out = ({"dataset": "camvid", "split": split} for split in ("train:0016E5", "val:0016E5"))
+    places = {"validation": held_out, "targets": {"other": held_out}}
+    places |= {"leak": {"targets": {"leak": trained}}, "validation": {"validation": trained}}[name]
+    made = tiny_protocol(source={"dataset": "camvid", "split": "train"}, **places)
+    with pytest.raises(UserError, match=rf"^{name} \(camvid\): 2 of its 2 frames are trained on, first .*0016E5"):
+        Experiment(job_of(made, tmp_path / "data", tmp_path, "freeze"))
+
+
 def test_a_part_of_a_run_begins_only_where_the_conditions_change() -> None:
     progress = Progress()
     progress.begin({"commit": "a"})
