@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from benchmark.common import reading
 from benchmark.common.errors import UserError
 from benchmark.data.decoding import DAMAGE
 from benchmark.data.labels import Bytes
@@ -113,10 +114,7 @@ def _files(given: str) -> Iterator[tuple[Path, str, bool]]:
         if not matches:
             raise UserError(f"{given}: matches no file")
         for match in matches:
-            if os.path.isdir(match):
-                listed = [path for _, path in _below(Path(match))]
-            else:
-                listed = [Path(match)] if os.path.isfile(match) else []
+            listed = [path for _, path in _below(Path(match))] if os.path.isdir(match) else [Path(match)]
             yield from ((path, path.relative_to(base).as_posix(), True) for path in listed)
     else:
         raise UserError(f"{given}: no such file or folder")
@@ -149,7 +147,7 @@ def _pixels(path: Path) -> int:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image and turn every error about it into a reason."""
     try:
-        if path.stat().st_size == 0:
+        if reading.require_regular(path).st_size == 0:
             raise UserError("empty file")
         with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as picture:
             warnings.simplefilter("ignore")  # such as those about damaged EXIF data
@@ -177,4 +175,6 @@ def _reason(error: BaseException) -> UserError:
         return UserError("no such file")
     if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EACCES:
         return UserError("no permission to read it")
+    if isinstance(error, OSError) and error.errno == errno.EINVAL and error.strerror:  # no regular file
+        return UserError(error.strerror)
     return UserError(f"damaged ({' '.join(str(error).split())})")

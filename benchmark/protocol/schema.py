@@ -87,7 +87,7 @@ class Split(Part):
     split: str
     limit: PositiveInt | None = None
     frames: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    test_size: tuple[PositiveInt, PositiveInt] | None = None
+    test_size: tuple[Side, Side] | None = None
     halve: bool = False
     mapping: str | None = None
     alter: Alter | None = None
@@ -185,7 +185,7 @@ class DecoderSpec(Part):
     """
 
     name: Literal["segformer", "linear", "mask2former"] = "segformer"
-    channels: Annotated[int, Field(ge=0)] = 64
+    channels: Annotated[int, Field(ge=0, le=65_536)] = 64
     lr: Annotated[float, Field(gt=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.05
     warmup: Annotated[int, Field(ge=0)] = 0

@@ -71,6 +71,17 @@ def test_what_is_not_a_colour_image_is_skipped_with_the_reason(tmp_path: Path) -
     assert not any(str(tmp_path) in reason for reason in skipped.values())
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+@pytest.mark.parametrize("pattern", ["", "*.png"])
+def test_what_is_not_a_file_is_skipped_with_the_reason(pattern: str, tmp_path: Path) -> None:
+    save(tmp_path / "good.png")
+    os.mkfifo(tmp_path / "waits.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    names, skipped = find(tmp_path / pattern)
+    assert names == ["good.png"]
+    assert skipped == {"waits.png": "a FIFO, not a file", "zero.png": "a device, not a file"}
+
+
 def test_two_images_with_one_output_are_refused(tmp_path: Path) -> None:
     one, two = save(tmp_path / "a" / "x.png"), save(tmp_path / "b" / "x.jpg")
     with pytest.raises(UserError, match=r"a/x\.png and .*b/x\.jpg would both be written to x\.png"):

@@ -55,6 +55,8 @@ def test_every_protocol_and_variant_is_valid(name: str) -> None:
         ({"batch": -1}, "batch: must be above 0 and at most 65536 (got -1)"),
         ({"decoder": {"weight_decay": 2}}, "decoder.weight_decay: must be at least 0 and below 1 (got 2)"),
         ({"targets": {"dashcam": {"limit": 0}}}, "targets.dashcam.limit: Input should be greater than 0 (got 0)"),
+        ({"decoder": {"channels": 10**12}}, "decoder.channels: must be at least 0 and at most 65536"),
+        ({"validation": {"test_size": [10**9, 9]}}, "less than or equal to 16384 (got 1000000000)"),
         ({"augmentation": {"crop": "big"}}, "augmentation.crop: must be a whole number (got big)"),
         ({"augmentation": {"short_edge": [9, 3]}}, "augmentation: short_edge must be"),
         ({"decoder": {"name": "mask3former"}}, "decoder.name: must be 'segformer', 'linear' or 'mask2former'"),
