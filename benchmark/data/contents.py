@@ -1,4 +1,4 @@
-"""Hashes of the contents of data files, remembered by path, size and modification time."""
+"""Hashes of the contents of data files, remembered by path, size and time of the last change."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BYTES = 16
 BLOCK = 1 << 20
 FILE = "contents.sqlite"
 State = tuple[str, int, int]
-"""Path, size in bytes, and modification time in nanoseconds."""
+"""Path, size in bytes, and time of the last change in nanoseconds."""
 
 
 def contents_hash(domains: Mapping[str, Domain]) -> str:
     """Return a hash of the ids and file contents of every sample, over all domains by name.
 
-    A file is read only if its path, size or modification time has changed since it was last read.
+    A file is read only if its path, size or time of the last change differs from when it was last read.
 
     Raises:
         UserError: a file cannot be read.
@@ -60,7 +60,9 @@ def _state(path: Path) -> State:
         status = reading.require_regular(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return os.path.abspath(path), status.st_size, status.st_mtime_ns
+    # A copy can keep the modification time of the file that it replaces; on POSIX, no program sets the other one.
+    changed = status.st_ctime_ns if os.name == "posix" else status.st_mtime_ns
+    return os.path.abspath(path), status.st_size, changed
 
 
 def _digest(path: Path) -> bytes:

@@ -43,7 +43,7 @@ def listed(dataset: str) -> Mapping[str, bytes]:
 def compare(dataset: str, root: Path, samples: Sequence[Sample]) -> Comparison | None:
     """Compare the files of samples with the list of the dataset's release.
 
-    A file is read only if its path, size or modification time has changed since it was last read.
+    A file is read only if its path, size or time of the last change differs from when it was last read.
 
     Args:
         dataset: its name.
