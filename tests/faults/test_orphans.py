@@ -53,3 +53,21 @@ def test_rendering_workers_of_a_killed_command_end(tmp_path: Path) -> None:
     assert workers
     os.kill(pid, signal.SIGKILL)
     assert gone(workers)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a command with its parent")
+def test_a_command_ends_with_the_process_that_runs_it() -> None:
+    lines = (
+        "import subprocess, sys",
+        "from benchmark.common.orphans import ENDING",
+        f"subprocess.run([sys.executable, '-c', 'import time; time.sleep({SECONDS})'], preexec_fn=ENDING)",
+    )
+    parent = psutil.Popen([sys.executable, "-c", "\n".join(lines)])
+    end = time.monotonic() + SECONDS
+    while not (commands := parent.children()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert commands
+    time.sleep(0.2)  # the command itself runs, no longer the fork of the parent
+    parent.kill()
+    parent.wait()
+    assert gone(commands)

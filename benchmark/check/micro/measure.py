@@ -14,6 +14,7 @@ from benchmark.check.micro import reference
 from benchmark.check.micro.reference import Conditions, Values
 from benchmark.check.rounding import ENVIRONMENT
 from benchmark.common.errors import UserError
+from benchmark.common.orphans import ENDING
 
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
 """Almost no vector instructions, as on a CPU of another family."""
@@ -45,7 +46,7 @@ def _measured(python: Path, threads: int, environment: dict[str, str]) -> tuple[
     done = subprocess.run(
         [python, "-m", "benchmark.check.micro", str(threads)],
         cwd=worktree.ROOT, env=os.environ | {"PYTHONPATH": str(worktree.ROOT)} | environment,
-        capture_output=True, text=True, check=False,
+        capture_output=True, text=True, check=False, preexec_fn=ENDING,
     )  # fmt: skip
     if done.returncode != 0:
         why = (done.stderr.strip().splitlines() or ["no message"])[-1]
