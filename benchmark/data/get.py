@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from benchmark.common.atomic import locked, writing
 from benchmark.common.errors import UserError
 from benchmark.common.hashing import BLOCK, sha256_of
+from benchmark.common.reading import present, require_regular
 
 LISTED = Path(__file__).with_name("downloads.yaml")
 UNFINISHED = ".download"
@@ -77,7 +78,7 @@ def get(name: str, download: Download, root: Path, report: Report = lambda done,
 
 def _fetch(url: str, path: Path, report: Report) -> None:
     """Append what is missing of ``url`` to the file ``path``."""
-    have = path.stat().st_size if path.exists() else 0
+    have = require_regular(path).st_size if present(path) else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:

@@ -243,7 +243,7 @@ def find(which: str, records: Path) -> Record:
     Raises:
         UserError: no such record, or several.
     """
-    if os.path.isfile(which):  # unlike Path.is_file, raises no error for a name that is too long
+    if os.path.lexists(which) and not os.path.isdir(which):
         return read(Path(which))
     known = {str(path.relative_to(records).with_suffix("")): path for path in paths(records)}
     found = [name for name in known if f"/{which}/".lower() in f"/{name}/".lower()]

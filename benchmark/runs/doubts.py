@@ -40,6 +40,6 @@ def doubts(losses: Sequence[tuple[int, dict[str, float]]], constant: float | Non
         return []
     final = sum(totals[-LAST:]) / LAST
     bound, what = (constant, "of a constant prediction") if known else (totals[0], "at the start")
-    if bound is None or final < bound:
+    if not bound or final < bound:  # with labels of one class, the bound is 0
         return []
     return [f"the final loss, {final:.3g}, is not below that {what}, {bound:.3g}: training has diverged"]

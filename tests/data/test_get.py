@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import tarfile
 import threading
@@ -144,6 +145,14 @@ def test_a_second_process_waits_for_the_first(server: Server, download: Download
         assert server.asked == []
     second.join(60)
     assert contents(root) == {f"camvid/{name}": content for name, content in FILES.items()}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_what_is_in_the_place_of_the_archive_is_not_opened(download: Download, tmp_path: Path) -> None:
+    (tmp_path / UNFINISHED).mkdir()
+    os.mkfifo(tmp_path / UNFINISHED / "small.tar.gz")
+    with pytest.raises(UserError, match="a FIFO, not a file"):
+        get("small", download, tmp_path)
 
 
 def test_no_answer_is_one_line(download: Download, tmp_path: Path) -> None:

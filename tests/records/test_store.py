@@ -351,6 +351,13 @@ def test_what_is_not_a_folder_of_records_is_named(what: str, tmp_path: Path) -> 
             find(place)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_record_that_is_given_but_is_no_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "seed0.json")
+    with pytest.raises(UserError, match=r"seed0\.json: cannot be read: a FIFO, not a file"):
+        records.find(str(tmp_path / "seed0.json"), tmp_path)
+
+
 def test_another_json_file_is_rejected_by_name(tmp_path: Path) -> None:
     stored(tmp_path)
     (tmp_path / "other.json").write_text("{}")

@@ -54,7 +54,8 @@ def test_without_the_classes_shares_the_first_loss_is_the_bound() -> None:
     assert doubts([(step, {"mask": 5.0, "dice": 1.0}) for step in (10, 20, 30, 40)], 2.5)
 
 
-def test_a_very_short_run_is_not_judged() -> None:
+def test_a_very_short_run_or_one_with_a_single_class_is_not_judged() -> None:
+    assert doubts(logged(0.1, 0.01, 0.001, 0.001), 0.0) == []
     assert doubts(logged(9.0, 9.0, 9.0), 2.5) == []
 
 
