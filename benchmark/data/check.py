@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.common.errors import UserError
+from benchmark.common.errors import UserError, printable
 from benchmark.data.labels import IGNORE
 from benchmark.data.pinned import Comparison, compare
 from benchmark.data.samples import Reader, Sample
@@ -110,7 +110,7 @@ class Report:
         for name, index in [*((name, i) for i, name in enumerate(self.classes)), ("(ignored)", 255)]:
             percent = 100 * self.pixels[index] / total
             lines.append(f"  {name:>14}  {percent:7.3f} % of pixels  in {self.frames[index]} images")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 @dataclass(frozen=True)

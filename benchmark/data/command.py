@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from benchmark import protocol
 from benchmark.common import registry
-from benchmark.common.errors import UserError, nearest
+from benchmark.common.errors import UserError, nearest, printable
 from benchmark.data import get as downloads
 from benchmark.data import location
 from benchmark.data.check import check_tree
@@ -109,7 +109,7 @@ def _present(root: Path) -> list[tuple[str, Reader, str, int | None]]:
     parts: list[tuple[str, Reader, str, int | None]] = []
     for name in folders:
         if name not in known:
-            print(f"{root / name}: skipped, not the name of a dataset: {nearest(name, known)}")
+            print(f"{printable(str(root / name))}: skipped, not the name of a dataset: {nearest(name, known)}")
             continue
         reader: Reader = registry.find("dataset", name)
         listed, faults = {}, {}

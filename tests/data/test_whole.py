@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,21 @@ def test_two_files_of_one_frame_are_refused(tmp_path: Path) -> None:
         pytest.skip("this file system does not distinguish case")
     with pytest.raises(UserError, match=r"00001\.PNG and .*00001\.png: two files of one frame"):
         GTA5.samples(tmp_path, "all")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("name", ["\x1b[2J", "\udcff"], ids=["escape", "no UTF-8"])
+def test_names_that_cannot_be_printed_are_escaped(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    TREES["cityscapes"](tmp_path / "cityscapes")
+    write_image(tmp_path / "cityscapes" / "leftImg8bit" / "val" / name / "x_leftImg8bit.png", (8, 8))
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match="cityscapes val"):
+        command.check(None, tmp_path, partial=True)
+    printed = capsys.readouterr().out
+    assert repr(name).strip("'") in printed
+    assert all(line.isprintable() for line in printed.splitlines())
 
 
 def test_labels_without_any_class_are_a_fault(tmp_path: Path) -> None:
