@@ -37,7 +37,11 @@ def differences(runs: Runs) -> list[str]:
 def same_hardware(records: Iterable[Record]) -> bool:
     """Return whether the records' times can be compared: no two, and no two parts of one, state different hardware."""
     finished = [record for record in records if record.state == "finished"]
-    return same_machine(part.machine for record in finished for part in (record, *record.segments))
+    return same_machine(
+        machine
+        for record in finished
+        for machine in (record.machine, *(segment.machine for segment in record.segments))
+    )
 
 
 def same_machine(machines: Iterable[Mapping[str, object]]) -> bool:
@@ -123,6 +127,6 @@ def _resumed(runs: Runs, finished: Sequence[Record]) -> list[str]:
 
 def _stated(machine: Mapping[str, object]) -> dict[str, str]:
     """Return the facts about a machine as text; one that is stated without an accelerator has none."""
-    known = {"accelerator": "none"} if machine else {}
+    known: dict[str, object] = {"accelerator": "none"} if machine else {}
     known |= {name: value for name, value in machine.items() if value is not None}
     return {name: printable(str(value)) for name, value in known.items()}

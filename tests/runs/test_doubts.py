@@ -79,9 +79,8 @@ def test_frames_that_are_trained_on_are_not_scored(
     draw(tmp_path / "data" / "camvid", "train", "0016E5", 2, 0)
     draw(tmp_path / "data" / "camvid", "val", "0016E5", 2, 0)
     trained, held_out = ({"dataset": "camvid", "split": split} for split in ("train:0016E5", "val:0016E5"))
-    places = {"validation": held_out, "targets": {"other": held_out}}
-    places |= {"leak": {"targets": {"leak": trained}}, "validation": {"validation": trained}}[name]
-    made = tiny_protocol(source={"dataset": "camvid", "split": "train"}, **places)
+    validation, targets = (trained, {"other": held_out}) if name == "validation" else (held_out, {"leak": trained})
+    made = tiny_protocol(source={"dataset": "camvid", "split": "train"}, validation=validation, targets=targets)
     with pytest.raises(UserError, match=rf"^{name} \(camvid\): 2 of its 2 frames are trained on, first .*0016E5"):
         Experiment(job_of(made, tmp_path / "data", tmp_path, "freeze"))
 
