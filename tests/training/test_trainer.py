@@ -54,8 +54,8 @@ def stop_at(step: int, how: type[BaseException]) -> Notify:
 
 
 def essence(record: Record) -> dict[str, Any]:
-    """Return a record without its times, costs and file hashes."""
-    timing = {"started", "finished", "seconds", "cpu_seconds", "peak_memory_bytes"}
+    """Return a record without its times, costs, file hashes and whose warm-up it continued."""
+    timing = {"started", "finished", "seconds", "cpu_seconds", "peak_memory_bytes", "warm_up"}
     written = {"confusion", "examples", "delta", "tuned", "decoder", "digests", "checksum"}
     return record.model_dump(mode="json", exclude=timing | written)
 
