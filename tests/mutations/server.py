@@ -195,4 +195,5 @@ def _related(mutation: Mutation) -> tuple[str, ...]:
     if mutation.file.startswith("baselines/") and "/_" not in mutation.file:
         further = {"method/full": ("method/l2-sp", "method/lp-ft", "method/wise-ft"), "method/lora": ("method/dora",)}
         return (name, *further.get(name, ()), "decoder/mask2former w", "training/")
-    return next((starts for place, starts in RELATED.items() if mutation.file.startswith(place)), (EVERYTHING,))
+    starts = next((starts for place, starts in RELATED.items() if mutation.file.startswith(place)), (EVERYTHING,))
+    return (name, *starts) if mutation.file.startswith("methods/ablations/") else starts
