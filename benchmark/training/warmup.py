@@ -83,7 +83,8 @@ class SharedWarmUp:
         trainer = self.trainer
         trainer.enter(trainer.timeline[0].phase)
         images = torch.stack([trainer.data[position]["image"] for position in range(trainer.images)])
-        with torch.no_grad(), trainer.accelerator.autocast():
+        # As in the warm-up, no parameter of the backbone needs a gradient; no_grad would compile a graph of its own.
+        with trainer.accelerator.autocast():
             features = trainer.segmenter.features(images.to(trainer.accelerator.device))
         for each in features:
             # Adding 0 makes -0 and 0 equal.
