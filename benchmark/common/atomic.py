@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from benchmark.common.errors import UserError
-from benchmark.common.reading import KINDS
+from benchmark.common.reading import no_file
 
 if sys.platform != "win32":
     import fcntl
@@ -139,7 +139,7 @@ def _require_replaceable(path: Path) -> None:
     except OSError:
         return  # reported by the write, unless there is nothing
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        raise OSError(errno.EINVAL, f"{KINDS.get(stat.S_IFMT(mode), 'a special file')}, not a file", str(path))
+        raise no_file(path, mode)
 
 
 def _put(content: bytes, file: BinaryIO) -> None:

@@ -47,11 +47,15 @@ def require_regular(path: Path, limit: int | None = None) -> os.stat_result:
             raise OSError(errno.EINVAL, f"a link to {os.readlink(path)}, which does not exist", str(path)) from None
         raise
     if not stat.S_ISREG(status.st_mode):
-        kind = KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
-        raise OSError(errno.EINVAL, f"{kind}, not a file", str(path))
+        raise no_file(path, status.st_mode)
     if limit is not None and status.st_size > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
     return status
+
+
+def no_file(path: Path, mode: int) -> OSError:
+    """Return the error for a path that is no file but what ``mode`` says."""
+    return OSError(errno.EINVAL, f"{KINDS.get(stat.S_IFMT(mode), 'a special file')}, not a file", str(path))
 
 
 def read_bytes(path: Path, limit: int | None = None) -> bytes:

@@ -187,13 +187,16 @@ class FisherTune(Method):
         """Return the size of the estimates: one value per weight of the matrices, half and domain."""
         if self.settings.criterion == "random":
             return 0
-        return HALVES * domains(self.settings) * sum(matrix.numel() for matrix in self._matrices.values())
+        return HALVES * domains(self.settings) * self._matrix_values()
 
     def peak_values(self) -> int:
         """Return the precisions and what an update needs; squared gradients, and scores, are stored in a file."""
         if self.settings.estimator != "variational" or self.settings.criterion == "random":
             return 0
-        return self.stored_values() + IN_UPDATE * sum(matrix.numel() for matrix in self._matrices.values())
+        return self.stored_values() + IN_UPDATE * self._matrix_values()
+
+    def _matrix_values(self) -> int:
+        return sum(matrix.numel() for matrix in self._matrices.values())
 
     def delta(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the current values of the selected weights."""

@@ -1,6 +1,6 @@
 """Measures every main method on one GPU in at most eight minutes, without data or network.
 
-``python -m tests.gpu`` writes ``results/performance/gpu.json``, after each method anew, and the page. Weights are
+``python -m tests.gpu`` writes ``results/performance/gpu.json`` after each method, and the page at the end. Weights are
 random and frames are made up, so no score means anything.
 """
 

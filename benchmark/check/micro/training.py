@@ -94,14 +94,12 @@ class Run:
     @torch.no_grad()
     def features(self, *, training: bool = False) -> list[Tensor]:
         """Return the block outputs of a batch, in train mode (with fixed dropout) or eval mode."""
-        images, backbone = tiny.batch()[0], self.segmenter.backbone
         self.segmenter.eval()
         if training:
             self.method.train_mode()
         torch.manual_seed(1)
         with Wide():
-            found: list[Tensor] = backbone((images - self.segmenter.mean) / self.segmenter.std)
-        return found
+            return self.segmenter.features(tiny.batch()[0])
 
     @torch.no_grad()
     def logits(self) -> Tensor:
