@@ -106,11 +106,17 @@ def _compressed(image: NDArray[np.uint8], step: float) -> NDArray[np.uint8]:
     """Quantise the frequencies of blocks of 8 x 8 pixels, as JPEG does; image (3, H, W)."""
     height, width = image.shape[1] // 8 * 8, image.shape[2] // 8 * 8
     blocks = image[:, :height, :width].astype(np.int64).reshape(3, height // 8, 8, width // 8, 8)
-    waves = np.einsum("ij,cyjxk,lk->cyixl", _COSINES, blocks - 128, _COSINES)
+    waves = _transformed(blocks - 128, _COSINES)
     index = np.arange(8)
     steps = np.floor(step * (1.0 + 0.5 * (index[:, None] + index)) * float(1 << 22)).astype(np.int64)[:, None, :]
     waves = (waves + (steps >> 1)) // steps * (steps >> 11)
-    back = np.einsum("ij,cyixl,lk->cyjxk", _COSINES, waves, _COSINES) >> 33
+    back = _transformed(waves, _COSINES.T) >> 33
     out = image.copy()
     out[:, :height, :width] = np.clip(back.reshape(3, height, width) + 128, 0, 255)
     return out
+
+
+def _transformed(blocks: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Apply a transform, whose rows are given, along both sides of blocks (3, y, 8, x, 8)."""
+    # One side after the other: a single product over both takes four times as many multiplications.
+    return np.einsum("cyixk,lk->cyixl", np.einsum("ij,cyjxk->cyixk", rows, blocks), rows)
