@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tabulate import tabulate
@@ -12,20 +11,15 @@ from tabulate import tabulate
 from benchmark.common import atomic
 from benchmark.common.errors import UserError
 from benchmark.common.terminal import MORE, aligned, fitting, wrapped
-from benchmark.plan import costs, needs, verdict
+from benchmark.plan import costs, hours, needs, verdict
+from benchmark.plan.hours import Hours
 from benchmark.protocol import Protocol
-from benchmark.records import Record, read
-from benchmark.records.store import COMMITTED
 from benchmark.runs.job import Job
 from benchmark.runs.pending import find_pending
 from benchmark.runs.request import Selection
 from benchmark.runs.spec import RunSpec
 from benchmark.training.runtime import RuntimeOptions
 
-PEAKS = {"auto": ("bfloat16", 312e12), "float32": ("float32", 19.5e12)}
-"""Peak operations per second of an A100, by precision."""
-UTILISATION = 0.4
-"""Assumed fraction of the peak that training reaches."""
 SPARE = (0, 2, 5, 4, 0, 3, 0, 1)
 """Which columns a narrow terminal leaves out first, see :func:`benchmark.common.terminal.fitting`."""
 HEAD = ("Method", "Pending", "Iterations", "Trainable (M)", "Memory (GB)", "Disk (GB)", "Hours", "Based on")
@@ -85,16 +79,24 @@ def show(
     decoder = costs.decoder_cost(fixed, backbone, _classes(fixed))
     images = {each.part: each.count for each in found if each.count and not each.part.startswith("source")}
     pending = {id(job) for job in find_pending(wanted, force)}
-    rows, refused = [], []
-    for name, jobs in _by_method(wanted).items():
+    cost_of: dict[str, costs.Cost] = {}
+    refused, methods = [], _by_method(wanted)
+
+    def price(job: Job) -> costs.Cost:
+        return costs.cost(job, backbone, decoder, images, processes)
+
+    for name, jobs in methods.items():
         try:
-            cost = costs.cost(jobs[0], backbone, decoder, images, processes)
+            cost_of[name] = price(jobs[0])
         except UserError as error:
             if not skip_unserved:
                 raise
             refused.append(f"omitted: {error}")
-        else:
-            rows.append(_row(name, jobs, sum(id(job) in pending for job in jobs), cost))
+    takes = _hours([(methods[name][0], cost) for name, cost in cost_of.items()], price)
+    rows = [
+        _row(name, methods[name], sum(id(job) in pending for job in methods[name]), cost, each)
+        for (name, cost), each in zip(cost_of.items(), takes, strict=True)
+    ]
     lines = [
         _verdict(rows),
         "",
@@ -164,53 +166,34 @@ def _classes(fixed: Protocol) -> int:
     return len(fixed.label_set().classes)
 
 
-def _row(name: str, of_method: Sequence[Job], pending: int, cost: costs.Cost) -> Row:
-    kind, hours, basis = _hours(of_method[0], cost)
+def _hours(priced: Sequence[tuple[Job, costs.Cost]], price: Callable[[Job], costs.Cost]) -> list[Hours]:
+    """Return the time of one run of each method, from a job of it and its cost."""
+    made = [hours.recorded(job) for job, _ in priced]
+    known = hours.speed([(each, cost) for each, (_, cost) in zip(made, priced, strict=True)])
+    if known is None and priced:
+        spec = priced[0][0].spec
+        full = replace(priced[0][0], spec=replace(spec, method="full", given={}))
+        found = hours.recorded(full)
+        known = None if found is None else hours.speed([(found, price(full))])
+    return [each or hours.estimated(job, cost, known) for each, (job, cost) in zip(made, priced, strict=True)]
+
+
+def _row(name: str, of_method: Sequence[Job], pending: int, cost: costs.Cost, takes: Hours) -> Row:
     phases = " + ".join(f"{phase.iterations} {phase.name}{' on top' * phase.extra}" for phase in cost.phases)
     cells = (
         name, f"{pending} of {len(of_method)}", phases, f"{cost.trainable / 1e6:.3f}", f"{cost.memory / 1e9:.1f}",
-        f"{cost.checkpoint / 1e9:.2f}", f"{hours:.2f} {kind}", basis,
+        f"{cost.checkpoint / 1e9:.2f}", f"{takes.each:.2f} {takes.kind}", takes.basis,
     )  # fmt: skip
     room = 2 * cost.checkpoint if pending else 0.0
-    return Row(cells, pending, cost.memory, (kind, hours * pending), cost.kept * pending, room)
-
-
-def _hours(job: Job, cost: costs.Cost) -> tuple[str, float, str]:
-    """Return the kind of hours, the hours of one run, and their basis: the mean over records, else arithmetic."""
-    made = [record for root in (job.folder, COMMITTED) for record in _records(job, root)]
-    unique = {record.seed: record for record in reversed(made)}
-    if unique:
-        on_gpu = [record for record in unique.values() if record.machine.get("accelerator")]
-        alike = on_gpu or list(unique.values())  # hours of the two kinds have no mean
-        hours = math.fsum(map(_spent, alike)) / len(alike) / 3600
-        return "GPU" if on_gpu else "CPU", hours, f"{len(alike)} records"
-    _, peak = PEAKS[job.spec.protocol.precision]
-    return "GPU", (cost.training + cost.evaluation) / (UTILISATION * peak) / 3600, "arithmetic"
-
-
-def _spent(record: Record) -> float:
-    """Return the GPU seconds of a run, or its CPU seconds if it ran without a GPU."""
-    if record.machine.get("accelerator"):
-        return sum(record.seconds.values()) * int(str(record.machine.get("processes", 1)))
-    return record.cpu_seconds
-
-
-def _records(job: Job, root: Path) -> list[Record]:
-    folder = root / job.record.parent.relative_to(job.folder)
-    records = [read(path, verify=False) for path in sorted(folder.glob("seed*.json"))]
-    return [
-        record
-        for record in records
-        if record.state == "finished" and record.fingerprint == job.spec.protocol.fingerprint()
-    ]
+    return Row(cells, pending, cost.memory, (takes.kind, takes.each * pending), cost.kept * pending, room)
 
 
 def _hours_by_kind(rows: Sequence[Row]) -> dict[str, float]:
-    hours: dict[str, float] = {}
+    found: dict[str, float] = {}
     for row in rows:
         kind, each = row.hours
-        hours[kind] = hours.get(kind, 0.0) + each
-    return hours
+        found[kind] = found.get(kind, 0.0) + each
+    return found
 
 
 def _totals(rows: Sequence[Row]) -> list[str]:
@@ -225,7 +208,6 @@ def _disk(rows: Sequence[Row], folder: Path) -> str:
 
 
 def _how(fixed: Protocol) -> list[str]:
-    name, peak = PEAKS[fixed.precision]
     return [
         "Trainable: parameters that get a gradient, counted on the real architecture, decoder excluded. Memory per "
         "rank: weights, gradients, optimizer states, and activations saved for the backward pass, measured in small "
@@ -233,10 +215,7 @@ def _how(fixed: Protocol) -> list[str]:
         "optimizer states, they count instead. Disk: a run's largest checkpoint; two exist while one replaces the "
         "other, and none after the run. During FisherTune's estimate, a temporary file (TMPDIR) takes 20 bytes per "
         "candidate weight. The first line adds 10 % to the memory and, on a GPU, 1.5 GB for what libraries take.",
-        f"Hours of one run, from records: mean over finished runs of this protocol. From arithmetic: operations / "
-        f"({UTILISATION:.0%} of an A100's {peak / 1e12:g} TFLOP/s in {name}), including evaluation if the number of "
-        "images is known; an iteration of the estimate counts twice. Modules and losses that a method adds are not "
-        "counted. Nothing was executed.",
+        hours.explained(fixed.precision),
     ]
 
 

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.common import registry
 from benchmark.common.rng import torch_rng
 from benchmark.models.backbone import Backbone
-from benchmark.plan import command, costs
+from benchmark.plan import costs, hours
+from benchmark.plan.hours import Hours
 from benchmark.plan.verdict import Device, verdict
 from benchmark.protocol import DecoderSpec, Protocol
 from benchmark.runs.job import Job
@@ -199,9 +200,29 @@ def test_hours_of_gpus_and_cpus_have_no_mean(decoder: costs.DecoderCost, tmp_pat
     facts: dict[str, Any] = {"protocol": fixed().name, "fingerprint": fixed().fingerprint(), "backbone": "tiny"}
     stored(tmp_path, "full", 0, machine={"accelerator": "H200"}, **facts)
     stored(tmp_path, "full", 1, machine={"accelerator": None}, cpu_seconds=1e6, **facts)
-    kind, hours, basis = command._hours(job, planned("full", decoder))
-    assert (kind, basis) == ("GPU", "1 records")
-    assert hours == pytest.approx(15.5 / 3600)
+    found = hours.recorded(job)
+    assert found is not None
+    assert (found.kind, found.basis) == ("GPU", "1 record")
+    assert found.each == pytest.approx(15.5 / 3600)
+
+
+def test_unrecorded_methods_take_the_time_that_the_others_suggest(decoder: costs.DecoderCost) -> None:
+    full, lora, freeze = (planned(name, decoder) for name in ("full", "lora", "freeze"))
+
+    def operations(cost: costs.Cost) -> float:
+        return cost.training + cost.evaluation
+
+    job = Job(RunSpec(fixed(), "tiny", "lora", 0), None, Path("runs"))
+    on_cpu = [(Hours("CPU", 3.0, "2 records"), full), (None, lora), (Hours("CPU", 1.0, "1 record"), freeze)]
+    found = hours.estimated(job, lora, hours.speed(on_cpu))
+    assert (found.kind, found.basis) == ("CPU", "2 others")
+    assert found.each == pytest.approx(4 * operations(lora) / (operations(full) + operations(freeze)))
+    on_both = [*on_cpu, (Hours("GPU", 0.5, "1 record"), freeze)]
+    found = hours.estimated(job, lora, hours.speed(on_both))
+    assert (found.kind, found.basis) == ("GPU", "1 other")
+    assert found.each == pytest.approx(0.5 * operations(lora) / operations(freeze))
+    assert hours.speed([(None, full)]) is None
+    assert hours.estimated(job, lora, None).basis == "arithmetic"
 
 
 def test_a_plan_uses_records_and_data(tmp_path: Path, tiny_data: Path, tiny_protocol: Callable[..., Path]) -> None:
@@ -218,9 +239,9 @@ def test_a_plan_uses_records_and_data(tmp_path: Path, tiny_data: Path, tiny_prot
     assert done.returncode == 0, done.stderr
     rows = rows_of(done.stdout)
     assert "1 of 2" in rows["freeze"]
-    assert "CPU | 1 records" in rows["freeze"]
+    assert "CPU | 1 record " in rows["freeze"]
     assert "2 of 2" in rows["lora"]
-    assert "GPU | arithmetic" in rows["lora"]
+    assert "CPU | 1 other " in rows["lora"]
     assert "data: elsewhere: 3 of 3 frames in" in done.stdout
     assert "weights: none: random" in done.stdout
     assert f"GB are free in {tmp_path / 'runs'}" in done.stdout
