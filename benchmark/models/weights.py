@@ -107,11 +107,18 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> Non
     """Copy ``tensors`` into ``module``, converted to its precision; names and shapes must match.
 
     Raises:
-        UserError: a tensor is missing, unexpected or of another shape; ``origin`` names the source.
+        UserError: a tensor is missing, unexpected, of another shape, or has values that are not finite; ``origin``
+            names the source.
     """
     own = module.state_dict()
     check(tensors, own, origin)
-    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+    converted = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
+    for name, tensor in converted.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(
+                f"{origin}: tensor {name!r} has values that are not finite; use another copy of the weights"
+            )
+    module.load_state_dict(converted)
 
 
 def check(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str) -> None:

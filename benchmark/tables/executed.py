@@ -55,13 +55,24 @@ def same_machine(machines: Iterable[Mapping[str, object]]) -> bool:
 
 
 def require_same(runs: Runs) -> None:
-    """Check that no two runs were executed under different conditions.
+    """Check that all runs state how they were executed, and that no two differ.
 
     Raises:
-        UserError: they were; the message is the first note.
+        UserError: they do not; the message is the first note, or names what is not stated.
     """
-    if found := differences(runs):
+    if found := differences(runs) or _unstated(runs):
         raise UserError(f"--strict: {runs.all[0].protocol}, {runs.all[0].backbone}: {found[0]}")
+
+
+def _unstated(runs: Runs) -> list[str]:
+    """Return a note per fact that some runs do not state; an installed package has no commit, so all may lack it."""
+    finished = [record for seeds in runs.finished.values() for record in seeds.values()]
+    notes = []
+    for name in ("machine", "versions", "commit"):
+        silent = [record for record in finished if not getattr(record, name)]
+        if silent and (name != "commit" or len(silent) < len(finished)):
+            notes.append(f"No {name} is stated: {_rows(runs, silent)}.")
+    return notes
 
 
 def _conditions(record: Record) -> dict[str, str]:

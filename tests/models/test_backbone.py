@@ -271,6 +271,18 @@ def test_a_tensor_of_the_wrong_shape_is_named(tmp_path: Path) -> None:
         load_into(backbone.vit, tensors, "here")
 
 
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf, 1e300])
+def test_a_tensor_that_is_not_finite_is_named(value: float) -> None:
+    """1e300 is finite in the file, but not in the precision of the model."""
+    backbone = build_backbone("vit-tiny-random")
+    before = weight_hash(backbone)
+    tensors = {name: tensor.double() for name, tensor in backbone.vit.state_dict().items()}
+    tensors["norm.weight"][3] = value
+    with pytest.raises(UserError, match=r"here: tensor 'norm.weight' has values that are not finite"):
+        load_into(backbone.vit, tensors, "here")
+    assert weight_hash(backbone) == before
+
+
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match=r"'dinov2l': .*'dinov2-l'"):
         find_backbone("dinov2l")

@@ -14,7 +14,7 @@ from benchmark.figures.cost import FIGURE
 from benchmark.leaderboard import board
 from benchmark.records import Record, Segment
 from benchmark.report import facts
-from benchmark.tables import Table, command
+from benchmark.tables import Table, command, executed
 from benchmark.tables.runs import Runs
 from tests.records.made import confusion, record, stored
 
@@ -116,3 +116,13 @@ def test_strict_refuses_what_a_note_would_say(tmp_path: Path) -> None:
         command.run(tmp_path, "main", "markdown", None, **options)
     with pytest.raises(UserError, match="only for --table main"):
         command.run(tmp_path, "1", "markdown", None, **options)
+
+
+@pytest.mark.parametrize(("name", "value"), [("machine", {}), ("versions", {}), ("commit", None)])
+def test_strict_refuses_what_is_not_stated(name: str, value: object) -> None:
+    stated = [made("full"), made("lora")]
+    executed.require_same(Runs.of(stated))
+    with pytest.raises(UserError, match=f"--strict: .*No {name} is stated: Rein"):
+        executed.require_same(Runs.of([*stated, made("rein", **{name: value})]))
+    without_commit = [made(each.method, commit=None) for each in stated]
+    executed.require_same(Runs.of(without_commit))
