@@ -17,8 +17,9 @@ from benchmark.data import location
 from benchmark.data.check import check_tree
 from benchmark.data.domains import Domain, reader_of
 from benchmark.data.elsewhere import likely_fix
+from benchmark.data.folders import MissingError
 from benchmark.data.labels import FACTS
-from benchmark.data.samples import MissingError, Reader
+from benchmark.data.samples import Reader
 from benchmark.data.show import Row, contact_sheet
 
 DEFAULT = "streets"

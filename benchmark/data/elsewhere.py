@@ -16,7 +16,7 @@ def remedy(paths: Sequence[Path], name: str, home: str, copies: Mapping[str, str
         paths: the places where the folder may be, below one with the data set's name.
         name: the data set's name.
         home: where to get the data set.
-        copies: see :func:`benchmark.data.samples.first_folder`.
+        copies: see :func:`benchmark.data.folders.first_folder`.
     """
     common = Path(os.path.commonpath([path.parent for path in paths]))
     root = next((folder for folder in (common, *common.parents) if folder.name == name), None)

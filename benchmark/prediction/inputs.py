@@ -17,8 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from benchmark.common import reading
 from benchmark.common.errors import UserError
 from benchmark.data.decoding import DAMAGE
+from benchmark.data.folders import files
 from benchmark.data.labels import Bytes
-from benchmark.data.samples import files
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MOST = 1 << 26

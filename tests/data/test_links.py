@@ -29,6 +29,16 @@ def test_a_circular_link_is_named(link: str, target: str, tmp_path: Path) -> Non
     assert "munster" in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["aachen", "zurich"])
+def test_a_link_that_would_double_frames_is_named(name: str, tmp_path: Path) -> None:
+    """Whether it is listed before or after the folder that it links to."""
+    tree = cityscapes_tree(tmp_path)
+    for part in ("leftImg8bit", "gtFine"):
+        (tmp_path / part / "val" / name).symlink_to("munster")
+    with pytest.raises(UserError, match=rf"val.{name}: a link to .*, the same folder as .*munster; remove"):
+        tree.reader.samples(tmp_path, "val")
+
+
 def test_valid_links_are_followed(tmp_path: Path) -> None:
     tree = cityscapes_tree(tmp_path / "disk")
     for part in ("leftImg8bit", "gtFine"):

@@ -119,10 +119,11 @@ def test_strict_refuses_what_a_note_would_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("machine", {}), ("versions", {}), ("commit", None)])
-def test_strict_refuses_what_is_not_stated(name: str, value: object) -> None:
+def test_strict_refuses_what_is_not_stated(name: str, value: Any) -> None:
     stated = [made("full"), made("lora")]
     executed.require_same(Runs.of(stated))
+    changes: dict[str, Any] = {name: value}
     with pytest.raises(UserError, match=f"--strict: .*No {name} is stated: Rein"):
-        executed.require_same(Runs.of([*stated, made("rein", **{name: value})]))
+        executed.require_same(Runs.of([*stated, made("rein", **changes)]))
     without_commit = [made(each.method, commit=None) for each in stated]
     executed.require_same(Runs.of(without_commit))

@@ -12,8 +12,9 @@ import os
 from pathlib import Path
 
 from benchmark.common.errors import UserError, nearest
+from benchmark.data.folders import below, cityscapes_labels, files, folder
 from benchmark.data.labels import LabelTable, cityscapes_table
-from benchmark.data.samples import Listing, Reader, below, cityscapes_labels, files, folder, known_split
+from benchmark.data.samples import Listing, Reader, known_split
 
 CONDITIONS = ("fog", "night", "rain", "snow")
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.data.folders import files, first_folder, none_but_colors
 from benchmark.data.labels import LabelTable, table
-from benchmark.data.samples import Listing, Reader, files, first_folder, known_split, none_but_colors
+from benchmark.data.samples import Listing, Reader, known_split
 
 COLORS = dict.fromkeys(
     (f"{top}{place}" for top in ("bdd100k/", "") for place in ("labels/sem_seg/colormaps", "seg/color_labels")),

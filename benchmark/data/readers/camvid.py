@@ -17,16 +17,9 @@ from pathlib import Path
 from benchmark import labelsets
 from benchmark.common.errors import UserError, nearest
 from benchmark.data.decoding import read_painted
+from benchmark.data.folders import files, first_folder, folder
 from benchmark.data.labels import CAMVID, CAMVID_COLORS, Bytes, LabelTable, color_table, set_table
-from benchmark.data.samples import (
-    Listing,
-    Reader,
-    Sample,
-    files,
-    first_folder,
-    folder,
-    known_split,
-)
+from benchmark.data.samples import Listing, Reader, Sample, known_split
 
 SEQUENCES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
 PARTS = ("train", "val", "test")

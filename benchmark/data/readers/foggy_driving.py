@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.data.folders import below, cityscapes_labels, files, first_folder
 from benchmark.data.labels import LabelTable, cityscapes_table
-from benchmark.data.samples import Listing, Reader, below, cityscapes_labels, files, first_folder, known_split
+from benchmark.data.samples import Listing, Reader, known_split
 
 KINDS = {"test": "gtFine", "test_extra": "gtCoarse"}
 

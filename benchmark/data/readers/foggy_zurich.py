@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.data.folders import files, first_folder, folder, lines_of
 from benchmark.data.labels import LabelTable, cityscapes_table
-from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split, lines_of
+from benchmark.data.samples import Listing, Reader, known_split
 
 ENCODINGS = ("gt_labelTrainIds", "gt_labelIds")
 

@@ -19,8 +19,9 @@ import numpy as np
 from benchmark.common import reading, strict_json
 from benchmark.common.errors import UserError, nearest
 from benchmark.data.decoding import read_image
+from benchmark.data.folders import files, folder
 from benchmark.data.labels import FACTS, Bytes, LabelTable, table
-from benchmark.data.samples import Listing, Reader, Sample, files, folder
+from benchmark.data.samples import Listing, Reader, Sample
 
 UNUSABLE = frozenset(FACTS["gta5_files"]["unusable"])
 RESIZED = frozenset(FACTS["gta5_files"]["resized"])

@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark import labelsets
+from benchmark.data.folders import files, first_folder, folder
 from benchmark.data.labels import LabelTable, set_table
-from benchmark.data.samples import Listing, Reader, files, first_folder, folder, known_split
+from benchmark.data.samples import Listing, Reader, known_split
 
 LABELS = labelsets.find("idd-lite")
 

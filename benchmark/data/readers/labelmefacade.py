@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from benchmark import labelsets
 from benchmark.data.decoding import read_painted
+from benchmark.data.folders import files, folder, lines_of
 from benchmark.data.labels import Bytes, LabelTable, color_table, set_table
-from benchmark.data.samples import Listing, Reader, Sample, files, folder, known_split, lines_of
+from benchmark.data.samples import Listing, Reader, Sample, known_split
 
 LABELS = labelsets.find("labelmefacade")
 

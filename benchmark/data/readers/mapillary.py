@@ -17,8 +17,9 @@ from pathlib import Path
 
 from benchmark.common import reading, strict_json
 from benchmark.common.errors import UserError, nearest
+from benchmark.data.folders import files, first_folder
 from benchmark.data.labels import FACTS, IGNORE, LabelTable
-from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+from benchmark.data.samples import Listing, Reader, known_split
 
 NAMES = {"rein": "mapillary_names", "hrda": "mapillary_names_hrda"}
 # Folder of each split, by the usual names and by the dataset's own.

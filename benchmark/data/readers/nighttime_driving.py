@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.data.folders import cityscapes_labels, files, first_folder
 from benchmark.data.labels import LabelTable, cityscapes_table
-from benchmark.data.samples import Listing, Reader, cityscapes_labels, files, first_folder, known_split
+from benchmark.data.samples import Listing, Reader, known_split
 
 
 class NighttimeDriving(Reader):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.data import streets
+from benchmark.data.folders import below, files, folder
 from benchmark.data.labels import LabelTable, table
-from benchmark.data.samples import Listing, Reader, below, files, folder
+from benchmark.data.samples import Listing, Reader
 
 
 class Streets(Reader):

@@ -18,8 +18,9 @@ import numpy as np
 
 from benchmark.common.errors import UserError
 from benchmark.data.decoding import decode
+from benchmark.data.folders import files, first_folder
 from benchmark.data.labels import Bytes, LabelTable, table
-from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+from benchmark.data.samples import Listing, Reader, known_split
 
 RED = 2  # OpenCV's channel order is blue, green, red (and alpha)
 ABSENT = "SYNTHIA has no pixels of terrain, truck or train (papers average over the other 16 classes)"

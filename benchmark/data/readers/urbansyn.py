@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.data.folders import files, first_folder
 from benchmark.data.labels import LabelTable, table
-from benchmark.data.samples import Listing, Reader, files, first_folder, known_split
+from benchmark.data.samples import Listing, Reader, known_split
 
 
 class UrbanSyn(Reader):

@@ -16,7 +16,7 @@ from submitit.core.utils import FailedJobError
 
 from benchmark.common import reading
 from benchmark.common.errors import UserError
-from benchmark.data.samples import MissingError
+from benchmark.data.folders import MissingError
 from benchmark.records import read
 from benchmark.runs.display import Display
 from benchmark.runs.events import Ended, Event, Queued, State, from_json
