@@ -164,6 +164,19 @@ def test_mapillary_hrda_mapping_supports_only_the_first_release(tmp_path: Path) 
         hrda.read_label(hrda.samples(tmp_path, "val")[0])
 
 
+def test_a_synthia_label_with_a_wrong_checksum_is_named(tmp_path: Path) -> None:
+    """Pillow reads it; OpenCV, which reads the ids, does not."""
+    synthia_tree(tmp_path, "")
+    sample = synthia.READER.samples(tmp_path, "train")[0]
+    content = bytearray(sample.label.read_bytes())
+    start = content.index(b"IDAT")
+    content[start + 4 + int.from_bytes(content[start - 4 : start], "big")] ^= 1
+    sample.label.write_bytes(content)
+    Image.open(sample.label).load()
+    with pytest.raises(UserError, match=rf"{sample.label.name}: damaged; restore the official file from SYNTHIA"):
+        synthia.READER.read_label(sample)
+
+
 def test_synthia_class_is_the_first_16_bit_channel(tmp_path: Path) -> None:
     synthia_tree(tmp_path, "")
     sample = synthia.READER.samples(tmp_path, "train")[0]

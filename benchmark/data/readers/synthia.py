@@ -56,6 +56,8 @@ class Synthia(Reader):
                 f"restore the official file from {self.home}"
             )
         pixels = cv2.imdecode(np.frombuffer(label.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None:  # it also checks the sums of chunks
+            raise UserError(f"{label}: damaged; restore the official file from {self.home}")
         classes = np.asarray(pixels)[..., RED]
         if (largest := int(classes.max())) > 255:
             raise UserError(
