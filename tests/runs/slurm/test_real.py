@@ -45,7 +45,7 @@ class Task:
 
     def steps(self) -> list[int]:
         """Return the iterations in the log since the last start."""
-        return [int(step) for step in re.findall(r": (\d+)/24 ", self.log().rpartition(START)[2])]
+        return [int(step) for step in re.findall(r": (\d+)/\d+ ", self.log().rpartition(START)[2])]
 
     def disturb(self, *command: str) -> None:
         """Run a command once the task trains, and wait until it has saved a checkpoint and is requeued."""
