@@ -19,30 +19,36 @@ FEWEST = 4
 """Methods in common without which no interval exists."""
 Order = Mapping[str, float]
 """Mean mIoU over unseen domains, by method."""
+Scores = Mapping[str, Mapping[int, float]]
+"""Mean mIoU over unseen domains, by method and seed; published values have the seed 0."""
 
 
 def build(records: Sequence[Record], backbone: str | None = None) -> Table:
     """Return a row for each two of: measured protocols with a backbone, and the paper's Table 1.
 
-    Methods are those of the main comparison that both have. Variants of protocols (``streets@quick``) are left out.
+    Methods are those of the main comparison that both have, each with its mean over the seeds that all of them have.
+    Variants of protocols (``streets@quick``) are left out.
 
     Raises:
         UserError: no two orders have :data:`FEWEST` methods in common.
     """
     measured = _measured([record for record in shown(records, None, backbone, ()) if "@" not in record.protocol])
-    orders = {**measured, **_published()}
+    scores = {**measured, **_published()}
     rows = []
-    for one, other in combinations(orders, 2):
-        common = sorted(set(orders[one]) & set(orders[other]))
+    for one, other in combinations(scores, 2):
+        common = sorted(set(scores[one]) & set(scores[other]))
         if (one in measured or other in measured) and len(common) >= FEWEST:
-            rho = spearman([orders[one][method] for method in common], [orders[other][method] for method in common])
+            ours, theirs = means(scores[one], common), means(scores[other], common)
+            if not ours or not theirs:
+                continue
+            rho = spearman(ours, theirs)
             low, high = interval(rho, len(common))
             cells = (Cell(rho), Cell(text=f"{low:+.2f} to {high:+.2f}"), Cell(len(common)))
             rows.append(Row("", f"{one} – {other}", cells))
     if not rows:
         raise UserError(
-            f"no two protocols or foundation models with finished runs of the same {FEWEST} methods; create more with: "
-            "python -m benchmark run --all"
+            f"no two protocols or foundation models with finished runs of the same {FEWEST} methods and seeds; create more "
+            "with: python -m benchmark run --all"
         )
     return Table(
         "agreement",
@@ -52,21 +58,30 @@ def build(records: Sequence[Record], backbone: str | None = None) -> Table:
         (
             "Interval over methods by Fisher's transformation (Bonett and Wright, 2000); it does not include the "
             "noise of each mean, so a low correlation may also mean that methods do not differ.",
-            "Published: Table 1 of FisherTune.",
+            "Means over the seeds that all methods of a comparison have. Published: Table 1 of FisherTune.",
         ),
     )
 
 
-def _measured(records: Sequence[Record]) -> dict[str, Order]:
-    scores: dict[str, dict[str, list[float]]] = {}
+def _measured(records: Sequence[Record]) -> dict[str, Scores]:
+    found: dict[str, dict[str, dict[int, float]]] = {}
     for record in records:
         if record.average is not None and "[" not in record.method:
-            place = scores.setdefault(f"{record.protocol} ({record.backbone})", {})
-            place.setdefault(record.method, []).append(record.average)
-    return {name: {method: fmean(each) for method, each in found.items()} for name, found in sorted(scores.items())}
+            place = found.setdefault(f"{record.protocol} ({record.backbone})", {})
+            place.setdefault(record.method, {})[record.seed] = record.average
+    return dict(sorted(found.items()))
 
 
-def _published() -> dict[str, Order]:
+def means(scores: Scores, methods: Sequence[str]) -> list[float]:
+    """Return each method's mean over the seeds that all of them have; nothing if they have none in common.
+
+    Seeds differ more than methods do, so means over different seeds would order seeds.
+    """
+    seeds = sorted(set.intersection(*(set(scores[method]) for method in methods)))
+    return [fmean(scores[method][seed] for seed in seeds) for method in methods if seeds]
+
+
+def _published() -> dict[str, Scores]:
     """Return the orders of the paper's Table 1: with DINOv2-L, and averaged over its foundation models."""
     layout = papers.layout(1)
     at = next(place for place, column in enumerate(layout.columns) if column.scored == AVERAGE) + layout.trained
@@ -80,8 +95,12 @@ def _published() -> dict[str, Order]:
         for group in layout.groups
     }
     common = set.intersection(*(set(each) for each in by_model.values()))
-    means = {method: fmean(each[method] for each in by_model.values()) for method in sorted(common)}
-    return {"published (dinov2-l)": by_model["dinov2-l"], "published (mean of its models)": means}
+    averages = {method: fmean(each[method] for each in by_model.values()) for method in sorted(common)}
+    orders: dict[str, Order] = {
+        "published (dinov2-l)": by_model["dinov2-l"],
+        "published (mean of its models)": averages,
+    }
+    return {name: {method: {0: value} for method, value in order.items()} for name, order in orders.items()}
 
 
 def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float:

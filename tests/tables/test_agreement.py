@@ -43,10 +43,18 @@ def test_orders_are_compared_with_each_other_and_with_the_paper(root: Path) -> N
     assert rows[f"{streets} – published (dinov2-l)"][0].mean == pytest.approx(expected)
 
 
+def test_means_are_over_the_seeds_that_all_methods_have() -> None:
+    scores = {"full": {0: 0.4, 1: 0.1}, "lora": {0: 0.3}, "rein": {0: 0.5, 2: 0.0}}
+    assert agreement.means(scores, ["full", "lora"]) == [0.4, 0.3]
+    assert agreement.means(scores, ["full", "rein"]) == [0.4, 0.5]
+    assert agreement.means(scores, ["full"]) == [0.25]
+    assert agreement.means({"full": {0: 0.4}, "lora": {1: 0.3}}, ["full", "lora"]) == []
+
+
 def test_too_few_methods_in_common_are_refused(tmp_path: Path) -> None:
     for method in METHODS[:3]:
         stored(tmp_path, method, 0)
-    with pytest.raises(UserError, match="the same 4 methods"):
+    with pytest.raises(UserError, match="the same 4 methods and seeds"):
         agreement.build(records.read_all(tmp_path))
 
 
