@@ -47,8 +47,8 @@ def build(records: Sequence[Record], backbone: str | None = None) -> Table:
             rows.append(Row("", f"{one} – {other}", cells))
     if not rows:
         raise UserError(
-            f"no two protocols or foundation models with finished runs of the same {FEWEST} methods and seeds; create more "
-            "with: python -m benchmark run --all"
+            f"no two protocols or foundation models with finished runs of the same {FEWEST} methods and seeds; "
+            "create more with: python -m benchmark run --all"
         )
     return Table(
         "agreement",
