@@ -6,16 +6,23 @@ to train ids. Every error about a file is one line that names the file.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from benchmark.common.errors import UserError, nearest
+from benchmark.data import folders
 from benchmark.data.decoding import read_ids, read_image
 from benchmark.data.labels import CITYSCAPES, CITYSCAPES_COLORS, FACTS, Bytes, Color, LabelTable
+
+MOVED = frozenset({
+    "MissingError", "below", "cityscapes_labels", "files", "first_folder", "folder", "lines_of", "none_but_colors",
+})  # fmt: skip
+"""Names that are in :mod:`benchmark.data.folders` now."""
 
 
 @dataclass(frozen=True)
@@ -215,3 +222,11 @@ def known_split(split: str, reader: Reader) -> None:
     """
     if split not in reader.splits:
         raise UserError(f"{reader.name}: no split {split!r}; {nearest(split, reader.splits)}")
+
+
+def __getattr__(name: str) -> Any:
+    """Return a function that readers of earlier versions import from here, and warn."""
+    if name not in MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{__name__}.{name} has moved to {folders.__name__}.{name}", FutureWarning, stacklevel=2)
+    return getattr(folders, name)
