@@ -228,16 +228,16 @@ def _refusal(job: Job) -> UserError | None:
     return None
 
 
-def check_writable(folder: Path) -> None:
-    """Create a folder, and check that records can be written to it.
+def check_writable(folder: Path, option: str = "--records") -> None:
+    """Create a folder that ``option`` names, and check that records can be written to it.
 
     Raises:
         UserError: they cannot.
     """
-    with writing(folder, "give another --records"):
+    with writing(folder, f"give another {option}"):
         folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
-        raise UserError(f"{folder}: no permission to write records; give another --records")
+        raise UserError(f"{folder}: no permission to write records; give another {option}")
 
 
 def _several_ranks() -> bool:

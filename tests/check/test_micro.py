@@ -15,7 +15,7 @@ from rich.console import Console
 
 from baselines.rein import Rein
 from benchmark.check import command
-from benchmark.check.micro import cases, readers, reference
+from benchmark.check.micro import cases, measure, readers, reference
 from benchmark.check.micro.digest import Numbers, noise
 from benchmark.check.micro.methods import own
 from benchmark.check.micro.reference import Conditions, Micro, differences
@@ -219,6 +219,17 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         running.check(micro_reference=True, seeds="0")
     with pytest.raises(UserError, match="--python"):
         running.check(pythons=[Path("python3")])
+
+
+def test_references_that_could_not_be_written_are_not_measured(tmp_path: Path) -> None:
+    """Measuring takes half an hour."""
+    seen: list[str] = []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.*: .* give another --reference"):
+        measure.run(tmp_path / "file" / "folder", [], seen.append)
+    with pytest.raises(UserError, match=r"--python: no program .*absent; name"):
+        measure.run(tmp_path, [tmp_path / "absent"], seen.append)
+    assert not seen
 
 
 # -- mutations ------------------------------------------------------------------------------------------

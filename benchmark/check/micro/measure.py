@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from benchmark.check.micro.reference import Conditions, Values
 from benchmark.check.rounding import ENVIRONMENT
 from benchmark.common.errors import UserError
 from benchmark.common.orphans import ENDING
+from benchmark.runs.sweep import check_writable
 
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
 """Almost no vector instructions, as on a CPU of another family."""
@@ -31,8 +33,12 @@ def run(folder: Path, pythons: Sequence[Path], report: Callable[[str], None]) ->
         report: called with a line about each measurement.
 
     Raises:
-        UserError: a measurement failed, or the file cannot be written.
+        UserError: there is no such interpreter, or no file can be written there; or a measurement failed.
     """
+    for python in pythons:
+        if shutil.which(python) is None:
+            raise UserError(f"--python: no program {python}; name the python of an environment")
+    check_writable((folder / reference.PLACE).parent, "--reference")
     measured = []
     for python in (Path(sys.executable), *pythons):
         for threads, environment in CONDITIONS:
