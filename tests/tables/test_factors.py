@@ -11,7 +11,9 @@ from scipy.stats import t
 
 from benchmark import records
 from benchmark.common.errors import UserError
+from benchmark.figures import factors as figures
 from benchmark.figures._command import Request, run
+from benchmark.figures._figure import Selection
 from benchmark.records import Record, read
 from benchmark.tables import factors
 from tests.records.made import FIELDS, confusion, names, record
@@ -75,3 +77,18 @@ def test_the_figure_has_a_panel_per_factor(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out/streets@factors/vit-tiny-streets"
     assert {path.suffix for path in folder.iterdir()} == {".pdf", ".png", ".txt"}
     assert "single factor" in (folder / "factors.txt").read_text(encoding="utf-8")
+    assert "difference to Freeze" in (folder / "factors.txt").read_text(encoding="utf-8")
+
+
+def test_the_figures_differences_are_over_common_seeds(root: Path) -> None:
+    found = {(each.method, each.seed): each for each in records.read_all(root)}
+    drawing = figures.draw(Selection(tuple(each for key, each in found.items() if key != ("lora", 0))))
+    scores, differences = (drawing.figure.axes[place] for place in (0, figures.ACROSS))
+    (line,) = (each for each in differences.lines if each.get_label() == "Lora")
+    (first, *_) = factors.steps(TARGETS).values()
+    gains = [
+        [100 * (found["lora", seed].scores()[each].miou - found["freeze", seed].scores()[each].miou) for seed in (1, 2)]
+        for _, each in sorted(first.items())
+    ]
+    assert line.get_ydata() == pytest.approx(np.mean(gains, axis=1))
+    assert [each.get_label() for each in scores.lines] == ["Freeze", "Lora"]
