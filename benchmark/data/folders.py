@@ -213,11 +213,18 @@ def _walk(where: Path) -> list[tuple[str, Path]]:
         files, folders = _entries(folder)
         found += [(prefix + name, path) for name, path in files]
         for sub in folders:
-            real = os.path.realpath(sub)
-            other = seen.setdefault(real, sub)
+            other = seen.setdefault(os.path.realpath(sub), sub)
             if other is not sub:
-                link, same = (sub, other) if sub.is_symlink() else (other, sub)
-                what = "a folder above it" if same in link.parents else f"the same folder as {same}"
-                raise UserError(f"{link}: a link to {real}, {what}; remove the link")
+                raise _read_twice(sub, other, where)
             pending.append((sub, f"{prefix}{sub.name}/"))
     return found
+
+
+def _read_twice(one: Path, other: Path, where: Path) -> UserError:
+    """Return the error for two paths below ``where`` of the same folder, which names the link that makes it so."""
+    on_the_way = [(end, place) for end in (one, other) for place in (end, *end.parents) if place.is_relative_to(where)]
+    end, link = next(((end, place) for end, place in on_the_way if place != where and place.is_symlink()), (one, one))
+    target = os.path.realpath(link)
+    above = Path(os.path.realpath(link.parent)).is_relative_to(target)
+    what = "a folder above it" if above else f"the same folder as {other if end is one else one}"
+    return UserError(f"{link}: a link to {target}, {what}; remove the link")

@@ -19,14 +19,13 @@ from .trees import (
 )
 
 
-@pytest.mark.parametrize(("link", "target"), [("loop", "."), ("loop", ".."), ("a.png", "a.png")])
+@pytest.mark.parametrize(("link", "target"), [("loop", "."), ("loop", ".."), ("loop", "../../.."), ("a.png", "a.png")])
 def test_a_circular_link_is_named(link: str, target: str, tmp_path: Path) -> None:
     tree = cityscapes_tree(tmp_path)
     place = tmp_path / "leftImg8bit" / "val" / "munster" / link
     place.symlink_to(target)
-    with pytest.raises(UserError, match=r": a link .*; remove") as raised:
+    with pytest.raises(UserError, match=rf"^{place}: a link .*; remove"):
         tree.reader.samples(tmp_path, "val")
-    assert "munster" in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["aachen", "zurich"])
