@@ -196,12 +196,13 @@ def test_searched_values_apply_to_their_backbone_and_the_users_override_them() -
 @pytest.mark.parametrize(
     "name", sorted(name for name in registry.names("method") if registry.find("method", name).arm_of)
 )
-def test_an_ablation_uses_the_learning_rate_of_its_method(name: str) -> None:
+def test_an_ablation_without_a_search_uses_the_learning_rate_of_its_method(name: str) -> None:
     kind, fixed = registry.find("method", name), protocol.load("streets")
     assert not registry.find("method", kind.arm_of).arm_of
     job, *_ = request.plan(fixed, fixed.backbone, [name], [0], {}, data_root=Path("data"), folder=Path("runs"))
     method = job.spec.make_method()
-    assert method.settings.lr == fixed.searched[fixed.backbone][kind.arm_of]["lr"] != kind.Settings().lr
+    searched = fixed.searched[fixed.backbone]
+    assert method.settings.lr == searched.get(name, searched[kind.arm_of])["lr"] != kind.Settings().lr
     assert job.spec.origins(method)["lr"] == "search"
 
 
