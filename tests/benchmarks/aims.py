@@ -126,6 +126,25 @@ def rest() -> list[Aim]:
         ),
         *(Aim(f"rendering, {name}", "", f"test_render[{name}]", "", 60, "rate") for name in ("game", "night", "world")),
         Aim("python -m benchmark --help", "", "test_help", "", 0.5, "seconds"),
+        Aim(
+            "from command to first iteration",
+            "",
+            "test_start[first iteration]",
+            "",
+            6,
+            "seconds",
+            floor="test_start[imports-torch and timm]",
+            note=NOTES["start"],
+        ),
+        Aim(
+            "from a run's end to the next's first iteration",
+            "",
+            "test_start[next run]",
+            "",
+            2,
+            "seconds",
+            note=NOTES["next"],
+        ),
         Aim("table of 1,000 records", "", "test_table_of_a_thousand_records", "", 2, "seconds"),
     ]
     return rows
@@ -150,6 +169,9 @@ NOTES = {
     "windows": "Windows of 512: limited by arithmetic. One window saturates a core, so batching windows gains nothing.",
     "workers": "Two workers: a run takes as long next to another as alone; start-up and the table are sequential, and "
     "are a large part of such short runs.",
+    "start": "First iteration: torch and timm (with torchvision, which imports torch's compiler) are imported, then "
+    "mmsegmentation's parts, and the source's 600 images are read.",
+    "next": "Next run: its process has all libraries; it builds the models, reads images and hashes the weights.",
 }
 """What limits the rows that miss their target."""
 AIMS = [*steps(), *rest()]
