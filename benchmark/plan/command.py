@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,19 +79,12 @@ def show(
     decoder = costs.decoder_cost(fixed, backbone, _classes(fixed))
     images = {each.part: each.count for each in found if each.count and not each.part.startswith("source")}
     pending = {id(job) for job in find_pending(wanted, force)}
-    cost_of: dict[str, costs.Cost] = {}
-    refused, methods = [], _by_method(wanted)
+    methods = _by_method(wanted)
 
     def price(job: Job) -> costs.Cost:
         return costs.cost(job, backbone, decoder, images, processes)
 
-    for name, jobs in methods.items():
-        try:
-            cost_of[name] = price(jobs[0])
-        except UserError as error:
-            if not skip_unserved:
-                raise
-            refused.append(f"omitted: {error}")
+    cost_of, refused = _priced(methods, price, skip_unserved)
     takes = _hours([(methods[name][0], cost) for name, cost in cost_of.items()], price)
     rows = [
         _row(name, methods[name], sum(id(job) in pending for job in methods[name]), cost, each)
@@ -164,6 +157,25 @@ def _by_method(wanted: Sequence[Job]) -> dict[str, list[Job]]:
 
 def _classes(fixed: Protocol) -> int:
     return len(fixed.label_set().classes)
+
+
+def _priced(
+    methods: Mapping[str, Sequence[Job]], price: Callable[[Job], costs.Cost], skip_unserved: bool
+) -> tuple[dict[str, costs.Cost], list[str]]:
+    """Return the cost of a run of each method, and a line for each that is skipped.
+
+    Raises:
+        UserError: a method does not support backbone or protocol, and ``skip_unserved`` is false.
+    """
+    cost_of, refused = {}, []
+    for name, jobs in methods.items():
+        try:
+            cost_of[name] = price(jobs[0])
+        except UserError as error:
+            if not skip_unserved:
+                raise
+            refused.append(f"omitted: {error}")
+    return cost_of, refused
 
 
 def _hours(priced: Sequence[tuple[Job, costs.Cost]], price: Callable[[Job], costs.Cost]) -> list[Hours]:

@@ -75,8 +75,8 @@ WINDOWS = {
 }  # fmt: skip
 
 
-def rest() -> list[Aim]:
-    """Return all other rows."""
+def data_and_runs() -> list[Aim]:
+    """Return the rows of reading data, of whole runs and of the per-sample Fisher."""
     memory = "test_memory_on_a_vit_b"
     rows = [
         Aim("samples from disk, embedded default", "mmsegmentation's pipeline", "test_samples[ours-embedded default]",
@@ -105,7 +105,12 @@ def rest() -> list[Aim]:
                 note=NOTES["fisher"]),
             Aim(f"per-sample Fisher, {words}", "torch.func.vmap", ours, _squares(name, "vmap"), 1, "at most", "memory"),
         ]  # fmt: skip
-    rows += [
+    return rows
+
+
+def scoring_and_commands() -> list[Aim]:
+    """Return the rows of evaluation, rendering and commands."""
+    rows = [
         Aim(
             "confusion of 1024 x 2048",
             who,
@@ -187,7 +192,7 @@ NOTES = {
     "next": "Next run: its process has all libraries; it builds the models, reads images and hashes the weights.",
 }
 """What limits the rows that miss their target."""
-AIMS = [*steps(), *rest()]
+AIMS = [*steps(), *data_and_runs(), *scoring_and_commands()]
 
 
 @dataclass(frozen=True)
