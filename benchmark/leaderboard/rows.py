@@ -85,7 +85,7 @@ class Line:
 
 
 def quantities(
-    targets: Sequence[str], fields: Mapping[str, Any], decimals: int, *, comparable: bool = True
+    targets: Sequence[str], fields: Mapping[str, Any], decimals: int, *, comparable: bool = True, oracle: bool = True
 ) -> list[Quantity]:
     """Return the columns of numbers: scores first, the mean over unseen domains foremost, then cost.
 
@@ -94,13 +94,14 @@ def quantities(
         fields: the recorded protocol.
         decimals: of millions of parameters.
         comparable: whether the runs' times can be compared; else there are none.
+        oracle: whether any run was evaluated more than once, so that there can be an oracle gap.
     """
     return [
         Quantity(AVERAGE, Head("Avg.", "unseen"), mean_score(targets)),
         Quantity(SOURCE, heads.source(fields), mean_score((SOURCE,))),
         *(Quantity(name, heads.domain(name, fields), mean_score((name,))) for name in targets),
         Quantity(TRAINABLE, Head("Trainable", "M"), _trainable, 1e-6, decimals),
-        Quantity("", Head("Oracle gap"), oracle_gap),
+        *([Quantity("", Head("Oracle gap"), oracle_gap)] if oracle else []),
         Quantity("", Head("CPU", "s"), lambda run: run.cpu_seconds if comparable else None, 1),
         Quantity("", Head("Memory", "GB"), lambda run: run.peak_memory_bytes, 1e-9, 2),
     ]

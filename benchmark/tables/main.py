@@ -130,13 +130,16 @@ def _table(records: Sequence[Record], published: Lookup) -> Table:
         Column("CPU-s", 0 if all((row.cells[-2].mean or 100) >= 100 for row in rows) else 1, spare=5),
         Column("n", 0, spare=2),
     ]
+    oracle = any(oracle_gap(record) is not None for record in trained)
+    if not oracle:  # every run was evaluated once
+        columns, rows = columns[:-3] + columns[-2:], [_without_gap(row) for row in rows]
     return Table(
         f"{runs.all[0].protocol}/{runs.all[0].backbone}",
         notes.caption(runs),
         tuple(columns),
         tuple(rows),
         (
-            *notes.conditions(runs, cost=comparable),
+            *notes.conditions(runs, cost=comparable, oracle=oracle),
             *notes.of_runs(runs),
             *executed.differences(runs),
             *filter(None, [marks]),
@@ -158,3 +161,7 @@ def _row(runs: Runs, method: str, domains: dict[str, tuple[str, ...]], published
     gap, seconds = cell(finished, oracle_gap), cell(finished, lambda record: record.cpu_seconds, 1)
     doubtful = " *" if any(record.warnings for record in finished) else ""
     return Row(method, runs.label(method) + doubtful, (*cells.values(), gap, seconds, Cell(len(finished))))
+
+
+def _without_gap(row: Row) -> Row:
+    return replace(row, cells=row.cells[:-3] + row.cells[-2:])
