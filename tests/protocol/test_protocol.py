@@ -22,12 +22,12 @@ FULL_SIZE = [name for name in protocol.available() if "-to-" in name and not nam
 FINGERPRINTS = {
     "camvid": "845027c124428516043e65402266f84801752ac39a0cb11756ebe69091054059",
     "camvid@quick": "7380d5b7a5f7f1d2983c669e93b7fcad499daa4a06b59bbdbd29ed163b9bf2e4",
-    "streets": "36bc5aa5df6808635e4ad6fe76caf0d48cfc4824127d8187f774b53444835977",
+    "streets": "5d5f9eb8e796d4bb8e88b83c3cbe6c91d05af9e44a8ec6557113f84bbe5538c0",
     "streets@quick": "33231d8af266a17035dd6a47471e2e18879e34237a0a1ed2136870ae1c2789d0",
     "streets@tune": "d2944a6bfb10424758820fe8959be4692cde97894fab983a0ff4e2d32d7e8e93",
     "streets@tune-short": "0e8f53a7df588cdcc8b43a11721886f278faacf953ae65ebe49c9d7d765d98e8",
     "streets@check": "b4ea4a93667d905a00d136779d4227918dc2ec55fea862579733c5d71a9b2214",
-    "streets-adverse": "3415f9f76b04a0cfe90a302f20f3208494adcb0b05f1c3dbc3bd31f5d36ac4d8",
+    "streets-adverse": "c82c96823e74ce004aa434e62fc10dab15da72bc18af98fd7244043a3245c76c",
 }
 
 
