@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from benchmark.cli import showing
 from benchmark.common.errors import UserError
 from benchmark.figures._command import Request, run
 from tests.cli.test_cli import call, refused
@@ -143,3 +144,12 @@ def test_a_folder_that_cannot_be_made_is_named(some: Path, tmp_path: Path) -> No
 
 def test_a_folder_without_records_exits_with_code_2(tmp_path: Path) -> None:
     assert str(tmp_path) in refused(call("figure", "domains", "--records", tmp_path))
+
+
+def test_without_own_records_a_figure_shows_the_committed_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    showing.figure("cost", protocol="camvid")
+    assert (tmp_path / "figures" / "camvid" / "vit-tiny-streets" / "cost.png").is_file()
+    assert "showing the suite's own" in capsys.readouterr().err
