@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from benchmark.figures._figure import Drawing, Figure, Selection, percent, require
 from benchmark.figures._style import BLUE, COLUMN, ORANGE, Mark, canvas, legend, level, point
+from benchmark.records import Record
 
 CRITERIA = {"f": "FIM", "delta-f": "ΔFIM", "drf": "DR-FIM"}
 ESTIMATORS = {"per-sample": Mark(BLUE, "o"), "variational": Mark(ORANGE, "s")}
@@ -20,20 +23,25 @@ ENDS = ("full", "freeze", "random-all")
 def draw(selection: Selection) -> Drawing:
     """Draw the mean mIoU over unseen domains by criterion and estimator, and each seed as a small point.
 
+    All are drawn over the seeds that every criterion and estimator shown has, if there are any: seeds differ by more
+    than methods do.
+
     Raises:
         NothingToDrawError: no run of a criterion other than FisherTune's.
     """
-    others = [name for name in NAMES.values() if name not in BASES and selection.runs(name)]
-    require(others, "a criterion other than DR-FIM", "--methods figure5")
+    found = {name: runs for name in NAMES.values() if (runs := selection.runs(name))}
+    require([name for name in found if name not in BASES], "a criterion other than DR-FIM", "--methods figure5")
+    common = set.intersection(*(set(runs) for runs in found.values()))
+    shown = {name: _over(common, runs) for name, runs in found.items()}
+    ends = {name: _over(common, runs) for name in ENDS if (runs := selection.runs(name))}
     figure = canvas(COLUMN, 2.1)
     axes = figure.subplots()
     for shift, (estimator, mark) in zip((-0.12, 0.12), ESTIMATORS.items(), strict=True):
         for place, criterion in enumerate(CRITERIA):
-            runs = selection.runs(NAMES[criterion, estimator])
-            point(axes, place + shift, [percent(run) for run in runs.values()], mark, estimator)
-    ends = [name for name in ENDS if selection.runs(name)]
-    for name in ends:
-        level(axes, [percent(run) for run in selection.runs(name).values()], selection.label(name), name)
+            values = [percent(run) for run in shown.get(NAMES[criterion, estimator], [])]
+            point(axes, place + shift, values, mark, estimator)
+    for name, own in ends.items():
+        level(axes, [percent(run) for run in own], selection.label(name), name)
     axes.set_xticks(range(len(CRITERIA)), CRITERIA.values())
     axes.set_xlim(-0.5, len(CRITERIA) - 0.5)
     axes.grid(False, axis="x")
@@ -43,9 +51,14 @@ def draw(selection: Selection) -> Drawing:
     return Drawing(
         figure,
         "Mean mIoU over the unseen domains by selection criterion and estimator. Small points: individual seeds. "
-        + selection.conditions(run for run in selection.records if run.method in (*NAMES.values(), *ends)),
+        + selection.conditions(run for own in (shown | ends).values() for run in own),
         selection.lacks(NAMES.values()),
     )  # fmt: skip
+
+
+def _over(seeds: Collection[int], runs: Mapping[int, Record]) -> list[Record]:
+    """Return the runs with these seeds; all of them if there is none."""
+    return [runs[seed] for seed in sorted(set(seeds) & set(runs))] or list(runs.values())
 
 
 FIGURE = Figure("Selection criteria by estimator (FisherTune, Figure 5)", draw)

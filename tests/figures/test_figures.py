@@ -278,6 +278,22 @@ def test_estimators_are_grouped_by_criterion() -> None:
     assert list(drawn.left_out) == ["delta-fim-variational (no finished run)", "fishertune (no finished run)"]
 
 
+def test_estimators_are_drawn_over_common_seeds() -> None:
+    found = [made(name, seed, 0.6 + 0.1 * seed) for name in ("fim", "fishertune") for seed in (0, 1)]
+    lonely = [made("fishertune", 2, 0.1), made("freeze", 0, 0.5), made("freeze", 3, 0.1)]
+    drawn = draw("estimators", [*found, *lonely])
+    (axes,) = drawn.figure.axes
+    assert [y for _, y, *_ in errorbars(axes)] == pytest.approx([average(found[:2]), average(found[2:])])
+    (level,) = (line.get_ydata() for line in axes.lines if line.get_linestyle() == "--")
+    assert level == pytest.approx([average(lonely[1:2])] * 2)
+    assert "n = 2 of the seeds 0, 1 (Freeze: n = 1)" in drawn.caption
+
+
+def test_estimators_without_common_seeds_are_drawn_over_their_own() -> None:
+    drawn = draw("estimators", [made("fim", 0), made("fim", 1), made("fishertune", 2), made("fishertune", 3)])
+    assert len(errorbars(drawn.figure.axes[0])) == 2
+
+
 def test_a_sweep_of_fractions_is_a_line_per_method() -> None:
     shares = {"fishertune[share=0.005,share_start=0.005]": 0.005, "fishertune": 0.05, "fishertune[share=0.2]": 0.2}
     found = [
