@@ -30,8 +30,8 @@ HEAD = """# Measured speed and memory
 Ratios on one machine, measured by `tox -e speed` and written by `python -m tests.benchmarks.summary`, from the fastest
 round of each test. Both sides compute the same numbers; tests check this at the same or a smaller size. Missed targets
 are shown too. The results are from one run on an otherwise idle machine; the last few steps on a ViT-B and the tables
-are from an earlier one. Our steps alternate with the plain ones; in all other rows, differences of a few per cent are
-noise.
+are from an earlier one, rendering and the start of runs from a later one, when the machine was faster. Our steps
+alternate with the plain ones; in all other rows, differences of a few per cent are noise.
 
 """
 Tests = dict[str, dict[str, Any]]
