@@ -37,8 +37,7 @@ def build(parts: Sequence[tuple[str, Sequence[Record]]]) -> Sheet:
 
 
 def _row(place: int, href: str, records: Sequence[Record]) -> tuple[Entry, ...]:
-    names, _ = apart(records)
-    runs = Runs.of([record for record in records if record.method.partition("[")[0] in names])
+    runs = Runs.of(_compared(records))
     means = {
         method: fmean(record.average for record in seeds.values() if record.average is not None)
         for method, seeds in runs.finished.items()
@@ -58,6 +57,13 @@ def _row(place: int, href: str, records: Sequence[Record]) -> tuple[Entry, ...]:
         Entry(f"{hours:.1f}", hours),
         Entry(str(doubtful), doubtful, title="runs that failed or have a warning"),
     )
+
+
+def _compared(records: Sequence[Record]) -> list[Record]:
+    """Return the runs of methods with the protocol's hyperparameters; of a search, which has only others, all runs."""
+    names, _ = apart(records)
+    main = [record for record in records if record.method.partition("[")[0] in names]
+    return [record for record in main if record.method in names] or main
 
 
 def _best(runs: Runs, means: dict[str, float]) -> tuple[str, float | None]:

@@ -193,6 +193,19 @@ def test_the_summary_names_the_best_methods_with_cost_and_warnings(some: Path, t
     assert {"#part1", "#part2"} <= set(page.values("a", "href"))
 
 
+def test_the_summary_compares_no_variants_except_in_searches(some: Path, tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    shutil.copytree(some, root)
+    before = [entry.text for entry in sheet_of(read_all(root)).groups[0].rows[0]]
+    for seed in (0, 1):
+        stored(root, "lora[lr=0.1]", seed, accuracy=0.99)
+        stored(root, "lora[lr=0.1]", seed, protocol="own@tune")
+        stored(root, "lora[lr=0.2]", seed, protocol="own@tune", accuracy=0.9)
+    own, search = ([entry.text for entry in row] for row in sheet_of(read_all(root)).groups[0].rows)
+    assert own[:6] == before[:6]
+    assert (search[2], search[4].endswith("(1 of 2)")) == ("2", True)
+
+
 def sheet_of(found: list[records.Record]) -> Sheet:
     parts = [
         (f"#{name}", [record for record in found if record.protocol == name])
