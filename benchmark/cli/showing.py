@@ -134,7 +134,7 @@ def figure(
     from benchmark.figures import _command
 
     small = scale is Scale.cpu
-    folder = options.shown(records) if every or name else records
+    folder = options.shown(records) if every or _command.known(name) else records
     _command.run(_command.Request(name, every, folder, out, protocol, backbone, methods, reference, data_root, small))
 
 

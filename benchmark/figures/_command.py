@@ -42,6 +42,11 @@ class Request:
     small: bool = False
 
 
+def known(name: str | None) -> bool:
+    """Return whether this is the name of a figure, or its number in the paper."""
+    return name is not None and (name in scale.FIGURES or spelled(name, registry.names("figure")) is not None)
+
+
 def run(request: Request) -> None:
     """Draw and write the requested figures; print each file, and what was omitted.
 
