@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from benchmark.figures._figure import Drawing, Figure, Selection, percent, require
 from benchmark.figures._style import BLUE, COLUMN, ORANGE, Mark, canvas, legend, level, point
@@ -56,9 +56,9 @@ def draw(selection: Selection) -> Drawing:
     )  # fmt: skip
 
 
-def _over(seeds: Collection[int], runs: Mapping[int, Record]) -> list[Record]:
+def _over(seeds: set[int], runs: Mapping[int, Record]) -> list[Record]:
     """Return the runs with these seeds; all of them if there is none."""
-    return [runs[seed] for seed in sorted(set(seeds) & set(runs))] or list(runs.values())
+    return [runs[seed] for seed in sorted(seeds & set(runs))] or list(runs.values())
 
 
 FIGURE = Figure("Selection criteria by estimator (FisherTune, Figure 5)", draw)

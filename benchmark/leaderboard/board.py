@@ -18,7 +18,7 @@ from benchmark.report import facts
 from benchmark.tables import Table, apart, command, executed, notes
 from benchmark.tables import published as papers
 from benchmark.tables.resamples import Resamples
-from benchmark.tables.runs import Runs, decimals, oracle_gap, trainable_cell
+from benchmark.tables.runs import Runs, any_oracle_gap, decimals, trainable_cell
 from benchmark.tables.separation import groups
 
 GROUPED = (
@@ -95,7 +95,7 @@ def build(name: str, backbone: str, records: Sequence[Record]) -> Board:
     runs = Runs.of(records)
     targets = runs.targets if records else tuple(fields.get("targets", ()))
     places = decimals([trainable_cell(finished.values()) for finished in runs.finished.values()])
-    comparable, oracle = executed.same_hardware(records), any(oracle_gap(record) is not None for record in records)
+    comparable, oracle = executed.same_hardware(records), any_oracle_gap(records)
     columns = rows.quantities(targets, fields, places, comparable=comparable, oracle=oracle)
     lines, remarks = _measured(records, runs, columns) if records else ([], [])
     printed = [rows.published(row, columns) for row in papers.rows(name, backbone)]

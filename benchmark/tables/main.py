@@ -15,7 +15,7 @@ from benchmark.tables.beside import Figure, Lookup, nothing
 from benchmark.tables.layout import Cell, Column, Row, Table
 from benchmark.tables.marks import mark
 from benchmark.tables.resamples import Resamples
-from benchmark.tables.runs import Runs, cell, decimals, mean_score, oracle_gap, trainable_cell
+from benchmark.tables.runs import Runs, any_oracle_gap, cell, decimals, mean_score, oracle_gap, trainable_cell
 
 ORDER = (
     "full", "l2-sp", "lp-ft", "wise-ft", "freeze",
@@ -130,7 +130,7 @@ def _table(records: Sequence[Record], published: Lookup) -> Table:
         Column("CPU-s", 0 if all((row.cells[-2].mean or 100) >= 100 for row in rows) else 1, spare=5),
         Column("n", 0, spare=2),
     ]
-    oracle = any(oracle_gap(record) is not None for record in trained)
+    oracle = any_oracle_gap(trained)
     if not oracle:  # every run was evaluated once
         columns, rows = columns[:-3] + columns[-2:], [_without_gap(row) for row in rows]
     return Table(

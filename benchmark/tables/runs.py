@@ -80,6 +80,11 @@ def oracle_gap(record: Record) -> float | None:
     return record.oracle.average - record.average
 
 
+def any_oracle_gap(records: Iterable[Record]) -> bool:
+    """Return whether any of the runs was evaluated more than once, so that there is an oracle gap to show."""
+    return any(oracle_gap(record) is not None for record in records)
+
+
 def cell(runs: Iterable[Record], read: Callable[[Record], float | None], scale: float = 100) -> Cell:
     """Return the cell of the values that ``read`` returns for finished runs; empty if one of them is None."""
     values = [read(record) for record in runs]
